@@ -1,0 +1,85 @@
+"""What the scripts share: flags from a dataclass of `config.py`, logging, exit codes."""
+
+import argparse
+import dataclasses
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, TypeVar
+
+from config import ScriptConfig
+
+Config = TypeVar("Config", bound=ScriptConfig)
+
+EXIT_DONE = 0
+EXIT_ERROR = 1
+EXIT_BAD_INPUT = 2
+EXIT_SOME_FAILED = 3
+
+ROOMS = ("audio", "corpora", "encoders", "features", "heads", "evaluation")
+
+
+def run(config_class: type[Config], main: Callable[[Config], int]) -> None:
+    """Parse the command line, do the work, and exit.
+
+    The exit code is what `main` returns (0 all done, 3 some files failed), 2 for bad usage or input, which is told in
+    a sentence, and 1 for anything else.
+    """
+    config = parse(config_class, sys.argv[1:])
+    logging.basicConfig(format="%(levelname)s %(message)s", stream=sys.stderr)
+    for room in ROOMS:  # ours alone: other libraries have a lot to say at this level
+        logging.getLogger(room).setLevel(config.log_level.upper())
+    from audio import InputError
+
+    try:
+        code = main(config)
+    except InputError as error:
+        print(f"ERROR {error}", file=sys.stderr)
+        code = EXIT_BAD_INPUT
+    except KeyboardInterrupt:
+        print("Interrupted. The same command goes on from here.", file=sys.stderr)
+        code = EXIT_ERROR
+    sys.exit(code)
+
+
+def parse(config_class: type[Config], arguments: Sequence[str]) -> Config:
+    """Make a config of the command line's flags, and of the YAML file that ``--config`` names."""
+    import tyro
+
+    finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    finder.add_argument("--config", type=Path)
+    known, _ = finder.parse_known_args([part for part in arguments if part != "--config="])
+    from_file = _flags(known.config, config_class) if known.config else []
+    # The last of two equal flags counts, so the command line's own follow the file's.
+    return tyro.cli(config_class, args=[*from_file, *arguments], use_underscores=True)
+
+
+def _flags(path: Path, config_class: type[ScriptConfig]) -> list[str]:
+    """Write the values of a YAML file as flags, so that they are checked as flags are."""
+    import yaml
+
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        _refuse(f"{path}: this cannot be read as a YAML file ({error}).")
+    if not isinstance(values, dict):
+        _refuse(f"{path}: expected lines like 'epochs: 50', found a {type(values).__name__}.")
+    valid = {field.name for field in dataclasses.fields(config_class)} - {"config"}
+    flags = []
+    for key, value in values.items():
+        if key not in valid:
+            near = get_close_matches(str(key), valid, n=1)
+            hint = f"perhaps you meant {near[0]}" if near else f"valid keys: {', '.join(sorted(valid))}"
+            _refuse(f"{path}: there is no setting {key!r}; {hint}.")
+        if isinstance(value, bool):
+            flags.append(f"--{key}" if value else f"--no_{key}")
+        else:
+            flags += [f"--{key}", *map(str, value if isinstance(value, list) else [value])]
+    return flags
+
+
+def _refuse(sentence: str) -> Any:
+    print(f"ERROR {sentence}", file=sys.stderr)
+    sys.exit(EXIT_BAD_INPUT)

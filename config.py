@@ -1,0 +1,96 @@
+"""Every default and choice, as typed frozen dataclasses. The scripts' command lines are made from them.
+
+Imports nothing heavy: ``--help`` reads this file alone.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+# Choices; a test holds them against the registries.
+Layout = Literal["auto", "librispeech", "voxceleb", "folder", "manifest"]
+EncoderName = Literal["audiosep", "spectral"]
+HeadName = Literal["linear", "mlp", "lda"]
+ScalerName = Literal["standard", "whiten"]
+SplitBy = Literal["utterance", "session"]
+LogLevel = Literal["debug", "info", "warning", "error"]
+
+
+@dataclass(frozen=True)
+class ScriptConfig:
+    """What every script takes."""
+
+    config: Path | None = None
+    """YAML file with values for these flags (max_duration: 5.0); flags on the command line go before it."""
+    log_level: LogLevel = "info"
+    """How much is told of the work."""
+
+
+@dataclass(frozen=True)
+class ExtractionConfig(ScriptConfig):
+    """Turn a corpus into cached embeddings."""
+
+    data_dir: Path | None = None
+    """Folder of the corpus, or the CSV file of a manifest."""
+    layout: Layout = "auto"
+    """How the corpus is laid out; auto tells what it detected."""
+    encoder: EncoderName = "audiosep"
+    """Frozen encoder; spectral needs no weights."""
+    encoder_weights: str | None = None
+    """File or folder of the encoder's weights."""
+    max_duration: float | None = 10.0
+    """Seconds of each utterance that are used; None uses all."""
+    features_path: Path | None = None
+    """Features file; by default {output_dir}/{corpus}_features_{encoder}.pt."""
+    output_dir: Path = Path("outputs")
+    """Folder for what is written."""
+    device: str = "auto"
+    """Where to compute: auto (CUDA where there is one), cpu, cuda, cuda:N or mps."""
+
+
+@dataclass(frozen=True)
+class ComparisonConfig(ExtractionConfig):
+    """Train heads on cached embeddings, compare them, and save the best by validation."""
+
+    data_dir: Path | None = None
+    """Folder of the corpus, or the CSV file of a manifest; not needed with the --features_path of a finished file."""
+    download: bool = False
+    """Fetch LibriSpeech dev-clean (338 MB) from OpenSLR into --data_dir (by default data) first."""
+    download_url: str = "https://www.openslr.org/resources/12/dev-clean.tar.gz"
+    """Where --download fetches from; OpenSLR's page lists mirrors in other parts of the world."""
+    heads: tuple[HeadName, ...] = ("linear", "mlp", "lda")
+    """Heads to compare."""
+    scaler: ScalerName = "standard"
+    """Scaler before the heads, fitted on training rows alone."""
+    split_by: SplitBy = "utterance"
+    """Whether utterances of one session may stand in both train and test."""
+    fractions: tuple[float, float, float] = (0.8, 0.1, 0.1)
+    """Shares of train, validation and test."""
+    seed: int = 0
+    """Of the split and of the heads."""
+    epochs: int = 100
+    """Most passes over the training rows."""
+    lr: float = 1e-3
+    """Learning rate of Adam."""
+    batch_size: int = 32
+    """Rows in a training step."""
+    patience: int = 20
+    """Epochs without a better validation accuracy before training stops."""
+
+
+@dataclass(frozen=True)
+class InferenceConfig(ScriptConfig):
+    """Tell who speaks in a file, or in each file of a folder."""
+
+    audio_path: Path | None = None
+    """Audio file, or a folder that is searched with all folders in it."""
+    classifier: Path = Path("outputs/speaker_classifier_librispeech.pt")
+    """Classifier that speaker_recognition_librispeech.py saved."""
+    encoder_weights: str | None = None
+    """File or folder of the encoder's weights, where they are not found by themselves."""
+    top_k: int = 5
+    """Speakers to name for each file."""
+    output: Path = Path("outputs/predictions.csv")
+    """Where the predictions go: a .csv or a .json file."""
+    device: str = "auto"
+    """Where to compute: auto (CUDA where there is one), cpu, cuda, cuda:N or mps."""

@@ -1,0 +1,131 @@
+"""Encoders by name."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from difflib import get_close_matches
+from functools import cached_property, partial
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from encoders.base import Encoder, EncoderError
+from encoders.device import resolve_device
+from encoders.spec import Spec
+
+# Name -> "module:Class". A string, so that asking for one encoder does not import the libraries of the others.
+ENCODERS: dict[str, str] = {
+    "spectral": "encoders.spectral:SpectralEncoder",
+}
+
+# Announced names, answered with a sentence until their encoder is here.
+PLANNED = ("audiosep",)
+
+
+def load_encoder(
+    name: str,
+    weights: str | Path | None = None,
+    device: str = "auto",
+    precision: str = "auto",
+    **options: Any,
+) -> Encoder:
+    """Build an encoder.
+
+    Parameters
+    ----------
+    name : str
+        A name of `ENCODERS`.
+    weights : path-like, optional
+        File or folder of the weights, where the encoder has any.
+    device : str
+        ``auto`` (CUDA where there is one), ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+    precision : str
+        ``auto`` or one that the encoder knows.
+    **options
+        The encoder's own, the fields of its ``Options``.
+
+    Returns
+    -------
+    Encoder
+        In eval mode, without gradients, on the device.
+
+    Raises
+    ------
+    EncoderError
+        An unknown name, device, precision or option (the answer lists the valid ones), or weights that do not fit.
+    """
+    return lazy_encoder(name, weights, device, precision, **options).build()
+
+
+def describe_encoder(name: str, weights: str | Path | None = None, precision: str = "auto", **options: Any) -> Spec:
+    """Return the spec of the encoder that `load_encoder` would build, without building it."""
+    kind = _resolve(name)
+    spec = kind.describe(weights, _check_options(kind, name, options))
+    if precision not in ("auto", spec["precision"]):
+        raise EncoderError(f"The encoder {name!r} has no precision {precision!r}; choose auto or {spec['precision']}.")
+    return spec
+
+
+@dataclass(frozen=True)
+class LazyEncoder:
+    """An encoder that knows its spec, and is built when it is first asked to encode.
+
+    `features.extract` takes one in place of an `Encoder`: a finished cache then costs no network.
+    """
+
+    spec: Spec
+    build: Callable[[], Encoder]
+
+    @cached_property
+    def encoder(self) -> Encoder:
+        return self.build()
+
+    @property
+    def sample_rate(self) -> int:
+        """Rate of the waveforms it takes (Hz)."""
+        return int(self.spec["sample_rate"])
+
+    def encode(self, waveforms: list[Tensor], batch_size: int | None = None) -> Tensor:
+        """Embed waveforms, as `Encoder.encode` does."""
+        return self.encoder.encode(waveforms, batch_size)
+
+
+def lazy_encoder(
+    name: str,
+    weights: str | Path | None = None,
+    device: str = "auto",
+    precision: str = "auto",
+    **options: Any,
+) -> LazyEncoder:
+    """Describe an encoder now and build it at first use; the arguments and errors are those of `load_encoder`."""
+    spec = describe_encoder(name, weights, precision, **options)
+    return LazyEncoder(spec, partial(_build, spec, weights, device))
+
+
+def _build(spec: Spec, weights: str | Path | None, device: str) -> Encoder:
+    encoder = _resolve(spec["name"])(spec, weights)
+    return encoder.to(resolve_device(device)).eval().requires_grad_(False)
+
+
+def _resolve(name: str) -> type[Encoder]:
+    if name in PLANNED:
+        raise EncoderError(
+            f"The encoder {name!r} is not part of this version yet; use --encoder spectral, which needs no weights."
+        )
+    if name not in ENCODERS:
+        raise EncoderError(f"There is no encoder {name!r}; choose one of: {', '.join(ENCODERS)}.")
+    module, _, attribute = ENCODERS[name].partition(":")
+    kind: type[Encoder] = getattr(import_module(module), attribute)
+    return kind
+
+
+def _check_options(kind: type[Encoder], name: str, options: dict[str, Any]) -> Any:
+    valid = [field.name for field in fields(kind.Options)]
+    for option in options:
+        if option not in valid:
+            near = get_close_matches(option, valid, n=1)
+            hint = f"perhaps you meant {near[0]}; " if near else ""
+            listing = ", ".join(valid) or "it has none"
+            raise EncoderError(f"The encoder {name!r} has no option {option!r}; {hint}valid options: {listing}.")
+    return kind.Options(**options)

@@ -1,0 +1,30 @@
+"""An encoder's spec: the plain dict of everything that changes its output."""
+
+import hashlib
+import json
+from typing import Any
+
+Spec = dict[str, Any]
+
+# Another precision gives nearly the same vectors: it is recorded, and it does not divide files.
+RECORDED_ONLY = frozenset({"precision"})
+
+
+def spec_differences(found: Spec, wanted: Spec) -> list[str]:
+    """List what keeps vectors of one spec from being used as vectors of another, one phrase for each difference."""
+    there, here = _flat(found), _flat(wanted)
+    return [
+        f"{key} is {there.get(key)!r} there, {here.get(key)!r} here"
+        for key in sorted(there.keys() | here.keys())
+        if key not in RECORDED_ONLY and there.get(key) != here.get(key)
+    ]
+
+
+def _flat(spec: Spec) -> Spec:
+    return {**{key: value for key, value in spec.items() if key != "options"}, **spec.get("options", {})}
+
+
+def spec_digest(spec: Spec) -> str:
+    """Digest of a spec, 64 hex digits; specs without differences have the same one."""
+    content = {key: value for key, value in spec.items() if key not in RECORDED_ONLY}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

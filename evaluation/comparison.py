@@ -1,0 +1,131 @@
+"""The result of a comparison, on the terminal and in files."""
+
+import csv
+import io
+import json
+import math
+import platform
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean, pstdev
+from typing import Any
+
+import numpy as np
+import sklearn
+import torch
+
+from evaluation.table import format_table
+from features import write_atomically, write_tensors
+from heads import SpeakerClassifier
+
+Record = dict[str, Any]
+
+# What a row is about, and what was measured of it. The summary has a mean over seeds, and a deviation, of each measure.
+KEYS = ("features", "encoder", "layer", "head", "scaler", "split_by")
+MEASURES = ("val_accuracy", "test_accuracy", "test_macro_f1", "test_top3", "test_top5", "n_parameters", "seconds")
+
+
+def summarise(rows: list[Record]) -> list[Record]:
+    """Average the rows over their seeds: means, and population deviations under the name with ``_std``."""
+    groups: dict[tuple[Any, ...], list[Record]] = {}
+    for row in rows:
+        groups.setdefault(tuple(row[key] for key in KEYS), []).append(row)
+    summary = []
+    for group, members in groups.items():
+        record: Record = dict(zip(KEYS, group, strict=True)) | {"seeds": [row["seed"] for row in members]}
+        for measure in MEASURES:
+            values = [float(row[measure]) for row in members]
+            record |= {measure: fmean(values), f"{measure}_std": pstdev(values)}
+        summary.append(record)
+    return summary
+
+
+def choose_best(summary: list[Record], split_by: str) -> Record:
+    """Return the record with the highest validation accuracy among those of a protocol; of equals, the first."""
+    return max(
+        (record for record in summary if record["split_by"] == split_by), key=lambda record: record["val_accuracy"]
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """What `compare_heads` found.
+
+    Attributes
+    ----------
+    rows : list of dict
+        One for each head and seed; accuracies are fractions.
+    summary : list of dict
+        Means and deviations over the seeds.
+    best : dict
+        The summary's record with the highest validation accuracy.
+    classifier : SpeakerClassifier
+        The best head, fitted.
+    untested : tuple of str
+        Speakers without a test utterance.
+    """
+
+    rows: list[Record]
+    summary: list[Record]
+    best: Record
+    classifier: SpeakerClassifier
+    untested: tuple[str, ...]
+
+    def table(self) -> str:
+        """Return the summary as a table in percent, the winner by validation marked with a star."""
+        header = ["head", "val acc", "test acc", "macro-F1", "top-3", "top-5", "parameters", "seconds"]
+        lines = []
+        for record in self.summary:
+            shares = [_percent(record[measure]) for measure in MEASURES[:5]]
+            mark = " *" if record is self.best else ""
+            lines.append([record["head"] + mark, *shares, f"{record['n_parameters']:.0f}", f"{record['seconds']:.2f}"])
+        return format_table(header, lines) + "\n* chosen by validation accuracy; shares in percent"
+
+    def save(self, folder: Path, corpus: str, command: str) -> list[Path]:
+        """Write ``metrics.json``, ``metrics.csv``, the classifier and its scaler; returns the paths.
+
+        Raises
+        ------
+        OutputError
+            The folder cannot be written.
+        """
+        content = {
+            "rows": self.rows,
+            "summary": self.summary,
+            "best": self.best,
+            "command": command,
+            "versions": _versions(),
+        }
+        text = json.dumps(_without_nan(content), indent=2, allow_nan=False)
+        table = io.StringIO()
+        writer = csv.DictWriter(table, list(self.rows[0]))
+        writer.writeheader()
+        writer.writerows(_without_nan(self.rows))
+        return [
+            self.classifier.save(folder / f"speaker_classifier_{corpus}.pt"),
+            write_tensors(folder / f"{corpus}_scaler.pt", self.classifier.scaler.state_dict()),
+            write_atomically(folder / "metrics.json", lambda file: file.write(text.encode())),
+            write_atomically(folder / "metrics.csv", lambda file: file.write(table.getvalue().encode())),
+        ]
+
+
+def _percent(share: float) -> str:
+    return "-" if math.isnan(share) else f"{100 * share:.2f}"
+
+
+def _without_nan(value: Any) -> Any:
+    """Replace NaN, which JSON does not know, by None."""
+    if isinstance(value, dict):
+        return {key: _without_nan(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_without_nan(item) for item in value]
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def _versions() -> dict[str, str]:
+    return {
+        "python": platform.python_version(),
+        "torch": str(torch.__version__),
+        "numpy": np.__version__,
+        "scikit-learn": sklearn.__version__,
+    }

@@ -1,0 +1,75 @@
+"""Predictions as a table for people and as a file for programs."""
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from evaluation.table import format_table
+from features import OutputError, write_atomically
+from heads import Prediction
+
+
+def check_predictions_path(path: Path) -> None:
+    """Refuse a name that says neither CSV nor JSON, before any work is done.
+
+    Raises
+    ------
+    OutputError
+    """
+    if path.suffix.lower() not in (".csv", ".json"):
+        raise OutputError(f"{path}: predictions are written as .csv or .json; give --output a name that ends so.")
+
+
+def predictions_table(predictions: Sequence[Prediction]) -> str:
+    """Lay out the files that were judged: speaker, probability (percent), and the runners-up."""
+    lines = []
+    for prediction in predictions:
+        if prediction.error is None:
+            pairs = zip(prediction.speakers, prediction.probabilities, strict=True)
+            (best, share), *others = [(speaker, f"{100 * probability:.1f}") for speaker, probability in pairs]
+            lines.append([str(prediction.path), best, share, ", ".join(map(" ".join, others))])
+    return format_table(["file", "speaker", "percent", "then"], lines)
+
+
+def write_predictions(path: Path, predictions: Sequence[Prediction], top_k: int) -> Path:
+    """Write predictions, one for each file, to a ``.csv`` or ``.json`` file; returns its path.
+
+    Raises
+    ------
+    OutputError
+        Another suffix, or a folder that cannot be written.
+    """
+    check_predictions_path(path)
+    text = _json(predictions) if path.suffix.lower() == ".json" else _csv(predictions, top_k)
+    # Names of files need not be valid text; they are written back as the bytes that they are.
+    return write_atomically(path, lambda file: file.write(text.encode("utf-8", "surrogateescape")))
+
+
+def _json(predictions: Sequence[Prediction]) -> str:
+    records = [
+        {
+            "path": str(prediction.path),
+            "predictions": [
+                {"speaker": speaker, "probability": probability}
+                for speaker, probability in zip(prediction.speakers, prediction.probabilities, strict=True)
+            ],
+            "error": prediction.error,
+        }
+        for prediction in predictions
+    ]
+    return json.dumps(records, indent=2)
+
+
+def _csv(predictions: Sequence[Prediction], top_k: int) -> str:
+    ranks = ["", *(f"_{rank}" for rank in range(2, top_k + 1))]
+    table = io.StringIO()
+    writer = csv.writer(table)
+    writer.writerow(["path", *(f"{name}{rank}" for rank in ranks for name in ("speaker", "probability")), "error"])
+    for prediction in predictions:
+        pairs = zip(prediction.speakers, prediction.probabilities, strict=True)
+        cells = [cell for pair in pairs for cell in pair]
+        padding = [""] * (2 * top_k - len(cells))
+        writer.writerow([prediction.path, *cells, *padding, prediction.error or ""])
+    return table.getvalue()

@@ -1,0 +1,192 @@
+"""Compare heads on cached features: split, fit, choose by validation, test once."""
+
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from corpora import split
+from evaluation.comparison import Comparison, Record, choose_best, summarise
+from features import FeatureSet
+from heads import Head, HeadError, Scaler, SpeakerClassifier, create_head, create_scaler
+from heads.registry import head_options
+from metrics import macro_f1, top_k_accuracy
+
+logger = logging.getLogger(__name__)
+
+Rows = NDArray[np.int64]
+
+# The share of train that chooses where the split has no validation part.
+SELECTION_SHARE = 1 / 8
+
+
+def compare_heads(
+    features: FeatureSet,
+    heads: Sequence[str] = ("linear", "mlp", "lda"),
+    scaler: str = "standard",
+    split_by: Literal["utterance", "session"] = "utterance",
+    fractions: Sequence[float] = (0.8, 0.1, 0.1),
+    seed: int = 0,
+    options: Mapping[str, Any] | None = None,
+) -> Comparison:
+    """Train heads on the same split of the same features, and choose one by its validation accuracy.
+
+    The scaler and the heads are fitted on training rows alone. Where the split has no validation part, one eighth of
+    train chooses, and every head is then fitted again on all of train (for as many epochs as were best), so that its
+    test figures are those of the whole training part.
+
+    Parameters
+    ----------
+    features : FeatureSet
+        (N, D) features.
+    heads : sequence of str
+        Names from `HEADS`.
+    scaler : str
+        Name from `SCALERS`.
+    split_by, fractions, seed
+        As `corpora.split` takes them; the seed is the heads' too.
+    options : mapping, optional
+        Hyper-parameters (``epochs``, ``lr``, ``device``, ...), each given to every head that has it.
+
+    Returns
+    -------
+    Comparison
+
+    Raises
+    ------
+    HeadError
+        Fewer than two speakers, too few utterances to choose by, or no head that could be fitted.
+    """
+    if features.features.ndim != 2:
+        raise HeadError(
+            f"The features hold {features.features.shape[1]} layers each; heads take one vector for each row."
+        )
+    parts = _split(features, split_by, fractions, seed)
+    settings = {**(options or {}), "seed": seed}
+    rows: list[Record] = []
+    fitted: dict[str, _Fitted] = {}
+    for name in dict.fromkeys(heads):
+        try:
+            fitted[name] = result = _fit(name, scaler, settings, features, parts)
+        except HeadError as error:
+            logger.warning("The head %s is left out: %s", name, error)
+            continue
+        measures = {"val_accuracy": result.val_accuracy, **_test(result, features, parts.test)}
+        about = {
+            "features": features.corpus,
+            "encoder": features.encoder.get("name"),
+            "layer": None,
+            "head": name,
+            "scaler": scaler,
+            "split_by": split_by,
+            "seed": seed,
+        }
+        rows.append({**about, **measures, "n_parameters": result.head.n_parameters_, "seconds": result.seconds})
+    if not rows:
+        raise HeadError("No head could be fitted; the warnings above say why.")
+    summary = summarise(rows)
+    best = choose_best(summary, split_by)
+    winner = fitted[best["head"]]
+    classifier = SpeakerClassifier(
+        scaler=winner.scaler,
+        head=winner.head,
+        head_name=best["head"],
+        speakers=features.speakers,
+        encoder=features.encoder,
+        crop=features.audio.crop if features.audio else None,
+        metrics=best,
+        training={
+            "corpus": features.corpus,
+            "n_utterances": len(winner.rows),
+            "split_by": split_by,
+            "fractions": [float(share) for share in fractions],
+            "seed": seed,
+            "torch": str(torch.__version__),
+        },
+    )
+    tested = set(features.labels[torch.from_numpy(parts.test)].tolist())
+    present = set(features.labels.tolist())
+    untested = tuple(features.speakers[label] for label in sorted(present - tested))
+    return Comparison(rows, summary, best, classifier, untested)
+
+
+@dataclass(frozen=True, eq=False)
+class _Parts:
+    """Row numbers: `fit` and `validation` choose, and `train` is what the tested head is fitted on."""
+
+    fit: Rows
+    validation: Rows
+    train: Rows
+    test: Rows
+
+
+@dataclass(frozen=True, eq=False)
+class _Fitted:
+    head: Head
+    scaler: Scaler
+    val_accuracy: float
+    seconds: float
+    rows: Rows
+
+
+def _split(features: FeatureSet, split_by: Any, fractions: Sequence[float], seed: int) -> _Parts:
+    labels = features.labels.numpy()
+    if len(np.unique(labels)) < 2:
+        raise HeadError(
+            f"All {len(features)} utterances are of one speaker ({features.speakers[labels[0]]}); two are the least to "
+            "tell apart. Add another speaker's recordings."
+        )
+    train, validation, test = split(labels, features.sessions.numpy(), fractions, split_by, seed, features.speakers)
+    if len(validation):
+        return _Parts(train, validation, train, test)
+    logger.info(
+        "The split has no validation part: one eighth of train chooses, then each head is fitted on all of train."
+    )
+    inner, held_out, _ = split(labels[train], None, (1 - SELECTION_SHARE, SELECTION_SHARE, 0), seed=seed)
+    if not len(held_out):
+        raise HeadError(
+            f"Each of the {len(np.unique(labels))} speakers has a single utterance, so none is left to choose a head "
+            "by; add recordings, a second one for some speakers at least."
+        )
+    return _Parts(train[inner], train[held_out], train, test)
+
+
+def _fit(name: str, scaler_name: str, settings: Mapping[str, Any], features: FeatureSet, parts: _Parts) -> _Fitted:
+    own = {option: value for option, value in settings.items() if option in head_options(name)}
+    started = time.perf_counter()
+    head, scaler = create_head(name, **own), create_scaler(scaler_name)
+    X, y = _rows(features, parts.fit)
+    X_val, y_val = _rows(features, parts.validation)
+    X, X_val = scaler.fit(X).transform(X), scaler.transform(X_val)
+    head.fit(X, y, X_val, y_val)
+    val_accuracy = top_k_accuracy(y_val, head.decision_function(X_val), 1, head.classes_)
+    if len(parts.train) > len(parts.fit):
+        if "epochs" in own:
+            own["epochs"] = head.best_epoch_  # type: ignore[attr-defined]
+        head, scaler = create_head(name, **own), create_scaler(scaler_name)
+        X, y = _rows(features, parts.train)
+        head.fit(scaler.fit(X).transform(X), y)
+    return _Fitted(head, scaler, val_accuracy, time.perf_counter() - started, parts.train)
+
+
+def _test(fitted: _Fitted, features: FeatureSet, rows: Rows) -> dict[str, float]:
+    X, y = _rows(features, rows)
+    scores = fitted.head.decision_function(fitted.scaler.transform(X))
+    classes = fitted.head.classes_
+    return {
+        "test_accuracy": top_k_accuracy(y, scores, 1, classes),
+        "test_macro_f1": macro_f1(y, classes[scores.argmax(axis=1)]),
+        "test_top3": top_k_accuracy(y, scores, 3, classes),
+        "test_top5": top_k_accuracy(y, scores, 5, classes),
+    }
+
+
+def _rows(features: FeatureSet, rows: Rows) -> tuple[Tensor, Rows]:
+    index = torch.from_numpy(rows)
+    return features.features[index], features.labels[index].numpy()

@@ -1,0 +1,177 @@
+"""The extraction engine: a corpus and an encoder in, a features file out; nothing is computed twice."""
+
+import logging
+import os
+import shutil
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from corpora import Corpus
+from encoders import Encoder, LazyEncoder, Spec
+from features.feature_set import AudioProvenance, FeaturesError, FeatureSet
+from features.files import check_writable
+from features.pipeline import Row, embed_utterances
+from features.provenance import StoredRows, check_same_origin
+
+logger = logging.getLogger(__name__)
+
+# Seconds between two part files: what an interrupted run may have to do again.
+PART_EVERY = 10.0
+
+
+def extract(
+    corpus: Corpus,
+    encoder: Encoder | LazyEncoder,
+    path: str | os.PathLike[str],
+    max_duration: float | None = 10.0,
+    batch_size: int | None = None,
+    num_workers: int | None = None,
+    progress: bool = True,
+) -> FeatureSet:
+    """Embed a corpus into a features file, or complete the one that is there.
+
+    A stored row is used while the content of its file, its span, the encoder's spec and the crop are the same, wherever
+    the file lies now. Rows go to part files next to `path` every few seconds, so that an interrupted run is
+    continued by the next. Utterances that cannot be read are recorded as failures, and tried again the next time.
+
+    Parameters
+    ----------
+    corpus : Corpus
+    encoder : Encoder or LazyEncoder
+        A lazy one is not built when nothing is missing.
+    path : path-like
+        The features file.
+    max_duration : float, optional
+        Crop: the most that is read of each utterance (seconds); None reads all.
+    batch_size : int, optional
+        Utterances per forward; by default what suits the encoder's device.
+    num_workers : int, optional
+        Threads that decode; by default one for each core, at most 8.
+    progress : bool
+        Show a progress bar, on a terminal.
+
+    Returns
+    -------
+    FeatureSet
+        In the order of the corpus, without the utterances in its `failures`.
+
+    Raises
+    ------
+    FeaturesError
+        The file at `path` is of another encoder, crop or corpus, or no utterance could be read.
+    OutputError
+        The file cannot be written.
+    """
+    path = Path(path)
+    parts = path.with_name(path.name + ".parts")
+    check_writable(path.parent)
+    finished = FeatureSet.load(path) if path.exists() else None
+    stored = [*([finished] if finished else []), *(FeatureSet.load(part) for part in sorted(parts.glob("*.pt")))]
+    for known in stored:
+        check_same_origin(path, known, encoder.spec, max_duration)
+    index = StoredRows(stored)
+    if finished is not None:
+        _check_same_corpus(path, finished, corpus, index)
+
+    rows: list[Row] = []
+    unsaved: list[Row] = []
+    saved_at = time.monotonic()
+
+    def save_part() -> None:
+        part = parts / f"{time.time_ns()}.pt"  # sorts by time, also after the parts of an earlier run
+        _assemble(unsaved, corpus.name, encoder.spec, max_duration).save(part)
+
+    stream = embed_utterances(corpus.utterances, encoder, max_duration, index, batch_size, num_workers)
+    try:
+        for row in tqdm(stream, "Extracting", len(corpus), unit="file", disable=None if progress else True):
+            rows.append(row)
+            if row.vector is not None and not row.reused:
+                unsaved.append(row)
+            if unsaved and time.monotonic() - saved_at > PART_EVERY:
+                save_part()
+                unsaved, saved_at = [], time.monotonic()
+    except BaseException:  # Ctrl-C too: what has been computed is kept
+        if unsaved:
+            save_part()
+        raise
+    features = _assemble(rows, corpus.name, encoder.spec, max_duration)
+    if finished is None or not _same_rows(finished, features):
+        features.save(path)
+    shutil.rmtree(parts, ignore_errors=True)
+    n_computed = sum(row.vector is not None and not row.reused for row in rows)
+    logger.info("%s: %d utterances, %d of them computed now", path, len(features), n_computed)
+    return features
+
+
+def _check_same_corpus(path: Path, finished: FeatureSet, corpus: Corpus, index: StoredRows) -> None:
+    """Refuse to drop a whole corpus from the cache in favour of another of the same name."""
+    if set(finished.ids) & set(corpus.ids) or any(index.knows(utterance) for utterance in corpus):
+        return
+    raise FeaturesError(
+        f"{path}: this holds {len(finished)} utterances of another corpus (the first is {finished.ids[0]}), and none "
+        f"of the {len(corpus)} in {corpus.root}. Give another --features_path or --output_dir, or delete the file."
+    )
+
+
+def _assemble(rows: Sequence[Row], corpus: str, spec: Spec, crop: float | None) -> FeatureSet:
+    done = [row for row in rows if row.vector is not None and row.file is not None]
+    failures = tuple((row.utterance.id, row.error) for row in rows if row.error is not None)
+    if not done:
+        raise FeaturesError(
+            f"None of the {len(rows)} utterances could be used. The first, {failures[0][0]}: {failures[0][1]}."
+        )
+    speakers = sorted({row.utterance.speaker for row in done})
+    sessions = sorted({row.utterance.session for row in done})
+    spans = [(row.utterance.start, row.utterance.duration) for row in done]
+    files = [row.file for row in done if row.file is not None]
+    digests = bytearray().join(file.digest for file in files)
+    return FeatureSet(
+        features=torch.stack([row.vector for row in done if row.vector is not None]),
+        labels=_numbers([row.utterance.speaker for row in done], speakers),
+        speakers=tuple(speakers),
+        sessions=_numbers([row.utterance.session for row in done], sessions),
+        session_names=tuple(sessions),
+        ids=tuple(row.utterance.id for row in done),
+        durations=torch.tensor([row.seconds for row in done]),
+        encoder=spec,
+        corpus=corpus,
+        audio=AudioProvenance(
+            digest=torch.frombuffer(digests, dtype=torch.uint8).reshape(-1, 32),
+            size=torch.tensor([file.size for file in files]),
+            mtime_ns=torch.tensor([file.mtime_ns for file in files]),
+            start=torch.tensor([start for start, _ in spans], dtype=torch.float64),
+            duration=torch.tensor(
+                [torch.nan if length is None else length for _, length in spans], dtype=torch.float64
+            ),
+            rate=int(spec["sample_rate"]),
+            crop=crop,
+        ),
+        failures=failures,
+    )
+
+
+def _numbers(names: Sequence[str], known: Sequence[str]) -> Tensor:
+    number = {name: position for position, name in enumerate(known)}
+    return torch.tensor([number[name] for name in names])
+
+
+def _same_rows(old: FeatureSet, new: FeatureSet) -> bool:
+    """Tell whether a file already says all that would be written; equal digests and spans stand for equal vectors."""
+    assert old.audio is not None, "check_same_origin has refused those without"
+    assert new.audio is not None
+    tables = ("speakers", "session_names", "ids", "failures", "corpus")
+    columns = ("digest", "size", "mtime_ns", "start", "duration")
+    return (
+        all(getattr(old, name) == getattr(new, name) for name in tables)
+        and torch.equal(old.labels, new.labels)
+        and torch.equal(old.sessions, new.sessions)
+        and all(
+            torch.equal(getattr(old.audio, name).nan_to_num(), getattr(new.audio, name).nan_to_num())
+            for name in columns
+        )
+    )

@@ -1,0 +1,105 @@
+"""May stored vectors serve as those that are asked for, and under which name are they stored?"""
+
+import hashlib
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+
+from corpora import Utterance
+from encoders import Spec, spec_differences, spec_digest
+from features.feature_set import FeaturesError, FeatureSet
+
+
+@lru_cache(maxsize=1024)
+def file_digest(path: Path, size: int, mtime_ns: int) -> bytes:
+    """SHA-256 of a file's bytes; remembered while size and time of change stay, for files of many utterances."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").digest()
+
+
+def default_file_name(
+    corpus: str, spec: Spec, crop: float | None, default_spec: Spec, default_crop: float | None
+) -> str:
+    """Name the features file of a corpus and an encoder.
+
+    Parameters
+    ----------
+    corpus : str
+        Name of the corpus.
+    spec, crop
+        The encoder's spec and ``max_duration`` (seconds).
+    default_spec, default_crop
+        What they are when nothing is chosen; any others add 8 hex digits of their digest to the name.
+
+    Returns
+    -------
+    str
+        For example ``librispeech_features_audiosep.pt``.
+    """
+    suffix = ""
+    if crop != default_crop or spec_differences(spec, default_spec):
+        suffix = "_" + spec_digest({**spec, "crop": crop})[:8]
+    return f"{corpus}_features_{spec['name']}{suffix}.pt"
+
+
+def check_same_origin(path: Path, stored: FeatureSet, spec: Spec, crop: float | None) -> None:
+    """Refuse stored features of another encoder, layer, pooling, weights or crop, by name.
+
+    Raises
+    ------
+    FeaturesError
+        What the file has, what was asked, and how to go on.
+    """
+    differences = spec_differences(stored.encoder, spec)
+    if stored.audio is None:
+        differences = differences or ["it does not say which audio it was made from"]
+    elif stored.audio.crop != crop:
+        differences.append(f"max_duration is {stored.audio.crop!r} there, {crop!r} here")
+    if differences:
+        raise FeaturesError(
+            f"{path}: these features cannot be continued with the encoder {spec['name']!r}: {'; '.join(differences)}. "
+            "Give another --features_path, the settings of the file, or delete the file."
+        )
+
+
+class StoredRows:
+    """Finds a stored row by the content that it was computed from."""
+
+    def __init__(self, sets: Sequence[FeatureSet]) -> None:
+        self._sets = sets
+        self._rows: dict[tuple[bytes, float, float | None], tuple[int, int]] = {}
+        self._digests: dict[str, tuple[int, int, bytes]] = {}
+        for number, stored in enumerate(sets):
+            audio = stored.audio
+            assert audio is not None  # check_same_origin has refused those without
+            digests = audio.digest.numpy().tobytes()
+            columns = zip(stored.ids, audio.size.tolist(), audio.mtime_ns.tolist(), audio.start.tolist(),
+                          audio.duration.tolist(), strict=True)  # fmt: skip
+            for row, (utterance_id, size, mtime_ns, start, duration) in enumerate(columns):
+                digest = digests[32 * row : 32 * row + 32]
+                self._rows[digest, start, None if duration != duration else duration] = number, row
+                self._digests[utterance_id] = size, mtime_ns, digest
+
+    def digest(self, utterance_id: str, size: int, mtime_ns: int) -> bytes | None:
+        """Return the digest of an utterance's file while its size and time of change are those that were stored."""
+        stored = self._digests.get(utterance_id)
+        return stored[2] if stored and stored[:2] == (size, mtime_ns) else None
+
+    def vector(self, digest: bytes, utterance: Utterance) -> tuple[torch.Tensor, float] | None:
+        """Return the vector and the seconds of audio of a span of the file with this digest, if they are stored."""
+        found = self._rows.get((digest, utterance.start, utterance.duration))
+        if found is None:
+            return None
+        stored = self._sets[found[0]]
+        return stored.features[found[1]], float(stored.durations[found[1]])
+
+    def knows(self, utterance: Utterance) -> bool:
+        """Tell whether an utterance's content is stored, under whatever id."""
+        try:
+            status = utterance.path.stat()
+            digest = file_digest(utterance.path, status.st_size, status.st_mtime_ns)
+        except OSError:
+            return False
+        return self.vector(digest, utterance) is not None

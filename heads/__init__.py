@@ -1,0 +1,19 @@
+"""From an embedding to a speaker: scalers, heads, and the classifier that joins them."""
+
+from heads.base import Head, HeadError
+from heads.classifier import ClassifierError, Prediction, SpeakerClassifier
+from heads.registry import HEADS, create_head
+from heads.scalers import SCALERS, Scaler, create_scaler
+
+__all__ = [
+    "HEADS",
+    "SCALERS",
+    "ClassifierError",
+    "Head",
+    "HeadError",
+    "Prediction",
+    "Scaler",
+    "SpeakerClassifier",
+    "create_head",
+    "create_scaler",
+]

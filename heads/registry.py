@@ -1,0 +1,55 @@
+"""Heads by name."""
+
+import inspect
+from difflib import get_close_matches
+from importlib import import_module
+from typing import Any
+
+from heads.base import Head, HeadError
+
+# Name -> "module:Class".
+HEADS: dict[str, str] = {
+    "linear": "heads.linear:LinearHead",
+    "mlp": "heads.mlp:MLPHead",
+    "lda": "heads.lda:LDAHead",
+}
+
+
+def create_head(name: str, **options: Any) -> Head:
+    """Make an unfitted head.
+
+    Parameters
+    ----------
+    name : str
+        A name of `HEADS`.
+    **options
+        Hyper-parameters, the arguments of the head's constructor.
+
+    Raises
+    ------
+    HeadError
+        There is no such head or option; the answer lists the valid ones.
+    """
+    kind = _resolve(name)
+    valid = head_options(name)
+    for option in options:
+        if option not in valid:
+            near = get_close_matches(option, valid, n=1)
+            hint = f"perhaps you meant {near[0]}; " if near else ""
+            raise HeadError(
+                f"The head {name!r} has no option {option!r}; {hint}valid options: {', '.join(valid) or 'none'}."
+            )
+    return kind(**options)
+
+
+def head_options(name: str) -> tuple[str, ...]:
+    """Return the names of a head's hyper-parameters."""
+    return tuple(inspect.signature(_resolve(name)).parameters)
+
+
+def _resolve(name: str) -> type[Head]:
+    if name not in HEADS:
+        raise HeadError(f"There is no head {name!r}; choose one of: {', '.join(HEADS)}.")
+    module, _, attribute = HEADS[name].partition(":")
+    kind: type[Head] = getattr(import_module(module), attribute)
+    return kind

@@ -1,0 +1,63 @@
+"""Closed-set identification: which of the known speakers is it?"""
+
+import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.metrics import f1_score
+
+
+def top_k_accuracy(labels: ArrayLike, scores: ArrayLike, k: int = 1, classes: ArrayLike | None = None) -> float:
+    """Share of the utterances whose speaker is among the k best scored.
+
+    Parameters
+    ----------
+    labels : array-like (n,)
+        True classes; one that no column stands for counts as missed.
+    scores : array-like (n, n_classes)
+        Higher is likelier. Another class with the same score counts as ahead of the true one, so that a constant score
+        is worth nothing.
+    k : int
+        With k of at least n_classes, every utterance of a known class counts.
+    classes : array-like (n_classes,), optional
+        Class of each column; by default 0, 1, ...
+
+    Returns
+    -------
+    float
+        From 0 to 1; NaN without utterances.
+
+    Raises
+    ------
+    ValueError
+        The shapes contradict each other, or k is not positive.
+    """
+    labels, scores = np.asarray(labels), np.asarray(scores, dtype=np.float64)
+    columns = np.arange(scores.shape[1]) if classes is None else np.asarray(classes)
+    if scores.ndim != 2 or scores.shape != (len(labels), len(columns)) or k < 1:
+        raise ValueError(
+            f"expected (n,) labels, (n, n_classes) scores and k >= 1; got {labels.shape}, {scores.shape}, {k=}"
+        )
+    if not len(labels):
+        return float("nan")
+    own = labels[:, None] == columns
+    target = np.where(own, scores, -np.inf).max(axis=1, keepdims=True)
+    ahead = (~own & (scores >= target)).sum(axis=1)
+    return float(np.mean(own.any(axis=1) & (ahead < k)))
+
+
+def macro_f1(labels: ArrayLike, predictions: ArrayLike) -> float:
+    """Mean over speakers of the F1 score, each speaker counting the same.
+
+    Parameters
+    ----------
+    labels, predictions : array-like (n,)
+        True and predicted classes.
+
+    Returns
+    -------
+    float
+        From 0 to 1, over the classes that occur in either; NaN without utterances.
+    """
+    labels, predictions = np.asarray(labels), np.asarray(predictions)
+    if not len(labels):
+        return float("nan")
+    return float(f1_score(labels, predictions, average="macro", zero_division=0))

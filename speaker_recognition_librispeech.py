@@ -1,0 +1,55 @@
+"""Train and compare heads on the cached embeddings of a corpus, and save the best as a speaker classifier.
+
+python speaker_recognition_librispeech.py --data_dir LibriSpeech/dev-clean --encoder spectral
+python speaker_recognition_librispeech.py --features_path outputs/librispeech_features_spectral.pt
+"""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+from command_line import run
+from config import ComparisonConfig
+from extract_features import extract_corpus, report_failures
+
+
+def main(config: ComparisonConfig) -> int:
+    from evaluation import compare_heads
+    from features import FeatureSet, check_writable
+
+    check_writable(config.output_dir)
+    if config.download:
+        from corpora.download import download_librispeech
+
+        target = config.data_dir or Path("data")
+        config = replace(config, data_dir=download_librispeech(target, config.download_url))
+    if config.data_dir is None and config.features_path is not None:
+        features = FeatureSet.load(config.features_path)
+    else:
+        features = extract_corpus(config)
+    comparison = compare_heads(
+        features,
+        config.heads,
+        config.scaler,
+        config.split_by,
+        config.fractions,
+        config.seed,
+        options={
+            "epochs": config.epochs,
+            "lr": config.lr,
+            "batch_size": config.batch_size,
+            "patience": config.patience,
+            "device": config.device,
+        },
+    )
+    print(comparison.table())
+    for path in comparison.save(config.output_dir, features.corpus, shlex.join(sys.argv)):
+        print(f"Saved {path}")
+    return report_failures(features)
+
+
+if __name__ == "__main__":
+    run(ComparisonConfig, main)
