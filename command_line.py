@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import logging
+import os
 import sys
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
@@ -40,6 +41,9 @@ def run(config_class: type[Config], main: Callable[[Config], int]) -> None:
         code = EXIT_BAD_INPUT
     except KeyboardInterrupt:
         print("Interrupted. The same command goes on from here.", file=sys.stderr)
+        code = EXIT_ERROR
+    except BrokenPipeError:  # the reader of a pipe, such as head, has seen enough; what was written is complete
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = EXIT_ERROR
     sys.exit(code)
 

@@ -24,9 +24,10 @@ def main(config: InferenceConfig) -> int:
         paths, config.top_k, encoder_weights=config.encoder_weights, device=config.device, progress=True
     )
     failed = [prediction for prediction in predictions if prediction.error is not None]
+    saved = write_predictions(config.output, predictions, config.top_k)
     if len(failed) < len(predictions):
         print(predictions_table(predictions))
-    print(f"Saved {write_predictions(config.output, predictions, config.top_k)}")
+    print(f"Saved {saved}")
     for prediction in failed:
         print(f"failed: {prediction.path}: {prediction.error}")
     return EXIT_SOME_FAILED if failed else EXIT_DONE

@@ -45,8 +45,9 @@ def main(config: ComparisonConfig) -> int:
             "device": config.device,
         },
     )
+    saved = comparison.save(config.output_dir, features.corpus, shlex.join(sys.argv))
     print(comparison.table())
-    for path in comparison.save(config.output_dir, features.corpus, shlex.join(sys.argv)):
+    for path in saved:
         print(f"Saved {path}")
     return report_failures(features)
 

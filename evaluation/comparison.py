@@ -79,7 +79,7 @@ class Comparison:
             shares = [_percent(record[measure]) for measure in MEASURES[:5]]
             mark = " *" if record is self.best else ""
             lines.append([record["head"] + mark, *shares, f"{record['n_parameters']:.0f}", f"{record['seconds']:.2f}"])
-        return format_table(header, lines) + "\n* chosen by validation accuracy; shares in percent"
+        return format_table(header, lines, "<>>>>>>>") + "\n* chosen by validation accuracy; shares in percent"
 
     def save(self, folder: Path, corpus: str, command: str) -> list[Path]:
         """Write ``metrics.json``, ``metrics.csv``, the classifier and its scaler; returns the paths.

@@ -30,7 +30,7 @@ def predictions_table(predictions: Sequence[Prediction]) -> str:
             pairs = zip(prediction.speakers, prediction.probabilities, strict=True)
             (best, share), *others = [(speaker, f"{100 * probability:.1f}") for speaker, probability in pairs]
             lines.append([str(prediction.path), best, share, ", ".join(map(" ".join, others))])
-    return format_table(["file", "speaker", "percent", "then"], lines)
+    return format_table(["file", "speaker", "percent", "then"], lines, "<<><")
 
 
 def write_predictions(path: Path, predictions: Sequence[Prediction], top_k: int) -> Path:

@@ -16,7 +16,7 @@ from evaluation.comparison import Comparison, Record, choose_best, summarise
 from features import FeatureSet
 from heads import Head, HeadError, Scaler, SpeakerClassifier, create_head, create_scaler
 from heads.registry import head_options
-from metrics import macro_f1, top_k_accuracy
+from metrics import log_loss, macro_f1, top_k_accuracy
 
 logger = logging.getLogger(__name__)
 
@@ -77,7 +77,7 @@ def compare_heads(
         except HeadError as error:
             logger.warning("The head %s is left out: %s", name, error)
             continue
-        measures = {"val_accuracy": result.val_accuracy, **_test(result, features, parts.test)}
+        measures = {**result.validation, **_test(result, features, parts.test)}
         about = {
             "features": features.corpus,
             "encoder": features.encoder.get("name"),
@@ -130,7 +130,7 @@ class _Parts:
 class _Fitted:
     head: Head
     scaler: Scaler
-    val_accuracy: float
+    validation: dict[str, float]
     seconds: float
     rows: Rows
 
@@ -165,14 +165,18 @@ def _fit(name: str, scaler_name: str, settings: Mapping[str, Any], features: Fea
     X_val, y_val = _rows(features, parts.validation)
     X, X_val = scaler.fit(X).transform(X), scaler.transform(X_val)
     head.fit(X, y, X_val, y_val)
-    val_accuracy = top_k_accuracy(y_val, head.decision_function(X_val), 1, head.classes_)
+    scores = head.decision_function(X_val)
+    validation = {
+        "val_accuracy": top_k_accuracy(y_val, scores, 1, head.classes_),
+        "val_log_loss": log_loss(y_val, scores, head.classes_),
+    }
     if len(parts.train) > len(parts.fit):
         if "epochs" in own:
             own["epochs"] = head.best_epoch_  # type: ignore[attr-defined]
         head, scaler = create_head(name, **own), create_scaler(scaler_name)
         X, y = _rows(features, parts.train)
         head.fit(scaler.fit(X).transform(X), y)
-    return _Fitted(head, scaler, val_accuracy, time.perf_counter() - started, parts.train)
+    return _Fitted(head, scaler, validation, time.perf_counter() - started, parts.train)
 
 
 def _test(fitted: _Fitted, features: FeatureSet, rows: Rows) -> dict[str, float]:

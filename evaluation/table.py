@@ -3,15 +3,11 @@
 from collections.abc import Sequence
 
 
-def format_table(header: Sequence[str], rows: Sequence[Sequence[str]], right_from: int = 1) -> str:
-    """Lay out cells in columns, those from number `right_from` on aligned to the right, under a ruled header."""
+def format_table(header: Sequence[str], rows: Sequence[Sequence[str]], align: str) -> str:
+    """Lay out cells in columns under a ruled header; `align` has ``<`` (left) or ``>`` (right) for each column."""
     widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
 
     def line(cells: Sequence[str]) -> str:
-        aligned = [
-            cell.ljust(width) if number < right_from else cell.rjust(width)
-            for number, (cell, width) in enumerate(zip(cells, widths, strict=True))
-        ]
-        return "  ".join(aligned).rstrip()
+        return "  ".join(f"{cell:{to}{width}}" for cell, to, width in zip(cells, align, widths, strict=True)).rstrip()
 
     return "\n".join([line(header), "  ".join("-" * width for width in widths), *map(line, rows)])
