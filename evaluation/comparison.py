@@ -22,7 +22,8 @@ Record = dict[str, Any]
 
 # What a row is about, and what was measured of it. The summary has a mean over seeds, and a deviation, of each measure.
 KEYS = ("features", "encoder", "layer", "head", "scaler", "split_by")
-MEASURES = ("val_accuracy", "test_accuracy", "test_macro_f1", "test_top3", "test_top5", "n_parameters", "seconds")
+SHARES = ("val_accuracy", "test_accuracy", "test_macro_f1", "test_top3", "test_top5")
+MEASURES = (*SHARES, "val_log_loss", "n_parameters", "seconds")
 
 
 def summarise(rows: list[Record]) -> list[Record]:
@@ -41,10 +42,12 @@ def summarise(rows: list[Record]) -> list[Record]:
 
 
 def choose_best(summary: list[Record], split_by: str) -> Record:
-    """Return the record with the highest validation accuracy among those of a protocol; of equals, the first."""
-    return max(
-        (record for record in summary if record["split_by"] == split_by), key=lambda record: record["val_accuracy"]
-    )
+    """Return the record with the highest validation accuracy among those of a protocol.
+
+    Small corpora often have several: of those, the one with the lowest validation log loss.
+    """
+    asked = [record for record in summary if record["split_by"] == split_by]
+    return max(asked, key=lambda record: (record["val_accuracy"], -record["val_log_loss"]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +61,7 @@ class Comparison:
     summary : list of dict
         Means and deviations over the seeds.
     best : dict
-        The summary's record with the highest validation accuracy.
+        The summary's record with the highest validation accuracy (of equals, the lowest validation log loss).
     classifier : SpeakerClassifier
         The best head, fitted.
     untested : tuple of str
@@ -76,7 +79,7 @@ class Comparison:
         header = ["head", "val acc", "test acc", "macro-F1", "top-3", "top-5", "parameters", "seconds"]
         lines = []
         for record in self.summary:
-            shares = [_percent(record[measure]) for measure in MEASURES[:5]]
+            shares = [_percent(record[measure]) for measure in SHARES]
             mark = " *" if record is self.best else ""
             lines.append([record["head"] + mark, *shares, f"{record['n_parameters']:.0f}", f"{record['seconds']:.2f}"])
         return format_table(header, lines, "<>>>>>>>") + "\n* chosen by validation accuracy; shares in percent"

@@ -2,6 +2,7 @@
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.special import log_softmax
 from sklearn.metrics import f1_score
 
 
@@ -61,3 +62,35 @@ def macro_f1(labels: ArrayLike, predictions: ArrayLike) -> float:
     if not len(labels):
         return float("nan")
     return float(f1_score(labels, predictions, average="macro", zero_division=0))
+
+
+def log_loss(labels: ArrayLike, logits: ArrayLike, classes: ArrayLike | None = None) -> float:
+    """Mean negative log-probability of the true speakers, the probabilities being the softmax of the logits.
+
+    Parameters
+    ----------
+    labels : array-like (n,)
+        True classes, each of which a column stands for.
+    logits : array-like (n, n_classes)
+        Higher is likelier.
+    classes : array-like (n_classes,), optional
+        Class of each column, sorted; by default 0, 1, ...
+
+    Returns
+    -------
+    float
+        In nats, 0 at best; NaN without utterances.
+
+    Raises
+    ------
+    ValueError
+        No column stands for a label.
+    """
+    labels, logits = np.asarray(labels), np.asarray(logits, dtype=np.float64)
+    columns = np.arange(logits.shape[1]) if classes is None else np.asarray(classes)
+    if not np.isin(labels, columns).all():
+        raise ValueError(f"no column stands for the classes {np.setdiff1d(labels, columns)}")
+    if not len(labels):
+        return float("nan")
+    own = np.searchsorted(columns, labels)
+    return float(-log_softmax(logits, axis=1)[np.arange(len(labels)), own].mean())
