@@ -89,7 +89,6 @@ class Encoder(nn.Module):
         """Where the tensors of the encoder are."""
         return next((tensor.device for tensor in [*self.parameters(), *self.buffers()]), torch.device("cpu"))
 
-    @torch.inference_mode()
     def encode(self, waveforms: Sequence[Tensor], batch_size: int | None = None) -> Tensor:
         """Embed waveforms, each as if it were alone.
 
@@ -122,7 +121,8 @@ class Encoder(nn.Module):
             rows = order[first : first + batch_size]
             batch = pad_sequence([waves[row] for row in rows], batch_first=True)
             lengths = torch.tensor([len(waves[row]) for row in rows])
-            embeddings[rows] = self(batch.to(self.device), lengths.to(self.device)).float().cpu()
+            with torch.inference_mode():  # the forward alone: a tensor made in it could not be trained on
+                embeddings[rows] = self(batch.to(self.device), lengths.to(self.device)).float().cpu()
         return embeddings
 
     @staticmethod

@@ -8,6 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from encoders.base import Encoder, EncoderError
@@ -100,12 +101,11 @@ def lazy_encoder(
 ) -> LazyEncoder:
     """Describe an encoder now and build it at first use; the arguments and errors are those of `load_encoder`."""
     spec = describe_encoder(name, weights, precision, **options)
-    return LazyEncoder(spec, partial(_build, spec, weights, device))
+    return LazyEncoder(spec, partial(_build, spec, weights, resolve_device(device)))
 
 
-def _build(spec: Spec, weights: str | Path | None, device: str) -> Encoder:
-    encoder = _resolve(spec["name"])(spec, weights)
-    return encoder.to(resolve_device(device)).eval().requires_grad_(False)
+def _build(spec: Spec, weights: str | Path | None, device: torch.device) -> Encoder:
+    return _resolve(spec["name"])(spec, weights).to(device).eval().requires_grad_(False)
 
 
 def _resolve(name: str) -> type[Encoder]:

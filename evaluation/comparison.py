@@ -7,7 +7,6 @@ import math
 import platform
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean, pstdev
 from typing import Any
 
 import numpy as np
@@ -36,7 +35,7 @@ def summarise(rows: list[Record]) -> list[Record]:
         record: Record = dict(zip(KEYS, group, strict=True)) | {"seeds": [row["seed"] for row in members]}
         for measure in MEASURES:
             values = [float(row[measure]) for row in members]
-            record |= {measure: fmean(values), f"{measure}_std": pstdev(values)}
+            record |= {measure: float(np.mean(values)), f"{measure}_std": float(np.std(values))}
         summary.append(record)
     return summary
 

@@ -15,6 +15,7 @@ from corpora import split
 from evaluation.comparison import Comparison, Record, choose_best, summarise
 from features import FeatureSet
 from heads import Head, HeadError, Scaler, SpeakerClassifier, create_head, create_scaler
+from heads.minibatch import MinibatchHead
 from heads.registry import head_options
 from metrics import log_loss, macro_f1, top_k_accuracy
 
@@ -71,9 +72,10 @@ def compare_heads(
     settings = {**(options or {}), "seed": seed}
     rows: list[Record] = []
     fitted: dict[str, _Fitted] = {}
-    for name in dict.fromkeys(heads):
+    own_settings = {name: {key: settings[key] for key in head_options(name) if key in settings} for name in heads}
+    for name, own in own_settings.items():
         try:
-            fitted[name] = result = _fit(name, scaler, settings, features, parts)
+            fitted[name] = result = _fit(name, scaler, own, features, parts)
         except HeadError as error:
             logger.warning("The head %s is left out: %s", name, error)
             continue
@@ -151,16 +153,15 @@ def _split(features: FeatureSet, split_by: Any, fractions: Sequence[float], seed
     inner, held_out, _ = split(labels[train], None, (1 - SELECTION_SHARE, SELECTION_SHARE, 0), seed=seed)
     if not len(held_out):
         raise HeadError(
-            f"Each of the {len(np.unique(labels))} speakers has a single utterance, so none is left to choose a head "
-            "by; add recordings, a second one for some speakers at least."
+            "No speaker has an utterance to spare for choosing a head: each is left with one to train on. Add "
+            "recordings (three of some speakers at least), or leave the test part out with --fractions 0.8 0.2 0."
         )
     return _Parts(train[inner], train[held_out], train, test)
 
 
-def _fit(name: str, scaler_name: str, settings: Mapping[str, Any], features: FeatureSet, parts: _Parts) -> _Fitted:
-    own = {option: value for option, value in settings.items() if option in head_options(name)}
+def _fit(name: str, scaler_name: str, options: Mapping[str, Any], features: FeatureSet, parts: _Parts) -> _Fitted:
     started = time.perf_counter()
-    head, scaler = create_head(name, **own), create_scaler(scaler_name)
+    head, scaler = create_head(name, **options), create_scaler(scaler_name)
     X, y = _rows(features, parts.fit)
     X_val, y_val = _rows(features, parts.validation)
     X, X_val = scaler.fit(X).transform(X), scaler.transform(X_val)
@@ -171,9 +172,9 @@ def _fit(name: str, scaler_name: str, settings: Mapping[str, Any], features: Fea
         "val_log_loss": log_loss(y_val, scores, head.classes_),
     }
     if len(parts.train) > len(parts.fit):
-        if "epochs" in own:
-            own["epochs"] = head.best_epoch_  # type: ignore[attr-defined]
-        head, scaler = create_head(name, **own), create_scaler(scaler_name)
+        if isinstance(head, MinibatchHead):
+            options = {**options, "epochs": head.best_epoch_}
+        head, scaler = create_head(name, **options), create_scaler(scaler_name)
         X, y = _rows(features, parts.train)
         head.fit(scaler.fit(X).transform(X), y)
     return _Fitted(head, scaler, validation, time.perf_counter() - started, parts.train)

@@ -1,0 +1,140 @@
+"""Fixtures of several rooms: audio files and a small corpus, made here, and a features file of it."""
+
+import runpy
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from numpy.typing import NDArray
+
+from corpora import Corpus, load_corpus
+from encoders import Encoder, load_encoder
+from features import FeatureSet, extract
+
+Audio = NDArray[np.float64]
+ROOT = Path(__file__).parents[1]
+
+
+def make_voice(seconds: float, rate: int, seed: int, pitch: float = 120.0, tilt: float = 1.0) -> Audio:
+    """Harmonics of a wandering pitch under a slow random envelope, with a little noise; (samples,), peak 0.5."""
+    random = np.random.default_rng(seed)
+    n_samples = max(1, round(seconds * rate))
+    time = np.arange(n_samples) / rate
+    wander = np.interp(time, np.linspace(0, max(seconds, 0.1), 8), random.normal(1, 0.04, 8))
+    envelope = np.interp(time, np.linspace(0, max(seconds, 0.1), 12), random.uniform(0.2, 1.0, 12))
+    phase = 2 * np.pi * np.cumsum(pitch * wander) / rate
+    highest = max(1, int(0.45 * rate / (1.2 * pitch)))
+    voice = sum(np.sin(k * phase + random.uniform(0, 6)) / k**tilt for k in range(1, min(highest, 30) + 1))
+    signal = envelope * voice + 0.02 * random.standard_normal(n_samples)
+    scaled: Audio = 0.5 * signal / np.abs(signal).max()
+    return scaled
+
+
+@pytest.fixture(scope="session")
+def write_audio() -> Callable[..., Path]:
+    """Return a function that writes a seeded recording: ``write_audio(path, seconds, rate, channels, seed, ...)``."""
+
+    def write(
+        path: Path, seconds: float = 1.0, rate: int = 16_000, channels: int = 1, seed: int = 0, **options: Any
+    ) -> Path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        columns = [make_voice(seconds, rate, seed + 1000 * channel) for channel in range(channels)]
+        soundfile.write(path, np.stack(columns, axis=1), rate, **options)
+        return path
+
+    return write
+
+
+def write_corpus(root: Path, n_speakers: int = 4, n_chapters: int = 2, n_utterances: int = 5) -> Path:
+    """Write a corpus in LibriSpeech's layout whose speakers differ in pitch and in spectral tilt."""
+    for speaker in range(n_speakers):
+        for chapter in range(n_chapters):
+            name = f"{101 + speaker}-{10 * (101 + speaker) + chapter}"
+            folder = root / name.replace("-", "/")
+            folder.mkdir(parents=True)
+            for number in range(n_utterances):
+                seed = 100 * speaker + 10 * chapter + number
+                voice = make_voice(0.6 + 0.05 * number, 16_000, seed, pitch=90 + 35 * speaker, tilt=0.5 + 0.4 * speaker)
+                soundfile.write(folder / f"{name}-{number:04d}.flac", voice, 16_000)
+    return root
+
+
+@pytest.fixture(scope="session")
+def corpus_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four speakers, two chapters each, five utterances a chapter. Read it; copy it to change it."""
+    return write_corpus(tmp_path_factory.mktemp("corpus") / "dev-small")
+
+
+@pytest.fixture(scope="session")
+def corpus(corpus_root: Path) -> Corpus:
+    return load_corpus(corpus_root)
+
+
+@pytest.fixture(scope="session")
+def spectral() -> Encoder:
+    return load_encoder("spectral", device="cpu")
+
+
+@pytest.fixture(scope="session")
+def features_path(corpus: Corpus, spectral: Encoder, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the finished features file of the corpus."""
+    path = tmp_path_factory.mktemp("features") / "librispeech_features_spectral.pt"
+    extract(corpus, spectral, path, progress=False)
+    return path
+
+
+@pytest.fixture(scope="session")
+def features(features_path: Path) -> FeatureSet:
+    return FeatureSet.load(features_path)
+
+
+@pytest.fixture(scope="session")
+def blobs() -> Callable[..., tuple[torch.Tensor, NDArray[np.int64]]]:
+    """Return a function that makes rows (n, dim) around one centre for each class, shuffled, and their classes."""
+
+    def make(
+        n_classes: int = 5, n_each: int = 20, dim: int = 8, spread: float = 4.0, seed: int = 0
+    ) -> tuple[torch.Tensor, NDArray[np.int64]]:
+        random = np.random.default_rng(seed)
+        labels = random.permutation(np.repeat(np.arange(n_classes), n_each))
+        centres = random.normal(0, spread, (n_classes, dim))
+        rows = centres[labels] + random.standard_normal((len(labels), dim))
+        return torch.from_numpy(rows).float(), labels
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def run_script() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Return a function that runs a script as a user does, with the repository as the current folder."""
+
+    def run(script: str, *arguments: object, cwd: Path = ROOT, **options: Any) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, str(ROOT / script), *map(str, arguments)]
+        return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=100, check=False, **options)
+
+    return run
+
+
+@pytest.fixture
+def call_script(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Return a function that does what `run_script` does within this process, without seconds of imports a call."""
+
+    def call(script: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+        command = [str(ROOT / script), *map(str, arguments)]
+        monkeypatch.setattr(sys, "argv", command)
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as stop:
+            runpy.run_path(command[0], run_name="__main__")
+        printed = capsys.readouterr()
+        code = stop.value.code
+        return subprocess.CompletedProcess(command, code if isinstance(code, int) else 0, printed.out, printed.err)
+
+    return call

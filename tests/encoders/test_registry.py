@@ -1,0 +1,89 @@
+"""`load_encoder`, its lazy twin, specs and devices."""
+
+import pytest
+import torch
+
+from encoders import (
+    ENCODERS,
+    EncoderError,
+    describe_encoder,
+    lazy_encoder,
+    load_encoder,
+    resolve_device,
+    spec_differences,
+    spec_digest,
+)
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+def test_every_registered_encoder_describes_itself_in_plain_values(name: str) -> None:
+    spec = describe_encoder(name)
+    assert set(spec) == {"name", "version", "sample_rate", "dim", "layers", "weights", "precision", "options"}
+    assert spec["name"] == name
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+def test_an_encoder_is_frozen_and_in_eval_mode(name: str) -> None:
+    encoder = load_encoder(name, device="cpu")
+    assert not encoder.training
+    assert not any(parameter.requires_grad for parameter in encoder.parameters())
+    assert encoder.spec == describe_encoder(name)
+
+
+def test_an_unknown_name_is_answered_with_the_valid_ones() -> None:
+    with pytest.raises(EncoderError, match=r"'spectrl'.*spectral"):
+        load_encoder("spectrl")
+
+
+def test_an_unknown_option_is_answered_with_the_valid_ones() -> None:
+    with pytest.raises(EncoderError, match=r"'n_mfc'.*n_mfcc.*n_mels, n_mfcc, n_delta"):
+        load_encoder("spectral", n_mfc=20)
+
+
+def test_options_that_contradict_each_other_are_refused() -> None:
+    with pytest.raises(EncoderError, match="n_mfcc <= n_mels"):
+        load_encoder("spectral", n_mels=20, n_mfcc=40)
+
+
+def test_an_unknown_precision_is_refused() -> None:
+    with pytest.raises(EncoderError, match="fp32"):
+        load_encoder("spectral", precision="fp8")
+
+
+def test_weights_for_an_encoder_without_any_are_refused() -> None:
+    with pytest.raises(EncoderError, match="no weights"):
+        load_encoder("spectral", weights="some.pt")
+
+
+def test_the_announced_default_says_what_to_use_instead() -> None:
+    with pytest.raises(EncoderError, match="--encoder spectral"):
+        load_encoder("audiosep")
+
+
+def test_a_lazy_encoder_is_built_at_first_use_and_once() -> None:
+    lazy = lazy_encoder("spectral", device="cpu")
+    assert "encoder" not in vars(lazy)
+    waveform = torch.randn(16_000, generator=torch.Generator().manual_seed(0))
+    first = lazy.encode([waveform])
+    built = lazy.encoder
+    assert torch.equal(lazy.encode([waveform]), first)
+    assert lazy.encoder is built
+    assert lazy.spec == built.spec
+
+
+def test_differences_of_specs_are_named_and_precision_is_none() -> None:
+    spec = describe_encoder("spectral")
+    other = describe_encoder("spectral", n_mfcc=30)
+    assert spec_differences(spec, {**spec, "precision": "bf16"}) == []
+    assert spec_digest(spec) == spec_digest({**spec, "precision": "bf16"})
+    assert spec_digest(spec) != spec_digest(other)
+    assert any("n_mfcc is 40 there, 30 here" in difference for difference in spec_differences(spec, other))
+
+
+def test_devices() -> None:
+    assert resolve_device("cpu").type == "cpu"
+    assert resolve_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
+    with pytest.raises(EncoderError, match="no device 'gpu'"):
+        resolve_device("gpu")
+    with pytest.raises(EncoderError, match="cuda devices"):
+        resolve_device(f"cuda:{torch.cuda.device_count()}")

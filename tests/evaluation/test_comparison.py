@@ -1,0 +1,233 @@
+"""`compare_heads`: the split, the choice, the figures, the files."""
+
+import csv
+import json
+import logging
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import accuracy_score, f1_score, top_k_accuracy_score
+from sklearn.model_selection import train_test_split
+
+from corpora import CorpusError
+from evaluation import compare_heads
+from evaluation.comparison import choose_best, summarise
+from features import FeatureSet
+from heads import HEADS, HeadError, SpeakerClassifier
+
+QUICK = {"epochs": 20, "lr": 0.01, "device": "cpu"}
+ROW = [
+    "features", "encoder", "layer", "head", "scaler", "split_by", "seed", "val_accuracy", "val_log_loss",
+    "test_accuracy", "test_macro_f1", "test_top3", "test_top5", "n_parameters", "seconds",
+]  # fmt: skip
+
+
+def hard_features(n_speakers: int = 12, n_each: int = 20, n_sessions: int = 4, seed: int = 0) -> FeatureSet:
+    """Overlapping speakers, each with sessions that shift its rows."""
+    random = np.random.default_rng(seed)
+    speaker = np.repeat(np.arange(n_speakers), n_each)
+    session = speaker * n_sessions + np.tile(np.arange(n_each) % n_sessions, n_speakers)
+    rows = random.normal(0, 1.2, (n_speakers, 10))[speaker]
+    rows = rows + random.normal(0, 1.0, (n_speakers * n_sessions, 10))[session] + random.standard_normal(rows.shape)
+    return FeatureSet(
+        features=torch.from_numpy(rows).float(),
+        labels=torch.from_numpy(speaker),
+        speakers=tuple(f"speaker {number:02d}" for number in range(n_speakers)),
+        sessions=torch.from_numpy(session),
+        session_names=tuple(f"session {number}" for number in range(n_speakers * n_sessions)),
+        ids=tuple(f"{number}.wav" for number in range(len(rows))),
+        durations=torch.ones(len(rows)),
+        encoder={"name": "made up", "dim": 10, "layers": [], "options": {}},
+        corpus="hard",
+    )
+
+
+def figures(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{key: value for key, value in row.items() if not key.startswith("seconds")} for row in rows]
+
+
+def test_each_head_has_a_row_with_the_documented_keys() -> None:
+    comparison = compare_heads(hard_features(), list(HEADS), options=QUICK)
+    assert [row["head"] for row in comparison.rows] == list(HEADS)
+    assert all(sorted(row) == sorted(ROW) for row in comparison.rows)
+    assert all(0 <= row[key] <= 1 for row in comparison.rows for key in row if key.startswith("test_"))
+
+
+def test_the_same_seed_gives_the_same_figures_and_another_does_not() -> None:
+    features = hard_features()
+    first = compare_heads(features, options=QUICK, seed=3)
+    again = compare_heads(features, options=QUICK, seed=3)
+    other = compare_heads(features, options=QUICK, seed=4)
+    assert figures(first.rows) == figures(again.rows)
+    assert figures(first.rows) != figures(other.rows)
+    without_seconds = [line.rsplit(maxsplit=1)[0] for line in first.table().splitlines()[:-1]]
+    assert without_seconds == [line.rsplit(maxsplit=1)[0] for line in again.table().splitlines()[:-1]]
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_test_figures_are_scikit_learns_of_the_saved_classifier_on_the_test_rows(head: str) -> None:
+    features = hard_features()
+    comparison = compare_heads(features, [head], fractions=(0.8, 0, 0.2), seed=42, options=QUICK)
+    labels = features.labels.numpy()
+    _, test = train_test_split(np.arange(len(labels)), test_size=0.2, stratify=labels, random_state=42)
+    classifier = comparison.classifier
+    scores = classifier.head.decision_function(classifier.scaler.transform(features.features[test]))
+    row = comparison.rows[0]
+    assert row["test_accuracy"] == pytest.approx(accuracy_score(labels[test], scores.argmax(1)))
+    assert row["test_macro_f1"] == pytest.approx(f1_score(labels[test], scores.argmax(1), average="macro"))
+    assert row["test_top3"] == pytest.approx(top_k_accuracy_score(labels[test], scores, k=3))
+    assert row["test_top5"] == pytest.approx(top_k_accuracy_score(labels[test], scores, k=5))
+    assert row["n_parameters"] == classifier.head.n_parameters_
+
+
+def test_what_the_test_rows_are_changes_no_choice_and_no_classifier() -> None:
+    features = hard_features()
+    comparison = compare_heads(features, options=QUICK, seed=1)
+    _, test = train_test_split(np.arange(240), test_size=0.1, stratify=features.labels.numpy(), random_state=1)
+    spoiled = features.features.clone()
+    spoiled[test] = 100 * torch.randn(len(test), 10)
+    other = compare_heads(replace(features, features=spoiled), options=QUICK, seed=1)
+    assert comparison.best["head"] == other.best["head"]
+    probe = comparison.classifier.scaler.transform(features.features)
+    assert torch.equal(probe, other.classifier.scaler.transform(features.features))
+    np.testing.assert_array_equal(
+        comparison.classifier.head.decision_function(probe), other.classifier.head.decision_function(probe)
+    )
+    assert comparison.rows[0]["test_accuracy"] != other.rows[0]["test_accuracy"]
+
+
+def test_without_a_validation_part_train_is_used_whole_in_the_end(caplog: pytest.LogCaptureFixture) -> None:
+    features = hard_features()
+    with caplog.at_level(logging.INFO):
+        comparison = compare_heads(features, ["lda"], fractions=(0.8, 0, 0.2), seed=0)
+    assert "one eighth of train chooses" in caplog.text
+    labels = features.labels.numpy()
+    train, _ = train_test_split(np.arange(len(labels)), test_size=0.2, stratify=labels, random_state=0)
+    torch.testing.assert_close(comparison.classifier.scaler.mean_, features.features[train].mean(0))
+    assert comparison.classifier.training["n_utterances"] == len(train)
+
+
+def test_the_winner_is_chosen_by_validation_alone() -> None:
+    def record(head: str, val: float, loss: float, test: float, split_by: str = "utterance") -> dict[str, Any]:
+        return {"head": head, "val_accuracy": val, "val_log_loss": loss, "test_accuracy": test, "split_by": split_by}
+
+    summary = [record("a", 0.90, 0.2, 0.99), record("b", 0.95, 0.3, 0.80), record("c", 0.95, 0.1, 0.70)]
+    assert choose_best([*summary, record("d", 0.99, 0.1, 0.9, "session")], "utterance")["head"] == "c"
+
+
+def test_a_summary_averages_over_seeds() -> None:
+    rows = compare_heads(hard_features(), ["lda"], seed=0).rows + compare_heads(hard_features(), ["lda"], seed=1).rows
+    (record,) = summarise(rows)
+    values = [row["test_accuracy"] for row in rows]
+    assert record["seeds"] == [0, 1]
+    assert record["test_accuracy"] == pytest.approx(np.mean(values))
+    assert record["test_accuracy_std"] == pytest.approx(np.std(values))
+
+
+def test_sessions_stay_together_and_cost_accuracy() -> None:
+    features = hard_features()
+    by_utterance = compare_heads(features, ["lda"]).rows[0]
+    by_session = compare_heads(features, ["lda"], split_by="session").rows[0]
+    assert by_session["split_by"] == "session"
+    assert by_utterance["test_accuracy"] > by_session["test_accuracy"] + 0.1
+
+
+def test_speakers_that_cannot_be_tested_are_named(caplog: pytest.LogCaptureFixture) -> None:
+    features = hard_features(n_speakers=4)
+    lonely = features.select(np.r_[0:60, 60:61])  # the fourth speaker has one utterance
+    comparison = compare_heads(lonely, ["lda"])
+    assert comparison.untested == ("speaker 03",)
+    assert "1 of 4 speakers are not tested" in caplog.text
+    assert "speaker 03" in caplog.text
+    assert "speaker 03" in comparison.classifier.predict_features(lonely, top_k=4)[0][0]
+
+
+def test_a_head_that_cannot_be_fitted_does_not_stop_the_others(caplog: pytest.LogCaptureFixture) -> None:
+    few = hard_features(n_speakers=6).select([0, 1, 2, 20, 40, 60, 80, 100])  # three of one speaker, one of the others
+    comparison = compare_heads(few, ["lda", "linear"], options=QUICK)
+    assert [row["head"] for row in comparison.rows] == ["linear"]
+    assert "lda is left out: LDA needs more training rows than speakers" in caplog.text
+    with pytest.raises(HeadError, match="No head could be fitted"):
+        compare_heads(few, ["lda"])
+
+
+def test_too_few_utterances_to_choose_by_are_told() -> None:
+    pairs = hard_features(n_speakers=3, n_each=2)
+    with pytest.raises(HeadError, match=r"No speaker has an utterance to spare.*--fractions 0.8 0.2 0"):
+        compare_heads(pairs, ["linear"], options=QUICK)
+    assert compare_heads(pairs, ["linear"], fractions=(0.8, 0.2, 0), options=QUICK).best["head"] == "linear"
+
+
+def test_one_speaker_is_refused() -> None:
+    with pytest.raises(HeadError, match=r"All 20 utterances are of one speaker \(speaker 02\)"):
+        compare_heads(hard_features().select(range(40, 60)))
+
+
+def test_features_with_layers_are_refused() -> None:
+    features = hard_features()
+    with pytest.raises(HeadError, match="3 layers"):
+        compare_heads(replace(features, features=features.features[:, None].expand(-1, 3, -1)))
+
+
+def test_unknown_names_are_answered_with_the_valid_ones() -> None:
+    with pytest.raises(HeadError, match="linear, mlp, lda"):
+        compare_heads(hard_features(), ["liner"])
+    with pytest.raises(ValueError, match="standard, whiten"):
+        compare_heads(hard_features(), ["lda"], scaler="whitening")
+    with pytest.raises(CorpusError, match="sum to 1"):
+        compare_heads(hard_features(), ["lda"], fractions=(0.8, 0.1, 0.2))
+
+
+def test_the_files_hold_what_was_found(tmp_path: Path) -> None:
+    features = hard_features()
+    comparison = compare_heads(features, options=QUICK)
+    paths = comparison.save(tmp_path, "hard", "python script.py")
+    assert sorted(path.name for path in paths) == [
+        "hard_scaler.pt",
+        "metrics.csv",
+        "metrics.json",
+        "speaker_classifier_hard.pt",
+    ]
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert metrics["rows"] == comparison.rows
+    assert metrics["summary"] == comparison.summary
+    assert metrics["best"] == comparison.best
+    assert metrics["command"] == "python script.py"
+    assert "torch" in metrics["versions"]
+    with open(tmp_path / "metrics.csv", newline="") as file:
+        table = list(csv.DictReader(file))
+    assert [float(row["test_accuracy"]) for row in table] == [row["test_accuracy"] for row in comparison.rows]
+    scaler = torch.load(tmp_path / "hard_scaler.pt", weights_only=True)
+    expected = (features.features - scaler["mean"]) * scaler["scale"]
+    torch.testing.assert_close(comparison.classifier.scaler.transform(features.features), expected)
+    loaded = SpeakerClassifier.load(tmp_path / "speaker_classifier_hard.pt")
+    assert loaded.predict_features(features) == comparison.classifier.predict_features(features)
+
+
+def test_figures_that_do_not_exist_are_null_in_json(tmp_path: Path) -> None:
+    comparison = compare_heads(hard_features(), ["lda"], fractions=(0.8, 0.2, 0.0))
+    comparison.save(tmp_path, "hard", "")
+    assert json.loads((tmp_path / "metrics.json").read_text())["rows"][0]["test_accuracy"] is None
+    assert " - " in comparison.table()
+
+
+def test_the_table_fits_a_terminal_and_marks_the_winner() -> None:
+    comparison = compare_heads(hard_features(), options=QUICK)
+    lines = comparison.table().splitlines()
+    assert max(map(len, lines)) <= 100
+    assert [line.split()[0] for line in lines if " * " in line] == [comparison.best["head"]]
+
+
+PUBLISHED = Path(__file__).parents[3] / "shared/data/published/audiosep_unet_librispeech_devclean_features.pt"
+
+
+@pytest.mark.skipif(not PUBLISHED.exists(), reason="the published features are not here (../shared/data)")
+@pytest.mark.parametrize(("head", "scaler", "least"), [("lda", "standard", 0.995), ("linear", "whiten", 0.98)])
+def test_the_published_features_reach_the_stated_figures(head: str, scaler: str, least: float) -> None:
+    features = FeatureSet.load(PUBLISHED)
+    comparison = compare_heads(features, [head], scaler, fractions=(0.8, 0, 0.2), seed=42, options={"device": "cpu"})
+    assert comparison.rows[0]["test_accuracy"] >= least

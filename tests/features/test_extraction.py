@@ -1,0 +1,263 @@
+"""`extract`: what is computed, what is not computed again, and what bad files do."""
+
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from corpora import Corpus, Utterance, load_corpus
+from encoders import Encoder, LazyEncoder, describe_encoder, lazy_encoder, load_encoder
+from features import FeaturesError, FeatureSet, OutputError, default_file_name, extract
+
+
+class Counting:
+    """`spectral`, counting the waveforms that it is given; it can fail at one."""
+
+    def __init__(self, fail_at: int | None = None, error: type[BaseException] = KeyboardInterrupt) -> None:
+        self.n_encoded = 0
+        self.fail_at = fail_at
+        self.error = error
+        self.inner = load_encoder("spectral", device="cpu")
+        self.spec = self.inner.spec
+        self.sample_rate = self.inner.sample_rate
+
+    def encode(self, waveforms: Sequence[Tensor], batch_size: int | None = None) -> Tensor:
+        if self.fail_at is not None and self.n_encoded + len(waveforms) > self.fail_at:
+            raise self.error
+        self.n_encoded += len(waveforms)
+        return self.inner.encode(waveforms, batch_size)
+
+
+def run(corpus: Corpus, path: Path, encoder: Counting | None = None, **options: object) -> tuple[FeatureSet, int]:
+    counting = encoder or Counting()
+    features = extract(corpus, counting, path, progress=False, **options)  # type: ignore[arg-type]
+    return features, counting.n_encoded
+
+
+def refuse_to_build() -> Encoder:
+    raise AssertionError("the encoder was built")
+
+
+@pytest.fixture
+def own_root(corpus_root: Path, tmp_path: Path) -> Path:
+    """Return a copy of the corpus, to change."""
+    return Path(shutil.copytree(corpus_root, tmp_path / "own"))
+
+
+def test_rows_are_those_of_encoding_each_file_alone(corpus: Corpus, spectral: Encoder, features: FeatureSet) -> None:
+    from audio import read_audio
+
+    assert features.ids == corpus.ids
+    assert [features.speakers[label] for label in features.labels] == [utterance.speaker for utterance in corpus]
+    sessions = [features.session_names[session] for session in features.sessions]
+    assert sessions == [utterance.session for utterance in corpus]
+    for row in (0, 17, 39):
+        waveform = read_audio(corpus.utterances[row].path, 16_000)
+        assert torch.equal(features.features[row], spectral.encode([waveform])[0])
+        assert features.durations[row] == pytest.approx(len(waveform) / 16_000)
+
+
+def test_twice_is_bit_identical_with_any_number_of_workers(corpus: Corpus, tmp_path: Path) -> None:
+    one, _ = run(corpus, tmp_path / "one.pt", num_workers=1)
+    many, _ = run(corpus, tmp_path / "many.pt", num_workers=4)
+    assert torch.equal(one.features, many.features)
+    assert one.ids == many.ids
+
+
+def test_a_finished_cache_builds_no_encoder_and_is_not_written_again(
+    corpus: Corpus, features_path: Path, features: FeatureSet
+) -> None:
+    written = features_path.stat().st_mtime_ns
+    lazy = LazyEncoder(describe_encoder("spectral"), refuse_to_build)
+    again = extract(corpus, lazy, features_path, progress=False)
+    assert torch.equal(again.features, features.features)
+    assert features_path.stat().st_mtime_ns == written
+
+
+def test_a_corpus_that_moves_costs_nothing(own_root: Path, features: FeatureSet, tmp_path: Path) -> None:
+    run(load_corpus(own_root), tmp_path / "x.pt")
+    moved = own_root.rename(tmp_path / "elsewhere")
+    again, n_encoded = run(load_corpus(moved), tmp_path / "x.pt")
+    assert n_encoded == 0
+    assert again.ids == features.ids
+
+
+def test_a_corpus_seen_from_another_folder_costs_nothing(own_root: Path, tmp_path: Path) -> None:
+    run(load_corpus(own_root), tmp_path / "x.pt")
+    (tmp_path / "above").mkdir()
+    own_root.rename(tmp_path / "above" / "own")
+    again, n_encoded = run(load_corpus(tmp_path / "above"), tmp_path / "x.pt")
+    assert n_encoded == 0
+    assert all(utterance_id.startswith("own/") for utterance_id in again.ids)
+    assert FeatureSet.load(tmp_path / "x.pt").ids == again.ids
+
+
+def test_touched_files_cost_nothing_and_changed_ones_are_redone_alone(
+    own_root: Path, tmp_path: Path, write_audio: Callable[..., Path]
+) -> None:
+    corpus = load_corpus(own_root)
+    before, _ = run(corpus, tmp_path / "x.pt")
+    for utterance in corpus:
+        os.utime(utterance.path, (1, 1))
+    _, n_encoded = run(corpus, tmp_path / "x.pt")
+    assert n_encoded == 0
+    write_audio(corpus.utterances[5].path, seed=77)
+    after, n_encoded = run(corpus, tmp_path / "x.pt")
+    assert n_encoded == 1
+    changed = (before.features != after.features).any(dim=1).nonzero().flatten().tolist()
+    assert changed == [5]
+
+
+def test_removed_files_drop_out_and_new_ones_come_in(
+    own_root: Path, tmp_path: Path, write_audio: Callable[..., Path]
+) -> None:
+    before, _ = run(load_corpus(own_root), tmp_path / "x.pt")
+    gone = load_corpus(own_root).utterances[0]
+    gone.path.unlink()
+    write_audio(own_root / "101" / "1010" / "101-1010-0009.flac", seed=5)
+    after, n_encoded = run(load_corpus(own_root), tmp_path / "x.pt")
+    assert n_encoded == 1
+    assert set(before.ids) - set(after.ids) == {gone.id}
+    assert set(after.ids) - set(before.ids) == {"101/1010/101-1010-0009.flac"}
+
+
+@pytest.mark.parametrize("fail_at", [32, 39])
+@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
+def test_an_interrupted_run_goes_on_and_ends_the_same(
+    fail_at: int, error: type[BaseException], corpus: Corpus, features: FeatureSet, tmp_path: Path
+) -> None:
+    path = tmp_path / "x.pt"
+    with pytest.raises(error):
+        run(corpus, path, Counting(fail_at, error))
+    assert not path.exists()
+    resumed, n_encoded = run(corpus, path)
+    assert n_encoded == 8  # the first chunk of 32 was kept
+    assert torch.equal(resumed.features, features.features)
+    assert resumed.ids == features.ids
+    assert [file.name for file in tmp_path.iterdir()] == ["x.pt"]
+
+
+def test_segments_of_one_file_are_rows_of_their_own(tmp_path: Path, write_audio: Callable[..., Path]) -> None:
+    path = write_audio(tmp_path / "long.wav", seconds=4.0)
+    spans = ((0.0, 1.0), (1.0, 1.5), (2.5, None))
+    corpus = Corpus(
+        tuple(Utterance(path, f"s{start}", "m", start, length, root=tmp_path) for start, length in spans),
+        tmp_path,
+        "meeting",
+    )
+    features, _ = run(corpus, tmp_path / "x.pt")
+    assert features.ids == ("long.wav#0-1", "long.wav#1-1.5", "long.wav#2.5-")
+    assert features.durations.tolist() == [1.0, 1.5, 1.5]
+    assert len({tuple(row.tolist()) for row in features.features}) == 3
+    assert run(corpus, tmp_path / "x.pt")[1] == 0
+
+
+def test_bad_files_are_listed_and_lose_nothing(
+    own_root: Path, features: FeatureSet, tmp_path: Path, write_audio: Callable[..., Path]
+) -> None:
+    chapter = own_root / "101" / "1010"
+    (chapter / "101-1010-0090.wav").write_text("this is text")
+    (chapter / "101-1010-0091.wav").touch()
+    whole = write_audio(tmp_path / "whole.flac").read_bytes()
+    (chapter / "101-1010-0092.flac").write_bytes(whole[: len(whole) // 2])
+    corpus = load_corpus(own_root)
+    got, n_encoded = run(corpus, tmp_path / "x.pt")
+    assert n_encoded == 40
+    assert got.ids == features.ids
+    assert torch.equal(got.features, features.features)
+    assert [(failed.rpartition("/")[2], reason.split()[0]) for failed, reason in got.failures] == [
+        ("101-1010-0090.wav", "this"),
+        ("101-1010-0091.wav", "the"),
+        ("101-1010-0092.flac", "the"),
+    ]
+    assert FeatureSet.load(tmp_path / "x.pt").failures == got.failures
+    (chapter / "101-1010-0090.wav").unlink()
+    write_audio(chapter / "101-1010-0091.wav", seed=9)  # mended
+    mended, n_encoded = run(load_corpus(own_root), tmp_path / "x.pt")
+    assert n_encoded == 1
+    assert [failed.rpartition("/")[2] for failed, _ in mended.failures] == ["101-1010-0092.flac"]
+
+
+def test_a_file_that_vanishes_is_a_failure(own_root: Path, tmp_path: Path) -> None:
+    corpus = load_corpus(own_root)
+    corpus.utterances[3].path.unlink()
+    features, _ = run(corpus, tmp_path / "x.pt")
+    assert features.failures == ((corpus.ids[3], "no such file"),)
+    assert len(features) == 39
+
+
+def test_nan_from_an_encoder_is_never_stored(corpus: Corpus, tmp_path: Path) -> None:
+    class Broken(Counting):
+        def encode(self, waveforms: Sequence[Tensor], batch_size: int | None = None) -> Tensor:
+            vectors = super().encode(waveforms, batch_size)
+            vectors[2, 0] = torch.nan
+            return vectors
+
+    features, _ = run(corpus, tmp_path / "x.pt", Broken())
+    assert [failed for failed, _ in features.failures] == [corpus.ids[2], corpus.ids[34]]  # of chunks of 32 and of 8
+    assert features.features.isfinite().all()
+
+
+def test_a_corpus_without_one_good_file_is_an_error(tmp_path: Path) -> None:
+    for speaker in ("ann", "bob"):
+        (tmp_path / "c" / speaker).mkdir(parents=True)
+        (tmp_path / "c" / speaker / "x.wav").write_text("text")
+    with pytest.raises(FeaturesError, match=r"None of the 2 utterances.*ann/x.wav.*not audio"):
+        run(load_corpus(tmp_path / "c"), tmp_path / "x.pt")
+    assert not (tmp_path / "x.pt").exists()
+
+
+def test_features_of_other_settings_are_refused_by_name(corpus: Corpus, features_path: Path) -> None:
+    other = lazy_encoder("spectral", n_mfcc=30)
+    with pytest.raises(FeaturesError, match=r"n_mfcc is 40 there, 30 here.*--features_path"):
+        extract(corpus, other, features_path, progress=False)
+    with pytest.raises(FeaturesError, match=r"max_duration is 10.0 there, 5.0 here"):
+        extract(corpus, lazy_encoder("spectral"), features_path, max_duration=5.0, progress=False)
+
+
+def test_features_of_unknown_origin_are_not_continued(corpus: Corpus, tmp_path: Path) -> None:
+    torch.save({"features": torch.randn(4, 100), "labels": torch.arange(4)}, tmp_path / "plain.pt")
+    with pytest.raises(FeaturesError, match="unknown"):
+        run(corpus, tmp_path / "plain.pt")
+
+
+def test_another_corpus_does_not_push_a_cache_out(
+    corpus: Corpus, features_path: Path, tmp_path: Path, write_audio: Callable[..., Path]
+) -> None:
+    for speaker in ("ann", "bob"):
+        write_audio(tmp_path / "other" / speaker / "1.wav", seed=ord(speaker[0]))
+    before = features_path.read_bytes()
+    with pytest.raises(FeaturesError, match=r"another corpus.*--features_path or --output_dir"):
+        run(load_corpus(tmp_path / "other"), features_path)
+    assert features_path.read_bytes() == before
+
+
+def test_the_crop_is_what_is_read(corpus: Corpus, tmp_path: Path) -> None:
+    features, _ = run(corpus, tmp_path / "x.pt", max_duration=0.5)
+    assert features.durations.max() == 0.5
+    whole, _ = run(corpus, tmp_path / "y.pt", max_duration=None)
+    assert whole.durations.max() == pytest.approx(0.8)
+
+
+def test_a_place_that_cannot_be_written_is_told_before_anything_is_encoded(corpus: Corpus, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    counting = Counting()
+    with pytest.raises(OutputError, match="cannot be written"):
+        run(corpus, tmp_path / "file" / "x.pt", counting)
+    assert counting.n_encoded == 0
+
+
+def test_only_other_settings_change_the_default_name() -> None:
+    spec = describe_encoder("spectral")
+    assert default_file_name("librispeech", spec, 10.0, spec, 10.0) == "librispeech_features_spectral.pt"
+    other = describe_encoder("spectral", n_mfcc=30)
+    names = {
+        default_file_name("librispeech", settings, crop, spec, 10.0)
+        for settings, crop in ((spec, 10.0), (other, 10.0), (spec, 5.0), (spec, None), (other, 5.0))
+    }
+    assert len(names) == 5
+    assert all(name.startswith("librispeech_features_spectral") and len(name) in (32, 41) for name in names)

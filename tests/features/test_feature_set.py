@@ -1,0 +1,246 @@
+"""`FeatureSet`: its file, its selections, and what it refuses."""
+
+import os
+import pickle
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from features import FeaturesError, FeatureSet, OutputError, check_writable
+
+
+def small_set(ids: tuple[str, ...] = ("a.wav", "b.wav", "c.wav")) -> FeatureSet:
+    n_rows = len(ids)
+    return FeatureSet(
+        features=torch.arange(4.0 * n_rows).reshape(n_rows, 4),
+        labels=torch.arange(n_rows) % 2,
+        speakers=("ann", "bob"),
+        sessions=torch.zeros(n_rows, dtype=torch.int64),
+        session_names=("day 1",),
+        ids=ids,
+        durations=torch.full((n_rows,), 1.5),
+        encoder={"name": "spectral", "dim": 4, "layers": [], "options": {}},
+        corpus="tiny",
+        failures=(("bad.wav", "empty"),),
+    )
+
+
+def assert_same(one: FeatureSet, other: FeatureSet) -> None:
+    for name in ("features", "labels", "sessions", "durations"):
+        assert torch.equal(getattr(one, name), getattr(other, name)), name
+    for name in ("speakers", "session_names", "ids", "encoder", "corpus", "failures"):
+        assert getattr(one, name) == getattr(other, name), name
+
+
+def test_a_saved_set_loads_as_it_was(tmp_path: Path) -> None:
+    saved = small_set()
+    saved.save(tmp_path / "x.pt")
+    assert_same(FeatureSet.load(tmp_path / "x.pt"), saved)
+
+
+def test_the_provenance_is_kept(features: FeatureSet, tmp_path: Path) -> None:
+    features.save(tmp_path / "x.pt")
+    loaded = FeatureSet.load(tmp_path / "x.pt")
+    assert features.audio is not None
+    assert loaded.audio is not None
+    assert torch.equal(loaded.audio.digest, features.audio.digest)
+    assert loaded.audio.digest.shape == (len(features), 32)
+    assert (loaded.audio.rate, loaded.audio.crop) == (16_000, 10.0)
+
+
+def test_the_file_is_the_documented_one(features_path: Path) -> None:
+    content = torch.load(features_path, weights_only=True)
+    assert set(content) == {
+        "format", "corpus", "features", "labels", "speakers", "sessions", "session_names", "ids", "durations",
+        "encoder", "audio", "failures", "created_with",
+    }  # fmt: skip
+    assert content["format"] == 1
+    assert isinstance(content["ids"], str)
+    assert len(content["ids"].split("\n")) == len(content["features"]) == 40
+    assert content["audio"]["digest"].dtype == torch.uint8
+    assert content["labels"].dtype == content["sessions"].dtype == torch.int64
+    assert {"python", "torch", "libsndfile"} <= content["created_with"].keys()
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    ids=st.lists(
+        st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1),
+        min_size=1,
+        max_size=5,
+        unique=True,
+    )
+)
+def test_any_name_of_a_file_survives(tmp_path_factory: pytest.TempPathFactory, ids: list[str]) -> None:
+    path = tmp_path_factory.mktemp("names") / "x.pt"
+    small_set(tuple(ids)).save(path)
+    assert FeatureSet.load(path).ids == tuple(ids)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="file names are text on this system")
+def test_a_name_that_is_no_valid_text_survives(tmp_path: Path) -> None:
+    name = os.fsdecode(b"caf\xe9.wav")
+    small_set((name,)).save(tmp_path / "x.pt")
+    assert FeatureSet.load(tmp_path / "x.pt").ids == (name,)
+
+
+def test_select_takes_indices_and_masks(features: FeatureSet) -> None:
+    chosen = features.select([3, 1])
+    assert chosen.ids == (features.ids[3], features.ids[1])
+    assert torch.equal(chosen.features, features.features[[3, 1]])
+    assert chosen.audio is not None
+    assert features.audio is not None
+    assert torch.equal(chosen.audio.digest, features.audio.digest[[3, 1]])
+    mask = np.zeros(len(features), dtype=bool)
+    mask[[1, 3]] = True
+    assert features.select(mask).ids == (features.ids[1], features.ids[3])
+    assert len(features.select([])) == 0
+
+
+def test_a_selection_is_saved_without_the_rest(tmp_path: Path) -> None:
+    large = small_set(tuple(f"{number}.wav" for number in range(10_000)))
+    large.select(slice_of(3)).save(tmp_path / "small.pt")
+    assert (tmp_path / "small.pt").stat().st_size < 10_000
+
+
+def slice_of(n_rows: int) -> list[int]:
+    return list(range(n_rows))
+
+
+def test_to_casts_the_features_alone(features: FeatureSet) -> None:
+    half = features.to(torch.float16)
+    assert half.features.dtype == torch.float16
+    assert half.labels is features.labels
+    assert features.features.dtype == torch.float32
+
+
+def test_a_plain_file_of_others_loads(tmp_path: Path) -> None:
+    torch.save({"features": torch.randn(4, 3), "labels": torch.tensor([174, 84, 174, 1988])}, tmp_path / "plain.pt")
+    loaded = FeatureSet.load(tmp_path / "plain.pt")
+    assert loaded.speakers == ("84", "174", "1988")  # in the order of the numbers
+    assert loaded.labels.tolist() == [1, 0, 1, 2]
+    assert loaded.encoder["name"] == "unknown"
+    assert loaded.corpus == "plain"
+    assert loaded.audio is None
+
+
+def test_a_plain_file_may_name_its_speakers(tmp_path: Path) -> None:
+    torch.save({"features": torch.randn(3, 3), "labels": ["bob", "ann", "bob"]}, tmp_path / "plain.pt")
+    loaded = FeatureSet.load(tmp_path / "plain.pt")
+    assert (loaded.speakers, loaded.labels.tolist()) == (("ann", "bob"), [1, 0, 1])
+
+
+def contents_that_contradict() -> dict[str, dict[str, Any]]:
+    return {
+        "no labels": {"features": torch.randn(4, 3)},
+        "too few labels": {"features": torch.randn(4, 3), "labels": torch.arange(3)},
+        "one dimension": {"features": torch.randn(4), "labels": torch.arange(4)},
+        "integers": {"features": torch.ones(4, 3, dtype=torch.int64), "labels": torch.arange(4)},
+        "no rows": {"features": torch.randn(0, 3), "labels": torch.arange(0)},
+        "words": {"features": "words", "labels": "more words"},
+    }
+
+
+@pytest.mark.parametrize("case", contents_that_contradict())
+def test_a_dict_that_is_no_features_file_is_refused(case: str, tmp_path: Path) -> None:
+    torch.save(contents_that_contradict()[case], tmp_path / "x.pt")
+    with pytest.raises(FeaturesError, match=r"x\.pt"):
+        FeatureSet.load(tmp_path / "x.pt")
+
+
+@pytest.mark.parametrize("key", ["labels", "ids", "encoder", "audio", "durations", "speakers"])
+def test_a_file_without_one_of_its_parts_is_refused(key: str, features_path: Path, tmp_path: Path) -> None:
+    content = torch.load(features_path, weights_only=True)
+    del content[key]
+    torch.save(content, tmp_path / "x.pt")
+    with pytest.raises(FeaturesError, match=rf"x.pt.*{key}"):
+        FeatureSet.load(tmp_path / "x.pt")
+
+
+def test_labels_beyond_the_speakers_are_refused(features_path: Path, tmp_path: Path) -> None:
+    content = torch.load(features_path, weights_only=True)
+    content["labels"][0] = 99
+    torch.save(content, tmp_path / "x.pt")
+    with pytest.raises(FeaturesError, match="labels go from 0 to 99"):
+        FeatureSet.load(tmp_path / "x.pt")
+
+
+def test_a_file_of_a_later_format_says_so(features_path: Path, tmp_path: Path) -> None:
+    content = torch.load(features_path, weights_only=True)
+    torch.save({**content, "format": 99}, tmp_path / "x.pt")
+    with pytest.raises(FeaturesError, match="format is 99"):
+        FeatureSet.load(tmp_path / "x.pt")
+
+
+def test_what_is_no_torch_file_is_refused(tmp_path: Path, features_path: Path) -> None:
+    whole = features_path.read_bytes()
+    for name, content in {"text": b"hello", "empty": b"", "cut": whole[: len(whole) // 2], "list": None}.items():
+        path = tmp_path / f"{name}.pt"
+        if content is None:
+            torch.save([1, 2], path)
+        else:
+            path.write_bytes(content)
+        with pytest.raises(FeaturesError, match=rf"{name}.pt: this is not a features file"):
+            FeatureSet.load(path)
+    with zipfile.ZipFile(tmp_path / "zip.pt", "w") as archive:
+        archive.writestr("hello.txt", "hello")
+    with pytest.raises(FeaturesError, match=r"zip.pt"):
+        FeatureSet.load(tmp_path / "zip.pt")
+    with pytest.raises(FeaturesError, match="no such file"):
+        FeatureSet.load(tmp_path / "missing.pt")
+
+
+class Bomb:
+    """Writes a file when it is unpickled."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (Path.touch, (Path(self.path),))
+
+
+@pytest.mark.parametrize("legacy", [False, True], ids=["zip", "bare pickle"])
+def test_nothing_that_is_loaded_can_run_code(legacy: bool, tmp_path: Path) -> None:
+    content = {"features": torch.randn(4, 3), "labels": torch.arange(4), "encoder": Bomb(str(tmp_path / "exploded"))}
+    if legacy:
+        (tmp_path / "bomb.pt").write_bytes(pickle.dumps(content))
+    else:
+        torch.save(content, tmp_path / "bomb.pt")
+    with pytest.raises(FeaturesError, match="could run code"):
+        FeatureSet.load(tmp_path / "bomb.pt")
+    assert not (tmp_path / "exploded").exists()
+
+
+def test_an_interrupted_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    small_set().save(tmp_path / "x.pt")
+
+    def full_disk(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full_disk)
+    with pytest.raises(OutputError, match="No space left on device"):
+        small_set(("other.wav",)).save(tmp_path / "x.pt")
+    assert_same(FeatureSet.load(tmp_path / "x.pt"), small_set())
+    assert [path.name for path in tmp_path.iterdir()] == ["x.pt"]
+
+
+def test_a_folder_that_cannot_be_written_is_told_before_the_work(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(OutputError, match="file"):
+        check_writable(tmp_path / "file" / "outputs")
+    check_writable(tmp_path / "new" / "folders")
+    assert list((tmp_path / "new" / "folders").iterdir()) == []
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write everywhere")
+def test_a_read_only_folder_is_told(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    with pytest.raises(OutputError, match="Permission denied"):
+        check_writable(tmp_path)

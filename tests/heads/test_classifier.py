@@ -1,0 +1,148 @@
+"""`SpeakerClassifier`: saved, loaded, and asked who speaks."""
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from audio import read_audio
+from corpora import Corpus
+from encoders import Encoder, load_encoder
+from evaluation import compare_heads
+from features import FeatureSet
+from heads import HEADS, ClassifierError, SpeakerClassifier
+
+
+@pytest.fixture(scope="module", params=HEADS)
+def classifier(request: pytest.FixtureRequest, features: FeatureSet) -> SpeakerClassifier:
+    return compare_heads(features, [request.param], options={"epochs": 40, "lr": 0.01, "device": "cpu"}).classifier
+
+
+@pytest.fixture(scope="module")
+def saved(classifier: SpeakerClassifier, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return classifier.save(tmp_path_factory.mktemp("classifier") / "classifier.pt")
+
+
+def test_a_saved_classifier_judges_as_before(
+    classifier: SpeakerClassifier, saved: Path, features: FeatureSet, corpus: Corpus
+) -> None:
+    loaded = SpeakerClassifier.load(saved)
+    assert loaded.predict_features(features) == classifier.predict_features(features)
+    for name in ("speakers", "encoder", "crop", "head_name", "metrics", "training", "threshold"):
+        assert getattr(loaded, name) == getattr(classifier, name), name
+    paths = [utterance.path for utterance in corpus.utterances[::7]]
+    assert loaded.predict(paths) == classifier.predict(paths)
+
+
+def test_files_are_judged_as_their_cached_features_are(
+    saved: Path, features: FeatureSet, corpus: Corpus, spectral: Encoder
+) -> None:
+    loaded = SpeakerClassifier.load(saved)
+    predictions = loaded.predict([utterance.path for utterance in corpus], top_k=3)
+    judged = loaded.predict_features(features, top_k=3)
+    for prediction, (speakers, probabilities) in zip(predictions, judged, strict=True):
+        assert prediction.speakers == speakers
+        np.testing.assert_allclose(prediction.probabilities, probabilities, rtol=1e-4)
+    assert np.mean([p.speakers[0] == u.speaker for p, u in zip(predictions, corpus, strict=True)]) > 0.9
+
+
+def test_the_first_of_several_files_are_judged_as_alone(saved: Path, corpus: Corpus) -> None:
+    loaded = SpeakerClassifier.load(saved)
+    paths = [utterance.path for utterance in corpus.utterances[:5]]
+    assert loaded.predict(paths) == [loaded.predict([path])[0] for path in paths]
+
+
+def test_probabilities_are_sorted_and_sum_to_one(saved: Path, corpus: Corpus) -> None:
+    prediction = SpeakerClassifier.load(saved).predict([corpus.utterances[0].path], top_k=99)[0]
+    assert len(prediction.speakers) == len(set(prediction.speakers)) == 4
+    assert list(prediction.probabilities) == sorted(prediction.probabilities, reverse=True)
+    assert sum(prediction.probabilities) == pytest.approx(1, abs=1e-5)
+
+
+def test_a_bad_file_does_not_stop_the_others(saved: Path, corpus: Corpus, tmp_path: Path) -> None:
+    (tmp_path / "text.wav").write_text("text")
+    good = corpus.utterances[0].path
+    predictions = SpeakerClassifier.load(saved).predict([tmp_path / "text.wav", good, tmp_path / "missing.wav", good])
+    assert [prediction.error is None for prediction in predictions] == [False, True, False, True]
+    assert predictions[0].speakers == ()
+    assert predictions[2].error == "no such file"
+    assert predictions[1] == predictions[3]
+
+
+def test_the_crop_of_the_training_is_used(
+    saved: Path, corpus: Corpus, write_audio: Callable[..., Path], tmp_path: Path, spectral: Encoder
+) -> None:
+    loaded = SpeakerClassifier.load(saved)
+    path = write_audio(tmp_path / "long.wav", seconds=13.0)
+    assert loaded.crop == 10.0
+    vector = spectral.encode([read_audio(path, 16_000, max_duration=10.0)])
+    expected = loaded.head.predict_proba(loaded.scaler.transform(vector)).max()
+    assert loaded.predict([path])[0].probabilities[0] == pytest.approx(float(expected), rel=1e-5)
+
+
+def test_another_encoder_is_refused_by_name(saved: Path, corpus: Corpus, features: FeatureSet) -> None:
+    loaded = SpeakerClassifier.load(saved)
+    other = load_encoder("spectral", n_mfcc=30, device="cpu")
+    with pytest.raises(ClassifierError, match=r"trained with the encoder 'spectral'.*n_mfcc is 30 there, 40 here"):
+        loaded.predict([corpus.utterances[0].path], encoder=other)
+    foreign = FeatureSet(**{**vars(features), "encoder": other.spec})
+    with pytest.raises(ClassifierError, match="n_mfcc is 30 there, 40 here"):
+        loaded.predict_features(foreign)
+
+
+def test_a_classifier_of_unknown_features_judges_features_alone(tmp_path: Path, corpus: Corpus) -> None:
+    rows = torch.cat([torch.randn(20, 4), torch.randn(20, 4) + 5])
+    torch.save({"features": rows, "labels": torch.arange(40) // 20}, tmp_path / "plain.pt")
+    features = FeatureSet.load(tmp_path / "plain.pt")
+    classifier = compare_heads(features, ["lda"]).classifier
+    assert classifier.predict_features(features)[0][0] == ("0", "1")
+    with pytest.raises(ClassifierError, match=r"encoder 'unknown'"):
+        classifier.predict([corpus.utterances[0].path])
+
+
+def test_it_needs_nothing_but_its_file(saved: Path, corpus: Corpus, tmp_path: Path) -> None:
+    moved = Path(shutil.copy(saved, tmp_path / "moved.pt"))
+    audio = Path(shutil.copy(corpus.utterances[0].path, tmp_path / "audio.flac"))
+    expected = SpeakerClassifier.load(saved).predict([corpus.utterances[0].path])[0]
+    here = Path.cwd()
+    os.chdir(tmp_path)
+    try:
+        assert SpeakerClassifier.load(moved).predict([audio])[0].probabilities == expected.probabilities
+    finally:
+        os.chdir(here)
+
+
+class Bomb:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (Path.touch, (self.path,))
+
+
+def test_nothing_in_a_classifier_can_run_code(saved: Path, tmp_path: Path) -> None:
+    content = torch.load(saved, weights_only=True)
+    torch.save({**content, "training": Bomb(tmp_path / "exploded")}, tmp_path / "bomb.pt")
+    with pytest.raises(ClassifierError, match="could run code"):
+        SpeakerClassifier.load(tmp_path / "bomb.pt")
+    assert not (tmp_path / "exploded").exists()
+
+
+def test_what_is_no_classifier_is_refused(saved: Path, features_path: Path, tmp_path: Path) -> None:
+    with pytest.raises(ClassifierError, match=r"not a speaker classifier.*no head"):
+        SpeakerClassifier.load(features_path)
+    content = torch.load(saved, weights_only=True)
+    for key in ("scaler", "speakers", "encoder"):
+        torch.save({name: value for name, value in content.items() if name != key}, tmp_path / "x.pt")
+        with pytest.raises(ClassifierError, match=key):
+            SpeakerClassifier.load(tmp_path / "x.pt")
+    torch.save({**content, "head": {**content["head"], "name": "nose"}}, tmp_path / "x.pt")
+    with pytest.raises(ClassifierError, match="nose"):
+        SpeakerClassifier.load(tmp_path / "x.pt")
+    with pytest.raises(ClassifierError, match="no such file"):
+        SpeakerClassifier.load(tmp_path / "missing.pt")

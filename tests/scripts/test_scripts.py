@@ -1,0 +1,229 @@
+"""The scripts as a user runs them."""
+
+import csv
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+SCRIPTS = ["extract_features.py", "speaker_recognition_librispeech.py", "speaker_recognition_inference.py"]
+COMPARE = "speaker_recognition_librispeech.py"
+INFER = "speaker_recognition_inference.py"
+
+
+def assert_one_sentence(done: "subprocess.CompletedProcess[str]", *words: str) -> None:
+    """Check that a script refused its input as promised: exit code 2, a sentence, no traceback."""
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    message = done.stderr.strip().splitlines()[-1]
+    assert message.startswith("ERROR ")
+    for word in words:
+        assert word in message
+
+
+@pytest.fixture(scope="module")
+def trained(corpus_root: Path, run_script: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the output folder of the main job."""
+    outputs = tmp_path_factory.mktemp("trained")
+    done = run_script(
+        COMPARE, "--data_dir", corpus_root, "--encoder", "spectral", "--output_dir", outputs, "--lr", 0.01
+    )
+    assert done.returncode == 0, done.stderr
+    return outputs
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_help_needs_no_heavy_library(script: str, run_script: Run) -> None:
+    done = run_script(script, "--help")
+    assert done.returncode == 0
+    assert "--log_level" in done.stdout
+    probe = (
+        "import sys, runpy; sys.argv = [sys.argv[1], '--help']\n"
+        "try: runpy.run_path(sys.argv[0], run_name='__main__')\n"
+        "except SystemExit: pass\n"
+        "print(sorted({'torch', 'numpy', 'sklearn', 'soundfile', 'transformers'} & set(sys.modules)), file=sys.stderr)"
+    )
+    loaded = subprocess.run([sys.executable, "-c", probe, str(ROOT / script)], cwd=ROOT, capture_output=True, text=True)
+    assert loaded.stderr.strip() == "[]"
+
+
+def test_the_main_job_writes_what_it_promises(trained: Path) -> None:
+    assert sorted(path.name for path in trained.iterdir()) == [
+        "librispeech_features_spectral.pt",
+        "librispeech_scaler.pt",
+        "metrics.csv",
+        "metrics.json",
+        "speaker_classifier_librispeech.pt",
+    ]
+    metrics = json.loads((trained / "metrics.json").read_text())
+    assert set(metrics) == {"rows", "summary", "best", "command", "versions"}
+    assert [row["head"] for row in metrics["rows"]] == ["linear", "mlp", "lda"]
+    assert "--lr 0.01" in metrics["command"]
+
+
+def test_a_second_run_reuses_the_cache_and_prints_the_same_table(
+    trained: Path, corpus_root: Path, run_script: Run, tmp_path: Path
+) -> None:
+    features = trained / "librispeech_features_spectral.pt"
+    before = features.stat().st_mtime_ns
+    tables = []
+    for data in (["--data_dir", corpus_root], ["--features_path", features]):
+        done = run_script(
+            COMPARE, *data, "--encoder", "spectral", "--features_path", features, "--output_dir", tmp_path, "--lr", 0.01
+        )
+        assert done.returncode == 0, done.stderr
+        lines = [line for line in done.stdout.splitlines() if not line.startswith(("Features", "Saved"))]
+        tables.append([line.rsplit(maxsplit=1)[0] for line in lines])
+        if data[0] == "--data_dir":
+            assert "0 of them computed now" in done.stderr
+    assert tables[0] == tables[1]
+    assert features.stat().st_mtime_ns == before
+
+
+def test_extraction_alone_names_its_file(corpus_root: Path, run_script: Run, call_script: Run, tmp_path: Path) -> None:
+    done = run_script(
+        "extract_features.py", "--data_dir", corpus_root, "--encoder", "spectral", "--output_dir", tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    assert "layout librispeech, 40 utterances, 4 speakers, 8 sessions" in done.stderr
+    assert f"Features: {tmp_path / 'librispeech_features_spectral.pt'}" in done.stdout
+    shorter = call_script(
+        "extract_features.py", "--data_dir", corpus_root, "--encoder", "spectral", "--output_dir", tmp_path,
+        "--max_duration", 0.5,
+    )  # fmt: skip
+    assert shorter.returncode == 0, shorter.stderr
+    assert len(list(tmp_path.glob("librispeech_features_spectral*.pt"))) == 2
+
+
+def test_inference_on_a_folder_names_speakers_and_lists_bad_files(
+    trained: Path, corpus_root: Path, run_script: Run, tmp_path: Path
+) -> None:
+    folder = tmp_path / "räume und so"
+    for number, speaker in enumerate(("101", "103")):
+        source = sorted((corpus_root / speaker).rglob("*.flac"))[0]
+        (folder / "deep" / speaker).mkdir(parents=True)
+        shutil.copy(source, folder / "deep" / speaker / f"take {number}.WAV")  # the suffix lies, in upper case
+    (folder / "broken.wav").write_text("text")
+    (folder / "notes.txt").write_text("no audio")
+    output = tmp_path / "new" / "predictions.csv"
+    done = run_script(
+        INFER, "--audio_path", folder, "--classifier", trained / "speaker_classifier_librispeech.pt", "--top_k", 2,
+        "--output", output,
+    )  # fmt: skip
+    assert done.returncode == 3, done.stderr
+    assert f"failed: {folder / 'broken.wav'}: this is not audio" in done.stdout
+    with open(output, newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == ["path", "speaker", "probability", "speaker_2", "probability_2", "error"]
+    assert {Path(row["path"]).name: row["speaker"] for row in rows} == {
+        "take 0.WAV": "101", "take 1.WAV": "103", "broken.wav": "",
+    }  # fmt: skip
+
+
+def test_inference_on_a_file_writes_json(trained: Path, corpus_root: Path, run_script: Run, tmp_path: Path) -> None:
+    path = sorted((corpus_root / "102").rglob("*.flac"))[0]
+    done = run_script(
+        INFER, "--audio_path", path, "--classifier", trained / "speaker_classifier_librispeech.pt",
+        "--output", tmp_path / "p.json",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    (record,) = json.loads((tmp_path / "p.json").read_text())
+    assert record["path"] == str(path)
+    assert record["error"] is None
+    assert record["predictions"][0]["speaker"] == "102"
+    assert len(record["predictions"]) == 4  # all there are, though five were asked for
+
+
+def test_a_run_with_bad_files_ends_with_code_3_and_says_which(
+    corpus_root: Path, call_script: Run, tmp_path: Path
+) -> None:
+    data = Path(shutil.copytree(corpus_root, tmp_path / "data"))
+    (data / "101" / "1010" / "101-1010-0090.flac").write_text("text")
+    for script in ("extract_features.py", COMPARE):
+        done = call_script(script, "--data_dir", data, "--encoder", "spectral", "--output_dir", tmp_path / "out")
+        assert done.returncode == 3, done.stderr
+        assert "failed: 101/1010/101-1010-0090.flac: this is not audio" in done.stdout
+    assert (tmp_path / "out" / "speaker_classifier_librispeech.pt").exists()
+
+
+def test_a_yaml_file_gives_defaults_and_flags_go_before_it(trained: Path, call_script: Run, tmp_path: Path) -> None:
+    settings = tmp_path / "settings.yaml"
+    settings.write_text("heads: [lda, linear]\nseed: 7\nepochs: 3\nmax_duration: null\nfractions: [0.5, 0.25, 0.25]\n")
+    features = trained / "librispeech_features_spectral.pt"
+    done = call_script(
+        COMPARE, "--config", settings, "--features_path", features, "--seed", 8, "--output_dir", tmp_path / "out"
+    )
+    assert done.returncode == 0, done.stderr
+    rows = json.loads((tmp_path / "out" / "metrics.json").read_text())["rows"]
+    assert [(row["head"], row["seed"]) for row in rows] == [("lda", 8), ("linear", 8)]
+    settings.write_text("epoch: 3\n")
+    assert_one_sentence(call_script(COMPARE, "--config", settings), "'epoch'", "perhaps you meant epochs")
+    settings.write_text("- 3\n")
+    assert_one_sentence(call_script(COMPARE, "--config", settings), "settings.yaml", "list")
+    assert_one_sentence(call_script(COMPARE, "--config", tmp_path / "none.yaml"), "none.yaml")
+
+
+def test_unknown_flags_are_refused_with_the_nearest_valid_one(call_script: Run) -> None:
+    done = call_script(COMPARE, "--head", "linear")
+    assert done.returncode == 2
+    assert "--heads" in done.stderr + done.stdout
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_what_is_missing_is_asked_for(script: str, call_script: Run) -> None:
+    assert_one_sentence(call_script(script), "--audio_path" if script == INFER else "--data_dir")
+
+
+def test_a_refusal_reaches_the_shell(run_script: Run, tmp_path: Path) -> None:
+    done = run_script(INFER, "--audio_path", tmp_path / "none")
+    assert_one_sentence(done, "none", "no such file or folder")
+    assert done.stdout == ""
+
+
+def test_the_default_encoder_says_what_to_use_until_it_is_here(
+    corpus_root: Path, call_script: Run, tmp_path: Path
+) -> None:
+    done = call_script(COMPARE, "--data_dir", corpus_root, "--output_dir", tmp_path)
+    assert_one_sentence(done, "audiosep", "--encoder spectral")
+
+
+def test_bad_input_is_answered_in_a_sentence(trained: Path, call_script: Run, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "one" / "ann").mkdir(parents=True)
+    for number in range(4):
+        shutil.copy(ROOT / "sample" / "held_out" / "9001_1.flac", tmp_path / "one" / "ann" / f"{number}.flac")
+    (tmp_path / "text.pt").write_text("text")
+    (tmp_path / "file").touch()
+    base = ["--encoder", "spectral", "--output_dir", tmp_path / "out"]
+    for arguments, words in (
+        (["--data_dir", tmp_path / "none", *base], ["none", "no such folder"]),
+        (["--data_dir", tmp_path / "empty", *base], ["empty", "no audio"]),
+        (["--data_dir", tmp_path / "one", "--layout", "voxceleb", *base], ["voxceleb", "--layout auto"]),
+        (["--data_dir", tmp_path / "one", *base], ["one speaker (ann)"]),
+        (["--features_path", tmp_path / "text.pt", *base], ["text.pt", "not a features file"]),
+        (["--features_path", tmp_path / "none.pt", *base], ["none.pt", "no such file"]),
+        (["--data_dir", tmp_path / "one", *base[:2], "--output_dir", tmp_path / "file"], ["cannot be written"]),
+        (["--data_dir", tmp_path / "one", *base, "--device", "gpu"], ["'gpu'"]),
+        (["--data_dir", tmp_path / "one", *base, "--encoder_weights", "w.pt"], ["no weights"]),
+    ):
+        assert_one_sentence(call_script(COMPARE, *arguments), *words)
+    classifier = trained / "speaker_classifier_librispeech.pt"
+    features = trained / "librispeech_features_spectral.pt"
+    sound = ROOT / "sample" / "held_out" / "9001_1.flac"
+    for arguments, words in (
+        (["--audio_path", tmp_path / "none", "--classifier", classifier], ["none", "no such file or folder"]),
+        (["--audio_path", tmp_path / "empty", "--classifier", classifier], ["empty", "no audio"]),
+        (["--audio_path", sound, "--classifier", features], ["not a speaker classifier"]),
+        (["--audio_path", sound, "--classifier", tmp_path / "none.pt"], ["none.pt", "no such file"]),
+        (["--audio_path", sound, "--classifier", classifier, "--output", tmp_path / "p.txt"], [".csv or .json"]),
+        (["--audio_path", sound, "--classifier", classifier, "--output", tmp_path / "file" / "p.csv"], ["written"]),
+        (["--audio_path", sound, "--classifier", classifier, "--encoder_weights", "w.pt"], ["no weights"]),
+        (["--audio_path", sound, "--classifier", classifier, "--top_k", "0"], ["top_k"]),
+    ):
+        assert_one_sentence(call_script(INFER, *arguments), *words)
