@@ -158,7 +158,8 @@ def _network() -> Iterator[None]:
         yield
     except (OSError, HTTPException, ValueError) as error:  # ValueError: no URL at all
         reason = error if isinstance(error, HTTPError) else getattr(error, "reason", error)
-        raise _NetworkError(str(reason) or f"no answer within {TIMEOUT:g} s") from error
+        told = " ".join(str(reason).split())  # what a server says may run over lines
+        raise _NetworkError(told or f"no answer within {TIMEOUT:g} s") from error
 
 
 def _check(part: Path, url: str, expected: str) -> None:

@@ -19,7 +19,7 @@ from heads.registry import create_head
 from heads.scalers import Scaler, create_scaler
 
 FORMAT = 1
-WHAT = "a speaker classifier of this project"
+WHAT = "a speaker classifier, as speaker_recognition_librispeech.py saves one"
 
 
 class ClassifierError(InputError):
