@@ -193,6 +193,16 @@ def test_the_default_encoder_says_what_to_use_until_it_is_here(
     assert_one_sentence(done, "audiosep", "--encoder spectral")
 
 
+def test_a_download_that_is_there_already_is_used(corpus_root: Path, call_script: Run, tmp_path: Path) -> None:
+    shutil.copytree(corpus_root, tmp_path / "LibriSpeech" / "dev-clean")
+    arguments = ["--encoder", "spectral", "--heads", "lda", "--output_dir", tmp_path / "out"]
+    done = call_script(COMPARE, "--download", "--data_dir", tmp_path, *arguments)
+    assert done.returncode == 0, done.stderr
+    assert "lda *" in done.stdout
+    gone = ["--download_url", "http://127.0.0.1:9/dev-clean.tar.gz", "--data_dir", tmp_path / "new"]
+    assert_one_sentence(call_script(COMPARE, "--download", *gone, *arguments), "dev-clean.tar.gz", "by hand")
+
+
 def test_bad_input_is_answered_in_a_sentence(trained: Path, call_script: Run, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "one" / "ann").mkdir(parents=True)
