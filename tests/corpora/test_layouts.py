@@ -1,0 +1,464 @@
+"""`load_corpus`: who speaks in which file of each layout, what is detected, and what is said of what does not fit."""
+
+import csv
+import logging
+import os
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from corpora import LAYOUTS, Corpus, CorpusError, Utterance, load_corpus
+from corpora.layouts import layout
+
+LIBRISPEECH = [
+    "LibriSpeech/dev-clean/84/121123/84-121123-0000.flac",
+    "LibriSpeech/dev-clean/84/121123/84-121123-0001.flac",
+    "LibriSpeech/dev-clean/84/121550/84-121550-0000.flac",
+    "LibriSpeech/dev-clean/777/126732/777-126732-0000.flac",
+    "LibriSpeech/test-clean/61/70968/61-70968-0000.flac",
+]
+VOXCELEB = ["wav/id10270/5r0dWxy17C8/00001.wav", "wav/id10270/OmSWVqpb-N0/00001.wav", "wav/id10271/1gtz/00002.wav"]
+
+
+def lay_out(root: Path, files: Iterable[str]) -> Path:
+    """Write files of no consequence: a reader opens no audio."""
+    for file in files:
+        path = root / file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"nobody listens")
+    return root
+
+
+def told(corpus: Corpus) -> list[tuple[str, str, str]]:
+    return [(utterance.id, utterance.speaker, utterance.session) for utterance in corpus]
+
+
+def write_manifest(folder: Path, text: str, encoding: str = "utf-8") -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "manifest.csv").write_bytes(text.encode(encoding))
+    return folder
+
+
+# LibriSpeech
+
+
+@pytest.fixture
+def librispeech(tmp_path: Path) -> Path:
+    lay_out(tmp_path / "data", LIBRISPEECH)
+    (tmp_path / "data/LibriSpeech/SPEAKERS.TXT").write_text("; the speakers\n")
+    (tmp_path / "data/LibriSpeech/dev-clean/84/121123/84-121123.trans.txt").write_text("84-121123-0000 GO\n")
+    return tmp_path / "data"
+
+
+@pytest.mark.parametrize("layout_name", ["auto", "librispeech"])
+@pytest.mark.parametrize(
+    "below",
+    [
+        "",  # a folder above
+        "LibriSpeech",  # all splits
+        "LibriSpeech/dev-clean",  # one split
+        "LibriSpeech/dev-clean/84",  # one speaker
+        "LibriSpeech/dev-clean/84/121123",  # one chapter
+    ],
+)
+def test_librispeech_from_any_folder_of_it(
+    below: str, layout_name: str, librispeech: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING)
+    corpus = load_corpus(librispeech / below, layout_name)
+    expected = sorted(file for file in LIBRISPEECH if file.startswith(below))
+    assert corpus.ids == tuple(file[len(below) + 1 if below else 0 :] for file in expected)
+    assert [utterance.path for utterance in corpus] == [librispeech / file for file in expected]
+    assert [(utterance.speaker, utterance.session) for utterance in corpus] == [
+        tuple(file.split("/")[-1].split("-")[:2]) for file in expected
+    ]
+    assert corpus.name == "librispeech"
+    assert corpus.root == librispeech / below
+    assert not caplog.records
+
+
+def test_librispeech_of_the_current_folder(librispeech: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(librispeech / "LibriSpeech/dev-clean/84")
+    corpus = load_corpus(".")
+    assert corpus.ids == ("121123/84-121123-0000.flac", "121123/84-121123-0001.flac", "121550/84-121550-0000.flac")
+    assert corpus.speakers == ("84",)
+
+
+def test_librispeech_in_another_container(tmp_path: Path) -> None:
+    lay_out(tmp_path, ["84/121123/84-121123-0000.WAV", "84/121123/84-121123-0001.mp3"])
+    assert load_corpus(tmp_path).name == "librispeech"
+
+
+def test_what_does_not_fit_librispeech_is_named(librispeech: Path, caplog: pytest.LogCaptureFixture) -> None:
+    strays = [
+        "LibriSpeech/dev-clean/84/999/84-121123-0000.flac",  # another chapter's folder
+        "LibriSpeech/dev-clean/85/121123/84-121123-0000.flac",  # another speaker's
+        "LibriSpeech/noise.wav",
+        "LibriSpeech/dev-clean/84/121123/84-121123-take2.flac",
+    ]
+    lay_out(librispeech, strays[:2])
+    corpus = load_corpus(librispeech, "librispeech")
+    assert corpus.ids == tuple(sorted(LIBRISPEECH))
+    assert "2 audio files do not fit the layout librispeech" in caplog.text
+    assert all(stray in caplog.text for stray in strays[:2])
+    caplog.clear()
+    lay_out(librispeech, strays)
+    assert load_corpus(librispeech).ids == tuple(sorted(LIBRISPEECH))
+    [record] = [record for record in caplog.records if record.levelno == logging.WARNING]
+    assert "4 audio files" in record.getMessage()
+    assert "..." in record.getMessage()  # three names are enough
+
+
+# VoxCeleb
+
+
+@pytest.mark.parametrize("layout_name", ["auto", "voxceleb"])
+@pytest.mark.parametrize("below", ["", "wav"])
+def test_voxceleb(below: str, layout_name: str, tmp_path: Path) -> None:
+    lay_out(tmp_path, [*VOXCELEB, "wav/id00012/21Uxsk56VDQ/00001.m4a"])
+    corpus = load_corpus(tmp_path / below, layout_name)
+    prefix = "" if below else "wav/"
+    assert told(corpus) == [
+        (f"{prefix}id00012/21Uxsk56VDQ/00001.m4a", "id00012", "21Uxsk56VDQ"),
+        (f"{prefix}id10270/5r0dWxy17C8/00001.wav", "id10270", "5r0dWxy17C8"),
+        (f"{prefix}id10270/OmSWVqpb-N0/00001.wav", "id10270", "OmSWVqpb-N0"),
+        (f"{prefix}id10271/1gtz/00002.wav", "id10271", "1gtz"),
+    ]
+    assert corpus.name == "voxceleb"
+
+
+# One folder per speaker
+
+
+def test_a_folder_per_speaker(tmp_path: Path) -> None:
+    root = lay_out(tmp_path / "my voices", ["Zoë/a.wav", "bob/1.wav", "bob/2.mp3", "ann/x.flac"])
+    corpus = load_corpus(root)
+    assert told(corpus) == [
+        ("Zoë/a.wav", "Zoë", "Zoë"),
+        ("ann/x.flac", "ann", "ann"),
+        ("bob/1.wav", "bob", "bob"),
+        ("bob/2.mp3", "bob", "bob"),
+    ]
+    assert corpus.name == "my voices"
+    assert corpus.speakers == ("Zoë", "ann", "bob")
+    assert told(load_corpus(root, "folder")) == told(corpus)
+
+
+def test_a_folder_per_session_inside_a_speakers(tmp_path: Path) -> None:
+    lay_out(
+        tmp_path, ["ann/monday/1.wav", "ann/monday/late/2.wav", "ann/tuesday/1.wav", "ann/3.wav", "bob/monday/1.wav"]
+    )
+    assert [(speaker, session) for _, speaker, session in told(load_corpus(tmp_path))] == [
+        ("ann", "ann"),
+        ("ann", "monday"),
+        ("ann", "monday"),
+        ("ann", "tuesday"),
+        ("bob", "monday"),
+    ]
+
+
+def test_what_lies_beside_the_speakers_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    lay_out(tmp_path, ["ann/1.wav", "ann/2.wav", "bob/1.wav", "jingle.wav"])
+    assert load_corpus(tmp_path).ids == ("ann/1.wav", "ann/2.wav", "bob/1.wav")
+    [record] = caplog.records
+    assert record.levelno == logging.WARNING
+    assert "1 audio files do not fit the layout folder and are left out: jingle.wav" in record.getMessage()
+
+
+def test_a_corpus_is_named_after_its_folder_however_that_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = lay_out(tmp_path / "voices", ["ann/1.wav"])
+    monkeypatch.chdir(root)
+    for way in (".", "../voices", "ann/..", str(root) + os.sep):
+        assert load_corpus(way).name == "voices"
+        assert load_corpus(way).ids == ("ann/1.wav",)
+
+
+# Manifest
+
+
+def test_a_manifest(tmp_path: Path) -> None:
+    root = write_manifest(
+        tmp_path / "meetings",
+        "path,speaker,session,start,duration,note\n"
+        "a.wav,ann,m1,,,whole\n"
+        "b.wav,ann,m1,0,,whole too, with a comma too many\n"
+        "sub/c.wav,bob,m1,1.5,2.25,\n"
+        "sub/c.wav,bob,m1,12.000,0.1,\n"
+        "sub/c.wav,bob,,100,,\n"
+        '"../other, place/d.wav",bob,m2,0,10,\n',
+    )
+    corpus = load_corpus(root)
+    assert told(corpus) == [
+        ("a.wav", "ann", "m1"),
+        ("b.wav", "ann", "m1"),
+        ("sub/c.wav#1.5-2.25", "bob", "m1"),
+        ("sub/c.wav#12-0.1", "bob", "m1"),
+        ("sub/c.wav#100-", "bob", "bob"),
+        ("../other, place/d.wav#0-10", "bob", "m2"),
+    ]
+    assert corpus.utterances[2] == Utterance(root / "sub/c.wav", "bob", "m1", 1.5, 2.25, root=root)
+    assert corpus.utterances[0].duration is None
+    assert corpus.utterances[5].path.resolve() == tmp_path / "other, place/d.wav"
+    assert corpus.name == "meetings"
+    assert corpus.root == root
+
+
+@pytest.mark.parametrize("layout_name", ["auto", "manifest"])
+def test_a_manifest_of_any_name_is_given_as_a_file(layout_name: str, tmp_path: Path) -> None:
+    folder = write_manifest(tmp_path / "lists", "speaker,path\nann,a.wav\n")
+    path = (folder / "manifest.csv").rename(folder / "train.txt")
+    corpus = load_corpus(path, layout_name)
+    assert told(corpus) == [("a.wav", "ann", "ann")]
+    assert (corpus.root, corpus.name) == (folder, "lists")
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding"),
+    [
+        ("path,speaker\nä.wav,Zoë\n", "utf-8-sig"),  # as spreadsheets save it
+        ("path,speaker\r\nä.wav,Zoë\r\n", "utf-8"),
+        ("path, speaker\n  ä.wav , Zoë \n", "utf-8"),
+        ("path,speaker\n\nä.wav,Zoë\n\n\n", "utf-8"),
+        ('"path","speaker"\n"ä.wav","Zoë"', "utf-8"),
+        ("path,speaker,session,start,duration\nä.wav,Zoë\n", "utf-8"),
+        ("path,speaker,session,start,duration\nä.wav,Zoë, , , \n", "utf-8"),
+    ],
+)
+def test_the_ways_in_which_spreadsheets_write(text: str, encoding: str, tmp_path: Path) -> None:
+    corpus = load_corpus(write_manifest(tmp_path, text, encoding))
+    assert told(corpus) == [("ä.wav", "Zoë", "Zoë")]
+
+
+def test_the_manifest_says_who_speaks_not_the_folders(librispeech: Path) -> None:
+    write_manifest(librispeech, f"path,speaker\n{LIBRISPEECH[0]},ann\n")
+    assert told(load_corpus(librispeech)) == [(LIBRISPEECH[0], "ann", "ann")]
+    assert load_corpus(librispeech, "librispeech").ids == tuple(sorted(LIBRISPEECH))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("path,name\na.wav,ann\n", r"manifest\.csv: its first line is 'path,name'; expected path,speaker"),
+        ("a.wav,ann\nb.wav,bob\n", r"its first line is 'a\.wav,ann'; expected path,speaker"),
+        ("path;speaker\na.wav;ann\n", r"its first line is 'path;speaker'; expected path,speaker"),
+        ("", r"its first line is ''; expected path,speaker"),
+        ("path,speaker\n", r"lists no utterance"),
+        ("path,speaker\na.wav,ann\nb.wav,\n", r"line 3: the speaker is empty"),
+        ("path,speaker\na.wav,ann\nb.wav\n", r"line 3: the speaker is empty"),
+        ("path,speaker\na.wav,ann\n\n ,bob\n", r"line 4: the path is empty"),
+        ("path,speaker,start\na.wav,ann,0\nb.wav,ann,soon\n", r"line 3: start is 'soon'; expected a number of seconds"),
+        ('path,speaker,start\na.wav,ann,"1,5"\n', r"line 2: start is '1,5'; expected a number of seconds"),
+        ('path,speaker,duration\n"a\nb.wav",ann,\nc.wav,ann,x\n', r"line 4: duration is 'x'"),
+        ("path,speaker,start\na.wav,ann,-1\n", r"line 2: start is -1"),
+        ("path,speaker,start\na.wav,ann,nan\n", r"line 2: start is nan"),
+        ("path,speaker,start\na.wav,ann,inf\n", r"line 2: start is inf"),
+        ("path,speaker,duration\na.wav,ann,0\n", r"line 2: duration is 0"),
+        ("path,speaker,duration\na.wav,ann,-2\n", r"line 2: duration is -2"),
+        ("path,speaker\na.wav,ann\nb.wav,ann\na.wav,bob\n", r"a\.wav is listed 2 times"),
+        ("path,speaker\na.wav,ann\n./x/../a.wav,bob\n", r"a\.wav is listed 2 times"),
+        ("path,speaker,start,duration\na.wav,ann,1,2\na.wav,bob,1.0,2.00\n", r"a\.wav#1-2 is listed 2 times"),
+    ],
+)
+@pytest.mark.parametrize("layout_name", ["auto", "manifest"])
+def test_a_manifest_with_a_mistake(text: str, message: str, layout_name: str, tmp_path: Path) -> None:
+    with pytest.raises(CorpusError, match=message) as caught:
+        load_corpus(write_manifest(tmp_path / "m", text), layout_name)
+    assert str(tmp_path / "m") in str(caught.value)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "latin-1"])
+def test_a_manifest_in_another_encoding(encoding: str, tmp_path: Path) -> None:
+    with pytest.raises(CorpusError, match=r"manifest\.csv: this cannot be read as a CSV file in UTF-8"):
+        load_corpus(write_manifest(tmp_path, "path,speaker\nä.wav,Zoë\n", encoding))
+
+
+def test_no_manifest_where_one_was_asked_for(tmp_path: Path) -> None:
+    lay_out(tmp_path, ["ann/1.wav"])
+    with pytest.raises(CorpusError, match=r"there is no manifest\.csv in this folder"):
+        load_corpus(tmp_path, "manifest")
+
+
+WORD = st.text("abcxyzäß语 _-'\",;=", min_size=1, max_size=6).map(str.strip).filter(bool)
+ROWS = st.lists(
+    st.tuples(WORD, WORD, st.just("") | WORD, st.integers(0, 10**7), st.none() | st.integers(1, 10**7)),
+    min_size=1,
+    max_size=8,
+    unique_by=lambda row: (row[0], row[3], row[4]),
+)
+
+
+@settings(deadline=None, max_examples=60)
+@given(rows=ROWS)
+def test_a_manifest_says_what_was_written_into_it(rows: list[tuple[str, str, str, int, int | None]]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        with open(Path(folder, "manifest.csv"), "w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(["path", "speaker", "session", "start", "duration"])
+            for path, speaker, session, start, duration in rows:
+                writer.writerow([path, speaker, session, start / 1000, "" if duration is None else duration / 1000])
+        corpus = load_corpus(folder)
+    assert [(u.path, u.speaker, u.session, u.start, u.duration) for u in corpus] == [
+        (Path(folder, path), speaker, session or speaker, start / 1000, None if duration is None else duration / 1000)
+        for path, speaker, session, start, duration in rows
+    ]
+
+
+# Detection
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        (LIBRISPEECH, "layout librispeech, 5 utterances, 3 speakers, 4 sessions"),
+        (VOXCELEB, "layout voxceleb, 3 utterances, 2 speakers, 3 sessions"),
+        (["ann/s1/1.wav", "bob/s1/1.wav", "bob/s1/2.wav"], "layout folder, 3 utterances, 2 speakers, 2 sessions"),
+    ],
+)
+def test_what_was_detected_is_logged(
+    files: Sequence[str], expected: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    load_corpus(lay_out(tmp_path, files))
+    [record] = caplog.records
+    assert record.levelno == logging.INFO
+    assert record.getMessage() == f"{tmp_path}: {expected}"
+
+
+def test_a_manifest_is_logged_too(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    load_corpus(write_manifest(tmp_path, "path,speaker\na.wav,ann\nb.wav,bob\n"))
+    assert f"{tmp_path}: layout manifest, 2 utterances, 2 speakers, 2 sessions" in caplog.text
+
+
+def test_a_layout_must_recognise_more_than_half(tmp_path: Path) -> None:
+    lay_out(tmp_path, ["84/1/84-1-0000.flac", "84/1/84-1-0001.flac", "ann/1/x.wav", "ann/1/y.wav"])
+    assert load_corpus(tmp_path).speakers == ("84", "ann")
+    lay_out(tmp_path, ["84/1/84-1-0002.flac"])
+    corpus = load_corpus(tmp_path)
+    assert (corpus.name, corpus.speakers) == ("librispeech", ("84",))
+
+
+def test_no_layout_fits(tmp_path: Path) -> None:
+    lay_out(tmp_path, ["a.wav", "b.wav", "ann/c.wav"])
+    with pytest.raises(CorpusError, match=r"no layout fits its 3 audio files .*a\.wav.*folder of their own.*manifest"):
+        load_corpus(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["librispeech", "voxceleb", "folder"])
+def test_the_layout_asked_for_does_not_fit(name: str, tmp_path: Path) -> None:
+    lay_out(tmp_path, ["a.wav", "b.wav"])
+    with pytest.raises(CorpusError, match=rf"none of its 2 audio files fits the layout '{name}'; try --layout auto"):
+        load_corpus(tmp_path, name)
+
+
+@pytest.mark.parametrize("name", ["auto", *LAYOUTS])
+def test_no_such_folder(name: str, tmp_path: Path) -> None:
+    with pytest.raises(CorpusError, match="gone: no such folder"):
+        load_corpus(tmp_path / "gone", name)
+
+
+@pytest.mark.parametrize("name", ["auto", "librispeech", "voxceleb", "folder"])
+def test_a_folder_without_audio(name: str, tmp_path: Path) -> None:
+    (tmp_path / "ann").mkdir()
+    (tmp_path / "ann/notes.txt").write_text("nothing to hear")
+    with pytest.raises(CorpusError, match="there is no audio in this folder"):
+        load_corpus(tmp_path, name)
+
+
+@pytest.mark.parametrize("name", ["librispeech", "voxceleb", "folder"])
+def test_a_file_given_as_a_folder(name: str, tmp_path: Path) -> None:
+    path = lay_out(tmp_path, ["a.wav"]) / "a.wav"
+    with pytest.raises(CorpusError, match=r"a\.wav: this is a file"):
+        load_corpus(path, name)
+
+
+def test_a_recording_given_as_a_manifest(tmp_path: Path) -> None:
+    path = tmp_path / "a.wav"
+    path.write_bytes(b"RIFF\xff\xff\xff\xffWAVEfmt \x10\x00\x00\x00")
+    with pytest.raises(CorpusError, match=r"a\.wav: this cannot be read as a CSV file"):
+        load_corpus(path)
+
+
+@pytest.mark.parametrize("name", ["libri", "LibriSpeech", "", "aut0"])
+def test_an_unknown_layout_is_answered_with_the_valid_ones(name: str, tmp_path: Path) -> None:
+    with pytest.raises(CorpusError) as caught:
+        load_corpus(tmp_path, name)
+    assert repr(name) in str(caught.value)
+    assert all(valid in str(caught.value) for valid in ["auto", *LAYOUTS])
+
+
+def test_a_new_layout_is_one_function_with_a_decorator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(LAYOUTS, "initials", LAYOUTS["folder"])  # what the decorator adds is taken off afterwards
+
+    @layout("initials")
+    def read_initials(root: Path, files: Sequence[str]) -> Iterator[Utterance]:
+        """Take the first letter for the speaker."""
+        for file in files:
+            yield Utterance(root / file, file[0], file[0], root=root)
+
+    lay_out(tmp_path, ["a1.wav", "a2.wav", "b1.wav"])
+    assert load_corpus(tmp_path, "initials").speakers == ("a", "b")
+    assert load_corpus(tmp_path, "initials").name == "initials"
+
+
+# Ids
+
+
+NAME = st.text("abcABZäß语 #_-%'\"(),;=+~", min_size=1, max_size=5)
+
+
+@settings(deadline=None, max_examples=40)
+@given(files=st.sets(st.tuples(NAME, NAME, NAME), min_size=1, max_size=6))
+def test_ids_are_unique_and_survive_a_move(files: set[tuple[str, str, str]]) -> None:
+    names = {"/".join(file).casefold(): f"{'/'.join(file)}.wav" for file in files}.values()
+    with tempfile.TemporaryDirectory() as folder:
+        root = lay_out(Path(folder, "before"), names)
+        corpus = load_corpus(root, "folder")
+        assert sorted(corpus.ids) == sorted(names)
+        moved = root.rename(Path(folder, "and after"))
+        again = load_corpus(moved, "folder")
+        assert again.ids == corpus.ids
+        assert all(utterance.path.is_file() for utterance in again)
+        link = Path(folder, "link")
+        link.symlink_to(moved, target_is_directory=True)
+        assert load_corpus(link, "folder").ids == corpus.ids
+
+
+def test_ids_do_not_change_with_the_way_the_root_is_written(librispeech: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = load_corpus(librispeech).ids
+    monkeypatch.chdir(librispeech.parent)
+    assert load_corpus("data").ids == expected
+    assert load_corpus("./data/../data/").ids == expected
+    monkeypatch.chdir(librispeech)
+    assert load_corpus(".").ids == expected
+
+
+# Files that a reader must neither open nor lose
+
+
+def test_no_audio_is_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lay_out(tmp_path, ["ann/1.wav", "ann/2.flac"])
+    monkeypatch.setattr("soundfile.SoundFile", None)
+    assert len(load_corpus(tmp_path)) == 2
+
+
+def test_a_text_under_an_audio_suffix_is_kept_for_validate_to_report(tmp_path: Path) -> None:
+    lay_out(tmp_path, ["ann/1.wav", "ann/2.wav"])
+    corpus = load_corpus(tmp_path)
+    assert corpus.ids == ("ann/1.wav", "ann/2.wav")
+    assert [(problem.kind, problem.subject) for problem in corpus.validate()] == [
+        ("unreadable", "ann/1.wav"),
+        ("unreadable", "ann/2.wav"),
+    ]
+
+
+def test_hidden_files_belong_to_nobody(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    lay_out(tmp_path, ["ann/1.wav", "ann/._1.wav", "ann/.git/2.wav", ".cache/ann/3.wav", ".4.wav"])
+    assert load_corpus(tmp_path).ids == ("ann/1.wav",)
+    assert not caplog.records

@@ -1,0 +1,221 @@
+"""`find_audio`: what counts as audio, what is passed over, and where links lead."""
+
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from corpora import find_audio, load_corpus
+
+posix_only = pytest.mark.skipif(os.name != "posix", reason="pipes, and names that are bytes, are POSIX's")
+
+
+def lay_out(root: Path, files: Iterable[str], content: bytes = b"nobody listens") -> Path:
+    for file in files:
+        path = root / file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    return root
+
+
+@pytest.mark.parametrize("as_given", [Path, str, lambda path: f"{path}{os.sep}"])
+def test_paths_are_relative_posix_and_sorted(as_given: Callable[[Path], str | Path], tmp_path: Path) -> None:
+    lay_out(tmp_path, ["b/2.wav", "b/10.wav", "a/deep/er/x.flac", "B.ogg", "b.c/1.wav", "b/1.wav"])
+    assert find_audio(as_given(tmp_path)) == [
+        "B.ogg",
+        "a/deep/er/x.flac",
+        "b.c/1.wav",
+        "b/1.wav",
+        "b/10.wav",
+        "b/2.wav",
+    ]
+
+
+def test_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(lay_out(tmp_path, ["ann/1.wav"]))
+    assert find_audio(".") == ["ann/1.wav"]
+
+
+def test_nothing_is_found_in_an_empty_folder(tmp_path: Path) -> None:
+    (tmp_path / "empty.wav").mkdir()
+    assert find_audio(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    "suffix",
+    [
+        "wav",
+        "WAV",
+        "Wave",
+        "flac",
+        "FLAC",
+        "ogg",
+        "oga",
+        "opus",
+        "mp3",
+        "MP3",
+        "aif",
+        "AIFF",
+        "aifc",
+        "au",
+        "snd",
+        "caf",
+        "w64",
+        "sph",
+        "m4a",
+        "aac",
+        "wma",
+        "mp4",
+        "webm",
+    ],
+)
+@pytest.mark.parametrize("content", [b"", b"a text"])
+def test_what_is_named_like_audio_is_kept_whatever_it_holds(suffix: str, content: bytes, tmp_path: Path) -> None:
+    lay_out(tmp_path, [f"ann/take.1.{suffix}"], content)
+    assert find_audio(tmp_path) == [f"ann/take.1.{suffix}"]
+
+
+@pytest.mark.parametrize("name", ["take1", "take1.dat", "take1.wav.part", "take1.WAV_", "84-121123-0000"])
+@pytest.mark.parametrize("container", ["WAV", "WAVEX", "RF64", "FLAC", "OGG", "AIFF", "AU", "CAF"])
+def test_what_is_not_named_like_audio_counts_by_its_first_bytes(container: str, name: str, tmp_path: Path) -> None:
+    (tmp_path / "ann").mkdir()
+    soundfile.write(tmp_path / "ann" / name, np.full(100, 0.1), 16_000, format=container)
+    assert find_audio(tmp_path) == [f"ann/{name}"]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"R",
+        b"84-121123-0000 GO\n",
+        b" RIFF\x24\x00\x00\x00WAVE",
+        b"RIFF\x24\x00\x00\x00AVI LIST",
+        b"RIFF\x24\x00\x00\x00WEBPVP8 ",
+        b"RIFF\x24\x00",
+        b"\x89PNG\r\n\x1a\n",
+        b"RFC 3533",
+        b"FOR THE RECORD",
+        b"cafe",
+        b"fLac",
+        b"Ogg",
+        b".so",
+        b"PK\x03\x04 OggS fLaC",
+        b"\x00\x00\x00\x00",
+    ],
+)
+@pytest.mark.parametrize("name", ["notes.txt", "notes", "wav", "cover.png"])
+def test_other_files_are_passed_over(content: bytes, name: str, tmp_path: Path) -> None:
+    lay_out(tmp_path, [f"ann/{name}"], content)
+    assert find_audio(tmp_path) == []
+
+
+def test_hidden_files_and_folders_are_passed_over(tmp_path: Path) -> None:
+    lay_out(tmp_path, [".1.wav", "._2.wav", ".wav", ".trash/3.wav", "ann/.cache/4.wav", "ann/.5.wav", "ann/6.wav"])
+    assert find_audio(tmp_path) == ["ann/6.wav"]
+
+
+def test_a_root_that_is_hidden_itself_is_searched(tmp_path: Path) -> None:
+    assert find_audio(lay_out(tmp_path / ".data", ["ann/1.wav"])) == ["ann/1.wav"]
+
+
+def test_a_folder_named_like_audio_is_a_folder(tmp_path: Path) -> None:
+    lay_out(tmp_path, ["ann.wav/1.flac"])
+    assert find_audio(tmp_path) == ["ann.wav/1.flac"]
+
+
+# Links
+
+
+def test_links_to_files_and_folders_are_followed(tmp_path: Path) -> None:
+    lay_out(tmp_path / "elsewhere", ["ann/1.wav", "2.wav"])
+    (tmp_path / "root").mkdir()
+    (tmp_path / "root/ann").symlink_to(tmp_path / "elsewhere/ann")
+    (tmp_path / "root/two.wav").symlink_to("../elsewhere/2.wav")
+    assert find_audio(tmp_path / "root") == ["ann/1.wav", "two.wav"]
+
+
+def test_links_that_lead_back_up_end(tmp_path: Path) -> None:
+    lay_out(tmp_path, ["ann/monday/1.wav"])
+    (tmp_path / "ann/monday/self").symlink_to(".")
+    (tmp_path / "ann/up").symlink_to("..")
+    (tmp_path / "ann/monday/root").symlink_to(tmp_path)
+    assert find_audio(tmp_path) == ["ann/monday/1.wav"]
+
+
+def test_links_between_two_folders_end(tmp_path: Path) -> None:
+    lay_out(tmp_path / "root", ["ann/1.wav"])
+    lay_out(tmp_path / "other", ["bob/2.wav"])
+    (tmp_path / "root/other").symlink_to(tmp_path / "other")
+    (tmp_path / "other/back").symlink_to(tmp_path / "root")
+    assert find_audio(tmp_path / "root") == ["ann/1.wav", "other/bob/2.wav"]
+
+
+def test_a_dangling_link_is_a_recording_that_is_missing(tmp_path: Path) -> None:
+    lay_out(tmp_path, ["ann/1.wav"])
+    (tmp_path / "ann/2.wav").symlink_to("gone.wav")
+    (tmp_path / "ann/notes.txt").symlink_to("gone.txt")
+    assert find_audio(tmp_path) == ["ann/1.wav", "ann/2.wav"]
+    assert [problem.kind for problem in load_corpus(tmp_path).validate() if problem.subject == "ann/2.wav"] == [
+        "missing"
+    ]
+
+
+# What POSIX allows
+
+
+@posix_only
+@pytest.mark.skipif(sys.platform == "darwin", reason="macOS refuses names that are not UTF-8")
+def test_names_that_are_no_utf8(tmp_path: Path) -> None:
+    name = os.fsdecode(b"caf\xe9.wav")
+    lay_out(tmp_path, [f"ann/{name}", "ann/é.wav"])
+    assert sorted(find_audio(tmp_path)) == sorted([f"ann/{name}", "ann/é.wav"])
+    assert all((tmp_path / path).is_file() for path in find_audio(tmp_path))
+
+
+@posix_only
+def test_a_pipe_is_neither_audio_nor_waited_for(tmp_path: Path) -> None:
+    lay_out(tmp_path, ["ann/1.wav"])
+    os.mkfifo(tmp_path / "ann/pipe.wav")
+    os.mkfifo(tmp_path / "ann/pipe")
+    assert find_audio(tmp_path) == ["ann/1.wav"]
+
+
+# What is not right yet: each of these fails today, and says so here when it is mended
+
+
+@pytest.mark.xfail(strict=True, raises=OSError, reason="asking such a link whether it is a folder fails")
+def test_a_link_to_itself_ends(tmp_path: Path) -> None:
+    lay_out(tmp_path, ["ann/1.wav"])
+    (tmp_path / "ann/knot").symlink_to("knot")
+    assert find_audio(tmp_path) == ["ann/1.wav"]
+
+
+@pytest.mark.xfail(strict=True, reason="the first name that the file system gives for a folder wins")
+def test_the_file_systems_order_does_not_show(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lay_out(tmp_path, ["ann/1.wav"])
+    (tmp_path / "bob").symlink_to("ann")
+    scandir = os.scandir
+    found = []
+    for backwards in (False, True):
+
+        @contextmanager
+        def ordered(path: str, backwards: bool = backwards) -> Iterator[Iterator[os.DirEntry[str]]]:
+            with scandir(path) as entries:
+                yield iter(sorted(entries, key=lambda entry: entry.name, reverse=backwards))
+
+        monkeypatch.setattr(os, "scandir", ordered)
+        found.append(find_audio(tmp_path))
+    assert found[0] == found[1]
+
+
+@pytest.mark.xfail(strict=True, reason="four letters of a word are taken for a container")
+@pytest.mark.parametrize("content", [b"FORMAT: path, speaker\n", b"caffeine\n", b"FORM\x00\x00\x00\x20ILBMBMHD"])
+def test_texts_and_pictures_that_begin_like_a_container(content: bytes, tmp_path: Path) -> None:
+    lay_out(tmp_path, ["ann/notes.txt"], content)
+    assert find_audio(tmp_path) == []
