@@ -2,13 +2,14 @@
 
 import argparse
 import dataclasses
+import io
 import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args, get_type_hints
 
 from config import ScriptConfig
 
@@ -32,12 +33,21 @@ def run(config_class: type[Config], main: Callable[[Config], int]) -> None:
     logging.basicConfig(format="%(levelname)s %(message)s", stream=sys.stderr)
     for room in ROOMS:  # ours alone: other libraries have a lot to say at this level
         logging.getLogger(room).setLevel(config.log_level.upper())
+    # Names of files and speakers need not be text that the terminal can show.
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     from audio import InputError
 
     try:
         code = main(config)
     except InputError as error:
         print(f"ERROR {error}", file=sys.stderr)
+        code = EXIT_BAD_INPUT
+    except PermissionError as error:
+        print(
+            f"ERROR {error.filename}: {error.strerror}; check the rights of the file and its folder.", file=sys.stderr
+        )
         code = EXIT_BAD_INPUT
     except KeyboardInterrupt:
         print("Interrupted. The same command goes on from here.", file=sys.stderr)
@@ -57,7 +67,11 @@ def parse(config_class: type[Config], arguments: Sequence[str]) -> Config:
     known, _ = finder.parse_known_args([part for part in arguments if part != "--config="])
     from_file = _flags(known.config, config_class) if known.config else []
     # The last of two equal flags counts, so the command line's own follow the file's.
-    return tyro.cli(config_class, args=[*from_file, *arguments], use_underscores=True)
+    config = tyro.cli(config_class, args=[*from_file, *arguments], use_underscores=True)
+    problem = config.problem()
+    if problem:
+        _refuse(problem)
+    return config
 
 
 def _flags(path: Path, config_class: type[ScriptConfig]) -> list[str]:
@@ -71,12 +85,15 @@ def _flags(path: Path, config_class: type[ScriptConfig]) -> list[str]:
     if not isinstance(values, dict):
         _refuse(f"{path}: expected lines like 'epochs: 50', found a {type(values).__name__}.")
     valid = {field.name for field in dataclasses.fields(config_class)} - {"config"}
+    types = get_type_hints(config_class)
     flags = []
     for key, value in values.items():
         if key not in valid:
             near = get_close_matches(str(key), valid, n=1)
             hint = f"perhaps you meant {near[0]}" if near else f"valid keys: {', '.join(sorted(valid))}"
             _refuse(f"{path}: there is no setting {key!r}; {hint}.")
+        if value is None and type(None) not in get_args(types[key]):
+            _refuse(f"{path}: {key} is empty; give a value, or leave the line out.")
         if isinstance(value, bool):
             flags.append(f"--{key}" if value else f"--no_{key}")
         else:

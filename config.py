@@ -15,6 +15,17 @@ ScalerName = Literal["standard", "whiten"]
 SplitBy = Literal["utterance", "session"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 
+# Lowest and highest value of the numbers.
+LIMITS = {
+    "max_duration": (0.01, 1e6),
+    "seed": (0, 2**32 - 1),
+    "epochs": (1, 10**6),
+    "lr": (1e-12, 1e3),
+    "batch_size": (1, 10**7),
+    "patience": (1, 10**6),
+    "top_k": (1, 10**6),
+}
+
 
 @dataclass(frozen=True)
 class ScriptConfig:
@@ -24,6 +35,19 @@ class ScriptConfig:
     """YAML file with values for these flags (max_duration: 5.0); flags on the command line go before it."""
     log_level: LogLevel = "info"
     """How much is told of the work."""
+
+    def problem(self) -> str | None:
+        """Return a sentence that says which value makes no sense, if one does; asked before any work is done."""
+        for name, (lowest, highest) in LIMITS.items():
+            value = getattr(self, name, None)
+            if value is not None and not lowest <= value <= highest:
+                return f"--{name} is {value:g}; expected {lowest:g} to {highest:g}."
+        heads, fractions = getattr(self, "heads", ("",)), getattr(self, "fractions", (1.0, 0.0, 0.0))
+        if not heads:
+            return "--heads names none; give at least one."
+        if not (fractions[0] > 0 and min(fractions) >= 0 and abs(sum(fractions) - 1) <= 1e-6):
+            return f"--fractions are {' '.join(map(str, fractions))}; give three, of 0 or more, that sum to 1."
+        return None
 
 
 @dataclass(frozen=True)

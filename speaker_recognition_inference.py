@@ -20,11 +20,12 @@ def main(config: InferenceConfig) -> int:
     classifier = SpeakerClassifier.load(config.classifier)
     check_predictions_path(config.output)
     check_writable(config.output.parent)
+    top_k = min(config.top_k, len(classifier.speakers))
     predictions = classifier.predict(
-        paths, config.top_k, encoder_weights=config.encoder_weights, device=config.device, progress=True
+        paths, top_k, encoder_weights=config.encoder_weights, device=config.device, progress=True
     )
     failed = [prediction for prediction in predictions if prediction.error is not None]
-    saved = write_predictions(config.output, predictions, config.top_k)
+    saved = write_predictions(config.output, predictions, top_k)
     if len(failed) < len(predictions):
         print(predictions_table(predictions))
     print(f"Saved {saved}")

@@ -11,7 +11,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from command_line import run
+from command_line import EXIT_DONE, run
 from config import ComparisonConfig
 from extract_features import extract_corpus, report_failures
 
@@ -27,9 +27,10 @@ def main(config: ComparisonConfig) -> int:
         target = config.data_dir or Path("data")
         config = replace(config, data_dir=download_librispeech(target, config.download_url))
     if config.data_dir is None and config.features_path is not None:
-        features = FeatureSet.load(config.features_path)
+        features, code = FeatureSet.load(config.features_path), EXIT_DONE
     else:
         features = extract_corpus(config)
+        code = report_failures(features)
     comparison = compare_heads(
         features,
         config.heads,
@@ -49,7 +50,7 @@ def main(config: ComparisonConfig) -> int:
     print(comparison.table())
     for path in saved:
         print(f"Saved {path}")
-    return report_failures(features)
+    return code
 
 
 if __name__ == "__main__":

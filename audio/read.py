@@ -1,9 +1,12 @@
 """Decode a file, or a span of it, to a mono waveform at the rate asked for."""
 
+import math
 import os
 import re
 import stat
+import struct
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import soundfile
@@ -18,12 +21,13 @@ from audio.errors import AudioError
 SPAN_TOLERANCE = 0.1
 # Encoders that write into a pipe cannot know the length and declare the largest one (ffmpeg 2^32-1, sox about 2^31).
 STREAMED_SIZE = 0x7FFF0000
-# libsndfile reads what is there of a cut-off WAV, AIFF, AU, W64 or RF64 file and tells of the cut in its log alone.
+# libsndfile reads what is there of a cut-off AIFF, AU, W64 or RF64 file and tells of the cut in its log alone.
 DECLARED_SIZE = re.compile(r"^\s*(?:data|SSND|Data Size|riff|Riff size)\s*: (\d+) \(should be (\d+)\)", re.MULTILINE)
+LARGEST_COUNT = 2**62  # frames; libsndfile's word for "unknown" is about twice that
 LARGEST_OGG_PAGE = 65_307  # bytes (RFC 3533)
 # Codes of sf_error().
 FORMAT_NOT_RECOGNISED = 1
-ENCODING_NOT_IMPLEMENTED = 18
+ENCODING_UNKNOWN = (4, 18)
 
 
 def read_audio(
@@ -63,12 +67,13 @@ def read_audio(
         NaN or infinity, or nothing but zeros.
     """
     path = Path(path)
-    if start < 0 or (duration is not None and duration <= 0) or (max_duration is not None and max_duration <= 0):
+    lengths = [length for length in (duration, max_duration) if length is not None]
+    if not 0 <= start < math.inf or not all(length > 0 for length in lengths):
         raise ValueError(f"start must be >= 0, durations > 0; got {start=}, {duration=}, {max_duration=}")
     samples, native_rate = _decode(path, start, duration, max_duration)
-    mono = samples.mean(axis=1) if samples.shape[1] > 1 else samples[:, 0]
-    if not np.isfinite(mono).all():
+    if not np.isfinite(samples).all():
         raise AudioError(path, "not_finite", "the samples hold NaN or infinity; export the recording again")
+    mono = samples.mean(axis=1) if samples.shape[1] > 1 else samples[:, 0]
     if not mono.any():
         raise AudioError(path, "silent", "all samples are zero; there is nothing to hear in it")
     if sample_rate not in (None, native_rate):
@@ -82,11 +87,13 @@ def _decode(
     path: Path, start: float, duration: float | None, max_duration: float | None
 ) -> tuple[NDArray[np.float32], int]:
     """Return the span's samples (frames, channels) in float32, and the file's own rate (Hz)."""
-    _check_is_file(path)
     try:
-        # Bytes where the system's names are bytes: a name that is no valid text there opens all the same.
-        with soundfile.SoundFile(os.fsencode(path) if os.name == "posix" else str(path)) as file:
+        with _open(path) as raw, _sound(path, raw) as file:
             rate, end = file.samplerate, file.frames
+            if end > LARGEST_COUNT:
+                samples = _read_streamed(path)
+                first, count = _span(path, rate, len(samples), start, duration, max_duration)
+                return samples[first : first + count], rate
             first, count = _span(path, rate, end, start, duration, max_duration)
             if first + count >= end and _is_cut_off(path, file):
                 raise _cut_off(path, end / rate)
@@ -100,20 +107,47 @@ def _decode(
     return samples, rate
 
 
-def _check_is_file(path: Path) -> None:
-    """Answer what is no readable file with bytes in it; libsndfile says "System error" to all of those."""
+def _open(path: Path) -> BinaryIO:
+    """Open a file that has bytes in it, or say why not: libsndfile says "System error" to all of that."""
     try:
         status = os.stat(path)
         if not stat.S_ISREG(status.st_mode):
             raise AudioError(path, "unreadable", "this is a folder or a device, not a file")
         if status.st_size == 0:
             raise AudioError(path, "empty", "the file is empty (0 bytes)")
-        with open(path, "rb"):
-            pass
+        return open(path, "rb")
+    except AudioError:
+        raise
     except FileNotFoundError as error:
         raise AudioError(path, "missing", "no such file") from error
-    except OSError as error:
-        raise AudioError(path, "unreadable", f"it cannot be opened ({error.strerror or error})") from error
+    except (OSError, ValueError) as error:  # ValueError: a name with a NUL in it
+        reason = getattr(error, "strerror", None) or error
+        raise AudioError(path, "unreadable", f"it cannot be opened ({reason})") from error
+
+
+def _sound(path: Path, raw: BinaryIO, kind: type[soundfile.SoundFile] = soundfile.SoundFile) -> soundfile.SoundFile:
+    """Open the sound in a file.
+
+    By its descriptor: given a name, libsndfile believes some suffixes (.raw, .au, .gsm) more than the contents, and
+    returns noise. Windows has descriptors of several kinds, and there the name has to do.
+    """
+    return kind(str(path)) if os.name == "nt" else kind(raw.fileno(), closefd=False)
+
+
+class _Streamed(soundfile.SoundFile):  # type: ignore[misc]
+    """A sound that cannot be sought; soundfile seeks after each read, and libsndfile only then finds that it cannot."""
+
+    def seekable(self) -> bool:
+        return False
+
+
+def _read_streamed(path: Path) -> NDArray[np.float32]:
+    """Decode a FLAC that was written into a pipe: it does not say how long it is."""
+    blocks = []
+    with _open(path) as raw, _sound(path, raw, _Streamed) as file:
+        while len(block := file.read(1 << 20, dtype="float32", always_2d=True)):
+            blocks.append(block)
+        return np.concatenate(blocks) if blocks else np.empty((0, file.channels), np.float32)
 
 
 def _span(
@@ -137,17 +171,42 @@ def _span(
 
 
 def _is_cut_off(path: Path, file: soundfile.SoundFile) -> bool:
-    """Tell whether an open file holds less than its header says; only FLAC and MP3 show that by reading short."""
-    for declared, present in DECLARED_SIZE.findall(file.extra_info):
-        if int(present) < int(declared) < STREAMED_SIZE:
+    """Tell whether an open file holds less than it says; only FLAC and MP3 show that by reading short.
+
+    NIST and VOC files tell nothing: cut off, they count as whole.
+    """
+    with open(path, "rb") as raw:  # a descriptor of its own: the sound's position stays where it is
+        if file.format in ("WAV", "WAVEX") and _lacks_data(raw):
             return True
-    if file.format == "OGG":  # its last page carries a flag, and a cut-off file has lost that page
-        with open(path, "rb") as raw:
-            raw.seek(-min(LARGEST_OGG_PAGE, path.stat().st_size), os.SEEK_END)
-            tail = raw.read()
-        page = tail.rfind(b"OggS")
-        return page >= 0 and not tail[page + 5] & 0x04
+        if file.format == "OGG":
+            return _lacks_last_page(raw)
+    sizes = ((int(declared), int(present)) for declared, present in DECLARED_SIZE.findall(file.extra_info))
+    return any(present < declared < STREAMED_SIZE for declared, present in sizes)
+
+
+def _lacks_data(raw: BinaryIO) -> bool:
+    """Tell whether the data chunk of a WAV file goes beyond its end."""
+    end = raw.seek(0, os.SEEK_END)
+    raw.seek(12)
+    while len(header := raw.read(8)) == 8:
+        name, size = struct.unpack("<4sI", header)
+        if name == b"data":
+            return bool(size < STREAMED_SIZE and raw.tell() + size > end)
+        raw.seek(size + size % 2, os.SEEK_CUR)
     return False
+
+
+def _lacks_last_page(raw: BinaryIO) -> bool:
+    """Tell whether an Ogg file ends before its last page does; that one carries a flag."""
+    end = raw.seek(0, os.SEEK_END)
+    raw.seek(max(0, end - LARGEST_OGG_PAGE))
+    tail = raw.read()
+    page = tail.rfind(b"OggS")
+    if page < 0 or len(tail) < page + 27:
+        return True
+    is_last, n_segments = bool(tail[page + 5] & 0x04), tail[page + 26]
+    segments = tail[page + 27 : page + 27 + n_segments]
+    return not is_last or len(tail) < page + 27 + n_segments + sum(segments)
 
 
 def _cut_off(path: Path, seconds: float) -> AudioError:
@@ -158,7 +217,7 @@ def _undecodable(path: Path, error: soundfile.LibsndfileError) -> AudioError:
     detail = error.error_string.rstrip(". ")
     if error.code == FORMAT_NOT_RECOGNISED:
         return AudioError(path, "not_audio", "this is not audio that libsndfile decodes; convert it to WAV or FLAC")
-    if error.code == ENCODING_NOT_IMPLEMENTED:
+    if error.code in ENCODING_UNKNOWN:
         return AudioError(
             path, "not_audio", f"libsndfile cannot decode this encoding ({detail}); convert it to WAV or FLAC"
         )

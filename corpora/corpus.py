@@ -1,6 +1,7 @@
 """`Utterance` and `Corpus`: which stretches of which files are spoken by whom."""
 
 import hashlib
+import math
 import os
 from collections import Counter, defaultdict
 from collections.abc import Iterator
@@ -43,6 +44,13 @@ class Utterance:
     start: float = 0.0
     duration: float | None = None
     root: Path = field(default=Path(), kw_only=True, repr=False)
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.start < math.inf or not (self.duration is None or 0 < self.duration < math.inf):
+            raise CorpusError(
+                f"{self.path}: the span starts at {self.start:g} s and lasts {self.duration} s; expected a start of 0 "
+                "or more and a duration above 0."
+            )
 
     @property
     def id(self) -> str:

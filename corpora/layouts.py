@@ -5,6 +5,7 @@ import logging
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from difflib import get_close_matches
 from pathlib import Path, PurePosixPath
 
 from corpora.corpus import Corpus, CorpusError, Utterance
@@ -18,6 +19,7 @@ Reader = Callable[[Path, Sequence[str]], Iterable[Utterance]]
 LAYOUTS: dict[str, Reader] = {}
 
 MANIFEST = "manifest.csv"
+COLUMNS = ("path", "speaker", "session", "start", "duration")
 # These two fit any corpus, so the corpus is named after its folder.
 UNNAMED_LAYOUTS = ("manifest", "folder")
 
@@ -156,6 +158,10 @@ def read_manifest(root: Path, files: Sequence[str]) -> Iterator[Utterance]:
                     f"{manifest}: its first line is {','.join(columns)!r}; expected "
                     "path,speaker[,session,start,duration]."
                 )
+            for column in columns:
+                near = get_close_matches(column, COLUMNS, n=1)
+                if near and column not in COLUMNS:
+                    logger.warning("%s: the column %r is not read; perhaps %s is meant", manifest, column, near[0])
             rows = [(table.line_num, row) for row in table]
     except FileNotFoundError as error:
         raise CorpusError(f"{root}: there is no {MANIFEST} in this folder; the layout 'manifest' needs one.") from error

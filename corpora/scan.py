@@ -1,24 +1,23 @@
 """Find the audio files below a folder."""
 
+import logging
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
+
+logger = logging.getLogger(__name__)
 
 # Files with these endings are meant as audio: one that cannot be decoded is reported, never passed over.
 SUFFIXES = frozenset(
     {".wav", ".wave", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".mp2", ".aif", ".aiff", ".aifc", ".au", ".snd", ".caf"}
     | {".w64", ".rf64", ".sph", ".voc", ".m4a", ".aac", ".wma", ".mp4", ".webm"}
 )
-# Under any other ending a file counts as audio if it begins like one (a marker, and where it stands).
-MARKERS = (
-    (b"RIFF", 0),
-    (b"RIFX", 0),
-    (b"RF64", 0),
-    (b"fLaC", 0),
-    (b"OggS", 0),
-    (b"FORM", 0),
-    (b".snd", 0),
-    (b"caff", 0),
+# Under any other ending a file counts as audio if its first 12 bytes are those of a container.
+CONTAINER = re.compile(
+    rb"RIFF....WAVE|RIFX....WAVE|RF64....WAVE|riff\x2e\x91\xcf\x11|fLaC|OggS\x00|FORM....(?:AIFF|AIFC|8SVX)|\.snd\x00"
+    rb"|caff\x00\x01|NIST_1A\n|Creative Voi|ID3[\x02-\x04]|\xff[\xe2\xe3\xf2\xf3\xfa\xfb]",
+    re.DOTALL,
 )
 
 
@@ -47,14 +46,25 @@ def _walk(folder: str, prefix: str, visited: set[tuple[int, int]]) -> Iterator[s
     if (status.st_dev, status.st_ino) in visited:  # a link that leads back up would never end
         return
     visited.add((status.st_dev, status.st_ino))
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.name.startswith("."):
-                continue
-            if entry.is_dir():
-                yield from _walk(entry.path, f"{prefix}{entry.name}/", visited)
-            elif entry.is_file() or entry.is_symlink():  # a dangling link is a recording that is missing: it is told
-                yield prefix + entry.name
+    try:
+        with os.scandir(folder) as entries:
+            listed = sorted(
+                entries, key=lambda entry: entry.name
+            )  # of two names of one folder, the first wins anywhere
+    except OSError as error:
+        logger.warning("%s: this folder cannot be opened and is passed over (%s)", folder, error.strerror)
+        return
+    for entry in listed:
+        if entry.name.startswith("."):
+            continue
+        try:
+            is_folder, is_file = entry.is_dir(), entry.is_file()
+        except OSError:  # a link to itself
+            is_folder = is_file = False
+        if is_folder:
+            yield from _walk(entry.path, f"{prefix}{entry.name}/", visited)
+        elif is_file or entry.is_symlink():  # a dangling link is a recording that is missing: it is told
+            yield prefix + entry.name
 
 
 def _is_audio(path: str, name: str) -> bool:
@@ -62,9 +72,6 @@ def _is_audio(path: str, name: str) -> bool:
         return True
     try:
         with open(path, "rb") as file:
-            head = file.read(12)
+            return CONTAINER.match(file.read(12)) is not None
     except OSError:
         return False
-    if head.startswith(b"RIFF"):
-        return head[8:] == b"WAVE"  # pictures and films are RIFF files too
-    return any(head.startswith(marker, at) for marker, at in MARKERS)

@@ -2,7 +2,8 @@
 
 import logging
 from collections.abc import Sequence
-from typing import Any, Literal
+from math import ceil
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -32,14 +33,15 @@ def split(
     speakers : array-like (n,)
         Speaker of each utterance.
     sessions : array-like (n,), optional
-        Session of each utterance, a name within its speaker's. Needed to split by session.
+        Session of each utterance. Needed to split by session.
     fractions : three floats
         Shares of train, validation and test; they sum to one.
     split_by : {"utterance", "session"}
         By utterance, scikit-learn's stratified `train_test_split` takes the test rows off, then the validation rows;
         where a fraction is too small for it to give each speaker one, each speaker with utterances to spare gives one.
-        By session, all utterances of a session stay together: a speaker with three sessions or more is in all parts,
-        with two in train and test, with one in train only.
+        By session, all that a speaker says in a session stays together: a speaker with three sessions or more is in all
+        parts, with two in train and test, with one in train only. A session that speakers share goes to one part as
+        far as they can spare it; a warning counts those that do not.
     seed : int
         The same seed gives the same split.
     names : sequence of str, optional
@@ -55,16 +57,22 @@ def split(
     CorpusError
         The fractions do not make sense, or the sessions are missing.
     """
+    if not len(np.asarray(speakers)):
+        nothing = np.empty(0, np.int64)
+        return nothing, nothing, nothing
     known, numbers = np.unique(np.asarray(speakers), return_inverse=True)
     who: Indices = numbers.reshape(-1).astype(np.int64)
     train_share, validation_share, test_share = _check_fractions(fractions)
     if split_by == "session":
-        if sessions is None:
-            raise CorpusError("A split by session needs the sessions of the utterances; split by utterance instead.")
-        parts = _by_session(who, np.asarray(sessions), validation_share, test_share, seed)
+        if sessions is None or len(np.asarray(sessions)) != len(who):
+            raise CorpusError("A split by session needs the sessions of all utterances; split by utterance instead.")
+        session_numbers = np.unique(np.asarray(sessions), return_inverse=True)[1].reshape(-1).astype(np.int64)
+        parts = _by_session(who, session_numbers, validation_share, test_share, seed)
     elif split_by == "utterance":
         rest, test = _take(np.arange(len(who)), who, test_share, seed)
-        train, validation = _take(rest, who, validation_share / (train_share + validation_share), seed)
+        # A number, not a share of the rest: 0.1 / (0.8 + 0.1) of 63 is a little more than 7, and would be rounded up.
+        n_validation = ceil(validation_share / (train_share + validation_share) * len(rest) - 1e-6)
+        train, validation = _take(rest, who, n_validation, seed)
         parts = train, validation, test
     else:
         raise CorpusError(f"split_by is {split_by!r}; choose utterance or session.")
@@ -74,7 +82,7 @@ def split(
         ]
         if untested:
             logger.warning(
-                "%d of %d speakers are not tested, for want of a second %s: %s",
+                "%d of %d speakers are not tested, having too few %ss for these fractions: %s",
                 len(untested), len(known), split_by, ", ".join(map(str, untested)),
             )  # fmt: skip
     return parts
@@ -82,51 +90,65 @@ def split(
 
 def _check_fractions(fractions: Sequence[float]) -> tuple[float, float, float]:
     shares = tuple(float(share) for share in fractions)
-    if len(shares) != 3 or min(shares) < 0 or shares[0] == 0 or abs(sum(shares) - 1) > 1e-6:
+    if len(shares) != 3 or not (shares[0] > 0 and min(shares) >= 0 and abs(sum(shares) - 1) <= 1e-6):
         text = " ".join(f"{share:g}" for share in shares)
         raise CorpusError(f"The fractions are {text}; give three for train, validation and test that sum to 1.")
     return shares[0], shares[1], shares[2]
 
 
-def _take(rows: Indices, who: Indices, share: float, seed: int) -> tuple[Indices, Indices]:
-    """Take a share of the rows off; no speaker loses the last one."""
-    nothing = np.empty(0, np.int64)
-    if share == 0:
-        return rows, nothing
+def _take(rows: Indices, who: Indices, size: float, seed: int) -> tuple[Indices, Indices]:
+    """Take a share (a float) or a number of the rows off; no speaker loses the last one."""
     counts = np.bincount(who[rows], minlength=who.max() + 1)
     single = counts[who[rows]] == 1
     kept, shared = rows[single], rows[~single]
-    if not len(shared):
-        return rows, nothing
-    n_speakers, n_taken = len(np.unique(who[shared])), int(np.ceil(share * len(shared)))
+    if size == 0 or not len(shared):
+        return rows, np.empty(0, np.int64)
+    n_speakers = len(np.unique(who[shared]))
+    n_taken = ceil(size * len(shared)) if isinstance(size, float) else size
     if n_taken >= n_speakers and len(shared) - n_taken >= n_speakers:
-        rest, taken = train_test_split(shared, test_size=share, stratify=who[shared], random_state=seed)
+        rest, taken = train_test_split(shared, test_size=size, stratify=who[shared], random_state=seed)
         if np.isin(who[taken], who[rest]).all():
             return np.concatenate([rest, kept]), taken
-    return _take_at_least_one(rows, who, share, seed)
+    return _take_at_least_one(rows, who, n_taken / len(shared), seed)
 
 
 def _take_at_least_one(rows: Indices, who: Indices, share: float, seed: int) -> tuple[Indices, Indices]:
     """Take from each speaker a share of the rows, at least one and never all."""
     random = np.random.default_rng(seed)
     taken = np.zeros(len(rows), dtype=bool)
-    for speaker in np.unique(who[rows]):
-        own = random.permutation(np.flatnonzero(who[rows] == speaker))
-        taken[own[: min(max(1, round(share * len(own))), len(own) - 1)]] = True
+    for own in _groups(who[rows]):
+        shuffled = random.permutation(own)
+        taken[shuffled[: min(max(1, round(share * len(own))), len(own) - 1)]] = True
     return rows[~taken], rows[taken]
 
 
 def _by_session(
-    who: Indices, sessions: NDArray[Any], validation_share: float, test_share: float, seed: int
+    who: Indices, sessions: Indices, validation_share: float, test_share: float, seed: int
 ) -> tuple[Indices, Indices, Indices]:
-    random = np.random.default_rng(seed)
+    """Give whole sessions to the parts, in one random order for all speakers.
+
+    Thus a day or a meeting that several speakers share goes to one part, where each of them can spare it.
+    """
+    rank = np.random.default_rng(seed).permutation(sessions.max() + 1)[sessions]
     part = np.zeros(len(who), dtype=np.int64)  # 0 train, 1 validation, 2 test
-    for speaker in range(who.max() + 1 if len(who) else 0):
-        own = np.flatnonzero(who == speaker)
-        order = random.permutation(np.unique(sessions[own]))
-        n_test = min(max(1, round(test_share * len(order))), len(order) - 1) if test_share else 0
-        spare = len(order) - n_test - 1  # train keeps one
+    for own in _groups(who):
+        order = np.unique(rank[own])
+        kept = 2 if validation_share and len(order) > 2 else 1  # for train, and for validation where there are three
+        n_test = min(max(1, round(test_share * len(order))), len(order) - kept) if test_share else 0
+        spare = len(order) - n_test - 1
         n_validation = min(max(1, round(validation_share * len(order))), spare) if validation_share else 0
-        part[own[np.isin(sessions[own], order[:n_test])]] = 2
-        part[own[np.isin(sessions[own], order[n_test : n_test + n_validation])]] = 1
+        part[own[np.isin(rank[own], order[:n_test])]] = 2
+        part[own[np.isin(rank[own], order[n_test : n_test + n_validation])]] = 1
+    shared = np.intersect1d(sessions[part == 0], sessions[part == 2])
+    if len(shared):
+        logger.warning(
+            "%d sessions stand in both train and test, of different speakers: nobody can spare all that others give.",
+            len(shared),
+        )
     return np.flatnonzero(part == 0), np.flatnonzero(part == 1), np.flatnonzero(part == 2)
+
+
+def _groups(who: Indices) -> list[Indices]:
+    """Return the positions of each speaker's utterances."""
+    order = np.argsort(who, kind="stable")
+    return np.split(order, np.flatnonzero(np.diff(who[order])) + 1)

@@ -81,7 +81,11 @@ class Comparison:
             shares = [_percent(record[measure]) for measure in SHARES]
             mark = " *" if record is self.best else ""
             lines.append([record["head"] + mark, *shares, f"{record['n_parameters']:.0f}", f"{record['seconds']:.2f}"])
-        return format_table(header, lines, "<>>>>>>>") + "\n* chosen by validation accuracy; shares in percent"
+        notes = ["* chosen by validation accuracy; shares in percent"]
+        if self.untested:
+            shown = ", ".join(self.untested[:5]) + (", ..." if len(self.untested) > 5 else "")
+            notes.append(f"not tested: {len(self.untested)} speakers ({shown})")
+        return "\n".join([format_table(header, lines, "<>>>>>>>"), *notes])
 
     def save(self, folder: Path, corpus: str, command: str) -> list[Path]:
         """Write ``metrics.json``, ``metrics.csv``, the classifier and its scaler; returns the paths.

@@ -18,8 +18,8 @@ def check_predictions_path(path: Path) -> None:
     ------
     OutputError
     """
-    if path.suffix.lower() not in (".csv", ".json"):
-        raise OutputError(f"{path}: predictions are written as .csv or .json; give --output a name that ends so.")
+    if path.is_dir() or path.suffix.lower() not in (".csv", ".json"):
+        raise OutputError(f"{path}: predictions are written to a .csv or .json file; give --output the name of one.")
 
 
 def predictions_table(predictions: Sequence[Prediction]) -> str:

@@ -68,6 +68,10 @@ def compare_heads(
         raise HeadError(
             f"The features hold {features.features.shape[1]} layers each; heads take one vector for each row."
         )
+    finite = torch.isfinite(features.features).all(dim=1)
+    if not bool(finite.all()):
+        first = features.ids[int((~finite).nonzero()[0])]
+        raise HeadError(f"{int((~finite).sum())} rows hold NaN or infinity, the first is that of {first}; remove them.")
     parts = _split(features, split_by, fractions, seed)
     settings = {**(options or {}), "seed": seed}
     rows: list[Record] = []
@@ -95,6 +99,9 @@ def compare_heads(
     summary = summarise(rows)
     best = choose_best(summary, split_by)
     winner = fitted[best["head"]]
+    tested = set(features.labels[torch.from_numpy(parts.test)].tolist())
+    present = set(features.labels.tolist())
+    untested = tuple(features.speakers[label] for label in sorted(present - tested))
     classifier = SpeakerClassifier(
         scaler=winner.scaler,
         head=winner.head,
@@ -109,12 +116,10 @@ def compare_heads(
             "split_by": split_by,
             "fractions": [float(share) for share in fractions],
             "seed": seed,
+            "untested": list(untested),
             "torch": str(torch.__version__),
         },
     )
-    tested = set(features.labels[torch.from_numpy(parts.test)].tolist())
-    present = set(features.labels.tolist())
-    untested = tuple(features.speakers[label] for label in sorted(present - tested))
     return Comparison(rows, summary, best, classifier, untested)
 
 
@@ -144,17 +149,25 @@ def _split(features: FeatureSet, split_by: Any, fractions: Sequence[float], seed
             f"All {len(features)} utterances are of one speaker ({features.speakers[labels[0]]}); two are the least to "
             "tell apart. Add another speaker's recordings."
         )
-    train, validation, test = split(labels, features.sessions.numpy(), fractions, split_by, seed, features.speakers)
+    sessions = features.sessions.numpy()
+    train, validation, test = split(labels, sessions, fractions, split_by, seed, features.speakers)
     if len(validation):
         return _Parts(train, validation, train, test)
     logger.info(
         "The split has no validation part: one eighth of train chooses, then each head is fitted on all of train."
     )
-    inner, held_out, _ = split(labels[train], None, (1 - SELECTION_SHARE, SELECTION_SHARE, 0), seed=seed)
+    shares = (1 - SELECTION_SHARE, SELECTION_SHARE, 0)
+    inner, held_out, _ = split(labels[train], sessions[train], shares, split_by, seed)
+    if not len(held_out) and split_by == "session":
+        logger.warning(
+            "No speaker has a session to spare for choosing: utterances of the training sessions choose the head, so "
+            "the validation accuracy is that of known sessions."
+        )
+        inner, held_out, _ = split(labels[train], None, shares, "utterance", seed)
     if not len(held_out):
         raise HeadError(
             "No speaker has an utterance to spare for choosing a head: each is left with one to train on. Add "
-            "recordings (three of some speakers at least), or leave the test part out with --fractions 0.8 0.2 0."
+            "recordings, three of some speakers at least."
         )
     return _Parts(train[inner], train[held_out], train, test)
 

@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from corpora import Corpus
 from encoders import Encoder, LazyEncoder, Spec
-from features.feature_set import AudioProvenance, FeaturesError, FeatureSet
+from features.feature_set import AUDIO_COLUMNS, AudioProvenance, FeaturesError, FeatureSet
 from features.files import check_writable
 from features.pipeline import Row, embed_utterances
 from features.provenance import StoredRows, check_same_origin
@@ -36,8 +36,9 @@ def extract(
     """Embed a corpus into a features file, or complete the one that is there.
 
     A stored row is used while the content of its file, its span, the encoder's spec and the crop are the same, wherever
-    the file lies now. Rows go to part files next to `path` every few seconds, so that an interrupted run is
-    continued by the next. Utterances that cannot be read are recorded as failures, and tried again the next time.
+    the file lies now. Rows go to part files in ``{path}.parts`` every few seconds, so that an interrupted run is
+    continued by the next; rows of utterances that the corpus no longer has are set aside there, and come back with
+    them. Utterances that cannot be read are recorded as failures, and tried again the next time.
 
     Parameters
     ----------
@@ -63,7 +64,7 @@ def extract(
     Raises
     ------
     FeaturesError
-        The file at `path` is of another encoder, crop or corpus, or no utterance could be read.
+        The file at `path` is of another encoder or crop, or no utterance could be read.
     OutputError
         The file cannot be written.
     """
@@ -71,12 +72,10 @@ def extract(
     parts = path.with_name(path.name + ".parts")
     check_writable(path.parent)
     finished = FeatureSet.load(path) if path.exists() else None
-    stored = [*([finished] if finished else []), *(FeatureSet.load(part) for part in sorted(parts.glob("*.pt")))]
-    for known in stored:
-        check_same_origin(path, known, encoder.spec, max_duration)
-    index = StoredRows(stored)
     if finished is not None:
-        _check_same_corpus(path, finished, corpus, index)
+        check_same_origin(path, finished, encoder.spec, max_duration)
+    stored = [*([finished] if finished else []), *_load_parts(parts, encoder.spec, max_duration)]
+    index = StoredRows(stored)
 
     rows: list[Row] = []
     unsaved: list[Row] = []
@@ -100,22 +99,37 @@ def extract(
             save_part()
         raise
     features = _assemble(rows, corpus.name, encoder.spec, max_duration)
+    _set_aside(parts, index.without(features))
     if finished is None or not _same_rows(finished, features):
         features.save(path)
-    shutil.rmtree(parts, ignore_errors=True)
     n_computed = sum(row.vector is not None and not row.reused for row in rows)
     logger.info("%s: %d utterances, %d of them computed now", path, len(features), n_computed)
     return features
 
 
-def _check_same_corpus(path: Path, finished: FeatureSet, corpus: Corpus, index: StoredRows) -> None:
-    """Refuse to drop a whole corpus from the cache in favour of another of the same name."""
-    if set(finished.ids) & set(corpus.ids) or any(index.knows(utterance) for utterance in corpus):
-        return
-    raise FeaturesError(
-        f"{path}: this holds {len(finished)} utterances of another corpus (the first is {finished.ids[0]}), and none "
-        f"of the {len(corpus)} in {corpus.root}. Give another --features_path or --output_dir, or delete the file."
-    )
+def _load_parts(parts: Path, spec: Spec, crop: float | None) -> list[FeatureSet]:
+    """Open the rows beside a features file: of an interrupted run, or of utterances that its corpus no longer has."""
+    loaded = []
+    for part in sorted(parts.glob("*.pt")):
+        try:
+            rows = FeatureSet.load(part)
+            check_same_origin(part, rows, spec, crop)
+        except FeaturesError as error:
+            logger.warning("A part is passed over. %s", error)
+        else:
+            loaded.append(rows)
+    return loaded
+
+
+def _set_aside(parts: Path, leftovers: Sequence[FeatureSet]) -> None:
+    """Keep stored rows that the corpus has no use for now: it may be a part of one, or on a disk that is away."""
+    old = list(parts.glob("*.pt"))
+    for leftover in leftovers:
+        leftover.save(parts / f"{time.time_ns()}.pt")
+    for part in old:
+        part.unlink(missing_ok=True)
+    if parts.exists() and not leftovers:
+        shutil.rmtree(parts, ignore_errors=True)
 
 
 def _assemble(rows: Sequence[Row], corpus: str, spec: Spec, crop: float | None) -> FeatureSet:
@@ -165,13 +179,12 @@ def _same_rows(old: FeatureSet, new: FeatureSet) -> bool:
     assert old.audio is not None, "check_same_origin has refused those without"
     assert new.audio is not None
     tables = ("speakers", "session_names", "ids", "failures", "corpus")
-    columns = ("digest", "size", "mtime_ns", "start", "duration")
     return (
         all(getattr(old, name) == getattr(new, name) for name in tables)
         and torch.equal(old.labels, new.labels)
         and torch.equal(old.sessions, new.sessions)
         and all(
             torch.equal(getattr(old.audio, name).nan_to_num(), getattr(new.audio, name).nan_to_num())
-            for name in columns
+            for name in AUDIO_COLUMNS
         )
     )

@@ -20,6 +20,7 @@ from features.files import load_tensors, write_tensors
 FORMAT = 1
 WHAT = "a features file of this project (or a dict with 'features' and 'labels')"
 UNKNOWN_ENCODER = "unknown"
+AUDIO_COLUMNS = ("digest", "size", "mtime_ns", "start", "duration")
 
 
 class FeaturesError(InputError):
@@ -54,8 +55,7 @@ class AudioProvenance:
 
     def select(self, rows: Tensor) -> "AudioProvenance":
         """Return the provenance of some rows."""
-        columns = ("digest", "size", "mtime_ns", "start", "duration")
-        return replace(self, **{name: getattr(self, name)[rows] for name in columns})
+        return replace(self, **{name: getattr(self, name)[rows] for name in AUDIO_COLUMNS})
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,14 +163,14 @@ class FeatureSet:
         content = load_tensors(path, WHAT, FeaturesError)
         if "format" not in content:
             return _from_plain(path, content)
-        if content["format"] != FORMAT:
+        if not isinstance(content["format"], int) or content["format"] != FORMAT:
             raise FeaturesError(
                 f"{path}: its format is {content['format']!r}, this version reads {FORMAT}. Extract the features "
                 "again, or update this project."
             )
         try:
             loaded = cls(
-                features=content["features"],
+                features=content["features"].detach(),
                 labels=content["labels"],
                 speakers=tuple(content["speakers"]),
                 sessions=content["sessions"],
@@ -183,9 +183,9 @@ class FeatureSet:
                 failures=tuple((failed, reason) for failed, reason in content["failures"]),
             )
             _check_shapes(path, loaded)
-        except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
-            if isinstance(error, FeaturesError):
-                raise
+        except FeaturesError:
+            raise
+        except Exception as error:  # right keys can hold anything
             raise FeaturesError(f"{path}: this is not {WHAT}; {type(error).__name__}: {error}.") from error
         return loaded
 
@@ -219,7 +219,7 @@ def _from_plain(path: Path, content: dict[str, Any]) -> FeatureSet:
     if not {"features", "labels"} <= content.keys():
         raise FeaturesError(f"{path}: this is not {WHAT}; its keys are {', '.join(map(str, content)) or 'none'}.")
     try:
-        features = torch.as_tensor(content["features"])
+        features = torch.as_tensor(content["features"]).detach()
         names, labels = np.unique(np.asarray(content["labels"]), return_inverse=True)
     except (TypeError, ValueError, RuntimeError) as error:
         raise FeaturesError(f"{path}: its features are not a table of numbers with a label each ({error}).") from error
@@ -239,18 +239,28 @@ def _from_plain(path: Path, content: dict[str, Any]) -> FeatureSet:
     return loaded
 
 
+def _is_file_name(name: Any) -> bool:
+    """Tell whether a name can be a part of a file's name, and of nothing outside the folder."""
+    return isinstance(name, str) and bool(name) and not set(name) & set("/\\\0") and not name.startswith(".")
+
+
 def _check_shapes(path: Path, loaded: FeatureSet) -> None:
     features, n_rows = loaded.features, len(loaded.labels)
-    if features.ndim not in (2, 3) or not features.is_floating_point() or not n_rows:
+    is_table = features.ndim in (2, 3) and features.is_floating_point() and features.layout == torch.strided
+    if not is_table or not n_rows or not features.shape[-1]:
         raise FeaturesError(
             f"{path}: its features are {features.dtype} of shape {tuple(features.shape)}; expected floating point, "
             "(N, D) or (N, L, D), with at least one row."
         )
+    if not isinstance(loaded.encoder, dict) or not _is_file_name(loaded.corpus):
+        raise FeaturesError(f"{path}: its encoder is no dict, or its corpus {loaded.corpus!r} is no name for a file.")
     columns: dict[str, Sequence[Any] | Tensor] = {
         "features": features, "sessions": loaded.sessions, "ids": loaded.ids, "durations": loaded.durations
     }  # fmt: skip
     if loaded.audio is not None:
-        columns |= {"audio digests": loaded.audio.digest, "audio sizes": loaded.audio.size}
+        columns |= {f"audio {name}s": getattr(loaded.audio, name) for name in AUDIO_COLUMNS}
+        if loaded.audio.digest.shape != (n_rows, 32) or loaded.audio.digest.dtype != torch.uint8:
+            raise FeaturesError(f"{path}: its audio digests are not (N, 32) bytes; extract the features again.")
     for name, column in columns.items():
         if len(column) != n_rows:
             raise FeaturesError(

@@ -18,7 +18,7 @@ class OutputError(InputError):
 
 def check_writable(folder: Path) -> None:
     """Make a folder if need be, and say now, not after an hour of work, if nothing can be written there."""
-    write_atomically(folder / ".voxprobe_write_test", lambda file: None).unlink()
+    write_atomically(folder / f".voxprobe_write_test.{os.getpid()}", lambda file: None).unlink(missing_ok=True)
 
 
 def write_atomically(path: Path, write: Callable[[BinaryIO], Any]) -> Path:
@@ -50,7 +50,7 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], Any]) -> Path:
     except OSError as error:
         raise OutputError(
             f"{path}: cannot be written ({error.strerror or error}). Check the folder's rights and the disk's free "
-            "space, or choose another place with --output_dir."
+            "space, or choose another place."
         ) from error
     return path
 
@@ -86,6 +86,8 @@ def load_tensors(path: Path, what: str, error_class: type[InputError]) -> dict[s
             f"{path}: this is not {what}. It is no file of torch.save, or holds more than tensors and plain values, "
             "which is never loaded because it could run code."
         ) from error
+    except PermissionError as error:
+        raise error_class(f"{path}: this cannot be read ({error.strerror or error}).") from error
     except Exception as error:  # from other bytes than torch.save's the unpickler raises just about anything
         raise error_class(f"{path}: this is not {what}, or it is cut off ({_first_line(error)}).") from error
     if not isinstance(content, dict):

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import islice
+from stat import S_ISREG
 
 import torch
 from torch import Tensor
@@ -98,12 +99,14 @@ def embed_utterances(
         return _prepare(utterance, encoder.sample_rate, max_duration, stored)
 
     waiting: list[_Prepared] = []
+    n_waveforms = 0
     for prepared in _ordered(prepare, utterances, num_workers, ahead=num_workers * READ_AHEAD + CHUNK):
         waiting.append(prepared)
-        n_waveforms = sum(item.waveform is not None for item in waiting)
-        if n_waveforms in (0, CHUNK):  # rows keep their order: what is done waits for the chunk before it
+        n_waveforms += prepared.waveform is not None
+        # Rows keep their order, so what is done waits for the chunk before it, but not for ever.
+        if n_waveforms in (0, CHUNK) or len(waiting) >= 4 * CHUNK:
             yield from _encode(waiting, encoder, batch_size)
-            waiting = []
+            waiting, n_waveforms = [], 0
     yield from _encode(waiting, encoder, batch_size)
 
 
@@ -144,9 +147,11 @@ def _prepare(
 def _file_state(utterance: Utterance, stored: StoredRows) -> FileState:
     try:
         status = utterance.path.stat()
+        if not S_ISREG(status.st_mode):
+            raise OSError("not a file")
         digest = stored.digest(utterance.id, status.st_size, status.st_mtime_ns)
         digest = digest or file_digest(utterance.path, status.st_size, status.st_mtime_ns)
-    except OSError:
+    except (OSError, ValueError):
         read_audio(utterance.path, None)  # raises the AudioError that says what is wrong
         raise
     return FileState(digest, status.st_size, status.st_mtime_ns)

@@ -11,6 +11,9 @@ from corpora import Utterance
 from encoders import Spec, spec_differences, spec_digest
 from features.feature_set import FeaturesError, FeatureSet
 
+# Digest of a file, start and duration (seconds) of the span in it.
+Content = tuple[bytes, float, float | None]
+
 
 @lru_cache(maxsize=1024)
 def file_digest(path: Path, size: int, mtime_ns: int) -> bytes:
@@ -69,18 +72,15 @@ class StoredRows:
 
     def __init__(self, sets: Sequence[FeatureSet]) -> None:
         self._sets = sets
-        self._rows: dict[tuple[bytes, float, float | None], tuple[int, int]] = {}
+        self._rows: dict[Content, tuple[int, int]] = {}
         self._digests: dict[str, tuple[int, int, bytes]] = {}
         for number, stored in enumerate(sets):
             audio = stored.audio
-            assert audio is not None  # check_same_origin has refused those without
-            digests = audio.digest.numpy().tobytes()
-            columns = zip(stored.ids, audio.size.tolist(), audio.mtime_ns.tolist(), audio.start.tolist(),
-                          audio.duration.tolist(), strict=True)  # fmt: skip
-            for row, (utterance_id, size, mtime_ns, start, duration) in enumerate(columns):
-                digest = digests[32 * row : 32 * row + 32]
-                self._rows[digest, start, None if duration != duration else duration] = number, row
-                self._digests[utterance_id] = size, mtime_ns, digest
+            assert audio is not None, "check_same_origin has refused sets without"
+            marks = zip(stored.ids, audio.size.tolist(), audio.mtime_ns.tolist(), strict=True)
+            for row, (key, (utterance_id, size, mtime_ns)) in enumerate(zip(_contents(stored), marks, strict=True)):
+                self._rows[key] = number, row
+                self._digests[utterance_id] = size, mtime_ns, key[0]
 
     def digest(self, utterance_id: str, size: int, mtime_ns: int) -> bytes | None:
         """Return the digest of an utterance's file while its size and time of change are those that were stored."""
@@ -95,11 +95,26 @@ class StoredRows:
         stored = self._sets[found[0]]
         return stored.features[found[1]], float(stored.durations[found[1]])
 
-    def knows(self, utterance: Utterance) -> bool:
-        """Tell whether an utterance's content is stored, under whatever id."""
-        try:
-            status = utterance.path.stat()
-            digest = file_digest(utterance.path, status.st_size, status.st_mtime_ns)
-        except OSError:
-            return False
-        return self.vector(digest, utterance) is not None
+    def without(self, used: FeatureSet) -> list[FeatureSet]:
+        """Return the stored rows whose content is not in a set, from each of the sets that has any."""
+        taken = set(_contents(used))
+        leftovers = []
+        for stored in self._sets:
+            keys = _contents(stored)
+            rows = [row for row, key in enumerate(keys) if key not in taken]
+            taken.update(keys)
+            if rows:
+                leftovers.append(stored.select(rows))
+        return leftovers
+
+
+def _contents(stored: FeatureSet) -> list[Content]:
+    """Return what each row was computed from: the digest of its file, and the span."""
+    audio = stored.audio
+    assert audio is not None, "check_same_origin has refused sets without"
+    digests = audio.digest.numpy().tobytes()
+    spans = zip(audio.start.tolist(), audio.duration.tolist(), strict=True)
+    return [
+        (digests[32 * row : 32 * row + 32], start, None if duration != duration else duration)
+        for row, (start, duration) in enumerate(spans)
+    ]

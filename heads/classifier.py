@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from audio import InputError
 from corpora import Utterance
-from encoders import Encoder, EncoderError, LazyEncoder, Spec, lazy_encoder, spec_differences
+from encoders import ENCODERS, Encoder, LazyEncoder, Spec, lazy_encoder, spec_differences
 from features import FeatureSet, embed_utterances, load_tensors, write_tensors
 from heads.base import Head
 from heads.registry import create_head
@@ -154,12 +154,12 @@ class SpeakerClassifier:
 
     def _find_encoder(self, weights: str | Path | None, device: str) -> LazyEncoder:
         name = str(self.encoder.get("name"))
-        try:
-            return lazy_encoder(name, weights, device, **self.encoder.get("options", {}))
-        except EncoderError as error:
+        if name not in ENCODERS:
             raise ClassifierError(
-                f"This classifier judges vectors of the encoder {name!r}, not audio alone. {error}"
-            ) from error
+                f"This classifier was trained on vectors of the encoder {name!r}, which is not one of this project's; "
+                "it can judge such vectors, but no audio."
+            )
+        return lazy_encoder(name, weights, device, **self.encoder.get("options", {}))
 
     def _check_encoder(self, spec: Spec, what: str) -> None:
         differences = spec_differences(spec, self.encoder)
@@ -206,12 +206,12 @@ class SpeakerClassifier:
         """
         path = Path(path)
         content = load_tensors(path, WHAT, ClassifierError)
-        if content.get("format") != FORMAT or "head" not in content:
+        if "head" not in content or not isinstance(content.get("format"), int) or content["format"] != FORMAT:
             found = f"its format is {content.get('format')!r}" if "head" in content else "it has no head"
             raise ClassifierError(f"{path}: this is not {WHAT} of format {FORMAT}; {found}. Train it again.")
         try:
             head, scaler = content["head"], content["scaler"]
-            return cls(
+            loaded = cls(
                 scaler=create_scaler(scaler["name"]).load_state_dict(scaler),
                 head=create_head(head["name"], **head["hyper_parameters"]).load_state_dict(
                     head["state"], head["classes"]
@@ -220,5 +220,25 @@ class SpeakerClassifier:
                 **{key: content[key] for key in ("encoder", "crop", "threshold", "metrics", "training")},
                 speakers=tuple(content["speakers"]),
             )
-        except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, StopIteration) as error:
-            raise ClassifierError(f"{path}: this is not {WHAT}, or it is damaged ({error}). Train it again.") from error
+            loaded._check_parts()
+        except Exception as error:  # right keys can hold anything
+            reason = f"{type(error).__name__}: {error}".splitlines()[0]
+            raise ClassifierError(
+                f"{path}: this is not {WHAT}, or it is damaged ({reason}). Train it again."
+            ) from error
+        return loaded
+
+    def _check_parts(self) -> None:
+        """Raise if the parts do not fit together; a row of zeros goes all the way through them."""
+        classes = [int(label) for label in self.head.classes_]
+        if sorted(set(classes)) != classes or min(classes) < 0 or max(classes) >= len(self.speakers):
+            raise ValueError(f"the head's classes are no numbers into its {len(self.speakers)} speakers")
+        if not all(isinstance(speaker, str) for speaker in self.speakers):
+            raise ValueError("a speaker's name is no string")
+        if not isinstance(self.encoder, dict) or not isinstance(self.encoder.get("options", {}), dict):
+            raise ValueError("its encoder is no spec")
+        if self.crop is not None and not 0 < self.crop < float("inf"):
+            raise ValueError(f"its crop is {self.crop!r}")
+        scores = self.head.decision_function(self.scaler.transform(torch.zeros(1, len(self.scaler.mean_))))
+        if scores.shape != (1, len(classes)) or not np.isfinite(scores).all():
+            raise ValueError(f"it gives scores of shape {scores.shape} for {len(classes)} classes")

@@ -53,7 +53,10 @@ class LDAHead(Head):
         model = LinearDiscriminantAnalysis(solver=solver, shrinkage=self.shrinkage)
         with warnings.catch_warnings():  # collinear features are usual, and the svd solver drops them
             warnings.filterwarnings("ignore", "Variables are collinear")
-            model.fit(rows.double().cpu().numpy(), numbers)
+            try:
+                model.fit(rows.double().cpu().numpy(), numbers)
+            except (ValueError, IndexError, np.linalg.LinAlgError) as error:
+                raise HeadError(f"LDA finds no direction that varies within speakers ({error}).") from error
         weight, bias = np.atleast_2d(model.coef_), np.atleast_1d(model.intercept_)
         if len(classes) == 2:  # scikit-learn keeps the second class against the first alone
             weight, bias = np.vstack([np.zeros_like(weight), weight]), np.append(0.0, bias)

@@ -1,6 +1,7 @@
 """Heads that are small networks, trained by minibatches of the cached features."""
 
 import copy
+import math
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
@@ -77,7 +78,7 @@ class MinibatchHead(Head):
         X_val: ArrayLike | Tensor | None = None,
         y_val: ArrayLike | Tensor | None = None,
     ) -> "MinibatchHead":
-        if min(self.epochs, self.batch_size, self.patience) < 1 or self.lr <= 0:
+        if min(self.epochs, self.batch_size, self.patience) < 1 or not 0 < self.lr < math.inf:
             raise HeadError(
                 f"epochs, batch_size and patience must be at least 1 and lr above 0; got {self.epochs}, "
                 f"{self.batch_size}, {self.patience}, {self.lr:g}."
@@ -94,6 +95,8 @@ class MinibatchHead(Head):
             work = self.batch_size * sum(parameter.numel() for parameter in network.parameters())
             with single_thread() if work < SMALL_STEP else nullcontext():
                 self._train(network, rows, targets, validation)
+        if not math.isfinite(self.history_[-1]["train_loss"]):
+            raise HeadError(f"The training diverged with a learning rate of {self.lr:g}; give a lower one.")
         self._keep(network)
         return self
 

@@ -32,13 +32,14 @@ def top_k_accuracy(labels: ArrayLike, scores: ArrayLike, k: int = 1, classes: Ar
         The shapes contradict each other, or k is not positive.
     """
     labels, scores = np.asarray(labels), np.asarray(scores, dtype=np.float64)
-    columns = np.arange(scores.shape[1]) if classes is None else np.asarray(classes)
-    if scores.ndim != 2 or scores.shape != (len(labels), len(columns)) or k < 1:
+    columns = np.arange(scores.shape[-1]) if classes is None else np.asarray(classes)
+    if scores.shape != (len(labels), len(columns)) or k < 1:
         raise ValueError(
             f"expected (n,) labels, (n, n_classes) scores and k >= 1; got {labels.shape}, {scores.shape}, {k=}"
         )
     if not len(labels):
         return float("nan")
+    scores = np.where(np.isnan(scores), -np.inf, scores)  # a score that is no number is worth nothing
     own = labels[:, None] == columns
     target = np.where(own, scores, -np.inf).max(axis=1, keepdims=True)
     ahead = (~own & (scores >= target)).sum(axis=1)
@@ -87,7 +88,9 @@ def log_loss(labels: ArrayLike, logits: ArrayLike, classes: ArrayLike | None = N
         No column stands for a label.
     """
     labels, logits = np.asarray(labels), np.asarray(logits, dtype=np.float64)
-    columns = np.arange(logits.shape[1]) if classes is None else np.asarray(classes)
+    columns = np.arange(logits.shape[-1]) if classes is None else np.asarray(classes)
+    if logits.shape != (len(labels), len(columns)):
+        raise ValueError(f"expected (n,) labels and (n, n_classes) logits; got {labels.shape}, {logits.shape}")
     if not np.isin(labels, columns).all():
         raise ValueError(f"no column stands for the classes {np.setdiff1d(labels, columns)}")
     if not len(labels):

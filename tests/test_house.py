@@ -53,6 +53,7 @@ def test_the_choices_of_the_command_lines_are_those_of_the_registries() -> None:
 def test_defaults_of_scripts_and_libraries_agree() -> None:
     import inspect
 
+    from corpora.download import DEV_CLEAN
     from evaluation import compare_heads
     from heads.minibatch import MinibatchHead
 
@@ -64,3 +65,4 @@ def test_defaults_of_scripts_and_libraries_agree() -> None:
         parameters = inspect.signature(function).parameters
         for name in names:
             assert parameters[name].default == getattr(config_class, name), name
+    assert config.ComparisonConfig.download_url == DEV_CLEAN

@@ -32,6 +32,10 @@ def example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], 
     return load
 
 
+def test_no_figure_is_left_open() -> None:
+    assert not re.findall(r"\b(?:DEMO|TODO|TBD|EXTRACTION|TRAINING|RESULTS)\b", TEXT)
+
+
 def test_all_examples_are_tested() -> None:
     assert set(EXAMPLES) == {"notebook", "takes", "loudness", "wide"}
     assert TEXT.count("```python") == len(EXAMPLES)

@@ -59,6 +59,15 @@ def test_an_id_is_relative_to_a_relative_root_too(monkeypatch: pytest.MonkeyPatc
     assert Utterance(Path("ann/1.wav"), "ann", "ann").id == "ann/1.wav"
 
 
+@pytest.mark.parametrize(
+    ("start", "duration"),
+    [(-0.1, None), (float("nan"), None), (float("inf"), None), (0.0, 0.0), (0.0, -1.0), (0.0, float("nan"))],
+)
+def test_a_span_that_makes_no_sense(start: float, duration: float | None) -> None:
+    with pytest.raises(CorpusError, match=r"a\.wav: the span starts at"):
+        utterance("a.wav", "ann", start, duration)
+
+
 SPANS = st.tuples(st.integers(0, 10**7), st.none() | st.integers(1, 10**7))  # milliseconds
 
 

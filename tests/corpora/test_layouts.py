@@ -272,6 +272,20 @@ def test_a_manifest_with_a_mistake(text: str, message: str, layout_name: str, tm
     assert str(tmp_path / "m") in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("column", "meant"), [("Session", "session"), ("sesion", "session"), ("durations", "duration")]
+)
+def test_a_column_that_is_misspelt_is_told_of(
+    column: str, meant: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    corpus = load_corpus(write_manifest(tmp_path, f"path,speaker,note,{column}\na.wav,ann,x,1\n"))
+    assert told(corpus) == [("a.wav", "ann", "ann")]
+    [record] = caplog.records
+    assert record.levelno == logging.WARNING
+    assert repr(column) in record.getMessage()
+    assert f"perhaps {meant} is meant" in record.getMessage()
+
+
 @pytest.mark.parametrize("encoding", ["utf-16", "latin-1"])
 def test_a_manifest_in_another_encoding(encoding: str, tmp_path: Path) -> None:
     with pytest.raises(CorpusError, match=r"manifest\.csv: this cannot be read as a CSV file in UTF-8"):

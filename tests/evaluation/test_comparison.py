@@ -18,6 +18,7 @@ from evaluation import compare_heads
 from evaluation.comparison import choose_best, summarise
 from features import FeatureSet
 from heads import HEADS, HeadError, SpeakerClassifier
+from heads.minibatch import MinibatchHead
 
 QUICK = {"epochs": 20, "lr": 0.01, "device": "cpu"}
 ROW = [
@@ -128,12 +129,57 @@ def test_a_summary_averages_over_seeds() -> None:
     assert record["test_accuracy_std"] == pytest.approx(np.std(values))
 
 
-def test_sessions_stay_together_and_cost_accuracy() -> None:
+def leaking_features() -> FeatureSet:
+    """Features that tell the session and nothing else: of a session that was not trained on, nobody can be told."""
+    features = hard_features(n_sessions=8, n_each=40)
+    noise = 0.1 * torch.randn(len(features), 96, generator=torch.Generator().manual_seed(0))
+    return replace(features, features=torch.nn.functional.one_hot(features.sessions).float() + noise)
+
+
+def test_sessions_stay_together() -> None:
+    features = leaking_features()
+    for seed in range(3):
+        assert compare_heads(features, ["lda"], seed=seed).rows[0]["test_accuracy"] > 0.6
+        assert compare_heads(features, ["lda"], split_by="session", seed=seed).rows[0]["test_accuracy"] < 0.4
+
+
+def test_without_a_validation_part_sessions_choose_by_sessions(caplog: pytest.LogCaptureFixture) -> None:
+    comparison = compare_heads(leaking_features(), ["lda"], split_by="session", fractions=(0.75, 0, 0.25))
+    assert comparison.rows[0]["val_accuracy"] < 0.4
+    assert "known sessions" not in caplog.text
+    compare_heads(hard_features(n_sessions=2), ["lda"], split_by="session")
+    assert "the validation accuracy is that of known sessions" in caplog.text
+
+
+def test_the_refit_trains_for_the_best_number_of_epochs() -> None:
     features = hard_features()
-    by_utterance = compare_heads(features, ["lda"]).rows[0]
-    by_session = compare_heads(features, ["lda"], split_by="session").rows[0]
-    assert by_session["split_by"] == "session"
-    assert by_utterance["test_accuracy"] > by_session["test_accuracy"] + 0.1
+    settings = {**QUICK, "epochs": 60, "lr": 0.1}
+    classifier = compare_heads(features, ["mlp"], fractions=(0.8, 0, 0.2), options=settings).classifier
+    assert isinstance(classifier.head, MinibatchHead)
+    assert len(classifier.head.history_) == classifier.head.epochs < 60
+
+
+def test_a_head_that_diverges_is_left_out(caplog: pytest.LogCaptureFixture) -> None:
+    comparison = compare_heads(hard_features(), ["mlp", "lda"], options={**QUICK, "lr": 1e12})
+    assert [row["head"] for row in comparison.rows] == ["lda"]
+    assert "mlp is left out: The training diverged" in caplog.text
+
+
+def test_a_degenerate_head_does_not_stop_the_others(caplog: pytest.LogCaptureFixture) -> None:
+    features = hard_features()
+    constant = replace(features, features=torch.ones(len(features), 4))
+    comparison = compare_heads(constant, ["lda", "linear"], options=QUICK)
+    assert [row["head"] for row in comparison.rows] == ["linear"]
+    assert "lda is left out" in caplog.text
+
+
+@pytest.mark.parametrize("scaler", ["standard", "whiten"])
+def test_rows_that_are_not_numbers_are_named(scaler: str) -> None:
+    features = hard_features()
+    spoiled = features.features.clone()
+    spoiled[[3, 7], 2] = torch.nan
+    with pytest.raises(HeadError, match=r"2 rows hold NaN.*3\.wav"):
+        compare_heads(replace(features, features=spoiled), scaler=scaler)
 
 
 def test_speakers_that_cannot_be_tested_are_named(caplog: pytest.LogCaptureFixture) -> None:
@@ -141,6 +187,8 @@ def test_speakers_that_cannot_be_tested_are_named(caplog: pytest.LogCaptureFixtu
     lonely = features.select(np.r_[0:60, 60:61])  # the fourth speaker has one utterance
     comparison = compare_heads(lonely, ["lda"])
     assert comparison.untested == ("speaker 03",)
+    assert "not tested: 1 speakers (speaker 03)" in comparison.table()
+    assert comparison.classifier.training["untested"] == ["speaker 03"]
     assert "1 of 4 speakers are not tested" in caplog.text
     assert "speaker 03" in caplog.text
     assert "speaker 03" in comparison.classifier.predict_features(lonely, top_k=4)[0][0]
@@ -157,7 +205,7 @@ def test_a_head_that_cannot_be_fitted_does_not_stop_the_others(caplog: pytest.Lo
 
 def test_too_few_utterances_to_choose_by_are_told() -> None:
     pairs = hard_features(n_speakers=3, n_each=2)
-    with pytest.raises(HeadError, match=r"No speaker has an utterance to spare.*--fractions 0.8 0.2 0"):
+    with pytest.raises(HeadError, match="No speaker has an utterance to spare"):
         compare_heads(pairs, ["linear"], options=QUICK)
     assert compare_heads(pairs, ["linear"], fractions=(0.8, 0.2, 0), options=QUICK).best["head"] == "linear"
 

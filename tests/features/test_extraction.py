@@ -3,6 +3,7 @@
 import os
 import shutil
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,8 @@ from torch import Tensor
 
 from corpora import Corpus, Utterance, load_corpus
 from encoders import Encoder, LazyEncoder, describe_encoder, lazy_encoder, load_encoder
-from features import FeaturesError, FeatureSet, OutputError, default_file_name, extract
+from features import FeaturesError, FeatureSet, OutputError, default_file_name, embed_utterances, extract
+from features.provenance import StoredRows
 
 
 class Counting:
@@ -154,6 +156,10 @@ def test_segments_of_one_file_are_rows_of_their_own(tmp_path: Path, write_audio:
     assert features.durations.tolist() == [1.0, 1.5, 1.5]
     assert len({tuple(row.tolist()) for row in features.features}) == 3
     assert run(corpus, tmp_path / "x.pt")[1] == 0
+    backwards = Corpus(corpus.utterances[::-1], tmp_path, "meeting")
+    turned, n_encoded = run(backwards, tmp_path / "x.pt")
+    assert n_encoded == 0
+    assert torch.equal(turned.features, features.features.flip(0))
 
 
 def test_bad_files_are_listed_and_lose_nothing(
@@ -225,15 +231,79 @@ def test_features_of_unknown_origin_are_not_continued(corpus: Corpus, tmp_path: 
         run(corpus, tmp_path / "plain.pt")
 
 
-def test_another_corpus_does_not_push_a_cache_out(
-    corpus: Corpus, features_path: Path, tmp_path: Path, write_audio: Callable[..., Path]
+def test_a_part_of_a_corpus_and_another_corpus_lose_no_row(
+    own_root: Path, features: FeatureSet, tmp_path: Path, write_audio: Callable[..., Path]
 ) -> None:
+    path = tmp_path / "x.pt"
+    run(load_corpus(own_root), path)
+    part, n_encoded = run(load_corpus(own_root / "102"), path)
+    assert (len(part), n_encoded) == (10, 0)
     for speaker in ("ann", "bob"):
         write_audio(tmp_path / "other" / speaker / "1.wav", seed=ord(speaker[0]))
-    before = features_path.read_bytes()
-    with pytest.raises(FeaturesError, match=r"another corpus.*--features_path or --output_dir"):
-        run(load_corpus(tmp_path / "other"), features_path)
-    assert features_path.read_bytes() == before
+    other, n_encoded = run(load_corpus(tmp_path / "other"), path)
+    assert (len(other), n_encoded) == (2, 2)
+    assert FeatureSet.load(path).ids == ("ann/1.wav", "bob/1.wav")
+    whole, n_encoded = run(load_corpus(own_root), path)
+    assert n_encoded == 0
+    assert torch.equal(whole.features, features.features)
+    assert run(load_corpus(tmp_path / "other"), path)[1] == 0
+
+
+def test_another_corpus_keeps_the_rows_of_an_interrupted_run(
+    corpus: Corpus, features: FeatureSet, tmp_path: Path, write_audio: Callable[..., Path]
+) -> None:
+    path = tmp_path / "x.pt"
+    with pytest.raises(KeyboardInterrupt):
+        run(corpus, path, Counting(fail_at=32))
+    for speaker in ("ann", "bob"):
+        write_audio(tmp_path / "other" / speaker / "1.wav", seed=ord(speaker[0]))
+    run(load_corpus(tmp_path / "other"), path)
+    resumed, n_encoded = run(corpus, path)
+    assert n_encoded == 8
+    assert torch.equal(resumed.features, features.features)
+
+
+def test_a_damaged_part_costs_its_rows_alone(
+    corpus: Corpus, features: FeatureSet, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "x.pt"
+    (tmp_path / "x.pt.parts").mkdir()
+    (tmp_path / "x.pt.parts" / "1.pt").write_text("text")
+    whole, n_encoded = run(corpus, path)
+    assert n_encoded == 40
+    assert torch.equal(whole.features, features.features)
+    assert "A part is passed over" in caplog.text
+    assert not (tmp_path / "x.pt.parts").exists()
+
+
+def test_a_corrected_speaker_is_written_without_encoding(own_root: Path, tmp_path: Path) -> None:
+    corpus = load_corpus(own_root)
+    run(corpus, tmp_path / "x.pt")
+    renamed = tuple(replace(utterance, speaker=f"new {utterance.speaker}") for utterance in corpus)
+    _, n_encoded = run(Corpus(renamed, corpus.root, corpus.name), tmp_path / "x.pt")
+    assert n_encoded == 0
+    loaded = FeatureSet.load(tmp_path / "x.pt")
+    assert loaded.speakers == ("new 101", "new 102", "new 103", "new 104")
+    swapped = tuple(
+        replace(
+            utterance, speaker={"new 101": "new 102", "new 102": "new 101"}.get(utterance.speaker, utterance.speaker)
+        )
+        for utterance in renamed
+    )
+    run(Corpus(swapped, corpus.root, corpus.name), tmp_path / "x.pt")
+    assert not torch.equal(FeatureSet.load(tmp_path / "x.pt").labels, loaded.labels)
+
+
+def test_one_new_file_among_many_cached_ones_is_encoded_soon(corpus: Corpus, tmp_path: Path) -> None:
+    """Rows that wait for a chunk to fill are given on after a while, so that none of them waits for all."""
+    run(Corpus(corpus.utterances[1:], corpus.root, corpus.name), tmp_path / "x.pt")
+    index = StoredRows([FeatureSet.load(tmp_path / "x.pt")])
+    utterances = [corpus.utterances[0], *(corpus.utterances[1:] * 10)]
+    stream = embed_utterances(utterances, Counting(), 10.0, index)  # type: ignore[arg-type]
+    first = next(stream)
+    assert first.vector is not None
+    assert not first.reused
+    assert [row.reused for row in stream] == [True] * 390
 
 
 def test_the_crop_is_what_is_read(corpus: Corpus, tmp_path: Path) -> None:

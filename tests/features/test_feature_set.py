@@ -167,8 +167,44 @@ def test_labels_beyond_the_speakers_are_refused(features_path: Path, tmp_path: P
     content = torch.load(features_path, weights_only=True)
     content["labels"][0] = 99
     torch.save(content, tmp_path / "x.pt")
-    with pytest.raises(FeaturesError, match="labels go from 0 to 99"):
+    with pytest.raises(FeaturesError, match=r"labels go from . to 99"):
         FeatureSet.load(tmp_path / "x.pt")
+
+
+@pytest.mark.parametrize("name", ["../escaped", "a/b", "a\\b", "", ".hidden", 5, "a\0b"])
+def test_a_corpus_name_cannot_lead_out_of_a_folder(name: object, features_path: Path, tmp_path: Path) -> None:
+    content = torch.load(features_path, weights_only=True)
+    torch.save({**content, "corpus": name}, tmp_path / "x.pt")
+    with pytest.raises(FeaturesError, match="no name for a file"):
+        FeatureSet.load(tmp_path / "x.pt")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("encoder", None),
+        ("encoder", ["spectral"]),
+        ("features", torch.randn(40, 0)),
+        ("features", torch.randn(40, 3).to_sparse()),
+        ("features", "words"),
+        ("format", torch.ones(2)),
+        ("audio", {"digest": torch.zeros(40, 31, dtype=torch.uint8)}),
+        ("audio", 5),
+        ("failures", [1, 2]),
+        ("ids", 5),
+    ],
+)
+def test_right_keys_with_wrong_values_are_refused(key: str, value: object, features_path: Path, tmp_path: Path) -> None:
+    content = torch.load(features_path, weights_only=True)
+    torch.save({**content, key: value}, tmp_path / "x.pt")
+    with pytest.raises(FeaturesError, match=r"x\.pt"):
+        FeatureSet.load(tmp_path / "x.pt")
+
+
+def test_features_that_still_have_gradients_are_taken(tmp_path: Path) -> None:
+    rows = torch.randn(4, 3, requires_grad=True)
+    torch.save({"features": rows, "labels": torch.tensor([0, 0, 1, 1])}, tmp_path / "x.pt")
+    assert not FeatureSet.load(tmp_path / "x.pt").features.requires_grad
 
 
 def test_a_file_of_a_later_format_says_so(features_path: Path, tmp_path: Path) -> None:

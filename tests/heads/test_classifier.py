@@ -133,6 +133,33 @@ def test_nothing_in_a_classifier_can_run_code(saved: Path, tmp_path: Path) -> No
     assert not (tmp_path / "exploded").exists()
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda content: content["head"].update(classes=[0, 1, 2, 99]),
+        lambda content: content["head"].update(classes=["a", "b", "c", "d"]),
+        lambda content: content["head"].update(classes=[0, 1]),
+        lambda content: content["head"]["state"].clear(),
+        lambda content: content["head"].update(hyper_parameters={"nose": 1}),
+        lambda content: content["scaler"].update(mean=[1.0, 2.0]),
+        lambda content: content["scaler"].update(scale=torch.ones(3)),
+        lambda content: content.update(speakers=["ann"]),
+        lambda content: content.update(speakers=[1, 2, 3, 4]),
+        lambda content: content.update(encoder=None),
+        lambda content: content.update(encoder={"name": "spectral", "options": [1]}),
+        lambda content: content.update(crop="10"),
+        lambda content: content.update(crop=0.0),
+        lambda content: content.update(format=torch.ones(2)),
+    ],
+)
+def test_right_keys_with_wrong_values_are_refused(damage: Callable[[Any], None], saved: Path, tmp_path: Path) -> None:
+    content = torch.load(saved, weights_only=True)
+    damage(content)
+    torch.save(content, tmp_path / "x.pt")
+    with pytest.raises(ClassifierError, match=r"x\.pt"):
+        SpeakerClassifier.load(tmp_path / "x.pt")
+
+
 def test_what_is_no_classifier_is_refused(saved: Path, features_path: Path, tmp_path: Path) -> None:
     with pytest.raises(ClassifierError, match=r"not a speaker classifier.*no head"):
         SpeakerClassifier.load(features_path)

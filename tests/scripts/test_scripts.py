@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -126,6 +127,17 @@ def test_inference_on_a_folder_names_speakers_and_lists_bad_files(
     }  # fmt: skip
 
 
+def test_names_that_the_terminal_cannot_show_stop_nothing(
+    trained: Path, corpus_root: Path, run_script: Run, tmp_path: Path
+) -> None:
+    path = Path(shutil.copy(sorted((corpus_root / "102").rglob("*.flac"))[0], tmp_path / "Ω š.flac"))
+    classifier = trained / "speaker_classifier_librispeech.pt"
+    arguments = ["--audio_path", path, "--classifier", classifier, "--output", tmp_path / "p.csv"]
+    done = run_script(INFER, *arguments, env={**os.environ, "PYTHONIOENCODING": "cp1252"}, encoding="cp1252")
+    assert done.returncode == 0, done.stderr
+    assert "Ω š.flac" in (tmp_path / "p.csv").read_text(encoding="utf-8")
+
+
 def test_inference_on_a_file_writes_json(trained: Path, corpus_root: Path, run_script: Run, tmp_path: Path) -> None:
     path = sorted((corpus_root / "102").rglob("*.flac"))[0]
     done = run_script(
@@ -164,6 +176,8 @@ def test_a_yaml_file_gives_defaults_and_flags_go_before_it(trained: Path, call_s
     assert [(row["head"], row["seed"]) for row in rows] == [("lda", 8), ("linear", 8)]
     settings.write_text("epoch: 3\n")
     assert_one_sentence(call_script(COMPARE, "--config", settings), "'epoch'", "perhaps you meant epochs")
+    settings.write_text("output_dir:\n")
+    assert_one_sentence(call_script(COMPARE, "--config", settings), "output_dir", "empty")
     settings.write_text("- 3\n")
     assert_one_sentence(call_script(COMPARE, "--config", settings), "settings.yaml", "list")
     assert_one_sentence(call_script(COMPARE, "--config", tmp_path / "none.yaml"), "none.yaml")
@@ -220,6 +234,14 @@ def test_bad_input_is_answered_in_a_sentence(trained: Path, call_script: Run, tm
         (["--features_path", tmp_path / "none.pt", *base], ["none.pt", "no such file"]),
         (["--data_dir", tmp_path / "one", *base[:2], "--output_dir", tmp_path / "file"], ["cannot be written"]),
         (["--data_dir", tmp_path / "one", *base, "--device", "gpu"], ["'gpu'"]),
+        (["--data_dir", tmp_path / "one", *base, "--max_duration", "0"], ["--max_duration", "0.01"]),
+        (["--data_dir", tmp_path / "one", *base, "--max_duration", "nan"], ["--max_duration"]),
+        (["--data_dir", tmp_path / "one", *base, "--seed", "-1"], ["--seed"]),
+        (["--data_dir", tmp_path / "one", *base, "--epochs", "0"], ["--epochs"]),
+        (["--data_dir", tmp_path / "one", *base, "--lr", "nan"], ["--lr"]),
+        (["--data_dir", tmp_path / "one", *base, "--heads"], ["--heads"]),
+        (["--data_dir", tmp_path / "one", *base, "--fractions", "0.8", "0.1", "0.2"], ["--fractions", "sum to 1"]),
+        (["--data_dir", tmp_path / "one", *base, "--fractions", "nan", "0", "0"], ["--fractions"]),
         (["--data_dir", tmp_path / "one", *base, "--encoder_weights", "w.pt"], ["no weights"]),
     ):
         assert_one_sentence(call_script(COMPARE, *arguments), *words)
@@ -234,6 +256,7 @@ def test_bad_input_is_answered_in_a_sentence(trained: Path, call_script: Run, tm
         (["--audio_path", sound, "--classifier", classifier, "--output", tmp_path / "p.txt"], [".csv or .json"]),
         (["--audio_path", sound, "--classifier", classifier, "--output", tmp_path / "file" / "p.csv"], ["written"]),
         (["--audio_path", sound, "--classifier", classifier, "--encoder_weights", "w.pt"], ["no weights"]),
-        (["--audio_path", sound, "--classifier", classifier, "--top_k", "0"], ["top_k"]),
+        (["--audio_path", sound, "--classifier", classifier, "--top_k", "0"], ["--top_k"]),
+        (["--audio_path", sound, "--classifier", classifier, "--output", tmp_path], [".csv or .json"]),
     ):
         assert_one_sentence(call_script(INFER, *arguments), *words)
