@@ -69,10 +69,10 @@ def patch(path: Path, at: int, value: int, kind: str = "<I") -> Path:
 
 
 def insert_chunk(path: Path, name: bytes, content: bytes) -> Path:
-    """Put a chunk between a plain WAV's header and its samples."""
+    """Put a chunk between the format of a plain WAV and what follows."""
     whole = path.read_bytes()
-    assert whole[36:40] == b"data"
-    chunk = name + struct.pack("<I", len(content)) + content
+    assert whole[12:20] == b"fmt \x10\x00\x00\x00"
+    chunk = name + struct.pack("<I", len(content)) + content + bytes(len(content) % 2)
     path.write_bytes(whole[:4] + struct.pack("<I", len(whole) + len(chunk) - 8) + whole[8:36] + chunk + whole[36:])
     return path
 
@@ -418,6 +418,7 @@ def test_an_encoding_that_libsndfile_lacks(write_audio: WriteAudio, tmp_path: Pa
 def test_what_is_no_file(tmp_path: Path) -> None:
     (tmp_path / "folder.wav").mkdir()
     assert fault_of(tmp_path / "folder.wav").fault == "unreadable"
+    assert fault_of(tmp_path / "nul\0.wav").fault == "unreadable"
     (tmp_path / "loop.wav").symlink_to("loop.wav")
     assert fault_of(tmp_path / "loop.wav").fault == "unreadable"
 
@@ -532,6 +533,9 @@ def test_a_streamed_flac_is_whole(write_audio: WriteAudio, tmp_path: Path) -> No
     content[22:26] = bytes(4)
     path.write_bytes(content)
     assert torch.equal(read_audio(path, RATE), expected)
+    assert torch.equal(read_audio(path, RATE, 0.1, 0.2), expected[1_600:4_800])
+    assert torch.equal(read_audio(path, RATE, start=0.3, max_duration=0.1), expected[4_800:6_400])
+    assert fault_of(path, start=0.5).fault == "out_of_range"
 
 
 @pytest.mark.parametrize("name", ["k.ogg", "l.opus"])
@@ -539,9 +543,21 @@ def test_an_ogg_that_is_cut_off_within_its_last_page(name: str, write_audio: Wri
     assert fault_of(cut(write_audio(tmp_path / name, seconds=2, **CONTAINERS[name]), -1)).fault == "truncated"
 
 
+@pytest.mark.parametrize("name", ["k.ogg", "l.opus"])
+def test_an_ogg_that_lacks_its_last_page(name: str, write_audio: WriteAudio, tmp_path: Path) -> None:
+    path = write_audio(tmp_path / name, seconds=4, **CONTAINERS[name])
+    content = path.read_bytes()
+    path.write_bytes(content[: content.rindex(b"OggS")])
+    assert fault_of(path).fault == "truncated"
+
+
 def test_a_cut_off_wav_with_long_metadata(write_audio: WriteAudio, tmp_path: Path) -> None:
     comments = b"".join(name + struct.pack("<I", 1000) + b"x" * 1000 for name in (b"INAM", b"IART", b"ICMT"))
-    path = insert_chunk(write_audio(tmp_path / "a.wav"), b"LIST", b"INFO" + comments)
+    path = write_audio(tmp_path / "a.wav")
+    expected = read_audio(path, RATE)
+    insert_chunk(path, b"LIST", b"INFO" + comments)
+    insert_chunk(path, b"note", b"odd")
+    assert torch.equal(read_audio(path, RATE), expected)
     assert fault_of(cut(path, 0.6)).fault == "truncated"
 
 

@@ -213,7 +213,7 @@ def test_log_loss_of_a_class_without_a_column(labels: list[object], classes: lis
 # What could flatter, or pass unseen
 
 
-@pytest.mark.parametrize("row", [[np.nan] * 3, [np.nan, 1.0, 2.0]])
+@pytest.mark.parametrize("row", [[np.nan] * 3, [np.nan, 1.0, 2.0], [np.nan, -1.0, -2.0]])
 def test_scores_that_are_not_numbers_are_worth_nothing(row: list[float]) -> None:
     assert not top_k_accuracy([0, 0], [row, row]) > 0
 
