@@ -27,7 +27,7 @@ LARGEST_COUNT = 2**62  # frames; libsndfile's word for "unknown" is about twice 
 LARGEST_OGG_PAGE = 65_307  # bytes (RFC 3533)
 # Codes of sf_error().
 FORMAT_NOT_RECOGNISED = 1
-ENCODING_UNKNOWN = (4, 18)
+ENCODING_UNKNOWN = (4, 18, 64)
 
 
 def read_audio(
@@ -68,18 +68,24 @@ def read_audio(
     """
     path = Path(path)
     lengths = [length for length in (duration, max_duration) if length is not None]
-    if not 0 <= start < math.inf or not all(length > 0 for length in lengths):
+    if not 0 <= start < math.inf or not all(0 < length < math.inf for length in lengths):
         raise ValueError(f"start must be >= 0, durations > 0; got {start=}, {duration=}, {max_duration=}")
     samples, native_rate = _decode(path, start, duration, max_duration)
     if not np.isfinite(samples).all():
         raise AudioError(path, "not_finite", "the samples hold NaN or infinity; export the recording again")
-    mono = samples.mean(axis=1) if samples.shape[1] > 1 else samples[:, 0]
-    if not mono.any():
-        raise AudioError(path, "silent", "all samples are zero; there is nothing to hear in it")
+    mono = samples.mean(axis=1, dtype=np.float64).astype(np.float32) if samples.shape[1] > 1 else samples[:, 0]
     if sample_rate not in (None, native_rate):
         mono = soxr.resample(mono, native_rate, sample_rate)
         if not len(mono):
             raise AudioError(path, "empty", f"less than one sample is left of it at {sample_rate} Hz")
+        if not np.isfinite(mono).all():
+            raise AudioError(
+                path, "not_finite", "its samples are too large to be resampled; export the recording again"
+            )
+    if not mono.any():
+        raise AudioError(
+            path, "silent", "all samples are zero (or cancel between the channels); there is nothing to hear"
+        )
     return torch.from_numpy(np.ascontiguousarray(mono))
 
 
@@ -173,11 +179,14 @@ def _span(
 def _is_cut_off(path: Path, file: soundfile.SoundFile) -> bool:
     """Tell whether an open file holds less than it says; only FLAC and MP3 show that by reading short.
 
-    NIST and VOC files tell nothing: cut off, they count as whole.
+    VOC files tell nothing: cut off, they count as whole.
     """
     with open(path, "rb") as raw:  # a descriptor of its own: the sound's position stays where it is
-        if file.format in ("WAV", "WAVEX") and _lacks_data(raw):
-            return True
+        if file.format in ("WAV", "WAVEX"):
+            return _lacks_data(raw)
+        if file.format == "NIST":
+            declared = re.search(rb"sample_count -i (\d+)", raw.read(1024))
+            return declared is not None and file.frames < int(declared[1])
         if file.format == "OGG":
             return _lacks_last_page(raw)
     sizes = ((int(declared), int(present)) for declared, present in DECLARED_SIZE.findall(file.extra_info))

@@ -55,10 +55,14 @@ class Utterance:
     @property
     def id(self) -> str:
         """POSIX path relative to the corpus's root, plus ``#start-duration`` for a segment: it survives a move."""
-        try:
-            relative = Path(os.path.relpath(self.path, self.root)).as_posix()
-        except ValueError:  # another drive of Windows
-            relative = self.path.as_posix()
+        path, root = os.fspath(self.path), os.path.join(self.root, "")
+        if path.startswith(root) and f"{os.sep}." not in path:  # the usual case: relpath is 10 times slower
+            relative = path[len(root) :].replace(os.sep, "/")
+        else:
+            try:
+                relative = Path(os.path.relpath(path, root)).as_posix()
+            except ValueError:  # another drive of Windows
+                relative = self.path.as_posix()
         if not self.start and self.duration is None:
             return relative
         return f"{relative}#{_seconds(self.start)}-{'' if self.duration is None else _seconds(self.duration)}"
@@ -106,6 +110,7 @@ class Corpus:
     name: str
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "utterances", tuple(self.utterances))
         for utterance_id, count in Counter(self.ids).most_common(1):
             if count > 1:
                 raise CorpusError(f"{self.root}: the utterance {utterance_id} is listed {count} times; list it once.")

@@ -63,7 +63,7 @@ def _walk(folder: str, prefix: str, visited: set[tuple[int, int]]) -> Iterator[s
             is_folder = is_file = False
         if is_folder:
             yield from _walk(entry.path, f"{prefix}{entry.name}/", visited)
-        elif is_file or entry.is_symlink():  # a dangling link is a recording that is missing: it is told
+        elif is_file or not Path(entry.path).exists():  # a dangling link is a recording that is missing: told
             yield prefix + entry.name
 
 

@@ -139,11 +139,11 @@ def _by_session(
         n_validation = min(max(1, round(validation_share * len(order))), spare) if validation_share else 0
         part[own[np.isin(rank[own], order[:n_test])]] = 2
         part[own[np.isin(rank[own], order[n_test : n_test + n_validation])]] = 1
-    shared = np.intersect1d(sessions[part == 0], sessions[part == 2])
-    if len(shared):
+    n_parts = np.bincount(np.unique(np.stack([sessions, part], axis=1), axis=0)[:, 0])
+    if n_parts.max() > 1:
         logger.warning(
-            "%d sessions stand in both train and test, of different speakers: nobody can spare all that others give.",
-            len(shared),
+            "%d sessions that speakers share stand in several parts: not every speaker can spare what others can.",
+            (n_parts > 1).sum(),
         )
     return np.flatnonzero(part == 0), np.flatnonzero(part == 1), np.flatnonzero(part == 2)
 

@@ -576,3 +576,25 @@ def test_an_infinite_start_is_answered(write_audio: WriteAudio, tmp_path: Path) 
     path = write_audio(tmp_path / "a.wav", seconds=0.1)
     with pytest.raises(ValueError, match=r"start must be|starts at inf"):
         read_audio(path, RATE, start=float("inf"))
+
+
+@pytest.mark.parametrize("name", ["j.sph"])
+def test_a_cut_off_nist_file(name: str, write_audio: WriteAudio, tmp_path: Path) -> None:
+    path = write_audio(tmp_path / name, format="NIST")
+    assert len(read_audio(path, RATE)) == RATE
+    assert fault_of(cut(path, 0.6)).fault == "truncated"
+
+
+def test_samples_too_large_for_a_mean_or_for_resampling(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.wav", np.full((100, 2), 3e38), RATE, subtype="FLOAT")
+    assert read_audio(tmp_path / "a.wav", None).isfinite().all()
+    soundfile.write(tmp_path / "b.wav", np.tile([3.4e38] * 50 + [-3.4e38] * 50, 80), RATE, subtype="FLOAT")
+    with pytest.raises(AudioError, match="too large to be resampled"):
+        read_audio(tmp_path / "b.wav", 2 * RATE)
+
+
+def test_channels_that_cancel_are_silent(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.wav", np.tile([0.5, -0.5], (100, 1)), RATE)
+    error = fault_of(tmp_path / "a.wav")
+    assert error.fault == "silent"
+    assert "cancel" in error.reason
