@@ -11,9 +11,7 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from heads.base import Head, HeadError, as_classes, as_rows
-
-# Numbers in the training table under which one thread fits as fast as two (0.2 s at this size).
-SMALL_FIT = 2_000_000
+from heads.scalers import SMALL_FIT
 
 
 class LDAHead(Head):

@@ -2,11 +2,16 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from contextlib import nullcontext
 
 import torch
 from torch import Tensor
 
 from audio import InputError
+from encoders import single_thread
+
+# Numbers in the training table under which one thread decomposes about as fast as two, and safe from contention.
+SMALL_FIT = 2_000_000
 
 
 class Scaler(ABC):
@@ -75,7 +80,8 @@ class WhitenScaler(Scaler):
     def fit(self, X: Tensor) -> "WhitenScaler":
         rows = X.double()
         mean = rows.mean(0)
-        _, singular, directions = torch.linalg.svd(rows - mean, full_matrices=False)
+        with single_thread() if rows.numel() < SMALL_FIT else nullcontext():
+            _, singular, directions = torch.linalg.svd(rows - mean, full_matrices=False)
         variances = singular.square() / len(rows)
         kept = variances > max(self.tolerance * float(variances[0]), 1e-300)
         self.mean_ = mean.float()
