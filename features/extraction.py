@@ -2,10 +2,10 @@
 
 import logging
 import os
-import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -71,45 +71,42 @@ def extract(
     path = Path(path)
     parts = path.with_name(path.name + ".parts")
     check_writable(path.parent)
+    stored = _load_parts(parts, encoder.spec, max_duration)
     finished = FeatureSet.load(path) if path.exists() else None
     if finished is not None:
         check_same_origin(path, finished, encoder.spec, max_duration)
-    stored = [*([finished] if finished else []), *_load_parts(parts, encoder.spec, max_duration)]
-    index = StoredRows(stored)
-
-    rows: list[Row] = []
-    unsaved: list[Row] = []
-    saved_at = time.monotonic()
-
-    def save_part() -> None:
-        part = parts / f"{time.time_ns()}.pt"  # sorts by time, also after the parts of an earlier run
-        _assemble(unsaved, corpus.name, encoder.spec, max_duration).save(part)
-
+        stored[path] = finished
+    index = StoredRows(list(stored.values()))
     stream = embed_utterances(corpus.utterances, encoder, max_duration, index, batch_size, num_workers)
-    try:
-        for row in tqdm(stream, "Extracting", len(corpus), unit="file", disable=None if progress else True):
-            rows.append(row)
-            if row.vector is not None and not row.reused:
-                unsaved.append(row)
-            if unsaved and time.monotonic() - saved_at > PART_EVERY:
-                save_part()
-                unsaved, saved_at = [], time.monotonic()
-    except BaseException:  # Ctrl-C too: what has been computed is kept
-        if unsaved:
-            save_part()
-        raise
-    features = _assemble(rows, corpus.name, encoder.spec, max_duration)
-    _set_aside(parts, index.without(features))
+    shown = tqdm(stream, "Extracting", len(corpus), unit="file", disable=None if progress else True)
+    old_parts = set(parts.glob("*.pt"))
+
+    def assemble(rows: Sequence[Row]) -> FeatureSet:
+        return _assemble(rows, corpus.name, encoder.spec, max_duration)
+
+    rows = _collect(shown, lambda unsaved: assemble(unsaved).save(_new_part(parts)))
+    features = assemble(rows)
+    spent = set(parts.glob("*.pt")) - old_parts  # of this run; all their rows are in `features`
+    for (source, known), unused in zip(stored.items(), index.unused(features), strict=True):
+        if len(unused) < len(known) and source != path:
+            spent.add(source)
+        # Rows that the corpus has no use for now: it may be a part of a larger one, or on a disk that is away.
+        if len(unused) and (len(unused) < len(known) or source == path):
+            known.select(unused).save(_new_part(parts))
     if finished is None or not _same_rows(finished, features):
         features.save(path)
+    for part in spent:  # last, so that at any moment each row is in some file
+        part.unlink(missing_ok=True)
+    if parts.exists() and not any(parts.iterdir()):
+        parts.rmdir()
     n_computed = sum(row.vector is not None and not row.reused for row in rows)
     logger.info("%s: %d utterances, %d of them computed now", path, len(features), n_computed)
     return features
 
 
-def _load_parts(parts: Path, spec: Spec, crop: float | None) -> list[FeatureSet]:
+def _load_parts(parts: Path, spec: Spec, crop: float | None) -> dict[Path, FeatureSet]:
     """Open the rows beside a features file: of an interrupted run, or of utterances that its corpus no longer has."""
-    loaded = []
+    loaded = {}
     for part in sorted(parts.glob("*.pt")):
         try:
             rows = FeatureSet.load(part)
@@ -117,19 +114,32 @@ def _load_parts(parts: Path, spec: Spec, crop: float | None) -> list[FeatureSet]
         except FeaturesError as error:
             logger.warning("A part is passed over. %s", error)
         else:
-            loaded.append(rows)
+            loaded[part] = rows
     return loaded
 
 
-def _set_aside(parts: Path, leftovers: Sequence[FeatureSet]) -> None:
-    """Keep stored rows that the corpus has no use for now: it may be a part of one, or on a disk that is away."""
-    old = list(parts.glob("*.pt"))
-    for leftover in leftovers:
-        leftover.save(parts / f"{time.time_ns()}.pt")
-    for part in old:
-        part.unlink(missing_ok=True)
-    if parts.exists() and not leftovers:
-        shutil.rmtree(parts, ignore_errors=True)
+def _new_part(parts: Path) -> Path:
+    return parts / f"{time.time_ns()}.pt"  # sorts by time, also after the parts of an earlier run
+
+
+def _collect(stream: Iterable[Row], save_part: Callable[[Sequence[Row]], Any]) -> list[Row]:
+    """Collect the rows of a stream, and save what is new every few seconds and when the run is interrupted."""
+    rows: list[Row] = []
+    unsaved: list[Row] = []
+    saved_at = time.monotonic()
+    try:
+        for row in stream:
+            rows.append(row)
+            if row.vector is not None and not row.reused:
+                unsaved.append(row)
+            if unsaved and time.monotonic() - saved_at > PART_EVERY:
+                save_part(unsaved)
+                unsaved, saved_at = [], time.monotonic()
+    except BaseException:  # Ctrl-C too
+        if unsaved:
+            save_part(unsaved)
+        raise
+    return rows
 
 
 def _assemble(rows: Sequence[Row], corpus: str, spec: Spec, crop: float | None) -> FeatureSet:

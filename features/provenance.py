@@ -95,17 +95,15 @@ class StoredRows:
         stored = self._sets[found[0]]
         return stored.features[found[1]], float(stored.durations[found[1]])
 
-    def without(self, used: FeatureSet) -> list[FeatureSet]:
-        """Return the stored rows whose content is not in a set, from each of the sets that has any."""
-        taken = set(_contents(used))
-        leftovers = []
+    def unused(self, features: FeatureSet) -> list[list[int]]:
+        """Return, for each of the sets, the rows whose content is neither in `features` nor in a set before it."""
+        taken = set(_contents(features))
+        unused = []
         for stored in self._sets:
             keys = _contents(stored)
-            rows = [row for row, key in enumerate(keys) if key not in taken]
+            unused.append([row for row, key in enumerate(keys) if key not in taken])
             taken.update(keys)
-            if rows:
-                leftovers.append(stored.select(rows))
-        return leftovers
+        return unused
 
 
 def _contents(stored: FeatureSet) -> list[Content]:

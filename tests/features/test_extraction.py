@@ -273,7 +273,54 @@ def test_a_damaged_part_costs_its_rows_alone(
     assert n_encoded == 40
     assert torch.equal(whole.features, features.features)
     assert "A part is passed over" in caplog.text
+
+
+def test_parts_of_other_settings_stay_for_these(corpus: Corpus, tmp_path: Path) -> None:
+    path = tmp_path / "x.pt"
+    with pytest.raises(KeyboardInterrupt):
+        run(corpus, path, Counting(fail_at=32))
+    extract(corpus, lazy_encoder("spectral", n_mfcc=30), path, progress=False)
+    path.unlink()
+    assert run(corpus, path)[1] == 8
+
+
+def test_rows_that_are_set_aside_are_not_written_again(own_root: Path, tmp_path: Path) -> None:
+    path = tmp_path / "x.pt"
+    run(load_corpus(own_root), path)
+    run(load_corpus(own_root / "102"), path)
+    (part,) = (tmp_path / "x.pt.parts").iterdir()
+    assert len(FeatureSet.load(part)) == 30
+    run(load_corpus(own_root / "102"), path)
+    assert list((tmp_path / "x.pt.parts").iterdir()) == [part]
+    run(load_corpus(own_root), path)
     assert not (tmp_path / "x.pt.parts").exists()
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_a_run_that_dies_while_it_saves_loses_no_row(
+    moment: str, corpus: Corpus, own_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "x.pt"
+    with pytest.raises(KeyboardInterrupt):
+        run(corpus, path, Counting(fail_at=32))
+    replace_file, unlink = os.replace, Path.unlink
+
+    def die(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        if moment == "before":
+            patch.setattr(
+                os, "replace", lambda source, target: die() if target == path else replace_file(source, target)
+            )
+        else:
+            patch.setattr(
+                Path, "unlink", lambda self, **options: die() if ".parts" in str(self) and self.suffix == ".pt"
+                else unlink(self, **options)
+            )  # fmt: skip
+        with pytest.raises(KeyboardInterrupt):
+            run(load_corpus(own_root / "102"), path)
+    assert run(corpus, path)[1] <= 8
 
 
 def test_a_corrected_speaker_is_written_without_encoding(own_root: Path, tmp_path: Path) -> None:
