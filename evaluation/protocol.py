@@ -64,26 +64,18 @@ def compare_heads(
     HeadError
         Fewer than two speakers, too few utterances to choose by, or no head that could be fitted.
     """
-    if features.features.ndim != 2:
-        raise HeadError(
-            f"The features hold {features.features.shape[1]} layers each; heads take one vector for each row."
-        )
-    finite = torch.isfinite(features.features).all(dim=1)
-    if not bool(finite.all()):
-        first = features.ids[int((~finite).nonzero()[0])]
-        raise HeadError(f"{int((~finite).sum())} rows hold NaN or infinity, the first is that of {first}; remove them.")
+    _check_features(features)
     parts = _split(features, split_by, fractions, seed)
     settings = {**(options or {}), "seed": seed}
+    own_settings = {name: {key: settings[key] for key in head_options(name) if key in settings} for name in heads}
     rows: list[Record] = []
     fitted: dict[str, _Fitted] = {}
-    own_settings = {name: {key: settings[key] for key in head_options(name) if key in settings} for name in heads}
     for name, own in own_settings.items():
         try:
             fitted[name] = result = _fit(name, scaler, own, features, parts)
         except HeadError as error:
             logger.warning("The head %s is left out: %s", name, error)
             continue
-        measures = {**result.validation, **_test(result, features, parts.test)}
         about = {
             "features": features.corpus,
             "encoder": features.encoder.get("name"),
@@ -93,15 +85,24 @@ def compare_heads(
             "split_by": split_by,
             "seed": seed,
         }
+        measures = {**result.validation, **_test(result, features, parts.test)}
         rows.append({**about, **measures, "n_parameters": result.head.n_parameters_, "seconds": result.seconds})
     if not rows:
         raise HeadError("No head could be fitted; the warnings above say why.")
     summary = summarise(rows)
     best = choose_best(summary, split_by)
-    winner = fitted[best["head"]]
-    tested = set(features.labels[torch.from_numpy(parts.test)].tolist())
-    present = set(features.labels.tolist())
+    present, tested = set(features.labels.tolist()), set(features.labels[torch.from_numpy(parts.test)].tolist())
     untested = tuple(features.speakers[label] for label in sorted(present - tested))
+    training = {
+        "corpus": features.corpus,
+        "n_utterances": len(parts.train),
+        "split_by": split_by,
+        "fractions": [float(share) for share in fractions],
+        "seed": seed,
+        "untested": list(untested),
+        "torch": str(torch.__version__),
+    }
+    winner = fitted[best["head"]]
     classifier = SpeakerClassifier(
         scaler=winner.scaler,
         head=winner.head,
@@ -110,17 +111,19 @@ def compare_heads(
         encoder=features.encoder,
         crop=features.audio.crop if features.audio else None,
         metrics=best,
-        training={
-            "corpus": features.corpus,
-            "n_utterances": len(winner.rows),
-            "split_by": split_by,
-            "fractions": [float(share) for share in fractions],
-            "seed": seed,
-            "untested": list(untested),
-            "torch": str(torch.__version__),
-        },
+        training=training,
     )
     return Comparison(rows, summary, best, classifier, untested)
+
+
+def _check_features(features: FeatureSet) -> None:
+    table = features.features
+    if table.ndim != 2:
+        raise HeadError(f"The features hold {table.shape[1]} layers each; heads take one vector for each row.")
+    spoiled = (~torch.isfinite(table).all(dim=1)).nonzero().flatten().tolist()
+    if spoiled:
+        first = features.ids[spoiled[0]]
+        raise HeadError(f"{len(spoiled)} rows hold NaN or infinity, the first is that of {first}; remove them.")
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,7 +142,6 @@ class _Fitted:
     scaler: Scaler
     validation: dict[str, float]
     seconds: float
-    rows: Rows
 
 
 def _split(features: FeatureSet, split_by: Any, fractions: Sequence[float], seed: int) -> _Parts:
@@ -190,7 +192,7 @@ def _fit(name: str, scaler_name: str, options: Mapping[str, Any], features: Feat
         head, scaler = create_head(name, **options), create_scaler(scaler_name)
         X, y = _rows(features, parts.train)
         head.fit(scaler.fit(X).transform(X), y)
-    return _Fitted(head, scaler, validation, time.perf_counter() - started, parts.train)
+    return _Fitted(head, scaler, validation, time.perf_counter() - started)
 
 
 def _test(fitted: _Fitted, features: FeatureSet, rows: Rows) -> dict[str, float]:
