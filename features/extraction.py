@@ -52,7 +52,7 @@ def extract(
     batch_size : int, optional
         Utterances per forward; by default what suits the encoder's device.
     num_workers : int, optional
-        Threads that decode; by default one for each core, at most 8.
+        Threads that decode; by default one for each core but the encoder's, at most 8.
     progress : bool
         Show a progress bar, on a terminal.
 

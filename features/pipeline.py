@@ -87,13 +87,13 @@ def embed_utterances(
     batch_size : int, optional
         Utterances per forward; by default what suits the encoder's device.
     num_workers : int, optional
-        Threads that digest, decode and resample; by default one for each core, at most 8.
+        Threads that digest, decode and resample; by default one for each core but the encoder's, at most 8.
 
     Yields
     ------
     Row
     """
-    num_workers = num_workers or min(os.cpu_count() or 1, 8)
+    num_workers = num_workers or min(max((os.cpu_count() or 1) - 1, 1), 8)
 
     def prepare(utterance: Utterance) -> _Prepared:
         return _prepare(utterance, encoder.sample_rate, max_duration, stored)
