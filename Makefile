@@ -31,6 +31,7 @@ clean:  ## remove .venv and outputs
 	$(PYTHON) -m venv .venv
 
 .venv/installed: requirements.txt | .venv/bin/python
+	@echo "Installing the requirements into .venv: a few minutes, and up to 6 GB with CUDA's libraries ..."
 	$(BIN)/python -m pip install --quiet -r requirements.txt
 	touch $@
 

@@ -37,7 +37,10 @@ def run(config_class: type[Config], main: Callable[[Config], int]) -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-    from audio import InputError
+    try:
+        from audio import InputError
+    except KeyboardInterrupt:
+        sys.exit(EXIT_ERROR)
 
     try:
         code = main(config)

@@ -32,7 +32,7 @@ class ScriptConfig:
     """What every script takes."""
 
     config: Path | None = None
-    """YAML file with values for these flags (max_duration: 5.0); flags on the command line go before it."""
+    """YAML file with values for these flags (max_duration: 5.0); flags on the command line override it."""
     log_level: LogLevel = "info"
     """How much is told of the work."""
 

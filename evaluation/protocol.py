@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -14,6 +15,7 @@ from torch import Tensor
 from corpora import split
 from evaluation.comparison import Comparison, Record, choose_best, summarise
 from features import FeatureSet
+from features.provenance import content_keys
 from heads import Head, HeadError, Scaler, SpeakerClassifier, create_head, create_scaler
 from heads.minibatch import MinibatchHead
 from heads.registry import head_options
@@ -65,6 +67,7 @@ def compare_heads(
         Fewer than two speakers, too few utterances to choose by, or no head that could be fitted.
     """
     _check_features(features)
+    _warn_of_copies(features)
     parts = _split(features, split_by, fractions, seed)
     settings = {**(options or {}), "seed": seed}
     own_settings = {name: {key: settings[key] for key in head_options(name) if key in settings} for name in heads}
@@ -126,6 +129,21 @@ def _check_features(features: FeatureSet) -> None:
         raise HeadError(f"{len(spoiled)} rows hold NaN or infinity, the first is that of {first}; remove them.")
 
 
+def _warn_of_copies(features: FeatureSet) -> None:
+    """Tell of recordings that are there twice: one copy in train gives the other away in test."""
+    if features.audio is None:
+        return
+    contents = Counter(content_keys(features))
+    copies = [
+        utterance for utterance, key in zip(features.ids, content_keys(features), strict=True) if contents[key] > 1
+    ]
+    if copies:
+        logger.warning(
+            "%d files are copies of one another, which flatters the test figures: %s%s",
+            len(copies), ", ".join(copies[:4]), ", ..." if len(copies) > 4 else "",
+        )  # fmt: skip
+
+
 @dataclass(frozen=True, eq=False)
 class _Parts:
     """Row numbers: `fit` and `validation` choose, and `train` is what the tested head is fitted on."""
@@ -156,7 +174,7 @@ def _split(features: FeatureSet, split_by: Any, fractions: Sequence[float], seed
     if len(validation):
         return _Parts(train, validation, train, test)
     logger.info(
-        "The split has no validation part: one eighth of train chooses, then each head is fitted on all of train."
+        "The split leaves no validation part: one eighth of train chooses, then each head is fitted on all of train."
     )
     shares = (1 - SELECTION_SHARE, SELECTION_SHARE, 0)
     inner, held_out, _ = split(labels[train], sessions[train], shares, split_by, seed)

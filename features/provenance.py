@@ -78,7 +78,7 @@ class StoredRows:
             audio = stored.audio
             assert audio is not None, "check_same_origin has refused sets without"
             marks = zip(stored.ids, audio.size.tolist(), audio.mtime_ns.tolist(), strict=True)
-            for row, (key, (utterance_id, size, mtime_ns)) in enumerate(zip(_contents(stored), marks, strict=True)):
+            for row, (key, (utterance_id, size, mtime_ns)) in enumerate(zip(content_keys(stored), marks, strict=True)):
                 self._rows[key] = number, row
                 self._digests[utterance_id] = size, mtime_ns, key[0]
 
@@ -97,16 +97,16 @@ class StoredRows:
 
     def unused(self, features: FeatureSet) -> list[list[int]]:
         """Return, for each of the sets, the rows whose content is neither in `features` nor in a set before it."""
-        taken = set(_contents(features))
+        taken = set(content_keys(features))
         unused = []
         for stored in self._sets:
-            keys = _contents(stored)
+            keys = content_keys(stored)
             unused.append([row for row, key in enumerate(keys) if key not in taken])
             taken.update(keys)
         return unused
 
 
-def _contents(stored: FeatureSet) -> list[Content]:
+def content_keys(stored: FeatureSet) -> list[Content]:
     """Return what each row was computed from: the digest of its file, and the span."""
     audio = stored.audio
     assert audio is not None, "check_same_origin has refused sets without"

@@ -210,6 +210,16 @@ def test_too_few_utterances_to_choose_by_are_told() -> None:
     assert compare_heads(pairs, ["linear"], fractions=(0.8, 0.2, 0), options=QUICK).best["head"] == "linear"
 
 
+def test_copies_of_a_recording_are_told(features: FeatureSet, caplog: pytest.LogCaptureFixture) -> None:
+    compare_heads(features, ["lda"])
+    assert "copies" not in caplog.text
+    assert features.audio is not None
+    digest = features.audio.digest.clone()
+    digest[[3, 20]] = digest[0].clone()
+    compare_heads(replace(features, audio=replace(features.audio, digest=digest)), ["lda"])
+    assert f"3 files are copies of one another, which flatters the test figures: {features.ids[0]}" in caplog.text
+
+
 def test_one_speaker_is_refused() -> None:
     with pytest.raises(HeadError, match=r"All 20 utterances are of one speaker \(speaker 02\)"):
         compare_heads(hard_features().select(range(40, 60)))
