@@ -133,10 +133,9 @@ def _warn_of_copies(features: FeatureSet) -> None:
     """Tell of recordings that are there twice: one copy in train gives the other away in test."""
     if features.audio is None:
         return
-    contents = Counter(content_keys(features))
-    copies = [
-        utterance for utterance, key in zip(features.ids, content_keys(features), strict=True) if contents[key] > 1
-    ]
+    keys = content_keys(features)
+    contents = Counter(keys)
+    copies = [utterance for utterance, key in zip(features.ids, keys, strict=True) if contents[key] > 1]
     if copies:
         logger.warning(
             "%d files are copies of one another, which flatters the test figures: %s%s",
