@@ -9,7 +9,8 @@ from typing import Literal
 
 # Choices; a test holds them against the registries.
 Layout = Literal["auto", "librispeech", "voxceleb", "folder", "manifest"]
-EncoderName = Literal["audiosep", "spectral"]
+EncoderName = Literal["audiosep", "clap", "spectral"]
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
 HeadName = Literal["linear", "mlp", "lda"]
 ScalerName = Literal["standard", "whiten"]
 SplitBy = Literal["utterance", "session"]
@@ -18,6 +19,8 @@ LogLevel = Literal["debug", "info", "warning", "error"]
 # Lowest and highest value of the numbers.
 LIMITS = {
     "max_duration": (0.01, 1e6),
+    "window": (0.01, 1e6),
+    "hop": (0.01, 1e6),
     "seed": (0, 2**32 - 1),
     "epochs": (1, 10**6),
     "lr": (1e-12, 1e3),
@@ -43,6 +46,8 @@ class ScriptConfig:
             if value is not None and not lowest <= value <= highest:
                 return f"--{name} is {value:g}; expected {lowest:g} to {highest:g}."
         heads, fractions = getattr(self, "heads", ("",)), getattr(self, "fractions", (1.0, 0.0, 0.0))
+        if getattr(self, "hop", None) is not None and getattr(self, "window", None) is None:
+            return "--hop is the step between windows; give --window too."
         if not heads:
             return "--heads names none; give at least one."
         if not (fractions[0] > 0 and min(fractions) >= 0 and abs(sum(fractions) - 1) <= 1e-6):
@@ -59,11 +64,17 @@ class ExtractionConfig(ScriptConfig):
     layout: Layout = "auto"
     """How the corpus is laid out; auto tells what it detected."""
     encoder: EncoderName = "audiosep"
-    """Frozen encoder; spectral needs no weights."""
+    """Frozen encoder; clap is another name of audiosep; spectral needs no weights."""
     encoder_weights: str | None = None
-    """File or folder of the encoder's weights."""
+    """File or folder of the encoder's weights; by default found in pretrained_models, or downloaded."""
     max_duration: float | None = 10.0
     """Seconds of each utterance that are used; None uses all."""
+    window: float | None = None
+    """Average over windows of so many seconds instead, however long the utterance (audiosep)."""
+    hop: float | None = None
+    """Seconds from one window to the next; by default half a window."""
+    precision: Precision = "auto"
+    """What the encoder computes in; auto is fp32."""
     features_path: Path | None = None
     """Features file; by default {output_dir}/{corpus}_features_{encoder}.pt."""
     output_dir: Path = Path("outputs")
@@ -112,6 +123,8 @@ class InferenceConfig(ScriptConfig):
     """Classifier that speaker_recognition_librispeech.py saved."""
     encoder_weights: str | None = None
     """File or folder of the encoder's weights, where they are not found by themselves."""
+    precision: Precision = "auto"
+    """What the encoder computes in; auto is what the classifier was trained with."""
     top_k: int = 5
     """Speakers to name for each file."""
     output: Path = Path("outputs/predictions.csv")

@@ -23,17 +23,19 @@ def main(config: ExtractionConfig) -> int:
 def extract_corpus(config: ExtractionConfig) -> FeatureSet:
     """Embed the corpus that the flags name, or open its finished features file."""
     from corpora import CorpusError, load_corpus
-    from encoders import describe_encoder, lazy_encoder
+    from encoders import default_spec, lazy_encoder
     from features import default_file_name, extract
 
     if config.data_dir is None:
         raise CorpusError("Say where the recordings are: --data_dir FOLDER.")
-    encoder = lazy_encoder(config.encoder, config.encoder_weights, config.device)
     corpus = load_corpus(config.data_dir, config.layout)
-    default = ExtractionConfig.max_duration
-    name = default_file_name(corpus.name, encoder.spec, config.max_duration, describe_encoder(config.encoder), default)
+    windows = {"window": config.window, "hop": config.hop} if config.window else {}
+    encoder = lazy_encoder(config.encoder, config.encoder_weights, config.device, config.precision, **windows)
+    crop = None if windows else config.max_duration
+    usual = default_spec(config.encoder)
+    name = default_file_name(corpus.name, encoder.spec, crop, usual, ExtractionConfig.max_duration)
     path = config.features_path or config.output_dir / name
-    features = extract(corpus, encoder, path, config.max_duration)
+    features = extract(corpus, encoder, path, crop)
     print(f"Features: {path}")
     return features
 

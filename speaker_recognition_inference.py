@@ -22,7 +22,12 @@ def main(config: InferenceConfig) -> int:
     check_writable(config.output.parent)
     top_k = min(config.top_k, len(classifier.speakers))
     predictions = classifier.predict(
-        paths, top_k, encoder_weights=config.encoder_weights, device=config.device, progress=True
+        paths,
+        top_k,
+        encoder_weights=config.encoder_weights,
+        device=config.device,
+        precision=config.precision,
+        progress=True,
     )
     failed = [prediction for prediction in predictions if prediction.error is not None]
     saved = write_predictions(config.output, predictions, top_k)

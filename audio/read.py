@@ -89,6 +89,24 @@ def read_audio(
     return torch.from_numpy(np.ascontiguousarray(mono))
 
 
+def span_seconds(path: str | os.PathLike[str], start: float = 0.0, duration: float | None = None) -> float:
+    """Return how many seconds `read_audio` would read of a file, from its header alone where that says it.
+
+    Raises
+    ------
+    AudioError
+        The file is missing, empty, not audio or unreadable, or the span lies outside it.
+    """
+    path = Path(path)
+    try:
+        with _open(path) as raw, _sound(path, raw) as file:
+            end = file.frames if file.frames <= LARGEST_COUNT else len(_read_streamed(path))
+            rate: int = file.samplerate
+            return _span(path, rate, end, start, duration, None)[1] / rate
+    except soundfile.LibsndfileError as error:
+        raise _undecodable(path, error) from error
+
+
 def _decode(
     path: Path, start: float, duration: float | None, max_duration: float | None
 ) -> tuple[NDArray[np.float32], int]:

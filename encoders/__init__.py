@@ -2,15 +2,17 @@
 
 from encoders.base import Encoder, EncoderError
 from encoders.device import resolve_device, single_thread
-from encoders.registry import ENCODERS, LazyEncoder, describe_encoder, lazy_encoder, load_encoder
-from encoders.spec import Spec, spec_differences, spec_digest
+from encoders.registry import ALIASES, ENCODERS, LazyEncoder, default_spec, describe_encoder, lazy_encoder, load_encoder
+from encoders.spec import Spec, spec_differences, spec_digest, windows_of
 
 __all__ = [
+    "ALIASES",
     "ENCODERS",
     "Encoder",
     "EncoderError",
     "LazyEncoder",
     "Spec",
+    "default_spec",
     "describe_encoder",
     "lazy_encoder",
     "load_encoder",
@@ -18,4 +20,5 @@ __all__ = [
     "single_thread",
     "spec_differences",
     "spec_digest",
+    "windows_of",
 ]

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
-from audio import InputError
-from encoders.spec import Spec
+from audio import InputError, window_starts
+from encoders.spec import Spec, windows_of
 
 
 class EncoderError(InputError):
@@ -28,7 +28,8 @@ class Encoder(nn.Module):
     ----------
     spec : dict
         Everything that changes the output, in plain values: ``name``, ``version`` (of the computation),
-        ``sample_rate``, ``dim``, ``layers``, ``weights`` (digest, or None), ``precision`` and ``options``.
+        ``sample_rate``, ``dim``, ``layers``, ``weights`` (digest, or None), ``options``, ``clip_seconds`` where the
+        encoder hears only the beginning of a waveform, and, added by the registry, ``precision``.
     name : str
         Name in the registry.
     sample_rate : int
@@ -40,6 +41,8 @@ class Encoder(nn.Module):
     """
 
     Options: ClassVar[type]
+    # Those that it can compute in.
+    precisions: ClassVar[tuple[str, ...]] = ("fp32",)
     # Utterances that one forward takes. On a CPU one at a time is fastest: nothing is spent on padding.
     batch_size: ClassVar[dict[str, int]] = {"cpu": 1, "cuda": 32, "mps": 32}
 
@@ -48,9 +51,21 @@ class Encoder(nn.Module):
         self.spec = spec
 
     @classmethod
+    def find_weights(cls, weights: str | Path | None, download: bool = True) -> str | Path | None:
+        """Return the place of the weights that were asked for, or of the default ones if None was.
+
+        Parameters
+        ----------
+        weights : path-like, optional
+        download : bool
+            Whether default weights may be fetched; if not, None says that they are not on this machine.
+        """
+        return weights
+
+    @classmethod
     @abstractmethod
     def describe(cls, weights: str | Path | None, options: Any) -> Spec:
-        """Return the spec of the encoder that these weights and options make, without building it."""
+        """Return the spec of the encoder that these weights and options make, without its precision."""
 
     @abstractmethod
     def forward(self, waveforms: Tensor, lengths: Tensor) -> Tensor:
@@ -92,7 +107,8 @@ class Encoder(nn.Module):
     def encode(self, waveforms: Sequence[Tensor], batch_size: int | None = None) -> Tensor:
         """Embed waveforms, each as if it were alone.
 
-        They are sorted by length, so that a batch is padded little, and the order is given back.
+        They are sorted by length, so that a batch is padded little, and the order is given back. With the option
+        ``window`` a longer waveform is cut into windows, and their vectors are averaged; silent windows do not count.
 
         Parameters
         ----------
@@ -114,6 +130,26 @@ class Encoder(nn.Module):
         if isinstance(waveforms, Tensor) and waveforms.ndim < 2:
             raise EncoderError("encode takes a sequence of waveforms; put a single one into a list.")
         waves = [self._check(torch.as_tensor(waveform), number) for number, waveform in enumerate(waveforms)]
+        pieces = [self._windows(wave) for wave in waves]
+        vectors = self._embed([piece for windows in pieces for piece in windows], batch_size)
+        if len(vectors) == len(waves):
+            return vectors
+        parts = torch.split(vectors, [len(windows) for windows in pieces])
+        return torch.stack([self.merge(part) for part in parts])
+
+    def merge(self, vectors: Tensor) -> Tensor:
+        """Average the vectors (windows, dim) of a recording's windows."""
+        return vectors.mean(0)
+
+    def _windows(self, waveform: Tensor) -> list[Tensor]:
+        windows = windows_of(self.spec)
+        if windows is None:
+            return [waveform]
+        size, hop = windows
+        pieces = [waveform[start : start + size] for start in window_starts(len(waveform), size, hop)]
+        return [piece for piece in pieces if piece.any()] or pieces[:1]
+
+    def _embed(self, waves: Sequence[Tensor], batch_size: int | None) -> Tensor:
         batch_size = batch_size or self.batch_size.get(self.device.type, 1)
         order = sorted(range(len(waves)), key=lambda number: len(waves[number]), reverse=True)
         embeddings = torch.empty(len(waves), *([len(self.layers)] if self.layers else []), self.dim)

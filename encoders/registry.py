@@ -17,11 +17,12 @@ from encoders.spec import Spec
 
 # Name -> "module:Class". A string, so that asking for one encoder does not import the libraries of the others.
 ENCODERS: dict[str, str] = {
+    "audiosep": "encoders.audiosep:AudioSepEncoder",
     "spectral": "encoders.spectral:SpectralEncoder",
 }
 
-# Announced names, answered with a sentence until their encoder is here.
-PLANNED = ("audiosep",)
+# Other names for them.
+ALIASES = {"clap": "audiosep"}
 
 
 def load_encoder(
@@ -36,13 +37,14 @@ def load_encoder(
     Parameters
     ----------
     name : str
-        A name of `ENCODERS`.
+        A name of `ENCODERS` or `ALIASES`.
     weights : path-like, optional
-        File or folder of the weights, where the encoder has any.
+        File or folder of the weights, where the encoder has any; by default its published ones, looked for in
+        ``pretrained_models/`` and in the Hugging Face cache, then downloaded.
     device : str
         ``auto`` (CUDA where there is one), ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
     precision : str
-        ``auto`` or one that the encoder knows.
+        ``auto``, which is fp32 everywhere, or one that the encoder knows (fp32, bf16, fp16).
     **options
         The encoder's own, the fields of its ``Options``.
 
@@ -61,11 +63,17 @@ def load_encoder(
 
 def describe_encoder(name: str, weights: str | Path | None = None, precision: str = "auto", **options: Any) -> Spec:
     """Return the spec of the encoder that `load_encoder` would build, without building it."""
+    return lazy_encoder(name, weights, "cpu", precision, **options).spec
+
+
+def default_spec(name: str) -> Spec | None:
+    """Return the spec of an encoder when nothing is chosen, or None if its weights are not on this machine."""
     kind = _resolve(name)
-    spec = kind.describe(weights, _check_options(kind, name, options))
-    if precision not in ("auto", spec["precision"]):
-        raise EncoderError(f"The encoder {name!r} has no precision {precision!r}; choose auto or {spec['precision']}.")
-    return spec
+    try:
+        spec = kind.describe(kind.find_weights(None, download=False), kind.Options())
+    except EncoderError:
+        return None
+    return {**spec, "precision": _resolve_precision(kind, name, "auto")}
 
 
 @dataclass(frozen=True)
@@ -91,6 +99,10 @@ class LazyEncoder:
         """Embed waveforms, as `Encoder.encode` does."""
         return self.encoder.encode(waveforms, batch_size)
 
+    def merge(self, vectors: Tensor) -> Tensor:
+        """Average the vectors of a recording's windows, as `Encoder.merge` does."""
+        return self.encoder.merge(vectors)
+
 
 def lazy_encoder(
     name: str,
@@ -100,8 +112,13 @@ def lazy_encoder(
     **options: Any,
 ) -> LazyEncoder:
     """Describe an encoder now and build it at first use; the arguments and errors are those of `load_encoder`."""
-    spec = describe_encoder(name, weights, precision, **options)
-    return LazyEncoder(spec, partial(_build, spec, weights, resolve_device(device)))
+    kind = _resolve(name)
+    resolved = resolve_device(device)
+    precision = _resolve_precision(kind, name, precision)
+    chosen = _check_options(kind, name, options)
+    found = kind.find_weights(weights)  # last of the checks: it may download
+    spec = {**kind.describe(found, chosen), "precision": precision}
+    return LazyEncoder(spec, partial(_build, spec, found, resolved))
 
 
 def _build(spec: Spec, weights: str | Path | None, device: torch.device) -> Encoder:
@@ -109,15 +126,20 @@ def _build(spec: Spec, weights: str | Path | None, device: torch.device) -> Enco
 
 
 def _resolve(name: str) -> type[Encoder]:
-    if name in PLANNED:
-        raise EncoderError(
-            f"The encoder {name!r} is not part of this version yet; use --encoder spectral, which needs no weights."
-        )
-    if name not in ENCODERS:
-        raise EncoderError(f"There is no encoder {name!r}; choose one of: {', '.join(ENCODERS)}.")
-    module, _, attribute = ENCODERS[name].partition(":")
+    key = ALIASES.get(name, name)
+    if key not in ENCODERS:
+        raise EncoderError(f"There is no encoder {name!r}; choose one of: {', '.join([*ENCODERS, *ALIASES])}.")
+    module, _, attribute = ENCODERS[key].partition(":")
     kind: type[Encoder] = getattr(import_module(module), attribute)
     return kind
+
+
+def _resolve_precision(kind: type[Encoder], name: str, precision: str) -> str:
+    if precision not in ("auto", *kind.precisions):
+        choices = " or ".join(["auto", *kind.precisions])
+        raise EncoderError(f"The encoder {name!r} has no precision {precision!r}; choose {choices}.")
+    # Everywhere, until a measurement on a GPU speaks for another.
+    return "fp32" if precision == "auto" else precision
 
 
 def _check_options(kind: type[Encoder], name: str, options: dict[str, Any]) -> Any:

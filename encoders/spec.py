@@ -10,6 +10,14 @@ Spec = dict[str, Any]
 RECORDED_ONLY = frozenset({"precision"})
 
 
+def windows_of(spec: Spec) -> tuple[int, int] | None:
+    """Return the length of an encoder's windows and the hop between them (samples), or None if it takes clips whole."""
+    options = spec["options"]
+    if options.get("window") is None:
+        return None
+    return round(options["window"] * spec["sample_rate"]), max(round(options["hop"] * spec["sample_rate"]), 1)
+
+
 def spec_differences(found: Spec, wanted: Spec) -> list[str]:
     """List what keeps vectors of one spec from being used as vectors of another, one phrase for each difference."""
     there, here = _flat(found), _flat(wanted)

@@ -77,7 +77,6 @@ class SpectralEncoder(Encoder):
             "dim": 2 * options.n_mfcc + options.n_delta,
             "layers": [],
             "weights": None,
-            "precision": "fp32",
             "options": asdict(options),
         }
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from corpora import Corpus
-from encoders import Encoder, LazyEncoder, Spec
+from encoders import Encoder, LazyEncoder, Spec, windows_of
 from features.feature_set import AUDIO_COLUMNS, AudioProvenance, FeaturesError, FeatureSet
 from features.files import check_writable
 from features.pipeline import Row, embed_utterances
@@ -70,6 +70,7 @@ def extract(
     """
     path = Path(path)
     parts = path.with_name(path.name + ".parts")
+    _warn_of_clip(encoder.spec, max_duration)
     check_writable(path.parent)
     stored = _load_parts(parts, encoder.spec, max_duration)
     finished = FeatureSet.load(path) if path.exists() else None
@@ -102,6 +103,18 @@ def extract(
     n_computed = sum(row.vector is not None and not row.reused for row in rows)
     logger.info("%s: %d utterances, %d of them computed now", path, len(features), n_computed)
     return features
+
+
+def _warn_of_clip(spec: Spec, max_duration: float | None) -> None:
+    """Tell that an encoder does not hear all that it would be given."""
+    clip = spec.get("clip_seconds")
+    if clip is not None and windows_of(spec) is None and (max_duration is None or max_duration > clip):
+        logger.warning(
+            "The encoder %s hears the first %g s of an utterance; --window %g averages over all of it.",
+            spec["name"],
+            clip,
+            clip,
+        )
 
 
 def _load_parts(parts: Path, spec: Spec, crop: float | None) -> dict[Path, FeatureSet]:

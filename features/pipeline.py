@@ -3,23 +3,27 @@
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import chain, islice
 from stat import S_ISREG
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
-from audio import AudioError, read_audio
+from audio import AudioError, read_audio, span_seconds, window_starts
 from corpora import Utterance
-from encoders import Encoder, LazyEncoder
+from encoders import Encoder, LazyEncoder, windows_of
 from features.provenance import StoredRows, file_digest
 
 # Waveforms decoded ahead of the encoder, for each thread: enough to bridge a slow file; 10 s at 48 kHz are 2 MB.
 READ_AHEAD = 4
 # Waveforms handed to the encoder together, for it to sort and batch as suits its device.
 CHUNK = 32
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -58,11 +62,19 @@ class Row:
 
 
 @dataclass(frozen=True, eq=False)
-class _Prepared:
-    """An utterance on its way: done already, or with the waveform that the encoder still has to see."""
+class _Piece:
+    """A part of an utterance on its way to the encoder: all of it, or one of its windows.
+
+    `row` is the utterance's, `fault` says why there is no waveform, `start` and `duration` (seconds) tell what of the
+    file is to be read.
+    """
 
     row: Row
     waveform: Tensor | None = None
+    fault: AudioError | None = None
+    start: float = 0.0
+    duration: float | None = None
+    is_last: bool = True
 
 
 def embed_utterances(
@@ -75,6 +87,9 @@ def embed_utterances(
 ) -> Iterator[Row]:
     """Embed utterances, one row for each, in their order.
 
+    No more than some dozens of clips are in memory, however many and however long the files are: an encoder with
+    windows is given them as they are read.
+
     Parameters
     ----------
     utterances : sequence of Utterance
@@ -85,7 +100,7 @@ def embed_utterances(
     stored : StoredRows, optional
         Vectors that need not be computed again. Without it the files are not digested.
     batch_size : int, optional
-        Utterances per forward; by default what suits the encoder's device.
+        Clips per forward; by default what suits the encoder's device.
     num_workers : int, optional
         Threads that digest, decode and resample; by default one for each core but the encoder's, at most 8.
 
@@ -94,54 +109,61 @@ def embed_utterances(
     Row
     """
     num_workers = num_workers or min(max((os.cpu_count() or 1) - 1, 1), 8)
+    ahead = num_workers * READ_AHEAD + CHUNK
+    spec, rate = encoder.spec, encoder.sample_rate
+    windows = windows_of(spec)
+    lengths = [length for length in (max_duration, spec.get("clip_seconds")) if length is not None]
+    crop = min(lengths, default=None)
 
-    def prepare(utterance: Utterance) -> _Prepared:
-        return _prepare(utterance, encoder.sample_rate, max_duration, stored)
+    def prepare(utterance: Utterance) -> list[_Piece]:
+        row = _look_up(utterance, stored)
+        if isinstance(row, AudioError):
+            return [_Piece(Row(utterance), fault=row)]
+        if row.reused:
+            return [_Piece(row)]
+        if windows is None:
+            return [_read(_Piece(row, start=utterance.start, duration=utterance.duration), rate, crop)]
+        return _cut(row, rate, windows, max_duration)
 
-    waiting: list[_Prepared] = []
-    n_waveforms = 0
-    for prepared in _ordered(prepare, utterances, num_workers, ahead=num_workers * READ_AHEAD + CHUNK):
-        waiting.append(prepared)
-        n_waveforms += prepared.waveform is not None
-        # Rows keep their order, so what is done waits for the chunk before it, but not for ever.
-        if n_waveforms in (0, CHUNK) or len(waiting) >= 4 * CHUNK:
-            yield from _encode(waiting, encoder, batch_size)
-            waiting, n_waveforms = [], 0
-    yield from _encode(waiting, encoder, batch_size)
+    pool = ThreadPoolExecutor(num_workers)
+    try:
+        pieces: Iterator[_Piece] = chain.from_iterable(_ordered(prepare, utterances, pool, ahead))
+        if windows is not None:
+            pieces = _ordered(lambda piece: _read(piece, rate), pieces, pool, ahead)
+        vectors: list[Tensor] = []
+        faults: list[AudioError] = []
+        for piece, vector in _encoded(pieces, encoder, batch_size):
+            vectors += [] if vector is None else [vector]
+            faults += [] if piece.fault is None else [piece.fault]
+            if piece.is_last:
+                yield _assemble(piece.row, vectors, faults, encoder)
+                vectors, faults = [], []
+    finally:
+        pool.shutdown(cancel_futures=True)  # if the caller stops early, what has not begun need not
 
 
 def _ordered(
-    prepare: Callable[[Utterance], _Prepared], utterances: Iterable[Utterance], num_workers: int, ahead: int
-) -> Iterator[_Prepared]:
-    """Map over the utterances in threads, in order, with no more than `ahead` results held."""
-    source = iter(utterances)
-    with ThreadPoolExecutor(num_workers) as pool:
-        queue: deque[Future[_Prepared]] = deque(pool.submit(prepare, item) for item in islice(source, ahead))
-        try:
-            while queue:
-                done = queue.popleft().result()
-                queue.extend(pool.submit(prepare, item) for item in islice(source, 1))
-                yield done
-        finally:
-            for future in queue:  # the caller stopped early: what has not begun need not
-                future.cancel()
+    work: Callable[[Item], Result], items: Iterable[Item], pool: ThreadPoolExecutor, ahead: int
+) -> Iterator[Result]:
+    """Map over the items in the threads of a pool, in order, with no more than `ahead` results held."""
+    source = iter(items)
+    queue = deque(pool.submit(work, item) for item in islice(source, ahead))
+    while queue:
+        done = queue.popleft().result()
+        queue.extend(pool.submit(work, item) for item in islice(source, 1))
+        yield done
 
 
-def _prepare(
-    utterance: Utterance, sample_rate: int, max_duration: float | None, stored: StoredRows | None
-) -> _Prepared:
-    """Find the stored vector of an utterance, or decode its waveform; a file that fails becomes a row that says why."""
-    file = None
+def _look_up(utterance: Utterance, stored: StoredRows | None) -> Row | AudioError:
+    """Return the stored row of an utterance, or one that is still without a vector, or why its file cannot be used."""
+    if stored is None:
+        return Row(utterance)
     try:
-        if stored is not None:
-            file = _file_state(utterance, stored)
-            found = stored.vector(file.digest, utterance)
-            if found is not None:
-                return _Prepared(Row(utterance, found[0], found[1], file=file, reused=True))
-        waveform = read_audio(utterance.path, sample_rate, utterance.start, utterance.duration, max_duration)
+        file = _file_state(utterance, stored)
     except AudioError as error:
-        return _Prepared(Row(utterance, error=error.reason))
-    return _Prepared(Row(utterance, seconds=len(waveform) / sample_rate, file=file), waveform)
+        return error
+    found = stored.vector(file.digest, utterance)
+    return Row(utterance, file=file) if found is None else Row(utterance, *found, file=file, reused=True)
 
 
 def _file_state(utterance: Utterance, stored: StoredRows) -> FileState:
@@ -157,15 +179,67 @@ def _file_state(utterance: Utterance, stored: StoredRows) -> FileState:
     return FileState(digest, status.st_size, status.st_mtime_ns)
 
 
-def _encode(waiting: Sequence[_Prepared], encoder: Encoder | LazyEncoder, batch_size: int | None) -> Iterator[Row]:
-    waveforms = [item.waveform for item in waiting if item.waveform is not None]
-    vectors = iter(encoder.encode(waveforms, batch_size) if waveforms else ())
-    for item in waiting:
-        if item.waveform is None:
-            yield item.row
-            continue
-        vector = next(vectors)
-        if bool(torch.isfinite(vector).all()):
-            yield replace(item.row, vector=vector)
-        else:
-            yield replace(item.row, error="the encoder gave NaN or infinity for it")
+def _read(piece: _Piece, sample_rate: int, crop: float | None = None) -> _Piece:
+    """Add the waveform to a piece, or why there is none."""
+    if piece.fault is not None or piece.row.reused:
+        return piece
+    utterance = piece.row.utterance
+    try:
+        waveform = read_audio(utterance.path, sample_rate, piece.start, piece.duration, crop)
+    except AudioError as error:
+        return replace(piece, fault=error)
+    seconds = piece.row.seconds or len(waveform) / sample_rate
+    return replace(piece, row=replace(piece.row, seconds=seconds), waveform=waveform)
+
+
+def _cut(row: Row, sample_rate: int, windows: tuple[int, int], max_duration: float | None) -> list[_Piece]:
+    """Cut an utterance into windows that are yet to be read."""
+    utterance = row.utterance
+    try:
+        seconds = span_seconds(utterance.path, utterance.start, utterance.duration)
+    except AudioError as error:
+        return [_Piece(row, fault=error)]
+    seconds = min(seconds, max_duration or seconds)
+    row = replace(row, seconds=seconds)
+    starts = window_starts(round(seconds * sample_rate), *windows)
+    duration = min(windows[0] / sample_rate, seconds)
+    return [
+        _Piece(row, None, None, utterance.start + start / sample_rate, duration, is_last=start == starts[-1])
+        for start in starts
+    ]
+
+
+def _encoded(
+    pieces: Iterable[_Piece], encoder: Encoder | LazyEncoder, batch_size: int | None
+) -> Iterator[tuple[_Piece, Tensor | None]]:
+    """Hand the waveforms to the encoder in chunks, and give each piece back with its vector, in order."""
+    waiting: list[_Piece] = []
+
+    def encode() -> Iterator[tuple[_Piece, Tensor | None]]:
+        waveforms = [piece.waveform for piece in waiting if piece.waveform is not None]
+        vectors = iter(encoder.encode(waveforms, batch_size) if waveforms else ())
+        for piece in waiting:
+            yield replace(piece, waveform=None), None if piece.waveform is None else next(vectors)
+
+    n_waveforms = 0
+    for piece in pieces:
+        waiting.append(piece)
+        n_waveforms += piece.waveform is not None
+        # Rows keep their order, so what is done waits for the chunk before it, but not for ever.
+        if n_waveforms in (0, CHUNK) or len(waiting) >= 4 * CHUNK:
+            yield from encode()
+            waiting, n_waveforms = [], 0
+    yield from encode()
+
+
+def _assemble(row: Row, vectors: list[Tensor], faults: list[AudioError], encoder: Encoder | LazyEncoder) -> Row:
+    """Make the row of an utterance from what became of its pieces; silent windows count only if all are silent."""
+    if row.reused:
+        return row
+    broken = [fault for fault in faults if fault.fault != "silent" or not vectors]
+    if broken:
+        return Row(row.utterance, error=broken[0].reason)
+    vector = vectors[0] if len(vectors) == 1 else encoder.merge(torch.stack(vectors))
+    if not bool(torch.isfinite(vector).all()):
+        return Row(row.utterance, error="the encoder gave NaN or infinity for it")
+    return replace(row, vector=vector)

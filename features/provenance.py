@@ -1,6 +1,7 @@
 """May stored vectors serve as those that are asked for, and under which name are they stored?"""
 
 import hashlib
+import logging
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -10,6 +11,8 @@ import torch
 from corpora import Utterance
 from encoders import Spec, spec_differences, spec_digest
 from features.feature_set import FeaturesError, FeatureSet
+
+logger = logging.getLogger(__name__)
 
 # Digest of a file, start and duration (seconds) of the span in it.
 Content = tuple[bytes, float, float | None]
@@ -23,7 +26,7 @@ def file_digest(path: Path, size: int, mtime_ns: int) -> bytes:
 
 
 def default_file_name(
-    corpus: str, spec: Spec, crop: float | None, default_spec: Spec, default_crop: float | None
+    corpus: str, spec: Spec, crop: float | None, default_spec: Spec | None, default_crop: float | None
 ) -> str:
     """Name the features file of a corpus and an encoder.
 
@@ -34,7 +37,8 @@ def default_file_name(
     spec, crop
         The encoder's spec and ``max_duration`` (seconds).
     default_spec, default_crop
-        What they are when nothing is chosen; any others add 8 hex digits of their digest to the name.
+        What they are when nothing is chosen (a spec of None is not known, so `spec` is not it); any others add 8 hex
+        digits of their digest to the name.
 
     Returns
     -------
@@ -42,7 +46,7 @@ def default_file_name(
         For example ``librispeech_features_audiosep.pt``.
     """
     suffix = ""
-    if crop != default_crop or spec_differences(spec, default_spec):
+    if crop != default_crop or default_spec is None or spec_differences(spec, default_spec):
         suffix = "_" + spec_digest({**spec, "crop": crop})[:8]
     return f"{corpus}_features_{spec['name']}{suffix}.pt"
 
@@ -64,6 +68,18 @@ def check_same_origin(path: Path, stored: FeatureSet, spec: Spec, crop: float | 
         raise FeaturesError(
             f"{path}: these features cannot be continued with the encoder {spec['name']!r}: {'; '.join(differences)}. "
             "Give another --features_path, the settings of the file, or delete the file."
+        )
+    warn_of_precision(f"{path}: the features", stored.encoder, spec)
+
+
+def warn_of_precision(what: str, there: Spec, here: Spec) -> None:
+    """Tell that vectors were computed in another precision: they differ a little, and no more."""
+    if there.get("precision") != here.get("precision"):
+        logger.warning(
+            "%s were computed in %s, now it is %s; the vectors differ a little.",
+            what,
+            there.get("precision"),
+            here.get("precision"),
         )
 
 

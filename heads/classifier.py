@@ -13,7 +13,7 @@ from tqdm import tqdm
 from audio import InputError
 from corpora import Utterance
 from encoders import ENCODERS, Encoder, LazyEncoder, Spec, lazy_encoder, spec_differences
-from features import FeatureSet, embed_utterances, load_tensors, write_tensors
+from features import FeatureSet, embed_utterances, load_tensors, warn_of_precision, write_tensors
 from heads.base import Head
 from heads.registry import create_head
 from heads.scalers import Scaler, create_scaler
@@ -100,6 +100,7 @@ class SpeakerClassifier:
         encoder: Encoder | LazyEncoder | None = None,
         encoder_weights: str | Path | None = None,
         device: str = "auto",
+        precision: str = "auto",
         progress: bool = False,
     ) -> list[Prediction]:
         """Name the likeliest speakers of each file, best first; a file that cannot be read does not stop the others.
@@ -116,6 +117,8 @@ class SpeakerClassifier:
             Where the encoder's weights are.
         device : str
             Device of the encoder.
+        precision : str
+            Of the encoder; ``auto`` is what the classifier was trained with.
         progress : bool
             Show a progress bar, on a terminal.
 
@@ -130,7 +133,7 @@ class SpeakerClassifier:
             The encoder is not the one that the classifier was trained with.
         """
         if encoder is None:
-            encoder = self._find_encoder(encoder_weights, device)
+            encoder = self._find_encoder(encoder_weights, device, precision)
         self._check_encoder(encoder.spec, "the encoder")
         utterances = [Utterance(Path(path), speaker="", session="") for path in paths]
         rows = embed_utterances(utterances, encoder, self.crop)
@@ -152,14 +155,16 @@ class SpeakerClassifier:
         values = np.take_along_axis(probabilities, best, axis=1).tolist()
         return [(tuple(row), tuple(value)) for row, value in zip(names, values, strict=True)]
 
-    def _find_encoder(self, weights: str | Path | None, device: str) -> LazyEncoder:
+    def _find_encoder(self, weights: str | Path | None, device: str, precision: str) -> LazyEncoder:
         name = str(self.encoder.get("name"))
         if name not in ENCODERS:
             raise ClassifierError(
                 f"This classifier was trained on vectors of the encoder {name!r}, which is not one of this project's; "
                 "it can judge such vectors, but no audio."
             )
-        return lazy_encoder(name, weights, device, **self.encoder.get("options", {}))
+        if precision == "auto":
+            precision = self.encoder.get("precision", "auto")
+        return lazy_encoder(name, weights, device, precision, **self.encoder.get("options", {}))
 
     def _check_encoder(self, spec: Spec, what: str) -> None:
         differences = spec_differences(spec, self.encoder)
@@ -168,6 +173,7 @@ class SpeakerClassifier:
                 f"The classifier was trained with the encoder {self.encoder.get('name')!r}, {what} came from another: "
                 f"{'; '.join(differences)}. Use the encoder it was trained with, or train one for this."
             )
+        warn_of_precision("The features that the classifier was trained on", self.encoder, spec)
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the classifier to a ``.pt`` file, atomically.

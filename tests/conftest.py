@@ -1,5 +1,6 @@
-"""Fixtures of several rooms: audio files and a small corpus, made here, and a features file of it."""
+"""Fixtures of several rooms: audio files, a small corpus, weights, all made here, and a features file."""
 
+import os
 import runpy
 import subprocess
 import sys
@@ -12,6 +13,10 @@ import pytest
 import soundfile
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
+
+# Before anything imports the hub's client, which reads it once: no test reaches for the network.
+os.environ["HF_HUB_OFFLINE"] = "1"
 
 from corpora import Corpus, load_corpus
 from encoders import Encoder, load_encoder
@@ -34,6 +39,12 @@ def make_voice(seconds: float, rate: int, seed: int, pitch: float = 120.0, tilt:
     signal = envelope * voice + 0.02 * random.standard_normal(n_samples)
     scaled: Audio = 0.5 * signal / np.abs(signal).max()
     return scaled
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Keep the user's cache folders out of the tests, and the tests out of them."""
+    os.environ["XDG_CACHE_HOME"] = os.environ["HF_HOME"] = str(tmp_path_factory.mktemp("cache"))
 
 
 @pytest.fixture(scope="session")
@@ -82,6 +93,57 @@ def spectral() -> Encoder:
 
 
 @pytest.fixture(scope="session")
+def clap_state() -> Callable[..., dict[str, Tensor]]:
+    """Return a function that makes the audio half of a CLAP checkpoint: real names, random weights, a small network."""
+    from encoders.laion_htsat import build_htsat
+
+    def make(
+        width: int = 16,
+        depths: tuple[int, ...] = (1, 2, 1, 1),
+        heads: tuple[int, ...] = (1, 2, 2, 2),
+        dim: int = 24,
+        n_classes: int = 3,
+        scale: float = 0.2,
+        seed: int = 0,
+    ) -> dict[str, Tensor]:
+        generator = torch.Generator().manual_seed(seed)
+        branch = build_htsat(width, depths, heads, n_classes).state_dict()
+        projection = torch.nn.Sequential(torch.nn.Linear(8 * width, dim), torch.nn.ReLU(), torch.nn.Linear(dim, dim))
+        state = {
+            **{f"audio_branch.{name}": tensor for name, tensor in branch.items()},
+            **{f"audio_projection.{name}": tensor for name, tensor in projection.state_dict().items()},
+        }
+        for name, tensor in state.items():
+            if "extractor" in name or not tensor.is_floating_point() or name.endswith("attn_mask"):
+                continue  # what the front end and the masks are is given
+            noise = torch.randn(tensor.shape, generator=generator)
+            is_scale = name.endswith(("norm.weight", "norm1.weight", "norm2.weight", "bn0.weight", "running_var"))
+            state[name] = 1 + 0.2 * noise.abs() if is_scale else (0.02 if tensor.ndim == 1 else scale) * noise
+        state["audio_branch.bn0.running_mean"] = -30 + state["audio_branch.bn0.running_mean"]
+        state["audio_branch.bn0.running_var"] = 200 * state["audio_branch.bn0.running_var"]
+        return state
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def clap_weights(clap_state: Callable[..., dict[str, Tensor]], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a small checkpoint in the form of LAION's files."""
+    path = tmp_path_factory.mktemp("weights") / "music_speech_audioset_epoch_15_esc_89.98.pt"
+    state = {f"module.{name}": tensor for name, tensor in clap_state().items()}
+    # The numbers of LAION's training are numpy scalars; the text tower is there and is not needed.
+    state["module.text_branch.weight"] = torch.zeros(2)
+    numbers = {"epoch": np.int64(15), "best": np.float64(0.9), "lr": np.float32(1e-4), "name": "HTSAT-base"}
+    torch.save({**numbers, "state_dict": state}, path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def audiosep(clap_weights: Path) -> Encoder:
+    return load_encoder("audiosep", clap_weights, device="cpu")
+
+
+@pytest.fixture(scope="session")
 def features_path(corpus: Corpus, spectral: Encoder, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the finished features file of the corpus."""
     path = tmp_path_factory.mktemp("features") / "librispeech_features_spectral.pt"
@@ -117,6 +179,19 @@ def run_script() -> Callable[..., subprocess.CompletedProcess[str]]:
     def run(script: str, *arguments: object, cwd: Path = ROOT, **options: Any) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, str(ROOT / script), *map(str, arguments)]
         return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=100, check=False, **options)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def run_python() -> Callable[[str], str]:
+    """Return a function that runs some lines in a Python of their own and returns what they print."""
+
+    def run(code: str) -> str:
+        command = [sys.executable, "-c", code]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
 
     return run
 

@@ -9,8 +9,7 @@ import pytest
 
 import config
 from corpora import LAYOUTS
-from encoders import ENCODERS
-from encoders.registry import PLANNED
+from encoders import ALIASES, ENCODERS
 from features import extract
 from heads import HEADS, SCALERS
 
@@ -45,7 +44,7 @@ def test_libraries_neither_print_nor_exit(path: Path) -> None:
 
 def test_the_choices_of_the_command_lines_are_those_of_the_registries() -> None:
     assert set(typing.get_args(config.Layout)) == {"auto", *LAYOUTS}
-    assert set(typing.get_args(config.EncoderName)) == {*ENCODERS, *PLANNED}
+    assert set(typing.get_args(config.EncoderName)) == {*ENCODERS, *ALIASES}
     assert set(typing.get_args(config.HeadName)) == set(HEADS)
     assert set(typing.get_args(config.ScalerName)) == set(SCALERS)
 

@@ -1,11 +1,15 @@
 """`load_encoder`, its lazy twin, specs and devices."""
 
+import json
+from pathlib import Path
+
 import pytest
 import torch
 
 from encoders import (
     ENCODERS,
     EncoderError,
+    default_spec,
     describe_encoder,
     lazy_encoder,
     load_encoder,
@@ -15,19 +19,29 @@ from encoders import (
 )
 
 
+@pytest.fixture
+def weights(clap_weights: Path) -> dict[str, Path]:
+    """Return small random weights for the encoders that have any."""
+    return {"audiosep": clap_weights}
+
+
 @pytest.mark.parametrize("name", ENCODERS)
-def test_every_registered_encoder_describes_itself_in_plain_values(name: str) -> None:
-    spec = describe_encoder(name)
-    assert set(spec) == {"name", "version", "sample_rate", "dim", "layers", "weights", "precision", "options"}
+def test_every_registered_encoder_describes_itself_in_plain_values(name: str, weights: dict[str, Path]) -> None:
+    spec = describe_encoder(name, weights.get(name))
+    assert set(spec) - {"clip_seconds"} == {
+        "name", "version", "sample_rate", "dim", "layers", "weights", "precision", "options",
+    }  # fmt: skip
     assert spec["name"] == name
+    assert json.loads(json.dumps(spec)) == spec
 
 
 @pytest.mark.parametrize("name", ENCODERS)
-def test_an_encoder_is_frozen_and_in_eval_mode(name: str) -> None:
-    encoder = load_encoder(name, device="cpu")
+def test_an_encoder_is_frozen_and_in_eval_mode(name: str, weights: dict[str, Path]) -> None:
+    encoder = load_encoder(name, weights.get(name), device="cpu")
     assert not encoder.training
     assert not any(parameter.requires_grad for parameter in encoder.parameters())
-    assert encoder.spec == describe_encoder(name)
+    assert encoder.spec == describe_encoder(name, weights.get(name))
+    assert encoder.encode([torch.randn(5000)]).shape == (1, encoder.dim)
 
 
 def test_an_unknown_name_is_answered_with_the_valid_ones() -> None:
@@ -55,9 +69,12 @@ def test_weights_for_an_encoder_without_any_are_refused() -> None:
         load_encoder("spectral", weights="some.pt")
 
 
-def test_the_announced_default_says_what_to_use_instead() -> None:
-    with pytest.raises(EncoderError, match="--encoder spectral"):
-        load_encoder("audiosep")
+def test_an_alias_is_the_same_encoder(clap_weights: Path) -> None:
+    assert describe_encoder("clap", clap_weights) == describe_encoder("audiosep", clap_weights)
+
+
+def test_the_default_spec_is_that_of_no_choice() -> None:
+    assert default_spec("spectral") == describe_encoder("spectral")
 
 
 def test_a_lazy_encoder_is_built_at_first_use_and_once() -> None:

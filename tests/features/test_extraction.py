@@ -6,7 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 import torch
 from torch import Tensor
 
@@ -358,6 +360,77 @@ def test_the_crop_is_what_is_read(corpus: Corpus, tmp_path: Path) -> None:
     assert features.durations.max() == 0.5
     whole, _ = run(corpus, tmp_path / "y.pt", max_duration=None)
     assert whole.durations.max() == pytest.approx(0.8)
+
+
+def test_an_encoder_with_windows_averages_over_whole_files(
+    clap_weights: Path, tmp_path: Path, write_audio: Callable[..., Path]
+) -> None:
+    from audio import read_audio
+
+    root = tmp_path / "data"
+    write_audio(root / "ann" / "short.wav", seconds=0.4, rate=32_000)
+    write_audio(root / "ann" / "long.wav", seconds=12.6, rate=32_000, seed=1)
+    write_audio(root / "bob" / "middle.flac", seconds=1.0, rate=32_000, seed=2)
+    (root / "bob" / "text.wav").write_text("text" * 50)
+    encoder = load_encoder("audiosep", clap_weights, device="cpu", window=1.0, hop=0.75)
+    rows = extract(load_corpus(root), encoder, tmp_path / "x.pt", max_duration=None, progress=False)
+    assert rows.ids == ("ann/long.wav", "ann/short.wav", "bob/middle.flac")
+    assert rows.durations.tolist() == pytest.approx([12.6, 0.4, 1.0])
+    assert [failed for failed, _ in rows.failures] == ["bob/text.wav"]
+    waveforms = [read_audio(root / row, 32_000) for row in rows.ids]
+    torch.testing.assert_close(rows.features, encoder.encode(waveforms))
+    again = extract(load_corpus(root), LazyEncoder(encoder.spec, refuse_to_build), tmp_path / "x.pt", None)
+    assert torch.equal(again.features, rows.features)
+    cropped = extract(load_corpus(root), encoder, tmp_path / "y.pt", max_duration=2.0, progress=False)
+    torch.testing.assert_close(cropped.features, encoder.encode([waveform[:64_000] for waveform in waveforms]))
+
+
+def test_silent_windows_of_a_file_are_passed_over(clap_weights: Path, tmp_path: Path) -> None:
+    sound = 0.3 * torch.randn(32_000, generator=torch.Generator().manual_seed(0)).numpy()
+    for speaker, parts in (("ann", [sound, 0 * sound, 0 * sound]), ("bob", [sound]), ("cat", 3 * [0 * sound])):
+        (tmp_path / "data" / speaker).mkdir(parents=True)
+        soundfile.write(tmp_path / "data" / speaker / "1.wav", np.concatenate(parts), 32_000)
+    encoder = load_encoder("audiosep", clap_weights, device="cpu", window=1.0, hop=1.0)
+    rows = extract(load_corpus(tmp_path / "data"), encoder, tmp_path / "x.pt", max_duration=None, progress=False)
+    torch.testing.assert_close(rows.features[0], rows.features[1])
+    assert [failed for failed, _ in rows.failures] == ["cat/1.wav"]
+
+
+def test_a_long_file_is_cut_off_in_its_last_window(
+    clap_weights: Path, tmp_path: Path, write_audio: Callable[..., Path]
+) -> None:
+    for name in ("ann/1.wav", "bob/1.wav"):
+        path = write_audio(tmp_path / "data" / name, seconds=3.0, rate=32_000)
+    path.write_bytes(path.read_bytes()[:-30_000])
+    encoder = load_encoder("audiosep", clap_weights, device="cpu", window=1.0, hop=1.0)
+    rows = extract(load_corpus(tmp_path / "data"), encoder, tmp_path / "x.pt", max_duration=None, progress=False)
+    assert rows.ids == ("ann/1.wav",)
+    assert "cut off" in rows.failures[0][1]
+
+
+def test_an_encoder_is_given_no_more_than_it_hears(
+    clap_weights: Path, tmp_path: Path, write_audio: Callable[..., Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("ann/1.wav", "bob/1.wav"):
+        write_audio(tmp_path / "data" / name, seconds=11.0, rate=32_000)
+    encoder = load_encoder("audiosep", clap_weights, device="cpu")
+    whole = extract(load_corpus(tmp_path / "data"), encoder, tmp_path / "x.pt", max_duration=None, progress=False)
+    assert whole.durations.tolist() == [10.0, 10.0]
+    assert "hears the first 10 s" in caplog.text
+    caplog.clear()
+    extract(load_corpus(tmp_path / "data"), encoder, tmp_path / "y.pt", progress=False)
+    assert "hears" not in caplog.text
+
+
+def test_another_precision_is_warned_of_and_taken(
+    corpus: Corpus, clap_weights: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    few = Corpus(corpus.utterances[:2], corpus.root, corpus.name)
+    extract(few, load_encoder("audiosep", clap_weights, device="cpu"), tmp_path / "x.pt", progress=False)
+    assert "were computed in" not in caplog.text
+    other = lazy_encoder("audiosep", clap_weights, device="cpu", precision="bf16")
+    extract(few, LazyEncoder(other.spec, refuse_to_build), tmp_path / "x.pt", progress=False)
+    assert "were computed in fp32, now it is bf16" in caplog.text
 
 
 def test_a_place_that_cannot_be_written_is_told_before_anything_is_encoded(corpus: Corpus, tmp_path: Path) -> None:

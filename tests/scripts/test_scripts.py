@@ -200,11 +200,58 @@ def test_a_refusal_reaches_the_shell(run_script: Run, tmp_path: Path) -> None:
     assert done.stdout == ""
 
 
-def test_the_default_encoder_says_what_to_use_until_it_is_here(
-    corpus_root: Path, call_script: Run, tmp_path: Path
+def test_the_default_encoder_without_weights_says_where_to_get_them(
+    corpus_root: Path, call_script: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("encoders.weights.FOLDER", "no_such_folder")
     done = call_script(COMPARE, "--data_dir", corpus_root, "--output_dir", tmp_path)
-    assert_one_sentence(done, "audiosep", "--encoder spectral")
+    assert_one_sentence(done, "music_speech_audioset_epoch_15_esc_89.98.pt", "--encoder_weights", "--encoder spectral")
+
+
+def test_clap_goes_all_the_way(corpus_root: Path, clap_weights: Path, call_script: Run, tmp_path: Path) -> None:
+    """The default encoder: found by itself, trained on, and used by the classifier."""
+    (tmp_path / "pretrained_models").mkdir()
+    (tmp_path / "pretrained_models" / clap_weights.name).symlink_to(clap_weights)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path)
+        done = call_script(COMPARE, "--data_dir", corpus_root, "--heads", "lda", "--fractions", 0.6, 0.2, 0.2)
+        assert done.returncode == 0, done.stderr
+        assert "Features: outputs/librispeech_features_audiosep.pt" in done.stdout
+        done = call_script(INFER, "--audio_path", corpus_root / "101", "--top_k", 1)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.count("101-10") == 10
+        found = ["--encoder_weights", clap_weights, "--output_dir", "named"]
+        done = call_script("extract_features.py", "--data_dir", corpus_root / "101" / "1010", *found)
+        assert "Features: named/librispeech_features_audiosep.pt" in done.stdout, (
+            "the default weights, named, are the default"
+        )
+    elsewhere = call_script(
+        INFER, "--audio_path", corpus_root / "102", "--classifier",
+        tmp_path / "outputs" / "speaker_classifier_librispeech.pt",
+        "--encoder_weights", clap_weights, "--output", tmp_path / "p.csv",
+    )  # fmt: skip
+    assert elsewhere.returncode == 0, elsewhere.stderr
+
+
+def test_windows_and_precision_are_flags(
+    corpus_root: Path, clap_weights: Path, call_script: Run, tmp_path: Path
+) -> None:
+    from features import FeatureSet
+
+    arguments = ["--data_dir", corpus_root / "101", "--encoder", "clap", "--encoder_weights", clap_weights]
+    done = call_script(
+        "extract_features.py", *arguments, "--window", 0.5, "--precision", "bf16", "--output_dir", tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    (path,) = tmp_path.glob("librispeech_features_audiosep_????????.pt")
+    features = FeatureSet.load(path)
+    assert features.encoder["options"] == {"window": 0.5, "hop": 0.25}
+    assert features.encoder["precision"] == "bf16"
+    assert features.audio is not None
+    assert features.audio.crop is None
+    assert_one_sentence(call_script("extract_features.py", *arguments, "--hop", 1), "--hop", "give --window")
+    done = call_script("extract_features.py", *arguments[:2], "--encoder", "spectral", "--window", 2)
+    assert_one_sentence(done, "'spectral' has no option 'window'")
 
 
 def test_a_download_that_is_there_already_is_used(corpus_root: Path, call_script: Run, tmp_path: Path) -> None:

@@ -1,0 +1,208 @@
+"""What `audiosep` costs beside laion_clap's own file API, and beside what the machine could do.
+
+python benchmarks/clap.py --data_dir LibriSpeech/dev-clean
+"""
+
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+from typing import Any, Literal
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import torch
+
+from audio import read_audio
+from command_line import EXIT_DONE, run
+from config import LogLevel, ScriptConfig
+from corpora import Corpus, load_corpus
+from encoders import Encoder, load_encoder, resolve_device
+from encoders.laion_htsat import CLIP_SAMPLES, build_htsat
+from evaluation.table import format_table
+from features import extract
+
+Size = Literal["tiny", "base", "large"]
+# Channels, blocks and heads of the stages, as laion_clap has them.
+SIZES: dict[str, tuple[int, Sequence[int], Sequence[int]]] = {
+    "tiny": (96, (2, 2, 6, 2), (4, 8, 16, 32)),
+    "base": (128, (2, 2, 12, 2), (4, 8, 16, 32)),
+    "large": (256, (2, 2, 12, 2), (4, 8, 16, 32)),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClapBenchmark(ScriptConfig):
+    """Time files in, vectors out, with random weights: they cost what trained ones cost."""
+
+    data_dir: Path
+    """Folder of the corpus."""
+    n_files: int = 48
+    """Files that are embedded, spread evenly over the corpus."""
+    size: Size = "base"
+    """Of the HTSAT network."""
+    device: str = "auto"
+    """Where to compute: auto (CUDA where there is one), cpu, cuda or cuda:N."""
+    peer_batch_size: int = 8
+    """Files that are given to laion_clap at a time; at 48, its graph takes 22 GB."""
+    repeats: int = 3
+    """Times that everything is done, in turn."""
+    log_level: LogLevel = "error"
+    """How much is told of the work."""
+
+
+def main(config: ClapBenchmark) -> int:
+    """Print the median clips per second of each way, and the ratios to laion_clap's."""
+    device = resolve_device(config.device)
+    whole = load_corpus(config.data_dir)
+    step = max(len(whole) // config.n_files, 1)
+    corpus = Corpus(whole.utterances[::step][: config.n_files], whole.root, whole.name)
+    with TemporaryDirectory() as folder:
+        weights = Path(folder) / "random.pt"
+        torch.manual_seed(0)
+        torch.save({"state_dict": random_clap(config.size)}, weights)
+        peer = laion_clap_module(config.size, weights, device)
+        encoders = {name: load_encoder("audiosep", weights, str(device), name) for name in ("fp32", "bf16")}
+    clips = [read_audio(item.path, 32_000, max_duration=10.0) for item in corpus]
+    ways: dict[str, Callable[[], object]] = {
+        "laion_clap, its file API": partial(embed_as_peer, peer, corpus, config.peer_batch_size, False),
+        "the same, without a graph": partial(embed_as_peer, peer, corpus, config.peer_batch_size, True),
+        "laion_clap, forward alone": partial(forward_as_peer, peer, len(corpus), device),
+        "decode and resample alone": partial(decode, corpus),
+    }
+    for name, encoder in encoders.items():
+        ways[f"audiosep {name}, files to vectors"] = partial(embed, encoder, corpus)
+        ways[f"audiosep {name}, forward alone"] = partial(encoder.encode, clips)
+    rates = measure(ways, len(corpus), config.repeats)
+    first = rates["laion_clap, its file API"]
+    lines = []
+    for name, values in rates.items():
+        ratios = [value / base for value, base in zip(values, first, strict=True)]
+        spread = f"{min(values):.2f} - {max(values):.2f}"
+        lines.append([name, f"{median(values):.2f}", spread, f"{median(ratios):.2f}"])
+    print(f"{len(corpus)} files of {corpus.name}, HTSAT-{config.size}, random weights, {describe(device)}; medians")
+    print(format_table(["", "clips/s", "(least - most)", "times the peer"], lines, "<>>>"))
+    gflop = flops_of(encoders["fp32"], device) / 1e9
+    print(f"One clip is {gflop:.1f} GFLOP of matrix products. Share of this machine's own peak in such products:")
+    for name, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
+        peak = median(gemm_rate(device, dtype) for _ in range(config.repeats))
+        for part in ("forward alone", "files to vectors"):
+            reached = gflop * median(rates[f"audiosep {name}, {part}"])
+            print(f"  {name} {part}: {reached:.0f} of {peak:.0f} GFLOP/s, {100 * reached / peak:.0f} %")
+    return EXIT_DONE
+
+
+def random_clap(size: Size) -> dict[str, torch.Tensor]:
+    """Make the audio half of a checkpoint of the real size with random weights."""
+    width, depths, heads = SIZES[size]
+    state = {
+        f"audio_branch.{name}": value for name, value in build_htsat(width, depths, heads, 527).state_dict().items()
+    }
+    projection = torch.nn.Sequential(torch.nn.Linear(8 * width, 512), torch.nn.ReLU(), torch.nn.Linear(512, 512))
+    state |= {f"audio_projection.{name}": value for name, value in projection.state_dict().items()}
+    for name, value in state.items():
+        if value.ndim == 2 and "extractor" not in name:
+            state[name] = 0.02 * torch.randn(value.shape)
+    return state
+
+
+def laion_clap_module(size: Size, weights: Path, device: torch.device) -> Any:
+    """Return laion_clap's `CLAP_Module` with these weights; its text tower, unused here, is a very small one."""
+    import json
+
+    import transformers
+
+    for name in ("BertTokenizer", "RobertaTokenizer", "BartTokenizer"):  # fetched at import, and not needed for audio
+        getattr(transformers, name).from_pretrained = lambda *_, **__: None
+    sys.argv = sys.argv[:1]  # laion_clap's modules read the command line
+    import laion_clap
+    from clap_module.model import CLAP
+
+    configs = Path(laion_clap.__file__).parent / "clap_module" / "model_configs"
+    settings = json.loads((configs / f"HTSAT-{size}.json").read_text())
+    text = {"context_length": 77, "vocab_size": 100, "width": 64, "heads": 2, "layers": 1, "model_type": "transformer"}
+    module = laion_clap.CLAP_Module.__new__(laion_clap.CLAP_Module)
+    torch.nn.Module.__init__(module)
+    module.model = CLAP(8 * SIZES[size][0], settings["audio_cfg"], text).to(device).eval()
+    state = torch.load(weights, weights_only=True)["state_dict"]
+    assert not module.model.load_state_dict(state, strict=False).unexpected_keys
+    module.enable_fusion, module.model_cfg = False, settings
+    return module
+
+
+def embed_as_peer(peer: Any, corpus: Corpus, batch_size: int, without_graph: bool) -> None:
+    """Call laion_clap's file API; as it stands, it records a graph for the gradients."""
+    paths = [str(item.path) for item in corpus]
+    with torch.inference_mode(without_graph):
+        for first in range(0, len(paths), batch_size):
+            peer.get_audio_embedding_from_filelist(paths[first : first + batch_size])
+
+
+def forward_as_peer(peer: Any, n_clips: int, device: torch.device) -> None:
+    """Run laion_clap's network alone, without a graph, on as many clips, one at a time on a CPU, which is fastest."""
+    clip = {"waveform": 0.1 * torch.randn(CLIP_SAMPLES), "longer": torch.tensor([False])}
+    batch_size = 1 if device.type == "cpu" else 32
+    with torch.inference_mode():
+        for first in range(0, n_clips, batch_size):
+            peer.model.get_audio_embedding([clip] * min(batch_size, n_clips - first)).cpu()
+
+
+def embed(encoder: Encoder, corpus: Corpus) -> None:
+    """Extract into a new features file."""
+    with TemporaryDirectory() as folder:
+        extract(corpus, encoder, Path(folder) / "x.pt", progress=False)
+
+
+def decode(corpus: Corpus) -> None:
+    """Read the waveforms and drop them."""
+    for item in corpus:
+        read_audio(item.path, 32_000, max_duration=10.0)
+
+
+def measure(ways: dict[str, Callable[[], object]], n_clips: int, repeats: int) -> dict[str, list[float]]:
+    """Return the clips per second of each way, in turn, after one round that does not count."""
+    rates: dict[str, list[float]] = {name: [] for name in ways}
+    for round_number in range(repeats + 1):
+        for name, work in ways.items():
+            started = time.perf_counter()
+            work()
+            if round_number:
+                rates[name].append(n_clips / (time.perf_counter() - started))
+    return rates
+
+
+def flops_of(encoder: Encoder, device: torch.device) -> float:
+    """Count the operations of one clip's matrix products and convolutions."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with FlopCounterMode(display=False) as counter:
+        encoder.encode([torch.randn(320_000)])
+    return float(counter.get_total_flops())
+
+
+def gemm_rate(device: torch.device, dtype: torch.dtype) -> float:
+    """Return the GFLOP/s of one large matrix product."""
+    size = 2048 if device.type == "cpu" else 8192
+    left, right = torch.randn(2, size, size, device=device).to(dtype)
+    left @ right
+    started = time.perf_counter()
+    for _ in range(5):
+        product = left @ right
+    product[0, 0].item()
+    return 5 * 2 * size**3 / (time.perf_counter() - started) / 1e9
+
+
+def describe(device: torch.device) -> str:
+    """Name the hardware."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"CPU, {torch.get_num_threads()} threads of {os.cpu_count()} cores"
+
+
+if __name__ == "__main__":
+    run(ClapBenchmark, main)

@@ -1,0 +1,430 @@
+"""`audiosep`: its parity with laion_clap, the checkpoints it reads, its windows and precisions."""
+
+import math
+import random
+import re
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torchaudio
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from encoders import Encoder, EncoderError, describe_encoder, lazy_encoder, load_encoder
+
+MakeState = Callable[..., dict[str, Tensor]]
+RATE = 32_000
+TINY: dict[str, Any] = {"width": 96, "depths": (2, 2, 6, 2), "heads": (4, 8, 16, 32), "dim": 512, "n_classes": 527}
+BASE: dict[str, Any] = {**TINY, "width": 128, "depths": (2, 2, 12, 2)}
+
+
+def noise(seconds: float, seed: int = 0) -> Tensor:
+    """Noise of a level that moves, under a tone that rises, so that each part of a clip counts; (samples,)."""
+    generator = torch.Generator().manual_seed(seed)
+    time = torch.arange(round(seconds * RATE)) / RATE
+    level = (4 * time + seed).sin().abs()
+    tone = (2 * torch.pi * (300 * (1 + seed) * time + 50 * time.square())).sin()
+    return 0.1 * level * torch.randn(len(time), generator=generator) + 0.3 * tone
+
+
+def save(state: dict[str, Tensor], path: Path, form: str = "module.") -> Path:
+    """Write a checkpoint in one of the forms that are found in the wild."""
+    prefixed = {f"query_encoder.model.{name}": tensor for name, tensor in state.items()}
+    if form == "safetensors":
+        from safetensors.torch import save_file
+
+        save_file({f"module.{name}": tensor.contiguous() for name, tensor in state.items()}, path)
+        return path
+    contents: dict[str, dict[str, Any]] = {
+        "bare": state,
+        "state_dict": {"state_dict": state},
+        "module.": {"epoch": 15, "state_dict": {f"module.{name}": tensor for name, tensor in state.items()}},
+        "lightning": {
+            "epoch": 3,
+            "global_step": 4_000_000,
+            "pytorch-lightning_version": "2.0.0",
+            "state_dict": {**prefixed, "ss_model.base.bn0.weight": torch.ones(2)},
+            "callbacks": {},
+            "optimizer_states": [{"param_groups": [{"lr": 1e-3}]}],
+        },
+        "bin": {**prefixed, "ss_model.base.bn0.weight": torch.ones(2)},
+    }
+    torch.save(contents[form], path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def laion() -> Iterator[Any]:
+    """Return laion_clap's own `CLAP` and `get_audio_features`; its import is kept from fetching tokenizers."""
+    import transformers
+
+    before = list(sys.path)
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("BertTokenizer", "RobertaTokenizer", "BartTokenizer"):
+            patch.setattr(getattr(transformers, name), "from_pretrained", lambda *_, **__: None)
+        patch.setattr(sys, "argv", ["laion_clap"])
+        import laion_clap  # noqa: F401
+        from clap_module.model import CLAP
+        from laion_clap.training.data import get_audio_features
+    yield SimpleNamespace(CLAP=CLAP, get_audio_features=get_audio_features)
+    sys.path[:] = before
+
+
+def laion_model(laion: Any, size: str, state: dict[str, Tensor]) -> tuple[Any, dict[str, Any]]:
+    audio = {
+        "audio_length": 1024,
+        "clip_samples": 480_000,
+        "mel_bins": 64,
+        "sample_rate": 48_000,
+        "window_size": 1024,
+        "hop_size": 480,
+        "fmin": 50,
+        "fmax": 14_000,
+        "class_num": 527,
+        "model_type": "HTSAT",
+        "model_name": size,
+    }
+    text = {
+        "context_length": 77,
+        "vocab_size": 100,
+        "width": 64,
+        "heads": 2,
+        "layers": 1,
+        "model_type": "transformer",
+    }
+    model = laion.CLAP(len(state["audio_branch.norm.weight"]), audio, text).eval()
+    loaded = model.load_state_dict(state, strict=False)
+    assert not loaded.unexpected_keys
+    assert not any(key.startswith(("audio_branch", "audio_projection")) for key in loaded.missing_keys)
+    return model, audio
+
+
+@pytest.mark.parametrize(("size", "sizes"), [("tiny", TINY), ("base", BASE)])
+def test_it_gives_what_laion_clap_gives(
+    size: str, sizes: dict[str, Any], laion: Any, clap_state: MakeState, tmp_path: Path
+) -> None:
+    state = clap_state(**sizes, scale=0.05)
+    encoder = load_encoder("audiosep", save(state, tmp_path / "clap.pt"), device="cpu")
+    model, audio = laion_model(laion, size, state)
+    waveforms = [noise(3.3), noise(10.0, 1), noise(12.1, 2)]
+    embeddings = encoder.encode(waveforms)
+    assert embeddings.shape == (3, 512)
+    for waveform, embedding in zip(waveforms, embeddings, strict=True):
+        clip = torchaudio.functional.resample(waveform, RATE, 48_000)[:480_000]
+        sample = laion.get_audio_features({}, clip, 480_000, "rand_trunc", "repeatpad", audio)
+        with torch.no_grad():
+            expected = model.get_audio_embedding([sample])[0]
+        assert (embedding - expected).abs().max() <= 1e-5
+    # The check can fail: other clips are farther away.
+    assert torch.pdist(embeddings, p=torch.inf).min() > 1e-3
+
+
+def test_it_gives_what_transformers_gives_with_converted_weights(clap_state: MakeState, tmp_path: Path) -> None:
+    from transformers import ClapAudioConfig, ClapAudioModelWithProjection
+
+    state = clap_state(**TINY)
+    encoder = load_encoder("audiosep", save(state, tmp_path / "clap.pt"), device="cpu")
+    config = ClapAudioConfig(
+        patch_embeds_hidden_size=96, depths=[2, 2, 6, 2], enable_fusion=False, hidden_size=768, projection_dim=512
+    )
+    model: Any = ClapAudioModelWithProjection(config)
+    model.eval()
+    loaded = model.load_state_dict(as_transformers(state), strict=False)
+    assert not loaded.unexpected_keys
+    assert not [key for key in loaded.missing_keys if "relative_position_index" not in key]
+    clip = torchaudio.functional.resample(noise(10.0), RATE, 48_000)
+    log_mel = encoder.tower.log_mel(clip[None])  # type: ignore[operator,union-attr]
+    with torch.no_grad():
+        expected = model(input_features=log_mel, is_longer=torch.zeros(1, 1, dtype=torch.bool)).audio_embeds[0]
+    expected = expected / expected.norm()  # transformers' `audio_embeds` have the length that they have
+    assert (encoder.encode([noise(10.0)])[0] - expected).abs().max() <= 1e-5
+
+
+def as_transformers(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Rename the weights as transformers does in its own conversion."""
+    names = [
+        ("audio_branch.", "audio_model.audio_encoder."),
+        (".attn.proj.", ".attention.output.dense."),
+        (".attn.", ".attention.self."),
+        (".mlp.fc1.", ".intermediate.dense."),
+        (".mlp.fc2.", ".output.dense."),
+        (".norm1.", ".layernorm_before."),
+        (".norm2.", ".layernorm_after."),
+        (".bn0.", ".batch_norm."),
+        ("audio_projection.0.", "audio_projection.linear1."),
+        ("audio_projection.2.", "audio_projection.linear2."),
+    ]
+    renamed = {}
+    for name, tensor in state.items():
+        if re.search("extractor|tscam|branch.head|attn_mask|relative_position_index", name):
+            continue
+        for old, new in names:
+            name = name.replace(old, new)
+        if ".qkv." in name:
+            for part, third in zip(("query", "key", "value"), tensor.chunk(3), strict=True):
+                renamed[name.replace("qkv", part)] = third
+        else:
+            renamed[name] = tensor
+    return renamed
+
+
+def test_nothing_but_the_network_is_imported(
+    clap_weights: Path, run_python: Callable[[str], str], tmp_path: Path
+) -> None:
+    printed = run_python(
+        f"""
+import socket, sys
+def refuse(*_, **__): raise AssertionError("the network was asked")
+socket.socket.connect = socket.getaddrinfo = refuse
+before = list(sys.path)
+import torch
+from encoders import load_encoder
+state = torch.get_rng_state()
+encoder = load_encoder("audiosep", {str(clap_weights)!r}, device="cpu")
+assert encoder.encode([torch.randn(9000, generator=torch.Generator().manual_seed(0))]).isfinite().all()
+assert torch.equal(state, torch.get_rng_state()), "building drew random numbers"
+assert sys.path == before
+print(sorted({{"laion_clap", "transformers", "tokenizers", "clap_module", "librosa", "wandb"}} & set(sys.modules)))
+"""
+    )
+    assert printed.split() in (["[]"], ["['librosa']"])  # torchlibrosa, the spectrogram's library, builds on librosa
+
+
+LENGTHS = st.lists(st.integers(1, 30_000), min_size=1, max_size=4)
+
+
+@settings(max_examples=8, deadline=None)
+@given(lengths=LENGTHS, batch_size=st.integers(2, 4))
+def test_batched_equals_one_at_a_time_whatever_the_mix_of_lengths(
+    audiosep: Encoder, lengths: list[int], batch_size: int
+) -> None:
+    waveforms = [noise(length / RATE, seed) for seed, length in enumerate(lengths)]
+    alone = torch.cat([audiosep.encode([waveform]) for waveform in waveforms])
+    batched = audiosep.encode(waveforms, batch_size=batch_size)
+    assert ((batched - alone).norm(dim=1) <= 1e-4 * alone.norm(dim=1)).all()
+
+
+def test_it_is_deterministic_and_leaves_random_numbers_alone(audiosep: Encoder) -> None:
+    waveforms = [noise(0.4), noise(11.0)]
+    first = audiosep.encode(waveforms)
+    for library in (torch.manual_seed, np.random.seed, random.seed):
+        library(5)
+    state = torch.get_rng_state()
+    assert torch.equal(audiosep.encode(waveforms), first)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert torch.allclose(first.norm(dim=1), torch.ones(2))
+
+
+def test_a_short_clip_is_repeated_whole_times_and_padded(audiosep: Encoder) -> None:
+    clip = noise(3.0)  # three times in 10 s, and 1 s of nothing
+    by_hand = torch.cat([clip, clip, clip, torch.zeros(RATE)])
+    embedded, expected, padded = audiosep.encode([clip, by_hand, torch.cat([clip, torch.zeros(7 * RATE)])])
+    # Where the copies meet, resampling sees the neighbour in one and nothing in the other.
+    assert (embedded - expected).norm() < 1e-2 * (padded - expected).norm()
+
+
+def test_of_a_long_clip_the_first_ten_seconds_count(audiosep: Encoder) -> None:
+    clip = noise(14.0)
+    whole, first, last = audiosep.encode([clip, clip[: 10 * RATE], clip[-10 * RATE :]])
+    assert (whole - first).norm() < 1e-2 * (last - first).norm()
+    with_other_end = torch.cat([clip[: 11 * RATE], noise(3.0, 5)])
+    assert torch.equal(audiosep.encode([with_other_end])[0], whole)
+
+
+def windowed(clap_weights: Path, **options: Any) -> Encoder:
+    return load_encoder("audiosep", clap_weights, device="cpu", **options)
+
+
+def test_windows_are_averaged_and_the_average_has_unit_length(audiosep: Encoder, clap_weights: Path) -> None:
+    clip = noise(2.7)
+    encoder = windowed(clap_weights, window=1.0, hop=0.5)
+    starts = [0.0, 0.5, 1.0, 1.5, 1.7]
+    windows = audiosep.encode([clip[round(start * RATE) :][:RATE] for start in starts])
+    expected = windows.mean(0) / windows.mean(0).norm()
+    torch.testing.assert_close(encoder.encode([clip])[0], expected)
+    mixed = encoder.encode([clip[:9000], clip, clip[:RATE]])
+    torch.testing.assert_close(mixed[1], expected)
+    torch.testing.assert_close(mixed[[0, 2]], audiosep.encode([clip[:9000], clip[:RATE]]))
+
+
+def test_silent_windows_do_not_count(audiosep: Encoder, clap_weights: Path) -> None:
+    encoder = windowed(clap_weights, window=1.0, hop=1.0)
+    clip = torch.cat([noise(1.0), torch.zeros(2 * RATE)])
+    torch.testing.assert_close(encoder.encode([clip])[0], audiosep.encode([clip[:RATE]])[0])
+    assert encoder.encode([torch.zeros(3 * RATE)]).isfinite().all()
+
+
+@pytest.mark.parametrize(
+    "options", [{"hop": 5}, {"window": 5, "hop": 6}, {"window": 0}, {"window": 11}, {"window": 5, "hop": 0}]
+)
+def test_windows_that_make_no_sense_are_refused(clap_weights: Path, options: dict[str, Any]) -> None:
+    with pytest.raises(EncoderError, match="0 < hop <= window <= 10"):
+        describe_encoder("audiosep", clap_weights, **options)
+
+
+def test_windows_and_weights_are_part_of_the_spec(clap_weights: Path, clap_state: MakeState, tmp_path: Path) -> None:
+    spec = describe_encoder("clap", clap_weights)
+    assert spec["name"] == "audiosep"
+    assert spec["sample_rate"] == RATE
+    assert spec["dim"] == 24
+    assert spec["options"] == {"window": None, "hop": None}
+    assert re.fullmatch("[0-9a-f]{64}", spec["weights"])
+    assert describe_encoder("clap", clap_weights, window=4)["options"] == {"window": 4, "hop": 2}
+    other = save(clap_state(seed=1), tmp_path / "other.pt")
+    assert describe_encoder("clap", other)["weights"] != spec["weights"]
+
+
+@pytest.mark.parametrize(
+    ("form", "suffix"),
+    [
+        ("bare", "pt"),
+        ("state_dict", "pt"),
+        ("module.", "pt"),
+        ("lightning", "ckpt"),
+        ("bin", "bin"),
+        ("safetensors", "safetensors"),
+    ],
+)
+def test_all_forms_of_checkpoints_load_and_are_the_same_weights(
+    form: str, suffix: str, clap_state: MakeState, audiosep: Encoder, tmp_path: Path
+) -> None:
+    path = save(clap_state(), tmp_path / f"clap.{suffix}", form)
+    encoder = load_encoder("audiosep", path, device="cpu")
+    assert encoder.spec == audiosep.spec
+    assert torch.equal(encoder.encode([noise(0.5)]), audiosep.encode([noise(0.5)]))
+
+
+def test_what_the_network_computes_by_itself_may_be_absent(
+    clap_state: MakeState, audiosep: Encoder, tmp_path: Path
+) -> None:
+    state = {
+        name: tensor
+        for name, tensor in clap_state().items()
+        if not name.endswith(("relative_position_index", "attn_mask", "num_batches_tracked"))
+    }
+    encoder = load_encoder("audiosep", save(state, tmp_path / "clap.pt"), device="cpu")
+    assert encoder.spec == audiosep.spec
+    assert torch.equal(encoder.encode([noise(0.5)]), audiosep.encode([noise(0.5)]))
+
+
+def test_half_precision_weights_are_taken_as_fp32(clap_state: MakeState, tmp_path: Path) -> None:
+    state = {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in clap_state().items()}
+    encoder = load_encoder("audiosep", save(state, tmp_path / "clap.pt"), device="cpu")
+    assert all(parameter.dtype == torch.float32 for parameter in encoder.parameters())
+
+
+@pytest.mark.parametrize("sizes", [{}, {"width": 32}, {"depths": (2, 1, 3, 1)}, {"heads": (2, 4, 4, 8)}, {"dim": 40}])
+def test_the_size_of_the_network_is_read_from_the_shapes(
+    sizes: dict[str, Any], clap_state: MakeState, tmp_path: Path
+) -> None:
+    encoder = load_encoder("audiosep", save(clap_state(**sizes), tmp_path / "clap.pt"), device="cpu")
+    assert encoder.encode([noise(0.2)]).shape == (1, sizes.get("dim", 24))
+
+
+QKV = "audio_branch.layers.0.blocks.0.attn.qkv.weight"
+TABLE = "audio_branch.layers.1.blocks.0.attn.relative_position_bias_table"
+# What is changed in a good state dict; None takes the entry out.
+CHANGES: dict[str, dict[str, Any]] = {
+    "missing key": {"audio_branch.norm.weight": None},
+    "missing projection": {"audio_projection.2.bias": None},
+    "extra key": {"audio_branch.layers.0.blocks.0.attn.gate": torch.ones(2)},
+    "wrong shape": {QKV: torch.ones(96, 32)},
+    "no head count": {TABLE: torch.ones(225, 7)},
+    "fusion": {"audio_branch.patch_embed.mel_conv2d.weight": torch.ones(2)},
+    "no tensor": {"audio_branch.norm.weight": "text"},
+}
+# What the file holds instead.
+CONTENTS: dict[str, Any] = {
+    "no clap": {"encoder.weight": torch.ones(2)},
+    "list": [1, 2],
+    "code": {"state_dict": {}, "hyper_parameters": SimpleNamespace(a=1)},
+}
+
+
+def write_broken(kind: str, state: dict[str, Any], path: Path) -> None:
+    if kind in CONTENTS:
+        torch.save(CONTENTS[kind], path)
+        return
+    changed = {**state, **CHANGES.get(kind, {})}
+    save({name: tensor for name, tensor in changed.items() if tensor is not None}, path)
+    if kind == "truncated":
+        path.write_bytes(path.read_bytes()[:-5000])
+    if kind == "text":
+        path.write_text("version https://git-lfs.github.com/spec/v1\n" * 20)
+    if kind == "empty":
+        path.write_bytes(b"")
+
+
+@pytest.mark.parametrize(
+    ("kind", "sentence"),
+    [
+        ("missing key", r"audio_branch\.norm\.weight is missing"),
+        ("missing projection", r"audio_projection\.2\.bias is missing"),
+        ("extra key", r"attn\.gate is not part of the network"),
+        ("wrong shape", r"qkv\.weight has the shape \(96, 32\); expected \(48, 16\)"),
+        ("no head count", "no HTSAT network has 16 channels|has the shape"),
+        ("fusion", "feature fusion"),
+        ("no tensor", r"norm\.weight is a str"),
+        ("no clap", "it has no audio_branch"),
+        ("text", "this is not a CLAP checkpoint"),
+        ("empty", "this is not a CLAP checkpoint"),
+        ("truncated", "cut off"),
+        ("list", "holds a list"),
+        ("code", "SimpleNamespace, which is never loaded"),
+    ],
+)
+def test_a_bad_checkpoint_is_answered_in_a_sentence(
+    kind: str, sentence: str, clap_state: MakeState, tmp_path: Path
+) -> None:
+    path = tmp_path / "clap.pt"
+    write_broken(kind, clap_state(), path)
+    with pytest.raises(EncoderError, match=sentence) as caught:
+        describe_encoder("audiosep", path)
+    assert str(caught.value).startswith(str(path))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"text", b"\xff" * 100])
+def test_a_bad_safetensors_file_is_answered_in_a_sentence(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "clap.safetensors"
+    path.write_bytes(content)
+    with pytest.raises(EncoderError, match=r"clap\.safetensors: this is not a CLAP checkpoint"):
+        describe_encoder("audiosep", path)
+
+
+def test_precisions_are_recorded_and_near(audiosep: Encoder, clap_weights: Path) -> None:
+    waveforms = [noise(1.0, seed) for seed in range(4)]
+    exact = audiosep.encode(waveforms)
+    assert audiosep.spec["precision"] == "fp32"
+    for precision in ("bf16", "fp16"):
+        encoder = load_encoder("audiosep", clap_weights, device="cpu", precision=precision)
+        assert encoder.spec == {**audiosep.spec, "precision": precision}
+        embeddings = encoder.encode(waveforms)
+        assert embeddings.dtype == torch.float32
+        distance = (embeddings - exact).norm(dim=1).max()
+        assert 0 < distance < 0.03, precision  # of vectors of unit length
+        assert torch.equal(embeddings, encoder.encode(waveforms))
+
+
+def test_another_precision_is_refused_before_the_weights_are_read() -> None:
+    with pytest.raises(EncoderError, match=r"fp8.*auto or fp32 or bf16 or fp16"):
+        lazy_encoder("audiosep", "absent.pt", precision="fp8")
+
+
+def test_the_spectrogram_is_that_of_laion_clap(audiosep: Encoder, clap_state: MakeState) -> None:
+    from encoders.laion_htsat import build_htsat
+
+    network: Any = build_htsat(16, (1, 2, 1, 1), (1, 2, 2, 2), 3)
+    clips = torch.stack([torchaudio.functional.resample(noise(10.0, seed), RATE, 48_000) for seed in range(2)])
+    expected = network.logmel_extractor(network.spectrogram_extractor(clips))
+    found = audiosep.tower.log_mel(clips)  # type: ignore[operator,union-attr]
+    assert found.shape == expected.shape == (2, 1, 1001, 64)
+    assert (found - expected).abs().max() < 2e-3  # dB
+    assert math.isclose(float(found.mean()), float(expected.mean()), abs_tol=1e-4)
