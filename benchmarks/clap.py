@@ -49,7 +49,7 @@ class ClapBenchmark(ScriptConfig):
     device: str = "auto"
     """Where to compute: auto (CUDA where there is one), cpu, cuda or cuda:N."""
     peer_batch_size: int = 8
-    """Files that are given to laion_clap at a time; at 48, its graph takes 22 GB."""
+    """Files that are given to laion_clap at a time."""
     repeats: int = 3
     """Times that everything is done, in turn."""
     log_level: LogLevel = "error"

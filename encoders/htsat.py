@@ -9,8 +9,6 @@ from torch.nn import functional
 
 from encoders.laion_htsat import HOP, N_FFT
 
-# Whether linear layers can be packed; elsewhere oneDNN is absent or not the fastest.
-PACKS = torch.backends.mkldnn.is_available() and platform.machine().lower() in ("x86_64", "amd64")
 SMALLEST_POWER = 1e-10  # of torchlibrosa's LogmelFilterBank
 
 
@@ -76,18 +74,28 @@ class _Linear(nn.Module):
         self.gelu = gelu
         self.weight = nn.Parameter(linear.weight.detach().to(dtype), requires_grad=False)
         self.bias = None if linear.bias is None else nn.Parameter(linear.bias.detach().to(dtype), requires_grad=False)
+        self._packs = _packs(dtype)
         self._packed: Tensor | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         x = x.to(self.weight.dtype)
-        if x.device.type == "cpu" and PACKS:
+        if x.device.type == "cpu" and self._packs:
             if self._packed is None:
                 self._packed = torch.ops.mkldnn._reorder_linear_weight(self.weight)
-            after = ("gelu", [], "none") if self.gelu else ("none", [], "")
-            y: Tensor = torch.ops.mkldnn._linear_pointwise(x, self._packed, self.bias, *after)
+            after = "gelu" if self.gelu else "none"
+            y: Tensor = torch.ops.mkldnn._linear_pointwise(x, self._packed, self.bias, after, [], "none")
             return y
         y = functional.linear(x, self.weight, self.bias)
         return functional.gelu(y) if self.gelu else y
+
+
+def _packs(dtype: torch.dtype) -> bool:
+    """Tell whether this machine's oneDNN packs weights of a type; off x86 it is absent or not the fastest."""
+    kernels: Any = torch.ops.mkldnn
+    supported = {torch.bfloat16: "_is_mkldnn_bf16_supported", torch.float16: "_is_mkldnn_fp16_supported"}
+    if not torch._C._has_mkldnn or platform.machine().lower() not in ("x86_64", "amd64"):
+        return False
+    return dtype not in supported or bool(getattr(kernels, supported[dtype])())
 
 
 class _Stage(nn.Module):
