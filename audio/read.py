@@ -24,6 +24,8 @@ STREAMED_SIZE = 0x7FFF0000
 # libsndfile reads what is there of a cut-off AIFF, AU, W64 or RF64 file and tells of the cut in its log alone.
 DECLARED_SIZE = re.compile(r"^\s*(?:data|SSND|Data Size|riff|Riff size)\s*: (\d+) \(should be (\d+)\)", re.MULTILINE)
 LARGEST_COUNT = 2**62  # frames; libsndfile's word for "unknown" is about twice that
+# Seconds around a window that a resampler's filter can see, and to spare.
+WINDOW_MARGIN = 0.05
 LARGEST_OGG_PAGE = 65_307  # bytes (RFC 3533)
 # Codes of sf_error().
 FORMAT_NOT_RECOGNISED = 1
@@ -90,21 +92,75 @@ def read_audio(
 
 
 def span_seconds(path: str | os.PathLike[str], start: float = 0.0, duration: float | None = None) -> float:
-    """Return how many seconds `read_audio` would read of a file, from its header alone where that says it.
+    """Return how many seconds `read_audio` would read of a file, from its header alone.
 
     Raises
     ------
     AudioError
-        The file is missing, empty, not audio or unreadable, or the span lies outside it.
+        The file is missing, empty, cut off (if the header tells), not audio or unreadable, or does not say its length;
+        or the span lies outside it.
     """
     path = Path(path)
     try:
         with _open(path) as raw, _sound(path, raw) as file:
-            end = file.frames if file.frames <= LARGEST_COUNT else len(_read_streamed(path))
             rate: int = file.samplerate
-            return _span(path, rate, end, start, duration, None)[1] / rate
+            if file.frames > LARGEST_COUNT:
+                raise AudioError(
+                    path,
+                    "unreadable",
+                    "this FLAC was written into a pipe and does not say how long it is; write it again (flac -d, flac)",
+                )
+            first, count = _span(path, rate, file.frames, start, duration, None)
+            if first + count >= file.frames and _is_cut_off(path, file):
+                raise _cut_off(path, file.frames / rate)
+            return count / rate
     except soundfile.LibsndfileError as error:
         raise _undecodable(path, error) from error
+
+
+def read_window(
+    path: str | os.PathLike[str], sample_rate: int, first: int, count: int, start: float, duration: float
+) -> Tensor:
+    """Read a window of a span as `read_audio` followed by slicing would give it, without reading the rest.
+
+    More is read on both sides, so that the resampler sees what lies around the window, and that it begins where a
+    sample at one rate falls on a sample at the other.
+
+    Parameters
+    ----------
+    path : path-like
+        The file.
+    sample_rate : int
+        Rate of the waveform returned (Hz).
+    first, count : int
+        First sample of the window in the span, and number of samples, at that rate.
+    start, duration : float
+        The span (seconds), within the file.
+
+    Returns
+    -------
+    Tensor
+        float32, (at most `count`,).
+
+    Raises
+    ------
+    AudioError
+        As `read_audio`; "silent" if the window holds nothing but zeros.
+    """
+    path = Path(path)
+    try:
+        with _open(path) as raw, _sound(path, raw) as file:
+            grid = math.gcd(file.samplerate, sample_rate)
+    except soundfile.LibsndfileError as error:
+        raise _undecodable(path, error) from error
+    begin = max(math.floor((first / sample_rate - WINDOW_MARGIN) * grid), 0)
+    end = min((first + count) / sample_rate + WINDOW_MARGIN, duration)
+    waveform = read_audio(path, sample_rate, start + begin / grid, max(end - begin / grid, 1 / grid))
+    skipped = first - begin * sample_rate // grid
+    window = waveform[skipped : skipped + count]
+    if not bool(window.any()):
+        raise AudioError(path, "silent", "all samples are zero; there is nothing to hear")
+    return window
 
 
 def _decode(
@@ -115,7 +171,8 @@ def _decode(
         with _open(path) as raw, _sound(path, raw) as file:
             rate, end = file.samplerate, file.frames
             if end > LARGEST_COUNT:
-                samples = _read_streamed(path)
+                ends = [start + length for length in (duration, max_duration) if length is not None]
+                samples = _read_streamed(path, (min(ends, default=math.inf) + SPAN_TOLERANCE) * rate)
                 first, count = _span(path, rate, len(samples), start, duration, max_duration)
                 return samples[first : first + count], rate
             first, count = _span(path, rate, end, start, duration, max_duration)
@@ -165,11 +222,11 @@ class _Streamed(soundfile.SoundFile):  # type: ignore[misc]
         return False
 
 
-def _read_streamed(path: Path) -> NDArray[np.float32]:
-    """Decode a FLAC that was written into a pipe: it does not say how long it is."""
-    blocks = []
+def _read_streamed(path: Path, n_frames: float) -> NDArray[np.float32]:
+    """Decode a FLAC that was written into a pipe, and does not say how long it is, as far as it is needed."""
+    blocks: list[NDArray[np.float32]] = []
     with _open(path) as raw, _sound(path, raw, _Streamed) as file:
-        while len(block := file.read(1 << 20, dtype="float32", always_2d=True)):
+        while sum(map(len, blocks)) < n_frames and len(block := file.read(1 << 20, dtype="float32", always_2d=True)):
             blocks.append(block)
         return np.concatenate(blocks) if blocks else np.empty((0, file.channels), np.float32)
 
