@@ -3,9 +3,7 @@
 python benchmarks/clap.py --data_dir LibriSpeech/dev-clean
 """
 
-import os
 import sys
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -19,13 +17,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import torch
 
 from audio import read_audio
+from benchmarks.side_by_side import decode, embed, flops_of, hardware, measure, peak_table, rates_table, some_files
 from command_line import EXIT_DONE, run
 from config import LogLevel, ScriptConfig
-from corpora import Corpus, load_corpus
-from encoders import Encoder, load_encoder, resolve_device
+from corpora import Corpus
+from encoders import load_encoder, resolve_device
 from encoders.laion_htsat import CLIP_SAMPLES, build_htsat
-from evaluation.table import format_table
-from features import extract
 
 Size = Literal["tiny", "base", "large"]
 # Channels, blocks and heads of the stages, as laion_clap has them.
@@ -37,7 +34,6 @@ SIZES: dict[str, tuple[int, Sequence[int], Sequence[int]]] = {
 # laion_clap's file API, given all files in one call, as its documentation does; and 8 files a call, without a graph for
 # gradients, the fastest that was found for it.
 PEER, PEER_AT_BEST = "laion_clap, its file API", "the same, at its best"
-COLUMNS = ("times the API", "times its best")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,9 +57,7 @@ class ClapBenchmark(ScriptConfig):
 def main(config: ClapBenchmark) -> int:
     """Print the median clips per second of each way, and the ratios to laion_clap's."""
     device = resolve_device(config.device)
-    whole = load_corpus(config.data_dir)
-    step = max(len(whole) // config.n_files, 1)
-    corpus = Corpus(whole.utterances[::step][: config.n_files], whole.root, whole.name)
+    corpus = some_files(config.data_dir, config.n_files)
     with TemporaryDirectory() as folder:
         weights = Path(folder) / "random.pt"
         torch.manual_seed(0)
@@ -75,31 +69,19 @@ def main(config: ClapBenchmark) -> int:
         PEER: partial(embed_as_peer, peer, corpus),
         PEER_AT_BEST: partial(embed_as_peer, peer, corpus, batch_size=8, without_graph=True),
         "laion_clap, forward alone": partial(forward_as_peer, peer, len(corpus), device),
-        "decode and resample alone": partial(decode, corpus),
+        "decode and resample alone": partial(decode, corpus, 32_000),
     }
     for name, encoder in encoders.items():
-        ways[f"audiosep {name}, files to vectors"] = partial(embed, encoder, corpus)
-        ways[f"audiosep {name}, forward alone"] = partial(encoder.encode, clips)
+        ways[f"{name}, files to vectors"] = partial(embed, encoder, corpus)
+        ways[f"{name}, forward alone"] = partial(encoder.encode, clips)
     rates = measure(ways, len(corpus), config.repeats)
-    lines = [_line(name, values, rates) for name, values in rates.items()]
-    print(f"{len(corpus)} files of {corpus.name}, HTSAT-{config.size}, random weights, {describe(device)}; medians")
-    print(format_table(["", "clips/s", "(least - most)", *COLUMNS], lines, "<>>>>"))
-    gflop = flops_of(encoders["fp32"]) / 1e9
-    print(f"One clip is {gflop:.1f} GFLOP of matrix products. Share of this machine's own peak in such products:")
-    for name, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
-        peak = median(gemm_rate(device, dtype) for _ in range(config.repeats))
-        for part in ("forward alone", "files to vectors"):
-            reached = gflop * median(rates[f"audiosep {name}, {part}"])
-            print(f"  {name} {part}: {reached:.0f} of {peak:.0f} GFLOP/s, {100 * reached / peak:.0f} %")
+    print(f"{len(corpus)} files of {corpus.name}, HTSAT-{config.size}, random weights, {hardware(device)}; medians")
+    print(rates_table(rates, {PEER: "times the API", PEER_AT_BEST: "times its best"}))
+    gflop = flops_of(encoders["fp32"], 320_000) / 1e9
+    print(f"One clip is {gflop:.1f} GFLOP of matrix products:")
+    ours = {way: median(values) for way, values in rates.items() if way.startswith(("fp32", "bf16"))}
+    print(peak_table({way.replace(",", ""): rate for way, rate in ours.items()}, gflop, device))
     return EXIT_DONE
-
-
-def _line(name: str, values: list[float], rates: dict[str, list[float]]) -> list[str]:
-    """Write the rate of one way, and how many times the peer's it is, as medians over the rounds."""
-    ratios = (
-        median(ours / theirs for ours, theirs in zip(values, rates[peer], strict=True)) for peer in (PEER, PEER_AT_BEST)
-    )
-    return [name, f"{median(values):.2f}", f"{min(values):.2f} - {max(values):.2f}", *(f"{r:.2f}" for r in ratios)]
 
 
 def random_clap(size: Size) -> dict[str, torch.Tensor]:
@@ -156,65 +138,6 @@ def forward_as_peer(peer: Any, n_clips: int, device: torch.device) -> None:
     with torch.inference_mode():
         for first in range(0, n_clips, batch_size):
             peer.model.get_audio_embedding([clip] * min(batch_size, n_clips - first)).cpu()
-
-
-def embed(encoder: Encoder, corpus: Corpus) -> None:
-    """Extract into a new features file."""
-    with TemporaryDirectory() as folder:
-        extract(corpus, encoder, Path(folder) / "x.pt", progress=False)
-
-
-def decode(corpus: Corpus) -> None:
-    """Read the waveforms and drop them."""
-    for item in corpus:
-        read_audio(item.path, 32_000, max_duration=10.0)
-
-
-def measure(ways: dict[str, Callable[[], object]], n_clips: int, repeats: int) -> dict[str, list[float]]:
-    """Return the clips per second of each way, in turn, after one round that does not count."""
-    rates: dict[str, list[float]] = {name: [] for name in ways}
-    for round_number in range(repeats + 1):
-        for name, work in ways.items():
-            started = time.perf_counter()
-            work()
-            if round_number:
-                rates[name].append(n_clips / (time.perf_counter() - started))
-    return rates
-
-
-def flops_of(encoder: Encoder) -> float:
-    """Count the operations of one clip's matrix products and convolutions."""
-    from torch.utils.flop_counter import FlopCounterMode, register_flop_formula
-
-    @register_flop_formula(torch.ops.mkldnn._linear_pointwise)
-    def packed_linear(x: Sequence[int], weight: Sequence[int], *_: object, **__: object) -> int:
-        rows = 1
-        for length in x[:-1]:
-            rows *= length
-        return 2 * rows * weight[0] * weight[1]
-
-    with FlopCounterMode(display=False) as counter:
-        encoder.encode([torch.randn(320_000)])
-    return float(counter.get_total_flops())
-
-
-def gemm_rate(device: torch.device, dtype: torch.dtype) -> float:
-    """Return the GFLOP/s of one large matrix product."""
-    size = 2048 if device.type == "cpu" else 8192
-    left, right = torch.randn(2, size, size, device=device).to(dtype)
-    left @ right
-    started = time.perf_counter()
-    for _ in range(5):
-        product = left @ right
-    product[0, 0].item()
-    return 5 * 2 * size**3 / (time.perf_counter() - started) / 1e9
-
-
-def describe(device: torch.device) -> str:
-    """Name the hardware."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"CPU, {torch.get_num_threads()} threads of {os.cpu_count()} cores"
 
 
 if __name__ == "__main__":

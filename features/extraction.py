@@ -4,6 +4,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,13 @@ from encoders import Encoder, LazyEncoder, Spec, windows_of
 from features.feature_set import AUDIO_COLUMNS, AudioProvenance, FeaturesError, FeatureSet
 from features.files import check_writable
 from features.pipeline import Row, embed_utterances
-from features.provenance import StoredRows, check_same_origin
+from features.provenance import StoredRows, check_same_origin, merged_precision
 
 logger = logging.getLogger(__name__)
 
 # Seconds between two part files: what an interrupted run may have to do again.
 PART_EVERY = 10.0
+STORE_DTYPES = {"fp32": torch.float32, "fp16": torch.float16}
 
 
 def extract(
@@ -29,6 +31,7 @@ def extract(
     encoder: Encoder | LazyEncoder,
     path: str | os.PathLike[str],
     max_duration: float | None = 10.0,
+    store_dtype: str = "fp32",
     batch_size: int | None = None,
     num_workers: int | None = None,
     progress: bool = True,
@@ -49,8 +52,10 @@ def extract(
         The features file.
     max_duration : float, optional
         Crop: the most that is read of each utterance (seconds); None reads all.
+    store_dtype : str
+        ``fp32`` or ``fp16``.
     batch_size : int, optional
-        Utterances per forward; by default what suits the encoder's device.
+        Most utterances per forward; by default what suits the encoder's device.
     num_workers : int, optional
         Threads that decode; by default one for each core but the encoder's, at most 8.
     progress : bool
@@ -64,7 +69,7 @@ def extract(
     Raises
     ------
     FeaturesError
-        The file at `path` is of another encoder or crop, or no utterance could be read.
+        The file at `path` is of another encoder, crop or type, or no utterance could be read.
     OutputError
         The file cannot be written.
     """
@@ -72,10 +77,13 @@ def extract(
     parts = path.with_name(path.name + ".parts")
     _warn_of_clip(encoder.spec, max_duration)
     check_writable(path.parent)
-    stored = _load_parts(parts, encoder.spec, max_duration)
+    if store_dtype not in STORE_DTYPES:
+        raise FeaturesError(f"There is no store_dtype {store_dtype!r}; choose one of: {', '.join(STORE_DTYPES)}.")
+    dtype = STORE_DTYPES[store_dtype]
+    stored = _load_parts(parts, encoder.spec, max_duration, dtype)
     finished = FeatureSet.load(path) if path.exists() else None
     if finished is not None:
-        check_same_origin(path, finished, encoder.spec, max_duration)
+        check_same_origin(path, finished, encoder.spec, max_duration, dtype)
         stored[path] = finished
     index = StoredRows(list(stored.values()))
     stream = embed_utterances(corpus.utterances, encoder, max_duration, index, batch_size, num_workers)
@@ -83,12 +91,14 @@ def extract(
     old_parts = set(parts.glob("*.pt"))
 
     def assemble(rows: Sequence[Row]) -> FeatureSet:
-        return _assemble(rows, corpus.name, encoder.spec, max_duration)
+        return _assemble(rows, corpus.name, encoder.spec, max_duration).to(dtype)
 
     rows = _collect(shown, lambda unsaved: assemble(unsaved).save(_new_part(parts)))
     features = assemble(rows)
+    unused_rows = index.unused(features)
+    features = _with_precision(features, rows, list(zip(stored.values(), unused_rows, strict=True)), encoder.spec)
     spent = set(parts.glob("*.pt")) - old_parts  # of this run; all their rows are in `features`
-    for (source, known), unused in zip(stored.items(), index.unused(features), strict=True):
+    for (source, known), unused in zip(stored.items(), unused_rows, strict=True):
         if len(unused) < len(known) and source != path:
             spent.add(source)
         # Rows that the corpus has no use for now: it may be a part of a larger one, or on a disk that is away.
@@ -105,6 +115,16 @@ def extract(
     return features
 
 
+def _with_precision(
+    features: FeatureSet, rows: Sequence[Row], sources: Sequence[tuple[FeatureSet, list[int]]], spec: Spec
+) -> FeatureSet:
+    """Record the precisions that the rows were computed in, now or when they were stored."""
+    specs = [known.encoder for known, unused in sources if len(unused) < len(known)]
+    if any(row.vector is not None and not row.reused for row in rows):
+        specs.append(spec)
+    return replace(features, encoder={**spec, "precision": merged_precision(specs)})
+
+
 def _warn_of_clip(spec: Spec, max_duration: float | None) -> None:
     """Tell that an encoder does not hear all that it would be given."""
     clip = spec.get("clip_seconds")
@@ -117,13 +137,13 @@ def _warn_of_clip(spec: Spec, max_duration: float | None) -> None:
         )
 
 
-def _load_parts(parts: Path, spec: Spec, crop: float | None) -> dict[Path, FeatureSet]:
+def _load_parts(parts: Path, spec: Spec, crop: float | None, dtype: torch.dtype) -> dict[Path, FeatureSet]:
     """Open the rows beside a features file: of an interrupted run, or of utterances that its corpus no longer has."""
     loaded = {}
     for part in sorted(parts.glob("*.pt")):
         try:
             rows = FeatureSet.load(part)
-            check_same_origin(part, rows, spec, crop)
+            check_same_origin(part, rows, spec, crop, dtype)
         except FeaturesError as error:
             logger.warning("A part is passed over. %s", error)
         else:

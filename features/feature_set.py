@@ -117,6 +117,32 @@ class FeatureSet:
             audio=None if self.audio is None else self.audio.select(index),
         )
 
+    @property
+    def layers(self) -> tuple[int, ...]:
+        """Numbers of the encoder's layers along the second axis; empty where there is one vector for each row."""
+        if self.features.ndim == 2:
+            return ()
+        numbers = self.encoder.get("layers") or range(self.features.shape[1])  # of a file written by others
+        return tuple(numbers)
+
+    def layer(self, number: int) -> "FeatureSet":
+        """Return the vectors (N, D) of one layer, as if the encoder had been asked for this layer alone.
+
+        Raises
+        ------
+        FeaturesError
+            There is no such layer; the answer lists those that there are.
+        """
+        here = self.layers or tuple(self.encoder.get("layers", ()))
+        if number not in here:
+            listing = ", ".join(map(str, here)) or "it has none to choose from"
+            raise FeaturesError(f"These features have no layer {number}; layers: {listing}.")
+        if self.features.ndim == 2:
+            return self
+        options = {**self.encoder.get("options", {}), "layers": str(number)}
+        encoder = {**self.encoder, "layers": [number], "options": options}
+        return replace(self, features=self.features[:, here.index(number)], encoder=encoder)
+
     def to(self, *args: Any, **kwargs: Any) -> "FeatureSet":
         """Return the set with its features moved or cast, with the arguments of `torch.Tensor.to`."""
         return replace(self, features=self.features.to(*args, **kwargs))

@@ -12,15 +12,15 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from audio import AudioError, read_audio, span_seconds, window_starts
+from audio import AudioError, read_audio, read_window, span_seconds, window_starts
 from corpora import Utterance
 from encoders import Encoder, LazyEncoder, windows_of
 from features.provenance import StoredRows, file_digest
 
 # Waveforms decoded ahead of the encoder, for each thread: enough to bridge a slow file; 10 s at 48 kHz are 2 MB.
 READ_AHEAD = 4
-# Waveforms handed to the encoder together, for it to sort and batch as suits its device.
-CHUNK = 32
+# Waveforms held for the encoder at most; how many it is given together is its own choice.
+HELD = 32
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -65,15 +65,14 @@ class Row:
 class _Piece:
     """A part of an utterance on its way to the encoder: all of it, or one of its windows.
 
-    `row` is the utterance's, `fault` says why there is no waveform, `start` and `duration` (seconds) tell what of the
-    file is to be read.
+    `row` is the utterance's, `fault` says why there is no waveform; of a window that is yet to be read `window` tells
+    the first sample and their number.
     """
 
     row: Row
     waveform: Tensor | None = None
     fault: AudioError | None = None
-    start: float = 0.0
-    duration: float | None = None
+    window: tuple[int, int] | None = None
     is_last: bool = True
 
 
@@ -109,7 +108,7 @@ def embed_utterances(
     Row
     """
     num_workers = num_workers or min(max((os.cpu_count() or 1) - 1, 1), 8)
-    ahead = num_workers * READ_AHEAD + CHUNK
+    ahead = num_workers * READ_AHEAD + HELD
     spec, rate = encoder.spec, encoder.sample_rate
     windows = windows_of(spec)
     lengths = [length for length in (max_duration, spec.get("clip_seconds")) if length is not None]
@@ -122,7 +121,7 @@ def embed_utterances(
         if row.reused:
             return [_Piece(row)]
         if windows is None:
-            return [_read(_Piece(row, start=utterance.start, duration=utterance.duration), rate, crop)]
+            return [_read(_Piece(row), rate, crop)]
         return _cut(row, rate, windows, max_duration)
 
     pool = ThreadPoolExecutor(num_workers)
@@ -181,15 +180,17 @@ def _file_state(utterance: Utterance, stored: StoredRows) -> FileState:
 
 def _read(piece: _Piece, sample_rate: int, crop: float | None = None) -> _Piece:
     """Add the waveform to a piece, or why there is none."""
-    if piece.fault is not None or piece.row.reused:
+    row, utterance = piece.row, piece.row.utterance
+    if piece.fault is not None or row.reused:
         return piece
-    utterance = piece.row.utterance
     try:
-        waveform = read_audio(utterance.path, sample_rate, piece.start, piece.duration, crop)
+        if piece.window is not None:
+            window = read_window(utterance.path, sample_rate, *piece.window, utterance.start, row.seconds)
+            return replace(piece, waveform=window)
+        waveform = read_audio(utterance.path, sample_rate, utterance.start, utterance.duration, crop)
     except AudioError as error:
         return replace(piece, fault=error)
-    seconds = piece.row.seconds or len(waveform) / sample_rate
-    return replace(piece, row=replace(piece.row, seconds=seconds), waveform=waveform)
+    return replace(piece, row=replace(row, seconds=len(waveform) / sample_rate), waveform=waveform)
 
 
 def _cut(row: Row, sample_rate: int, windows: tuple[int, int], max_duration: float | None) -> list[_Piece]:
@@ -201,12 +202,9 @@ def _cut(row: Row, sample_rate: int, windows: tuple[int, int], max_duration: flo
         return [_Piece(row, fault=error)]
     seconds = min(seconds, max_duration or seconds)
     row = replace(row, seconds=seconds)
-    starts = window_starts(round(seconds * sample_rate), *windows)
-    duration = min(windows[0] / sample_rate, seconds)
-    return [
-        _Piece(row, None, None, utterance.start + start / sample_rate, duration, is_last=start == starts[-1])
-        for start in starts
-    ]
+    size, hop = windows
+    starts = window_starts(round(seconds * sample_rate), size, hop)
+    return [_Piece(row, window=(start, size), is_last=start == starts[-1]) for start in starts]
 
 
 def _encoded(
@@ -226,7 +224,7 @@ def _encoded(
         waiting.append(piece)
         n_waveforms += piece.waveform is not None
         # Rows keep their order, so what is done waits for the chunk before it, but not for ever.
-        if n_waveforms in (0, CHUNK) or len(waiting) >= 4 * CHUNK:
+        if n_waveforms == 0 or n_waveforms >= encoder.clips_per_call or len(waiting) >= 4 * HELD:
             yield from encode()
             waiting, n_waveforms = [], 0
     yield from encode()

@@ -26,7 +26,12 @@ def file_digest(path: Path, size: int, mtime_ns: int) -> bytes:
 
 
 def default_file_name(
-    corpus: str, spec: Spec, crop: float | None, default_spec: Spec | None, default_crop: float | None
+    corpus: str,
+    spec: Spec,
+    crop: float | None,
+    default_spec: Spec | None,
+    default_crop: float | None,
+    store_dtype: str = "fp32",
 ) -> str:
     """Name the features file of a corpus and an encoder.
 
@@ -39,6 +44,8 @@ def default_file_name(
     default_spec, default_crop
         What they are when nothing is chosen (a spec of None is not known, so `spec` is not it); any others add 8 hex
         digits of their digest to the name.
+    store_dtype : str
+        Any other than fp32 is added to the name.
 
     Returns
     -------
@@ -48,11 +55,15 @@ def default_file_name(
     suffix = ""
     if crop != default_crop or default_spec is None or spec_differences(spec, default_spec):
         suffix = "_" + spec_digest({**spec, "crop": crop})[:8]
+    if store_dtype != "fp32":
+        suffix += f"_{store_dtype}"
     return f"{corpus}_features_{spec['name']}{suffix}.pt"
 
 
-def check_same_origin(path: Path, stored: FeatureSet, spec: Spec, crop: float | None) -> None:
-    """Refuse stored features of another encoder, layer, pooling, weights or crop, by name.
+def check_same_origin(
+    path: Path, stored: FeatureSet, spec: Spec, crop: float | None, dtype: torch.dtype = torch.float32
+) -> None:
+    """Refuse stored features of another encoder, layer, pooling, weights, crop or type, by name.
 
     Raises
     ------
@@ -64,23 +75,29 @@ def check_same_origin(path: Path, stored: FeatureSet, spec: Spec, crop: float | 
         differences = differences or ["it does not say which audio it was made from"]
     elif stored.audio.crop != crop:
         differences.append(f"max_duration is {stored.audio.crop!r} there, {crop!r} here")
+    if stored.features.dtype != dtype:
+        differences.append(f"store_dtype is {stored.features.dtype} there, {dtype} here")
     if differences:
         raise FeaturesError(
             f"{path}: these features cannot be continued with the encoder {spec['name']!r}: {'; '.join(differences)}. "
             "Give another --features_path, the settings of the file, or delete the file."
         )
-    warn_of_precision(f"{path}: the features", stored.encoder, spec)
+    advice = " Those that are stored are kept; to compute all of them anew, give another --features_path."
+    warn_of_precision(f"{path}: the features", stored.encoder, spec, advice)
 
 
-def warn_of_precision(what: str, there: Spec, here: Spec) -> None:
+def warn_of_precision(what: str, there: Spec, here: Spec, advice: str = "") -> None:
     """Tell that vectors were computed in another precision: they differ a little, and no more."""
     if there.get("precision") != here.get("precision"):
+        found, wanted = there.get("precision"), here.get("precision")
         logger.warning(
-            "%s were computed in %s, now it is %s; the vectors differ a little.",
-            what,
-            there.get("precision"),
-            here.get("precision"),
+            "%s were computed in %s, now it is %s; such vectors differ a little.%s", what, found, wanted, advice
         )
+
+
+def merged_precision(specs: Sequence[Spec]) -> str:
+    """Name the precisions of rows that were computed at several times: ``fp32``, or ``bf16+fp32``."""
+    return "+".join(sorted({part for spec in specs for part in str(spec.get("precision")).split("+")}))
 
 
 class StoredRows:

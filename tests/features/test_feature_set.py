@@ -3,6 +3,7 @@
 import os
 import pickle
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -280,3 +281,33 @@ def test_a_read_only_folder_is_told(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     with pytest.raises(OutputError, match="Permission denied"):
         check_writable(tmp_path)
+
+
+def test_one_layer_is_as_if_it_had_been_asked_for_alone(features: FeatureSet) -> None:
+    table = torch.stack([features.features, 2 * features.features], dim=1)
+    encoder = {**features.encoder, "layers": [3, 7], "options": {"layers": "3-7", "pooling": "mean"}}
+    several = replace(features, features=table, encoder=encoder)
+    assert several.layers == (3, 7)
+    seventh = several.layer(7)
+    assert torch.equal(seventh.features, 2 * features.features)
+    assert seventh.encoder["layers"] == [7]
+    assert seventh.encoder["options"] == {"layers": "7", "pooling": "mean"}
+    assert seventh.layers == ()
+    assert seventh.layer(7) is seventh
+    with pytest.raises(FeaturesError, match="no layer 5; layers: 3, 7"):
+        several.layer(5)
+    with pytest.raises(FeaturesError, match="it has none"):
+        features.layer(0)
+    foreign = replace(several, encoder={"name": "unknown"})
+    assert foreign.layers == (0, 1)
+    assert torch.equal(foreign.layer(1).features, table[:, 1])
+
+
+def test_several_layers_survive_the_file(features: FeatureSet, tmp_path: Path) -> None:
+    table = torch.stack([features.features, 2 * features.features], dim=1).half()
+    encoder = {**features.encoder, "layers": [0, 1]}
+    several = replace(features, features=table, encoder=encoder)
+    loaded = FeatureSet.load(several.save(tmp_path / "x.pt"))
+    assert loaded.features.dtype == torch.float16
+    assert torch.equal(loaded.features, table)
+    assert loaded.layers == (0, 1)
