@@ -15,12 +15,11 @@ from encoders.clap_checkpoint import load_audio_tower
 from encoders.laion_htsat import CLIP_SAMPLES
 from encoders.laion_htsat import SAMPLE_RATE as CLAP_RATE
 from encoders.spec import Spec
-from encoders.weights import HubFile, find_weights_file, remembered
+from encoders.weights import HubFile, check_digest, find_weights_file, remembered
+from encoders.windows import WindowOptions
 
 SAMPLE_RATE = 32_000  # AudioSep's; its query encoder resamples to CLAP's
 CLIP_SECONDS = CLIP_SAMPLES / CLAP_RATE
-# Samples beyond the clip that the resampler's filter can see (7 on each side, and to spare).
-MARGIN = 64
 DEFAULT_WEIGHTS = HubFile("lukewys/laion_clap", "music_speech_audioset_epoch_15_esc_89.98.pt", "about 2.4 GB")
 # Names under which laion_clap and AudioSep distribute this same audio tower.
 FILE_NAMES = (
@@ -33,22 +32,10 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass(frozen=True)
-class AudioSepOptions:
+class AudioSepOptions(WindowOptions):
     """By default the first 10 s are embedded, in one clip."""
 
-    window: float | None = None
-    """Seconds of the windows whose vectors are averaged over the whole recording, at most 10."""
-    hop: float | None = None
-    """Seconds between the beginnings of two windows; by default half a window."""
-
-    def __post_init__(self) -> None:
-        if self.window is None and self.hop is None:
-            return
-        window = self.window or 0.0
-        if not 0 < (window / 2 if self.hop is None else self.hop) <= window <= CLIP_SECONDS:
-            raise EncoderError(
-                f"window is {self.window} s, hop is {self.hop} s; expected 0 < hop <= window <= {CLIP_SECONDS:g}."
-            )
+    longest: ClassVar[float] = CLIP_SECONDS
 
 
 class AudioSepEncoder(Encoder):
@@ -68,7 +55,8 @@ class AudioSepEncoder(Encoder):
 
     def __init__(self, spec: Spec, weights: str | Path | None = None) -> None:
         super().__init__(spec)
-        self.tower, _, _ = load_audio_tower(_require(weights), DTYPES[spec["precision"]])
+        self.tower, digest, _ = load_audio_tower(_require(weights), DTYPES[spec["precision"]])
+        check_digest(_require(weights), digest, spec["weights"])
 
     @classmethod
     def find_weights(cls, weights: str | Path | None, download: bool = True) -> Path | None:
@@ -79,7 +67,10 @@ class AudioSepEncoder(Encoder):
             for name in FILE_NAMES:
                 if (path / name).is_file():
                     return path / name
-            raise EncoderError(f"{path}: this folder has none of {', '.join(FILE_NAMES)}; name the file itself.")
+            there = ", ".join(sorted(file.name for file in path.iterdir())[:5]) or "nothing"
+            raise EncoderError(
+                f"{path}: this folder has none of {', '.join(FILE_NAMES)}, but {there}; name the file itself."
+            )
         if not path.is_file():
             raise EncoderError(f"{path}: no such file. Give a CLAP checkpoint as --encoder_weights, or leave it out.")
         return path
@@ -87,7 +78,6 @@ class AudioSepEncoder(Encoder):
     @classmethod
     def describe(cls, weights: str | Path | None, options: AudioSepOptions) -> Spec:
         path = _require(weights)
-        hop = options.window / 2 if options.window and options.hop is None else options.hop
 
         def facts() -> Spec:
             _, digest, dim = load_audio_tower(path)
@@ -100,7 +90,7 @@ class AudioSepEncoder(Encoder):
             "layers": [],
             **remembered(path, "audiosep tower 1", facts),
             "clip_seconds": CLIP_SECONDS,
-            "options": {**asdict(options), "hop": hop},
+            "options": {**asdict(options), "hop": options.resolved_hop()},
         }
 
     def forward(self, waveforms: Tensor, lengths: Tensor) -> Tensor:
@@ -111,8 +101,7 @@ class AudioSepEncoder(Encoder):
     @staticmethod
     def _clips(waveforms: Tensor, lengths: Tensor) -> Tensor:
         """Return clips of 10 s at 48 kHz (batch, CLIP_SAMPLES)."""
-        heard = waveforms[:, : int(CLIP_SECONDS * SAMPLE_RATE) + MARGIN]
-        resampled: Tensor = torchaudio.functional.resample(heard, SAMPLE_RATE, CLAP_RATE)
+        resampled: Tensor = torchaudio.functional.resample(waveforms, SAMPLE_RATE, CLAP_RATE)
         clips = resampled.new_zeros(len(resampled), CLIP_SAMPLES)
         for clip, waveform, length in zip(clips, resampled, lengths.tolist(), strict=True):
             length = min(math.ceil(length * CLAP_RATE / SAMPLE_RATE), CLIP_SAMPLES)

@@ -1,5 +1,6 @@
 """The base of all encoders."""
 
+import logging
 from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +12,11 @@ from torch.nn.utils.rnn import pad_sequence
 
 from audio import InputError, window_starts
 from encoders.spec import Spec, windows_of
+
+logger = logging.getLogger(__name__)
+
+# Samples beyond a clip that an encoder is still given: what the filter of a resampler can see, and to spare.
+MARGIN = 64
 
 
 class EncoderError(InputError):
@@ -37,7 +43,7 @@ class Encoder(nn.Module):
     dim : int
         Length of an embedding.
     layers : tuple of int
-        The layers that `encode` returns; empty for an encoder that gives one vector.
+        The layers that `encode` returns; empty for an encoder that has none to choose from.
     """
 
     Options: ClassVar[type]
@@ -45,6 +51,8 @@ class Encoder(nn.Module):
     precisions: ClassVar[tuple[str, ...]] = ("fp32",)
     # Utterances that one forward takes. On a CPU one at a time is fastest: nothing is spent on padding.
     batch_size: ClassVar[dict[str, int]] = {"cpu": 1, "cuda": 32, "mps": 32}
+    # Seconds that one forward takes, padding included, where length counts more than number.
+    batch_seconds: ClassVar[dict[str, float]] = {}
 
     def __init__(self, spec: Spec, weights: str | Path | None = None) -> None:
         super().__init__()
@@ -100,6 +108,12 @@ class Encoder(nn.Module):
         return tuple(self.spec["layers"])
 
     @property
+    def clips_per_call(self) -> int:
+        """How many clips to give `encode` at a time, for it to sort and batch: few where it takes one by one anyway."""
+        most = self.batch_size.get(self.device.type, 1)
+        return 4 * most if most > 1 else 8
+
+    @property
     def device(self) -> torch.device:
         """Where the tensors of the encoder are."""
         return next((tensor.device for tensor in [*self.parameters(), *self.buffers()]), torch.device("cpu"))
@@ -115,17 +129,17 @@ class Encoder(nn.Module):
         waveforms : sequence of Tensor (samples,)
             Floating point, at `sample_rate`, of any mix of lengths.
         batch_size : int, optional
-            Waveforms per forward; by default what suits the device.
+            Most waveforms per forward; by default what suits the device. A batch that memory does not hold is halved.
 
         Returns
         -------
         Tensor (n, dim) or (n, layers, dim)
-            float32, on the CPU, in the order of the waveforms.
+            With an axis of layers where there are several; float32, on the CPU, in the order of the waveforms.
 
         Raises
         ------
         EncoderError
-            A waveform is not a non-empty vector of floating-point samples.
+            A waveform is not a non-empty vector of floating-point samples, or one alone does not fit into memory.
         """
         if isinstance(waveforms, Tensor) and waveforms.ndim < 2:
             raise EncoderError("encode takes a sequence of waveforms; put a single one into a list.")
@@ -144,22 +158,50 @@ class Encoder(nn.Module):
     def _windows(self, waveform: Tensor) -> list[Tensor]:
         windows = windows_of(self.spec)
         if windows is None:
-            return [waveform]
+            clip = self.spec.get("clip_seconds")
+            return [waveform if clip is None else waveform[: int(clip * self.sample_rate) + MARGIN]]
         size, hop = windows
         pieces = [waveform[start : start + size] for start in window_starts(len(waveform), size, hop)]
         return [piece for piece in pieces if piece.any()] or pieces[:1]
 
     def _embed(self, waves: Sequence[Tensor], batch_size: int | None) -> Tensor:
-        batch_size = batch_size or self.batch_size.get(self.device.type, 1)
         order = sorted(range(len(waves)), key=lambda number: len(waves[number]), reverse=True)
-        embeddings = torch.empty(len(waves), *([len(self.layers)] if self.layers else []), self.dim)
-        for first in range(0, len(order), batch_size):
-            rows = order[first : first + batch_size]
-            batch = pad_sequence([waves[row] for row in rows], batch_first=True)
-            lengths = torch.tensor([len(waves[row]) for row in rows])
-            with torch.inference_mode():  # the forward alone: a tensor made in it could not be trained on
-                embeddings[rows] = self(batch.to(self.device), lengths.to(self.device)).float().cpu()
+        embeddings = torch.empty(len(waves), *([len(self.layers)] if len(self.layers) > 1 else []), self.dim)
+        most = batch_size or self.batch_size.get(self.device.type, 1)
+        seconds = None if batch_size else self.batch_seconds.get(self.device.type)
+        while order:
+            longest = len(waves[order[0]]) / self.sample_rate  # to which the others are padded
+            rows = order[: most if seconds is None else min(most, max(int(seconds / longest), 1))]
+            try:
+                embeddings[rows] = self._run([waves[row] for row in rows])
+            except torch.OutOfMemoryError as error:
+                most = self._smaller_batch(len(rows), longest, error)
+            else:
+                order = order[len(rows) :]
         return embeddings
+
+    def _run(self, waves: Sequence[Tensor]) -> Tensor:
+        batch = pad_sequence(list(waves), batch_first=True)
+        lengths = torch.tensor([len(wave) for wave in waves])
+        with torch.inference_mode():  # the forward alone: a tensor made in it could not be trained on
+            vectors: Tensor = self(batch.to(self.device), lengths.to(self.device))
+            return vectors.float().cpu()
+
+    def _smaller_batch(self, size: int, seconds: float, error: Exception) -> int:
+        """Return half the size of a batch that did not fit into memory, and say what would avoid that."""
+        if size == 1:
+            raise EncoderError(
+                f"There is not memory enough on {self.device} for one utterance of {seconds:.1f} s; give a smaller "
+                "--max_duration, or --window, or --device cpu."
+            ) from error
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        half = size // 2
+        logger.warning(
+            "Out of memory on %s with %d utterances of up to %.1f s: going on with --encoder_batch_size %d.",
+            self.device, size, seconds, half,
+        )  # fmt: skip
+        return half
 
     @staticmethod
     def _check(waveform: Tensor, number: int) -> Tensor:

@@ -83,12 +83,15 @@ def _read(path: Path) -> Mapping[str, Any]:
                 f"{path}: it holds {found[1]}, which is never loaded because it could run code; expected {WHAT}. Save "
                 "its state dict alone, or convert it to .safetensors."
             ) from error
-        raise EncoderError(f"{path}: this is not {WHAT}, or it is cut off; download it again.") from error
+        raise EncoderError(
+            f"{path}: this is not {WHAT}, or it is cut off; give another, or download it again."
+        ) from error
     except OSError as error:
         raise EncoderError(f"{path}: this cannot be read ({error.strerror or error}); expected {WHAT}.") from error
     except Exception as error:  # from damaged bytes the readers raise just about anything
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:120]
-        raise EncoderError(f"{path}: this is not {WHAT}, or it is cut off ({reason}); download it again.") from error
+        raise EncoderError(
+            f"{path}: this is not {WHAT}, or it is cut off; give another, or download it again."
+        ) from error
     if not isinstance(content, dict):
         raise EncoderError(f"{path}: it holds a {type(content).__name__}; expected {WHAT}, a dict of tensors.")
     return content
@@ -102,7 +105,7 @@ def _audio_state(path: Path, content: Mapping[str, Any]) -> dict[str, Tensor]:
     if first is None:
         raise EncoderError(
             f"{path}: it has no {FIRST}, so this is not {WHAT} (checkpoints of transformers and of Microsoft's CLAP "
-            f"name their tensors otherwise). It has {len(names)} entries, such as {', '.join(names[:3]) or 'none'}."
+            f"name their tensors otherwise). Its {len(names)} entries begin with {', '.join(names[:3]) or 'nothing'}."
         )
     prefix = first.removesuffix(FIRST)
     wanted = (prefix + BRANCH, prefix + PROJECTION)
@@ -129,18 +132,19 @@ def _matching_network(path: Path, state: Mapping[str, Tensor]) -> tuple[nn.Modul
     depths, heads = [], []
     for stage in range(4):
         blocks = f"{BRANCH}layers.{stage}.blocks."
-        depths.append(1 + max((int(name.split(".")[4]) for name in state if name.startswith(blocks)), default=0))
+        depths.append(len({name.removeprefix(blocks).partition(".")[0] for name in state if name.startswith(blocks)}))
         heads.append(size(f"{blocks}0.attn.relative_position_bias_table", axis=1))
     width, n_classes = size(FIRST), size(f"{BRANCH}tscam_conv.bias")
     dim = size(f"{PROJECTION}2.bias")
+    if min(heads) < 1 or any(width * 2**stage % n_heads for stage, n_heads in enumerate(heads)):
+        raise EncoderError(f"{path}: no HTSAT network has {width} channels and {heads} heads; expected {WHAT}.")
     try:
         with torch.random.fork_rng(devices=[]):  # the layers draw values that the file's replace
             network = build_htsat(width, depths, heads, n_classes)
             projection = nn.Sequential(nn.Linear(8 * width, dim), nn.ReLU(), nn.Linear(dim, dim))
     except (RuntimeError, ValueError, ZeroDivisionError) as error:
         raise EncoderError(
-            f"{path}: no HTSAT network has {width} channels, stages of {depths} blocks and {heads} attention heads; "
-            f"expected {WHAT}."
+            f"{path}: no HTSAT network has {width} channels and stages of {depths} blocks; expected {WHAT}."
         ) from error
     return network, projection
 

@@ -1,6 +1,5 @@
 """CLAP's audio tower: from a clip of 10 s to a vector of unit length."""
 
-import platform
 from typing import Any
 
 import torch
@@ -8,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from encoders.laion_htsat import HOP, N_FFT
+from encoders.packed_linear import PackedLinear
 
 SMALLEST_POWER = 1e-10  # of torchlibrosa's LogmelFilterBank
 
@@ -33,7 +33,7 @@ class AudioTower(nn.Module):
     mel: Tensor
     window: Tensor
 
-    def __init__(self, network: Any, projection: nn.Sequential, dtype: torch.dtype = torch.float32) -> None:
+    def __init__(self, network: Any, projection: Any, dtype: torch.dtype = torch.float32) -> None:
         super().__init__()
         self.dtype = dtype
         self.batch_norm: nn.Module = network.bn0
@@ -42,7 +42,9 @@ class AudioTower(nn.Module):
         self.patch_norm: nn.Module = network.patch_embed.norm
         self.stages = nn.ModuleList(_Stage(stage, dtype) for stage in network.layers)
         self.norm: nn.Module = network.norm
-        self.projection = nn.Sequential(_Linear(projection[0], dtype), nn.ReLU(), _Linear(projection[2], dtype))
+        self.projection = nn.Sequential(
+            PackedLinear.of(projection[0], dtype), nn.ReLU(), PackedLinear.of(projection[2], dtype)
+        )
         self.register_buffer("mel", network.logmel_extractor.melW.detach())
         self.register_buffer("window", torch.hann_window(N_FFT))
 
@@ -62,42 +64,6 @@ class AudioTower(nn.Module):
         return functional.normalize(self.projection(self.norm(x).mean(1)).float(), dim=-1)
 
 
-class _Linear(nn.Module):
-    """A linear layer that computes in a type of its own, with GELU after it if that is asked for.
-
-    On x86 CPUs it is oneDNN's, with the weights packed once as its kernels want them, as `torch.compile` packs them:
-    measured 1.05 to 1.6 times as fast as ``nn.Linear``, whose products are MKL's in fp32 and packed each time in bf16.
-    """
-
-    def __init__(self, linear: Any, dtype: torch.dtype, gelu: bool = False) -> None:
-        super().__init__()
-        self.gelu = gelu
-        self.weight = nn.Parameter(linear.weight.detach().to(dtype), requires_grad=False)
-        self.bias = None if linear.bias is None else nn.Parameter(linear.bias.detach().to(dtype), requires_grad=False)
-        self._packs = _packs(dtype)
-        self._packed: Tensor | None = None
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = x.to(self.weight.dtype)
-        if x.device.type == "cpu" and self._packs:
-            if self._packed is None:
-                self._packed = torch.ops.mkldnn._reorder_linear_weight(self.weight)
-            after = "gelu" if self.gelu else "none"
-            y: Tensor = torch.ops.mkldnn._linear_pointwise(x, self._packed, self.bias, after, [], "none")
-            return y
-        y = functional.linear(x, self.weight, self.bias)
-        return functional.gelu(y) if self.gelu else y
-
-
-def _packs(dtype: torch.dtype) -> bool:
-    """Tell whether this machine's oneDNN packs weights of a type; off x86 it is absent or not the fastest."""
-    kernels: Any = torch.ops.mkldnn
-    supported = {torch.bfloat16: "_is_mkldnn_bf16_supported", torch.float16: "_is_mkldnn_fp16_supported"}
-    if not torch._C._has_mkldnn or platform.machine().lower() not in ("x86_64", "amd64"):
-        return False
-    return dtype not in supported or bool(getattr(kernels, supported[dtype])())
-
-
 class _Stage(nn.Module):
     """Swin blocks of one resolution, and the merging of patches after them."""
 
@@ -107,7 +73,7 @@ class _Stage(nn.Module):
         self.downsample: nn.Module = nn.Identity()
         if stage.downsample is not None:
             self.downsample = stage.downsample
-            self.downsample.reduction = _Linear(stage.downsample.reduction, dtype)
+            self.downsample.reduction = PackedLinear.of(stage.downsample.reduction, dtype)
 
     def forward(self, x: Tensor) -> Tensor:
         for block in self.blocks:
@@ -123,8 +89,14 @@ class _Block(nn.Module):
     def __init__(self, block: Any, dtype: torch.dtype) -> None:
         super().__init__()
         self.norm1, self.norm2 = block.norm1, block.norm2
-        self.qkv, self.proj = _Linear(block.attn.qkv, dtype), _Linear(block.attn.proj, dtype)
-        self.mlp = nn.Sequential(_Linear(block.mlp.fc1, dtype, gelu=True), _Linear(block.mlp.fc2, dtype))
+        self.qkv, self.proj = (
+            PackedLinear.of(block.attn.qkv, dtype),
+            PackedLinear.of(block.attn.proj, dtype),
+        )
+        self.mlp = nn.Sequential(
+            PackedLinear.of(block.mlp.fc1, dtype, gelu=True),
+            PackedLinear.of(block.mlp.fc2, dtype),
+        )
         self.side: int = block.input_resolution[0]
         self.window_size: int = block.window_size
         self.shift: int = block.shift_size

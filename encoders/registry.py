@@ -1,5 +1,6 @@
 """Encoders by name."""
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
@@ -15,9 +16,12 @@ from encoders.base import Encoder, EncoderError
 from encoders.device import resolve_device
 from encoders.spec import Spec
 
+logger = logging.getLogger(__name__)
+
 # Name -> "module:Class". A string, so that asking for one encoder does not import the libraries of the others.
 ENCODERS: dict[str, str] = {
     "audiosep": "encoders.audiosep:AudioSepEncoder",
+    "wav2vec2": "encoders.wav2vec2:Wav2Vec2Encoder",
     "spectral": "encoders.spectral:SpectralEncoder",
 }
 
@@ -95,6 +99,11 @@ class LazyEncoder:
         """Rate of the waveforms it takes (Hz)."""
         return int(self.spec["sample_rate"])
 
+    @property
+    def clips_per_call(self) -> int:
+        """How many clips to give `encode` at a time; asking for it builds the encoder."""
+        return self.encoder.clips_per_call
+
     def encode(self, waveforms: list[Tensor], batch_size: int | None = None) -> Tensor:
         """Embed waveforms, as `Encoder.encode` does."""
         return self.encoder.encode(waveforms, batch_size)
@@ -115,6 +124,8 @@ def lazy_encoder(
     kind = _resolve(name)
     resolved = resolve_device(device)
     precision = _resolve_precision(kind, name, precision)
+    if precision == "fp16" and resolved.type == "cpu":
+        logger.warning("Most CPUs are slower in fp16 than in fp32; bf16 is the fast one where it is supported.")
     chosen = _check_options(kind, name, options)
     found = kind.find_weights(weights)  # last of the checks: it may download
     spec = {**kind.describe(found, chosen), "precision": precision}
@@ -122,6 +133,8 @@ def lazy_encoder(
 
 
 def _build(spec: Spec, weights: str | Path | None, device: torch.device) -> Encoder:
+    digest = str(spec["weights"] or "none")[:8]
+    logger.info("Encoder %s on %s in %s; weights: %s (%s)", spec["name"], device, spec["precision"], weights, digest)
     return _resolve(spec["name"])(spec, weights).to(device).eval().requires_grad_(False)
 
 
@@ -136,8 +149,8 @@ def _resolve(name: str) -> type[Encoder]:
 
 def _resolve_precision(kind: type[Encoder], name: str, precision: str) -> str:
     if precision not in ("auto", *kind.precisions):
-        choices = " or ".join(["auto", *kind.precisions])
-        raise EncoderError(f"The encoder {name!r} has no precision {precision!r}; choose {choices}.")
+        choices = ", ".join(["auto", *kind.precisions])
+        raise EncoderError(f"The encoder {name!r} has no precision {precision!r}; choose one of: {choices}.")
     # Everywhere, until a measurement on a GPU speaks for another.
     return "fp32" if precision == "auto" else precision
 

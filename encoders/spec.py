@@ -6,8 +6,9 @@ from typing import Any
 
 Spec = dict[str, Any]
 
-# Another precision gives nearly the same vectors: it is recorded, and it does not divide files.
-RECORDED_ONLY = frozenset({"precision"})
+# Another precision gives nearly the same vectors, and the same weights may come from elsewhere: these are recorded, and
+# do not divide files.
+RECORDED_ONLY = frozenset({"precision", "source"})
 
 
 def windows_of(spec: Spec) -> tuple[int, int] | None:
@@ -22,10 +23,15 @@ def spec_differences(found: Spec, wanted: Spec) -> list[str]:
     """List what keeps vectors of one spec from being used as vectors of another, one phrase for each difference."""
     there, here = _flat(found), _flat(wanted)
     return [
-        f"{key} is {there.get(key)!r} there, {here.get(key)!r} here"
+        f"{key} is {_short(there.get(key))} there, {_short(here.get(key))} here"
         for key in sorted(there.keys() | here.keys())
         if key not in RECORDED_ONLY and there.get(key) != here.get(key)
     ]
+
+
+def _short(value: Any) -> str:
+    """Write a value; of a digest 8 digits are enough."""
+    return repr(value[:8] if isinstance(value, str) and len(value) == 64 else value)
 
 
 def _flat(spec: Spec) -> Spec:

@@ -3,12 +3,13 @@
 import hashlib
 import json
 import os
-import tempfile
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.request import Request, urlopen
 
 import torch
 from torch import Tensor
@@ -17,6 +18,7 @@ from encoders.base import EncoderError
 
 # Folders that are searched for weights: beside the user's work, and in the clone.
 FOLDER = "pretrained_models"
+CLONE = Path(__file__).parents[1]
 # Seconds until the hub counts as out of reach. Its own client retries for half a minute.
 PROBE_SECONDS = 5.0
 
@@ -59,8 +61,8 @@ def find_weights_file(names: Sequence[str], hub_file: HubFile, download: bool) -
     EncoderError
         It is not on this machine and the hub does not answer, within 10 s; the sentence says what to put where.
     """
-    for folder in (Path(FOLDER), Path(__file__).parents[1] / FOLDER):
-        for name in names:
+    for name in names:
+        for folder in (Path(FOLDER), CLONE / FOLDER):
             if (folder / name).is_file():
                 return folder / name
     from huggingface_hub import try_to_load_from_cache
@@ -74,31 +76,35 @@ def find_weights_file(names: Sequence[str], hub_file: HubFile, download: bool) -
 def _download(hub_file: HubFile) -> Path:
     from huggingface_hub import constants, hf_hub_download
 
-    reason = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else _unreachable(hub_file)
+    reason = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else unreachable(hub_file.url)
     if reason is None:
         try:
             return Path(hf_hub_download(hub_file.repo, hub_file.name, etag_timeout=PROBE_SECONDS))
         except Exception as error:  # of the network, the disk, or the hub's client: the file is not here
-            reason = _first_line(error)
+            reason = first_line(error)
     raise EncoderError(
         f"The encoder's weights, {hub_file.name} ({hub_file.size}), are not on this machine and cannot be downloaded "
         f"({reason}). Get them from {hub_file.url} and put them into the folder {FOLDER}/, or name their place with "
-        "--encoder_weights. The baseline, --encoder spectral, needs none."
+        "--encoder_weights. The encoder 'spectral' needs none."
     )
 
 
-def _unreachable(hub_file: HubFile) -> str | None:
+def unreachable(url: str) -> str | None:
     """Say why a file cannot be had from the hub, soon; None if it can."""
-    from huggingface_hub import get_hf_file_metadata
+    from huggingface_hub import utils
 
+    client: Any = utils
     answer: list[str | None] = [f"the hub did not answer within {PROBE_SECONDS:g} s"]
 
     def probe() -> None:
         try:
-            get_hf_file_metadata(hub_file.url, timeout=PROBE_SECONDS)
+            # The first byte itself: the hub may answer while the server that it sends one on to does not.
+            request = Request(url, headers={**client.build_hf_headers(), "Range": "bytes=0-0"})
+            with urlopen(request, timeout=PROBE_SECONDS) as response:
+                response.read(1)
             answer[0] = None
         except Exception as error:  # whatever it is, the file cannot be had
-            answer[0] = _first_line(error)
+            answer[0] = first_line(error)
 
     # A thread of its own: the look-up of a host's name heeds no time-out.
     thread = threading.Thread(target=probe, daemon=True)
@@ -107,7 +113,8 @@ def _unreachable(hub_file: HubFile) -> str | None:
     return answer[0]
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """Return the beginning of what an error of another library says."""
     return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
 
 
@@ -121,29 +128,46 @@ def tensors_digest(tensors: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def remembered(path: Path, topic: str, compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """Return what was computed of a file before, while its path, size and time of change are the same.
+def remembered(paths: Path | Sequence[Path], topic: str, compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Return what was computed of files before, while their paths, sizes and times of change are the same.
 
     It is kept in ``voxprobe/digests.json`` in the user's cache folder; without one that can be written, it is computed
     each time.
 
     Parameters
     ----------
-    path : Path
-        The file.
+    paths : Path or sequence of Path
+        The files.
     topic : str
         What is computed, and its version.
     compute : callable
         Returns a dict that JSON can hold.
     """
-    status = path.stat()
-    key = f"{topic} {status.st_size} {status.st_mtime_ns} {path.resolve()}"
-    known = _read_memory()
-    if not isinstance(known.get(key), dict):
-        computed = compute()
-        _write_memory({**_read_memory(), key: computed})
-        return computed
-    return dict(known[key])
+    marks = []
+    for path in [paths] if isinstance(paths, Path) else paths:
+        status = path.stat()
+        marks.append(f"{status.st_size} {status.st_mtime_ns} {path.resolve()}")
+    key = " ".join([topic, *marks])
+    known = _read_memory().get(key)
+    if isinstance(known, dict) and known:
+        return known
+    computed = compute()
+    _write_memory({**_read_memory(), key: computed})
+    return computed
+
+
+def check_digest(path: Path, digest: str, expected: str) -> None:
+    """Refuse weights that are not those that were described.
+
+    Raises
+    ------
+    EncoderError
+        The file was replaced meanwhile, or in such a way that its size and time of change stayed.
+    """
+    if digest != expected:
+        # What is remembered may be wrong, of this file or of the files in this folder.
+        _write_memory({key: value for key, value in _read_memory().items() if str(path.resolve()) not in key})
+        raise EncoderError(f"{path}: these weights were changed since they were last read; run the command again.")
 
 
 def _memory_path() -> Path:
@@ -159,11 +183,12 @@ def _read_memory() -> dict[str, Any]:
 
 
 def _write_memory(content: dict[str, Any]) -> None:
-    try:
+    with suppress(OSError, RuntimeError):  # a memory that cannot be written costs time, no more
         path = _memory_path()
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="utf-8") as file:
-            json.dump(content, file, indent=1)
-        os.replace(file.name, path)
-    except (OSError, RuntimeError):  # a memory that cannot be written costs time, no more
-        return
+        temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+        try:
+            temporary.write_text(json.dumps(content, indent=1), encoding="utf-8")
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)

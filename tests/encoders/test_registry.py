@@ -1,6 +1,7 @@
 """`load_encoder`, its lazy twin, specs and devices."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -20,15 +21,15 @@ from encoders import (
 
 
 @pytest.fixture
-def weights(clap_weights: Path) -> dict[str, Path]:
+def weights(clap_weights: Path, speech_model: Callable[..., Path]) -> dict[str, Path]:
     """Return small random weights for the encoders that have any."""
-    return {"audiosep": clap_weights}
+    return {"audiosep": clap_weights, "wav2vec2": speech_model()}
 
 
 @pytest.mark.parametrize("name", ENCODERS)
 def test_every_registered_encoder_describes_itself_in_plain_values(name: str, weights: dict[str, Path]) -> None:
     spec = describe_encoder(name, weights.get(name))
-    assert set(spec) - {"clip_seconds"} == {
+    assert set(spec) - {"clip_seconds", "normalises"} == {
         "name", "version", "sample_rate", "dim", "layers", "weights", "precision", "options",
     }  # fmt: skip
     assert spec["name"] == name
@@ -41,7 +42,8 @@ def test_an_encoder_is_frozen_and_in_eval_mode(name: str, weights: dict[str, Pat
     assert not encoder.training
     assert not any(parameter.requires_grad for parameter in encoder.parameters())
     assert encoder.spec == describe_encoder(name, weights.get(name))
-    assert encoder.encode([torch.randn(5000)]).shape == (1, encoder.dim)
+    layers = [len(encoder.layers)] if len(encoder.layers) > 1 else []
+    assert encoder.encode([torch.randn(5000)]).shape == (1, *layers, encoder.dim)
 
 
 def test_an_unknown_name_is_answered_with_the_valid_ones() -> None:

@@ -1,30 +1,35 @@
 """Where weights are found, how they are fetched, and what is remembered of them."""
 
+import copy
 import hashlib
 import json
 import os
+import pickle
+import shutil
 import socket
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 import torch
 
-from encoders import EncoderError, default_spec, describe_encoder, load_encoder
+from encoders import EncoderError, default_spec, describe_encoder, lazy_encoder, load_encoder
 from encoders.weights import remembered, tensors_digest
 
 ROOT = Path(__file__).parents[2]
 NAME = "music_speech_audioset_epoch_15_esc_89.98.pt"
 DESCRIBE = f"""
-import sys; sys.path.insert(0, {str(ROOT)!r})
+import sys, time; sys.path.insert(0, {str(ROOT)!r})
+import huggingface_hub, encoders.audiosep
+started = time.monotonic()
 from encoders import EncoderError, describe_encoder
 try: print(describe_encoder("audiosep")["weights"])
 except EncoderError as error: print("EncoderError:", error)
+print(time.monotonic() - started)
 """
 
 
@@ -33,7 +38,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Work in an empty folder, with a clone that has no weights."""
     (tmp_path / "clone" / "encoders").mkdir(parents=True)
     (tmp_path / "work").mkdir()
-    monkeypatch.setattr("encoders.weights.__file__", str(tmp_path / "clone" / "encoders" / "weights.py"))
+    monkeypatch.setattr("encoders.weights.CLONE", tmp_path / "clone")
     monkeypatch.chdir(tmp_path / "work")
     return tmp_path
 
@@ -126,7 +131,6 @@ def hub(clap_weights: Path) -> Iterator[tuple[str, list[str]]]:
 def ask(endpoint: str, folder: Path) -> tuple[str, float]:
     """Describe the default encoder in a process of its own, in an empty folder, with that hub."""
     environment = {**os.environ, "HF_HUB_OFFLINE": "0", "HF_ENDPOINT": endpoint, "HF_HOME": str(folder / "hf")}
-    started = time.monotonic()
     done = subprocess.run(
         [sys.executable, "-c", DESCRIBE],
         cwd=folder,
@@ -137,7 +141,8 @@ def ask(endpoint: str, folder: Path) -> tuple[str, float]:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    return done.stdout.strip(), time.monotonic() - started
+    printed, seconds = done.stdout.strip().splitlines()
+    return printed, float(seconds)
 
 
 def test_absent_weights_are_downloaded_once(hub: tuple[str, list[str]], clap_weights: Path, tmp_path: Path) -> None:
@@ -158,7 +163,8 @@ def test_a_hub_that_does_not_answer_costs_ten_seconds_at_most(tmp_path: Path) ->
     with socket.socket() as mute:  # takes the connection and says nothing
         mute.bind(("127.0.0.1", 0))
         mute.listen()
-        printed, _ = ask(f"http://127.0.0.1:{mute.getsockname()[1]}", tmp_path)
+        printed, seconds = ask(f"http://127.0.0.1:{mute.getsockname()[1]}", tmp_path)
+    assert seconds < 10
     assert printed.startswith("EncoderError: The encoder's weights, ")
     assert "timed out" in printed or "did not answer" in printed
 
@@ -217,3 +223,66 @@ def test_weights_are_read_once_for_their_spec(clap_weights: Path, monkeypatch: p
 
     monkeypatch.setattr("encoders.audiosep.load_audio_tower", refuse)
     assert describe_encoder("audiosep", clap_weights) == expected
+
+
+def test_a_hub_that_sends_one_on_to_a_mute_server_costs_ten_seconds_at_most(tmp_path: Path) -> None:
+    if (ROOT / "pretrained_models").exists():
+        pytest.skip("this clone has pretrained_models/, so nothing would be downloaded")
+    with socket.socket() as mute:
+        mute.bind(("127.0.0.1", 0))
+        mute.listen()
+
+        class Redirect(BaseHTTPRequestHandler):
+            def answer(self) -> None:
+                self.send_response(302)
+                self.send_header("Location", f"http://127.0.0.1:{mute.getsockname()[1]}/file")
+                for name, value in (("ETag", '"abc"'), ("X-Linked-Size", "9"), ("X-Repo-Commit", 40 * "0")):
+                    self.send_header(name, value)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+            do_GET = do_HEAD = answer  # noqa: N815
+
+            def log_message(self, *_: object) -> None:
+                """Keep the tests' output clean."""
+
+        server = ThreadingHTTPServer(("127.0.0.1", 0), Redirect)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        printed, seconds = ask(f"http://127.0.0.1:{server.server_port}", tmp_path)
+        server.shutdown()
+        server.server_close()
+    assert seconds < 10
+    assert "timed out" in printed or "did not answer" in printed
+
+
+def test_weights_that_were_replaced_since_they_were_described_are_refused(
+    clap_weights: Path, clap_state: Callable[..., dict[str, torch.Tensor]], tmp_path: Path
+) -> None:
+    path = tmp_path / "clap.pt"
+    shutil.copy(clap_weights, path)
+    lazy = lazy_encoder("audiosep", path, device="cpu")
+    before = path.stat()
+    torch.save(clap_state(seed=1), path)
+    content = path.read_bytes()
+    path.write_bytes(content + bytes(max(before.st_size - len(content), 0)))
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    with pytest.raises(EncoderError, match=r"clap\.pt: these weights were changed"):
+        lazy.encode([torch.randn(8000)])
+    assert describe_encoder("audiosep", path)["weights"] != lazy.spec["weights"]
+
+
+def test_a_copy_of_an_encoder_gives_the_same_and_takes_other_weights(
+    clap_weights: Path, clap_state: Callable[..., dict[str, torch.Tensor]], tmp_path: Path
+) -> None:
+    waveform = torch.randn(8000, generator=torch.Generator().manual_seed(0))
+    encoder = load_encoder("audiosep", clap_weights, device="cpu")
+    expected = encoder.encode([waveform])
+    twin = pickle.loads(pickle.dumps(copy.deepcopy(encoder)))
+    assert torch.equal(twin.encode([waveform]), expected)
+    torch.save(clap_state(seed=1), tmp_path / "other.pt")
+    other = load_encoder("audiosep", tmp_path / "other.pt", device="cpu")
+    twin.load_state_dict(other.state_dict())
+    for block, source in zip(twin.modules(), other.modules(), strict=True):  # derived from the weights, not saved
+        if hasattr(block, "bias") and "bias" in getattr(block, "_non_persistent_buffers_set", ()):
+            block.bias = source.bias
+    assert torch.equal(twin.encode([waveform]), other.encode([waveform]))
