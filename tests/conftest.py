@@ -1,5 +1,6 @@
 """Fixtures of several rooms: audio files, a small corpus, weights, all made here, and a features file."""
 
+import importlib
 import os
 import runpy
 import subprocess
@@ -141,6 +142,38 @@ def clap_weights(clap_state: Callable[..., dict[str, Tensor]], tmp_path_factory:
 @pytest.fixture(scope="session")
 def audiosep(clap_weights: Path) -> Encoder:
     return load_encoder("audiosep", clap_weights, device="cpu")
+
+
+@pytest.fixture(scope="session")
+def speech_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Return a function that saves a small random model of the wav2vec2 family as the hub's files hold one."""
+    transformers: Any = importlib.import_module("transformers")
+
+    def save(family: str = "Wav2Vec2", do_normalize: bool | None = True, form: str = "", **settings: Any) -> Path:
+        sizes = {
+            "hidden_size": 32,
+            "num_hidden_layers": 3,
+            "num_attention_heads": 4,
+            "intermediate_size": 48,
+            "conv_dim": [16] * 7,
+            "num_conv_pos_embeddings": 5 if family == "Data2VecAudio" else 16,
+            "num_conv_pos_embedding_groups": 4,
+            "vocab_size": 7,
+        }
+        folder = tmp_path_factory.mktemp("speech_model")
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            config = getattr(transformers, f"{family}Config")(**{**sizes, **settings})
+            model = getattr(transformers, f"{family}{form or 'Model'}")(config)
+            for name, buffer in model.named_buffers():
+                if "batch_norm.running" in name:  # as after training
+                    buffer.uniform_(0.5, 2)
+        model.save_pretrained(folder)
+        if do_normalize is not None:
+            transformers.Wav2Vec2FeatureExtractor(do_normalize=do_normalize).save_pretrained(folder)
+        return folder
+
+    return save
 
 
 @pytest.fixture(scope="session")

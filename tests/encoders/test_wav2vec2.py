@@ -1,0 +1,341 @@
+"""`wav2vec2`: exact under batching for every family, its layers and pooling, and the models that it refuses."""
+
+import json
+import logging
+import shutil
+import socket
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from encoders import Encoder, EncoderError, default_spec, describe_encoder, load_encoder, spec_differences
+
+SaveModel = Callable[..., Path]
+RATE = 16_000
+LARGE = {"feat_extract_norm": "layer", "do_stable_layer_norm": True, "conv_bias": True}
+# Every family, and the two kinds that its checkpoints come in: "group norm" (base) and "layer norm" (large).
+FAMILIES: dict[str, dict[str, Any]] = {
+    "wav2vec2": {"family": "Wav2Vec2"},
+    "wav2vec2 large": {"family": "Wav2Vec2", **LARGE},
+    "hubert": {"family": "Hubert"},
+    "hubert large": {"family": "Hubert", **LARGE},
+    "hubert batch norm": {"family": "Hubert", "conv_pos_batch_norm": True},
+    "hubert without projection norm": {"family": "Hubert", "feat_proj_layer_norm": False},
+    "wavlm": {"family": "WavLM"},
+    "wavlm large": {"family": "WavLM", **LARGE},
+    "data2vec": {"family": "Data2VecAudio", "conv_pos_kernel_size": 9},
+}
+
+
+def sounds(lengths: Sequence[int]) -> list[Tensor]:
+    """Waveforms of several levels, with an offset that normalisation has to take away."""
+    generator = torch.Generator().manual_seed(0)
+    return [0.02 * (n + 1) * torch.randn(k, generator=generator) + 0.01 * n for n, k in enumerate(lengths)]
+
+
+def distance(found: Tensor, expected: Tensor) -> float:
+    """Largest distance of a vector, as a share of its norm."""
+    return float(((found - expected).norm(dim=-1) / expected.norm(dim=-1)).max())
+
+
+@torch.inference_mode()
+def by_transformers(folder: Path, waveforms: Sequence[Tensor]) -> Tensor:
+    """Mean over time of each layer, by transformers' own code, one utterance at a time (n, layers, dim)."""
+    from transformers import AutoFeatureExtractor, AutoModel
+
+    extractor_class: Any = AutoFeatureExtractor
+    model, extractor = AutoModel.from_pretrained(folder).eval(), extractor_class.from_pretrained(folder)
+    rows = []
+    for waveform in waveforms:
+        values = extractor(waveform.numpy(), sampling_rate=RATE, return_tensors="pt").input_values
+        output = model(values, output_hidden_states=True)
+        states = [*output.hidden_states[:-1], output.last_hidden_state]
+        rows.append(torch.stack([state[0].mean(0) for state in states]))
+    return torch.stack(rows)
+
+
+@pytest.mark.parametrize("settings", FAMILIES.values(), ids=FAMILIES)
+def test_alone_and_in_a_batch_it_gives_what_transformers_gives_alone(
+    settings: dict[str, Any], speech_model: SaveModel
+) -> None:
+    folder = speech_model(**settings)
+    encoder = load_encoder("wav2vec2", folder, device="cpu")
+    waveforms = sounds([16_000, 400, 9_000, 23_456])
+    expected = by_transformers(folder, waveforms)
+    alone = torch.cat([encoder.encode([waveform]) for waveform in waveforms])
+    assert alone.shape == (4, 4, 32)
+    assert distance(alone, expected) < 1e-4
+    assert distance(encoder.encode(waveforms, batch_size=4), alone) < 1e-4
+    assert distance(encoder.encode(waveforms, batch_size=3), alone) < 1e-4
+    assert torch.equal(encoder.encode(waveforms), alone)
+    # The checks can fail: other utterances are farther away.
+    assert distance(alone[:1], alone[2:3]) > 1e-2
+
+
+@pytest.fixture(scope="module")
+def folder(speech_model: SaveModel) -> Path:
+    return speech_model()
+
+
+@pytest.fixture(scope="module")
+def every_layer(folder: Path) -> Encoder:
+    return load_encoder("wav2vec2", folder, device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("layers", "numbers"),
+    [("all", [0, 1, 2, 3]), ("last", [3]), ("0", [0]), ("1", [1]), ("1-2", [1, 2]), ("2-3", [2, 3])],
+)
+@pytest.mark.parametrize("kind", ["wav2vec2", "wavlm large"])
+def test_some_layers_are_those_of_all(layers: str, numbers: list[int], kind: str, speech_model: SaveModel) -> None:
+    folder = speech_model(**FAMILIES[kind])
+    waveforms = sounds([8_000, 5_000])
+    every = load_encoder("wav2vec2", folder, device="cpu").encode(waveforms)
+    some = load_encoder("wav2vec2", folder, device="cpu", layers=layers)
+    assert some.layers == tuple(numbers)
+    expected = every[:, numbers] if len(numbers) > 1 else every[:, numbers[0]]
+    torch.testing.assert_close(some.encode(waveforms), expected)
+
+
+def test_ways_to_say_the_same_layers_are_one_spec(folder: Path) -> None:
+    assert describe_encoder("wav2vec2", folder) == describe_encoder("wav2vec2", folder, layers="0-3")
+    assert describe_encoder("wav2vec2", folder, layers="last") == describe_encoder("wav2vec2", folder, layers="3")
+
+
+@pytest.mark.parametrize("layers", ["4", "2-1", "1-4", "top", "-1", ""])
+def test_layers_that_are_not_there_are_refused(layers: str, folder: Path) -> None:
+    with pytest.raises(EncoderError, match="layers is"):
+        describe_encoder("wav2vec2", folder, layers=layers)
+
+
+def test_mean_and_deviation_are_over_the_frames_of_each_utterance(folder: Path, every_layer: Encoder) -> None:
+    encoder = load_encoder("wav2vec2", folder, device="cpu", pooling="mean+std", layers="2")
+    waveforms = sounds([16_000, 6_000])
+    states: list[Tensor] = []
+
+    def read(number: int, hidden: Tensor) -> None:
+        if number == 2:
+            states.append(hidden[0].clone())
+
+    network: Any = every_layer.network
+    for waveform in waveforms:
+        normalised = (waveform - waveform.mean()) / (waveform.var(correction=0) + 1e-7).sqrt()
+        with torch.inference_mode():
+            network(normalised[None], torch.tensor([len(waveform)]), read)
+    expected = torch.stack([torch.cat([state.mean(0), state.std(0, correction=0)]) for state in states])
+    assert encoder.dim == 64
+    torch.testing.assert_close(encoder.encode(waveforms), expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(encoder.encode(waveforms, batch_size=2), expected, rtol=1e-4, atol=1e-5)
+    with pytest.raises(EncoderError, match=r"'max'.*mean, mean\+std"):
+        describe_encoder("wav2vec2", folder, pooling="max")
+
+
+def test_a_clip_shorter_than_a_frame_is_padded_to_one(every_layer: Encoder) -> None:
+    short = sounds([1, 100, 399])
+    alone = torch.cat([every_layer.encode([waveform]) for waveform in short])
+    assert alone.isfinite().all()
+    assert distance(every_layer.encode([*short, *sounds([9_000])], batch_size=4)[:3], alone) < 1e-4
+
+
+def test_normalisation_is_what_the_checkpoint_says(speech_model: SaveModel, caplog: pytest.LogCaptureFixture) -> None:
+    (waveform,) = sounds([8_000])
+    specs = []
+    for do_normalize, loudness_counts in ((True, False), (False, True), (None, False)):
+        caplog.clear()
+        folder = speech_model(do_normalize=do_normalize)
+        encoder = load_encoder("wav2vec2", folder, device="cpu")
+        louder = distance(encoder.encode([10 * waveform + 0.1]), encoder.encode([waveform]))
+        assert (louder > 1e-3) == loudness_counts
+        assert ("waveforms are normalised" in caplog.text) == (do_normalize is None)
+        specs.append(encoder.spec)
+    assert any("normalises" in difference for difference in spec_differences(specs[0], specs[1]))
+
+
+def test_windows_are_averaged_layer_by_layer(folder: Path, every_layer: Encoder) -> None:
+    encoder = load_encoder("wav2vec2", folder, device="cpu", window=0.5)
+    (waveform,) = sounds([20_000])
+    windows = every_layer.encode([waveform[start : start + 8_000] for start in (0, 4_000, 8_000, 12_000)])
+    torch.testing.assert_close(encoder.encode([waveform])[0], windows.mean(0))
+    assert encoder.spec["options"]["hop"] == 0.25
+
+
+def test_lower_precisions_are_near(folder: Path, every_layer: Encoder) -> None:
+    waveforms = sounds([8_000, 16_000])
+    exact = every_layer.encode(waveforms)
+    for precision in ("bf16", "fp16"):
+        found = load_encoder("wav2vec2", folder, device="cpu", precision=precision).encode(waveforms)
+        assert 0 < distance(found, exact) < 0.05, precision
+
+
+class Limited(Encoder):
+    """An encoder whose device holds three waveforms, or two seconds."""
+
+    batch_size = {"cpu": 8}  # noqa: RUF012
+    batch_seconds = {"cpu": 100.0}  # noqa: RUF012
+
+    def __init__(self, most: int = 3) -> None:
+        super().__init__({"name": "x", "sample_rate": 10, "dim": 1, "layers": [], "options": {}})
+        self.most, self.sizes = most, []  # type: ignore[var-annotated]
+
+    @classmethod
+    def describe(cls, weights: str | Path | None, options: Any) -> dict[str, Any]:
+        raise NotImplementedError
+
+    def forward(self, waveforms: Tensor, lengths: Tensor) -> Tensor:
+        if len(waveforms) > self.most:
+            raise torch.OutOfMemoryError("out of memory")
+        self.sizes.append(len(waveforms))
+        return waveforms.sum(1, keepdim=True)
+
+
+def test_a_batch_that_memory_does_not_hold_is_halved(caplog: pytest.LogCaptureFixture) -> None:
+    encoder = Limited()
+    waveforms = [torch.full((length,), 1.0) for length in (3, 1, 7, 2, 5, 4, 6, 8, 9)]
+    assert encoder.encode(waveforms).flatten().tolist() == [3, 1, 7, 2, 5, 4, 6, 8, 9]
+    assert encoder.sizes == [2, 2, 2, 2, 1]
+    assert "--encoder_batch_size 2" in caplog.text
+    with pytest.raises(EncoderError, match=r"one utterance of 0.9 s.*--max_duration"):
+        Limited(most=0).encode(waveforms)
+
+
+def test_batches_are_made_by_seconds() -> None:
+    encoder = Limited(most=8)
+    encoder.batch_seconds = {"cpu": 2.0}  # type: ignore[misc]
+    encoder.encode([torch.ones(length) for length in (10, 10, 10, 4, 4, 4, 4, 4, 4)])
+    assert encoder.sizes == [2, 2, 5]
+    encoder.sizes.clear()
+    encoder.encode([torch.ones(10)] * 5, batch_size=4)
+    assert encoder.sizes == [4, 1]
+
+
+@pytest.mark.parametrize("form", ["ForCTC", "ForSequenceClassification", "ForPreTraining"])
+def test_heads_are_ignored(form: str, speech_model: SaveModel, every_layer: Encoder) -> None:
+    folder = speech_model(form=form)
+    encoder = load_encoder("wav2vec2", folder, device="cpu")
+    assert distance(encoder.encode(sounds([8_000])), by_transformers(folder, sounds([8_000]))) < 1e-4
+
+
+def test_a_bin_file_is_the_same_weights(folder: Path, every_layer: Encoder, tmp_path: Path) -> None:
+    from safetensors.torch import load_file
+
+    copy = Path(shutil.copytree(folder, tmp_path / "model"))
+    torch.save(load_file(copy / "model.safetensors"), copy / "pytorch_model.bin")
+    (copy / "model.safetensors").unlink()
+    encoder = load_encoder("wav2vec2", copy, device="cpu")
+    assert encoder.spec == every_layer.spec
+    assert torch.equal(encoder.encode(sounds([8_000])), every_layer.encode(sounds([8_000])))
+
+
+def change_config(folder: Path, **settings: Any) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, **settings}))
+
+
+def without_weights(folder: Path) -> None:
+    (folder / "model.safetensors").unlink()
+
+
+def without_a_layer(folder: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    state = load_file(folder / "model.safetensors")
+    kept = {name: tensor for name, tensor in state.items() if "layers.1.attention" not in name}
+    save_file(kept, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def with_an_index_of_nothing(folder: Path) -> None:
+    without_weights(folder)
+    (folder / "model.safetensors.index.json").write_text('{"weight_map": {"a": "model-1-of-1.safetensors"}}')
+
+
+def with_code(folder: Path) -> None:
+    without_weights(folder)
+    torch.save({"x": logging.getLogger}, folder / "pytorch_model.bin")
+
+
+BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
+    "text model": (lambda folder: change_config(folder, model_type="bert"), "model of type 'bert'.*wav2vec2, hubert"),
+    "no config": (lambda folder: (folder / "config.json").unlink(), "has no config.json"),
+    "config is text": (lambda folder: (folder / "config.json").write_text("text"), "config.json: this cannot be read"),
+    "config is a list": (lambda folder: (folder / "config.json").write_text("[]"), "holds a list"),
+    "no weights": (without_weights, "has no weights; expected one of model.safetensors"),
+    "a part is missing": (with_an_index_of_nothing, r"index\.json: it names \['model-1-of-1"),
+    "weights are text": (lambda folder: (folder / "model.safetensors").write_text("x" * 99), "cannot be loaded"),
+    "a layer is missing": (without_a_layer, r"lack encoder\.layers\.1\.attention.*and \d+ more"),
+    "another size": (lambda folder: change_config(folder, intermediate_size=99), "cannot be loaded|lack"),
+    "code": (with_code, "cannot be loaded"),
+    "another rate": (
+        lambda folder: (folder / "preprocessor_config.json").write_text('{"sampling_rate": 8000}'),
+        "takes audio at 8000 Hz",
+    ),
+}
+
+
+@pytest.mark.parametrize(("spoil", "sentence"), BROKEN.values(), ids=BROKEN)
+def test_a_folder_that_is_no_whole_speech_model_is_answered_in_a_sentence(
+    spoil: Callable[[Path], object], sentence: str, folder: Path, tmp_path: Path
+) -> None:
+    broken = Path(shutil.copytree(folder, tmp_path / "model"))
+    spoil(broken)
+    with pytest.raises(EncoderError, match=sentence) as caught:
+        describe_encoder("wav2vec2", broken)
+    assert str(caught.value).startswith(str(broken))
+    assert "\n" not in str(caught.value)
+
+
+def test_an_id_is_found_in_pretrained_models(
+    folder: Path, every_layer: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("encoders.hub_model.CLONE", tmp_path / "clone")
+    assert default_spec("wav2vec2") is None
+    shutil.copytree(folder, tmp_path / "pretrained_models" / "facebook" / "wav2vec2-base")
+    shutil.copytree(folder, tmp_path / "clone" / "pretrained_models" / "other")
+    default, other = default_spec("wav2vec2"), describe_encoder("wav2vec2", "some/other")
+    assert default == {**every_layer.spec, "source": "facebook/wav2vec2-base"}
+    assert other["source"] == "some/other"
+    assert spec_differences(default, other) == []
+    assert load_encoder("wav2vec2", "some/other", device="cpu").encode(sounds([800])).shape == (1, 4, 32)
+
+
+def test_an_id_is_found_in_the_cache_of_the_hub(
+    folder: Path, every_layer: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from huggingface_hub import constants
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    repository = tmp_path / "hub" / "models--some--model"
+    shutil.copytree(folder, repository / "snapshots" / "abc")
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text("abc")
+    assert spec_differences(describe_encoder("wav2vec2", "some/model"), every_layer.spec) == []
+
+
+def test_offline_and_absent_says_what_to_put_where(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(EncoderError, match="no/such_model: this model is neither in") as caught:
+        describe_encoder("wav2vec2", "no/such_model")
+    for part in ("Hugging Face cache (", "HF_HUB_OFFLINE", "config.json", "pretrained_models/no/such_model/"):
+        assert part in str(caught.value)
+    with pytest.raises(EncoderError, match=r"nowhere: no such folder.*an id of the Hugging Face hub"):
+        describe_encoder("wav2vec2", "nowhere")
+
+
+def test_a_hub_that_does_not_answer_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from huggingface_hub import constants
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("encoders.weights.PROBE_SECONDS", 0.5)
+    with socket.socket() as mute:  # takes the connection and says nothing
+        mute.bind(("127.0.0.1", 0))
+        mute.listen()
+        address = f"http://127.0.0.1:{mute.getsockname()[1]}"
+        monkeypatch.setattr("huggingface_hub.hf_hub_url", lambda model_id, name: f"{address}/{model_id}/{name}")
+        with pytest.raises(EncoderError, match=r"cannot be downloaded \(.*(timed out|did not answer)"):
+            describe_encoder("wav2vec2", "no/such_model")
