@@ -9,9 +9,11 @@ from typing import Literal
 
 # Choices; a test holds them against the registries.
 Layout = Literal["auto", "librispeech", "voxceleb", "folder", "manifest"]
-EncoderName = Literal["audiosep", "clap", "spectral"]
+EncoderName = Literal["audiosep", "clap", "wav2vec2", "spectral"]
+Pooling = Literal["mean", "mean+std"]
+StoreDtype = Literal["fp32", "fp16"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
-HeadName = Literal["linear", "mlp", "lda"]
+HeadName = Literal["linear", "mlp", "bn_mlp", "lda", "weighted"]
 ScalerName = Literal["standard", "whiten"]
 SplitBy = Literal["utterance", "session"]
 LogLevel = Literal["debug", "info", "warning", "error"]
@@ -26,6 +28,7 @@ LIMITS = {
     "lr": (1e-12, 1e3),
     "batch_size": (1, 10**7),
     "patience": (1, 10**6),
+    "encoder_batch_size": (1, 10**6),
     "top_k": (1, 10**6),
 }
 
@@ -66,15 +69,23 @@ class ExtractionConfig(ScriptConfig):
     encoder: EncoderName = "audiosep"
     """Frozen encoder; clap is another name of audiosep; spectral needs no weights."""
     encoder_weights: str | None = None
-    """File or folder of the encoder's weights; by default found in pretrained_models, or downloaded."""
+    """File or folder of the encoder's weights, or an id of the Hugging Face hub; by default found or downloaded."""
     max_duration: float | None = 10.0
     """Seconds of each utterance that are used; None uses all."""
     window: float | None = None
-    """Average over windows of so many seconds instead, however long the utterance (audiosep)."""
+    """Average over windows of so many seconds instead, however long the utterance (audiosep, wav2vec2)."""
     hop: float | None = None
     """Seconds from one window to the next; by default half a window."""
+    layers: str | None = None
+    """Layers of the encoder: all, last, a number N, or a range N-M (wav2vec2; by default all)."""
+    pooling: Pooling | None = None
+    """Statistics of the frames over time (wav2vec2; by default mean)."""
     precision: Precision = "auto"
     """What the encoder computes in; auto is fp32."""
+    store_dtype: StoreDtype = "fp32"
+    """What the features are stored in; fp16 halves the file."""
+    encoder_batch_size: int | None = None
+    """Most utterances that the encoder takes at a time; by default what suits the device."""
     features_path: Path | None = None
     """Features file; by default {output_dir}/{corpus}_features_{encoder}.pt."""
     output_dir: Path = Path("outputs")

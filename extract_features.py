@@ -29,13 +29,14 @@ def extract_corpus(config: ExtractionConfig) -> FeatureSet:
     if config.data_dir is None:
         raise CorpusError("Say where the recordings are: --data_dir FOLDER.")
     corpus = load_corpus(config.data_dir, config.layout)
-    windows = {"window": config.window, "hop": config.hop} if config.window else {}
-    encoder = lazy_encoder(config.encoder, config.encoder_weights, config.device, config.precision, **windows)
-    crop = None if windows else config.max_duration
+    asked = {name: getattr(config, name) for name in ("layers", "pooling", "window", "hop")}
+    options = {name: value for name, value in asked.items() if value is not None}
+    encoder = lazy_encoder(config.encoder, config.encoder_weights, config.device, config.precision, **options)
+    crop = None if config.window else config.max_duration
     usual = default_spec(config.encoder)
-    name = default_file_name(corpus.name, encoder.spec, crop, usual, ExtractionConfig.max_duration)
+    name = default_file_name(corpus.name, encoder.spec, crop, usual, ExtractionConfig.max_duration, config.store_dtype)
     path = config.features_path or config.output_dir / name
-    features = extract(corpus, encoder, path, crop)
+    features = extract(corpus, encoder, path, crop, config.store_dtype, config.encoder_batch_size)
     print(f"Features: {path}")
     return features
 

@@ -17,7 +17,7 @@ from extract_features import extract_corpus, report_failures
 
 
 def main(config: ComparisonConfig) -> int:
-    from evaluation import compare_heads
+    from evaluation import compare_heads, layer_table, save_layer_curve
     from features import FeatureSet, check_writable
 
     check_writable(config.output_dir)
@@ -47,6 +47,10 @@ def main(config: ComparisonConfig) -> int:
         },
     )
     saved = comparison.save(config.output_dir, features.corpus, shlex.join(sys.argv))
+    if comparison.layers:
+        chosen = comparison.chosen_layer
+        print(layer_table(comparison.layers, chosen), end="\n\n")
+        saved.append(save_layer_curve(config.output_dir / "layer_curve.png", comparison.layers, chosen))
     print(comparison.table())
     for path in saved:
         print(f"Saved {path}")

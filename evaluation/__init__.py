@@ -1,7 +1,16 @@
-"""The comparison of heads: protocols, tables, files."""
+"""The comparison of heads: protocols, tables, pictures, files."""
 
 from evaluation.comparison import Comparison
+from evaluation.layer_curve import layer_table, save_layer_curve
 from evaluation.predictions import check_predictions_path, predictions_table, write_predictions
 from evaluation.protocol import compare_heads
 
-__all__ = ["Comparison", "check_predictions_path", "compare_heads", "predictions_table", "write_predictions"]
+__all__ = [
+    "Comparison",
+    "check_predictions_path",
+    "compare_heads",
+    "layer_table",
+    "predictions_table",
+    "save_layer_curve",
+    "write_predictions",
+]

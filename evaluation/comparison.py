@@ -5,7 +5,7 @@ import io
 import json
 import math
 import platform
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +65,8 @@ class Comparison:
         The best head, fitted.
     untested : tuple of str
         Speakers without a test utterance.
+    layers : list of dict
+        Rows of the cheap head that chose a layer, one for each layer; empty where there was none to choose.
     """
 
     rows: list[Record]
@@ -72,6 +74,12 @@ class Comparison:
     best: Record
     classifier: SpeakerClassifier
     untested: tuple[str, ...]
+    layers: list[Record] = field(default_factory=list)
+
+    @property
+    def chosen_layer(self) -> int:
+        """The layer that the cheap head did best on, by validation."""
+        return int(choose_best(self.layers, self.layers[0]["split_by"])["layer"])
 
     def table(self) -> str:
         """Return the summary as a table in percent, the winner by validation marked with a star."""
@@ -81,7 +89,10 @@ class Comparison:
             shares = [_percent(record[measure]) for measure in SHARES]
             mark = " *" if record is self.best else ""
             lines.append([record["head"] + mark, *shares, f"{record['n_parameters']:.0f}", f"{record['seconds']:.2f}"])
-        notes = ["* chosen by validation accuracy; shares in percent"]
+        notes = []
+        if self.layers:
+            notes.append(f"heads of one vector were given layer {self.chosen_layer}, the best by validation")
+        notes += ["* chosen by validation accuracy; shares in percent"]
         if self.untested:
             shown = ", ".join(self.untested[:5]) + (", ..." if len(self.untested) > 5 else "")
             notes.append(f"not tested: {len(self.untested)} speakers ({shown})")
@@ -99,6 +110,7 @@ class Comparison:
             "rows": self.rows,
             "summary": self.summary,
             "best": self.best,
+            **({"layers": self.layers} if self.layers else {}),
             "command": command,
             "versions": _versions(),
         }

@@ -11,14 +11,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from tqdm import tqdm
 
+from audio import InputError
 from corpora import split
 from evaluation.comparison import Comparison, Record, choose_best, summarise
 from features import FeatureSet
 from features.provenance import content_keys
 from heads import Head, HeadError, Scaler, SpeakerClassifier, create_head, create_scaler
 from heads.minibatch import MinibatchHead
-from heads.registry import head_options
+from heads.registry import head_options, takes_layers
 from metrics import log_loss, macro_f1, top_k_accuracy
 
 logger = logging.getLogger(__name__)
@@ -27,6 +29,8 @@ Rows = NDArray[np.int64]
 
 # The share of train that chooses where the split has no validation part.
 SELECTION_SHARE = 1 / 8
+# The cheap head by which a layer is chosen; closed forms such as LDA fail where rows are fewer than dimensions.
+LAYER_HEAD = "linear"
 
 
 def compare_heads(
@@ -47,7 +51,8 @@ def compare_heads(
     Parameters
     ----------
     features : FeatureSet
-        (N, D) features.
+        (N, D) features, or (N, L, D): then the head `LAYER_HEAD` is trained on each layer, the best by validation is
+        the one that heads of one vector are given, and heads over layers are given all.
     heads : sequence of str
         Names from `HEADS`.
     scaler : str
@@ -70,26 +75,42 @@ def compare_heads(
     _warn_of_copies(features)
     parts = _split(features, split_by, fractions, seed)
     settings = {**(options or {}), "seed": seed}
-    own_settings = {name: {key: settings[key] for key in head_options(name) if key in settings} for name in heads}
+    create_scaler(scaler)  # an unknown name is an error, not a head to leave out
+    options_of = {name: head_options(name) for name in (*heads, LAYER_HEAD)}
+    about = {"scaler": scaler, "split_by": split_by, "seed": seed}
+
+    def evaluate(name: str, given: FeatureSet) -> tuple[_Fitted, Record]:
+        own = {key: settings[key] for key in options_of[name] if key in settings}
+        result = _fit(name, scaler, own, given, parts)
+        numbers = given.encoder.get("layers", ())
+        record = {
+            "features": given.corpus,
+            "encoder": given.encoder.get("name"),
+            "layer": numbers[0] if len(numbers) == 1 else None,
+            "head": name,
+            **about,
+            **result.validation,
+            **_test(result, given, parts.test),
+            "n_parameters": result.head.n_parameters_,
+            "seconds": result.seconds,
+        }
+        return result, record
+
+    layers: list[Record] = []
+    vectors = features
+    if features.layers and not all(map(takes_layers, heads)):
+        shown = tqdm(features.layers, "Layers", unit="layer", disable=None)
+        layers = [evaluate(LAYER_HEAD, features.layer(number))[1] for number in shown]
+        vectors = features.layer(choose_best(layers, split_by)["layer"])
     rows: list[Record] = []
     fitted: dict[str, _Fitted] = {}
-    for name, own in own_settings.items():
+    for name in dict.fromkeys(heads):
         try:
-            fitted[name] = result = _fit(name, scaler, own, features, parts)
-        except HeadError as error:
+            fitted[name], row = evaluate(name, features if takes_layers(name) else vectors)
+        except InputError as error:
             logger.warning("The head %s is left out: %s", name, error)
             continue
-        about = {
-            "features": features.corpus,
-            "encoder": features.encoder.get("name"),
-            "layer": None,
-            "head": name,
-            "scaler": scaler,
-            "split_by": split_by,
-            "seed": seed,
-        }
-        measures = {**result.validation, **_test(result, features, parts.test)}
-        rows.append({**about, **measures, "n_parameters": result.head.n_parameters_, "seconds": result.seconds})
+        rows.append(row)
     if not rows:
         raise HeadError("No head could be fitted; the warnings above say why.")
     summary = summarise(rows)
@@ -111,19 +132,16 @@ def compare_heads(
         head=winner.head,
         head_name=best["head"],
         speakers=features.speakers,
-        encoder=features.encoder,
+        encoder=(features if takes_layers(best["head"]) else vectors).encoder,
         crop=features.audio.crop if features.audio else None,
         metrics=best,
         training=training,
     )
-    return Comparison(rows, summary, best, classifier, untested)
+    return Comparison(rows, summary, best, classifier, untested, layers)
 
 
 def _check_features(features: FeatureSet) -> None:
-    table = features.features
-    if table.ndim != 2:
-        raise HeadError(f"The features hold {table.shape[1]} layers each; heads take one vector for each row.")
-    spoiled = (~torch.isfinite(table).all(dim=1)).nonzero().flatten().tolist()
+    spoiled = (~torch.isfinite(features.features).flatten(1).all(dim=1)).nonzero().flatten().tolist()
     if spoiled:
         first = features.ids[spoiled[0]]
         raise HeadError(f"{len(spoiled)} rows hold NaN or infinity, the first is that of {first}; remove them.")

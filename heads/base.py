@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -31,6 +31,8 @@ class Head(ABC):
 
     classes_: NDArray[Any]
     n_parameters_: int
+    # Whether rows are (L, D), all layers of an encoder, and not (D,).
+    takes_layers: ClassVar[bool] = False
 
     @abstractmethod
     def fit(
@@ -70,12 +72,17 @@ class Head(ABC):
         return predictions
 
 
-def as_rows(X: ArrayLike | Tensor) -> Tensor:
-    """Check a table of embeddings and return it as a float32 tensor (n, D)."""
+def as_rows(X: ArrayLike | Tensor, layers: bool = False) -> Tensor:
+    """Check a table of embeddings and return it as a float32 tensor (n, D), or (n, L, D) if layers are wanted."""
     rows = torch.as_tensor(X if isinstance(X, Tensor) else np.asarray(X)).float()
-    if rows.ndim == 3:
-        raise HeadError(f"The features hold {rows.shape[1]} layers each; a head takes one vector (D,) for each row.")
-    if rows.ndim != 2 or not bool(torch.isfinite(rows).all()):
+    if rows.ndim == 3 and not layers:
+        raise HeadError(
+            f"The features hold {rows.shape[1]} layers each, and this head takes one vector (D,) for each row; take "
+            "one of them with FeatureSet.layer(k)."
+        )
+    if rows.ndim == 2 and layers:
+        raise HeadError("This head weighs the layers of an encoder, and these features have one; extract --layers all.")
+    if rows.ndim != 2 + layers or not bool(torch.isfinite(rows).all()):
         raise HeadError(f"Expected a table (n, D) of finite numbers, got shape {tuple(rows.shape)} or NaN in it.")
     return rows
 

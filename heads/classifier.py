@@ -90,6 +90,9 @@ class SpeakerClassifier:
         ClassifierError
             The features come from another encoder than the classifier's.
         """
+        layers = self.encoder.get("layers", ())
+        if len(layers) == 1 and layers[0] in features.layers:
+            features = features.layer(layers[0])
         self._check_encoder(features.encoder, "the features")
         return self._judge(features.features, top_k)
 
@@ -162,8 +165,10 @@ class SpeakerClassifier:
                 f"This classifier was trained on vectors of the encoder {name!r}, which is not one of this project's; "
                 "it can judge such vectors, but no audio."
             )
-        if precision == "auto":
-            precision = self.encoder.get("precision", "auto")
+        trained_in = str(self.encoder.get("precision", "auto"))
+        if precision == "auto" and "+" not in trained_in:  # of features of several precisions, the encoder's own
+            precision = trained_in
+        weights = weights or self.encoder.get("source")  # the hub's id, where it was one
         return lazy_encoder(name, weights, device, precision, **self.encoder.get("options", {}))
 
     def _check_encoder(self, spec: Spec, what: str) -> None:
@@ -245,6 +250,6 @@ class SpeakerClassifier:
             raise ValueError("its encoder is no spec")
         if self.crop is not None and not 0 < self.crop < float("inf"):
             raise ValueError(f"its crop is {self.crop!r}")
-        scores = self.head.decision_function(self.scaler.transform(torch.zeros(1, len(self.scaler.mean_))))
+        scores = self.head.decision_function(self.scaler.transform(torch.zeros(1, *self.scaler.mean_.shape)))
         if scores.shape != (1, len(classes)) or not np.isfinite(scores).all():
             raise ValueError(f"it gives scores of shape {scores.shape} for {len(classes)} classes")

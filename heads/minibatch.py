@@ -5,6 +5,7 @@ import math
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -67,9 +68,20 @@ class MinibatchHead(Head):
         self.seed = seed
         self.device = device
 
+    # Fewest rows that a step can be taken on.
+    smallest_batch: ClassVar[int] = 1
+
     @abstractmethod
     def build(self, dim: int, n_classes: int) -> nn.Module:
         """Make the network from (n, dim) to logits (n, n_classes)."""
+
+    def build_for(self, shape: torch.Size, n_classes: int) -> nn.Module:
+        """Make the network for rows of a shape (dim,)."""
+        return self.build(shape[-1], n_classes)
+
+    def restore(self, state: Mapping[str, Tensor], n_classes: int) -> nn.Module:
+        """Make the network that a saved state fits, which begins with a linear layer."""
+        return self.build(next(iter(state.values())).shape[1], n_classes)
 
     def fit(
         self,
@@ -83,15 +95,17 @@ class MinibatchHead(Head):
                 f"epochs, batch_size and patience must be at least 1 and lr above 0; got {self.epochs}, "
                 f"{self.batch_size}, {self.patience}, {self.lr:g}."
             )
+        if self.batch_size < self.smallest_batch:
+            raise HeadError(f"batch_size is {self.batch_size}; this head normalises over a batch, so give 2 or more.")
         device = resolve_device(self.device)
-        rows = as_rows(X).to(device)
+        rows = as_rows(X, self.takes_layers).to(device)
         self.classes_, numbers = as_classes(y, len(rows))
         targets = torch.from_numpy(numbers).to(device)
         validation = self._validation_rows(X_val, y_val, device)
         # Dropout and initial weights draw from torch's global generator; the fork gives the caller's state back.
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), torch.enable_grad():
             torch.manual_seed(self.seed)
-            network = self.build(rows.shape[1], len(self.classes_)).to(device)
+            network = self.build_for(rows.shape[1:], len(self.classes_)).to(device)
             work = self.batch_size * sum(parameter.numel() for parameter in network.parameters())
             with single_thread() if work < SMALL_STEP else nullcontext():
                 self._train(network, rows, targets, validation)
@@ -109,7 +123,7 @@ class MinibatchHead(Head):
         labels = np.asarray(y_val)
         numbers = np.searchsorted(self.classes_, labels).clip(max=len(self.classes_) - 1)
         numbers = np.where(self.classes_[numbers] == labels, numbers, -100)
-        return as_rows(X_val).to(device), torch.from_numpy(numbers.astype(np.int64)).to(device)
+        return as_rows(X_val, self.takes_layers).to(device), torch.from_numpy(numbers.astype(np.int64)).to(device)
 
     def _train(
         self, network: nn.Module, rows: Tensor, targets: Tensor, validation: tuple[Tensor, Tensor] | None
@@ -138,7 +152,8 @@ class MinibatchHead(Head):
         network.train()
         order = torch.randperm(len(rows)).to(rows.device)
         # One gather an epoch: the batches are then views, and nothing is loaded or collated.
-        batches = zip(*(torch.split(table[order], self.batch_size) for table in (rows, targets)), strict=True)
+        sizes = self._batch_sizes(len(rows))
+        batches = zip(*(torch.split(table[order], sizes) for table in (rows, targets)), strict=True)
         total = torch.zeros((), device=rows.device)
         for batch, batch_targets in batches:
             loss = cross_entropy(network(batch), batch_targets)
@@ -146,13 +161,23 @@ class MinibatchHead(Head):
             total += loss.detach() * len(batch)
         return float(total) / len(rows)
 
+    def _batch_sizes(self, n_rows: int) -> list[int]:
+        """Cut an epoch into batches; a remainder that is too small goes to the batch before it."""
+        sizes = [self.batch_size] * (n_rows // self.batch_size)
+        rest = n_rows - sum(sizes)
+        if sizes and 0 < rest < self.smallest_batch:
+            sizes[-1] += rest
+        elif rest:
+            sizes.append(rest)
+        return sizes
+
     def _keep(self, network: nn.Module) -> None:
         self.network_ = network.cpu().eval().requires_grad_(False)
         self.n_parameters_ = sum(parameter.numel() for parameter in network.parameters())
 
     @torch.inference_mode()
     def decision_function(self, X: ArrayLike | Tensor) -> NDArray[np.float32]:
-        logits: NDArray[np.float32] = self.network_(as_rows(X).cpu()).numpy()
+        logits: NDArray[np.float32] = self.network_(as_rows(X, self.takes_layers).cpu()).numpy()
         return logits
 
     def state_dict(self) -> dict[str, Tensor]:
@@ -160,8 +185,7 @@ class MinibatchHead(Head):
 
     def load_state_dict(self, state: Mapping[str, Tensor], classes: ArrayLike) -> "MinibatchHead":
         self.classes_ = np.asarray(classes)
-        first = next(iter(state.values()))  # every network here begins with a linear layer
-        network = self.build(first.shape[1], len(self.classes_))
+        network = self.restore(state, len(self.classes_))
         network.load_state_dict(dict(state))
         self._keep(network)
         return self

@@ -11,7 +11,9 @@ from heads.base import Head, HeadError
 HEADS: dict[str, str] = {
     "linear": "heads.linear:LinearHead",
     "mlp": "heads.mlp:MLPHead",
+    "bn_mlp": "heads.bn_mlp:BNMLPHead",
     "lda": "heads.lda:LDAHead",
+    "weighted": "heads.weighted:WeightedHead",
 }
 
 
@@ -45,6 +47,11 @@ def create_head(name: str, **options: Any) -> Head:
 def head_options(name: str) -> tuple[str, ...]:
     """Return the names of a head's hyper-parameters."""
     return tuple(inspect.signature(_resolve(name)).parameters)
+
+
+def takes_layers(name: str) -> bool:
+    """Tell whether a head takes all layers of each row (n, L, D), not one vector (n, D)."""
+    return _resolve(name).takes_layers
 
 
 def _resolve(name: str) -> type[Head]:

@@ -19,13 +19,14 @@ class Scaler(ABC):
 
     Attributes
     ----------
-    mean_ : Tensor (D,)
+    mean_ : Tensor (D,) or (L, D)
         float32, subtracted first.
-    scale_ : Tensor (D,) or (D, K)
+    scale_ : Tensor, as `mean_`, or (D, K)
         float32, multiplied after.
     """
 
     name: str
+    diagonal: bool  # whether each dimension is scaled by itself
     mean_: Tensor
     scale_: Tensor
 
@@ -36,10 +37,11 @@ class Scaler(ABC):
     def transform(self, X: Tensor) -> Tensor:
         """Map rows (n, D) to (n, D) or (n, K), in float32 and on their device."""
         mean, scale = self.mean_.to(X.device), self.scale_.to(X.device)
-        if X.shape[-1] != len(mean):
-            raise InputError(f"The scaler was fitted on {len(mean)} dimensions, these features have {X.shape[-1]}.")
+        if X.shape[1:] != mean.shape:
+            there, here = (" x ".join(map(str, shape)) for shape in (mean.shape, X.shape[1:]))
+            raise InputError(f"The scaler was fitted on {there} dimensions, these features have {here}.")
         centred = X.float() - mean
-        return centred * scale if scale.ndim == 1 else centred @ scale
+        return centred * scale if self.diagonal else centred @ scale
 
     def state_dict(self) -> dict[str, str | Tensor]:
         """Return ``name``, ``mean`` and ``scale``: all that `transform` needs, here or elsewhere."""
@@ -52,9 +54,13 @@ class Scaler(ABC):
 
 
 class StandardScaler(Scaler):
-    """Each dimension to zero mean and unit variance; a constant one stays at zero (as in scikit-learn)."""
+    """Each dimension to zero mean and unit variance; a constant one stays at zero (as in scikit-learn).
+
+    It takes all layers of an encoder too, (n, L, D).
+    """
 
     name = "standard"
+    diagonal = True
 
     def fit(self, X: Tensor) -> "StandardScaler":
         rows = X.double()
@@ -74,10 +80,13 @@ class WhitenScaler(Scaler):
     """
 
     name = "whiten"
+    diagonal = False
     # Smallest share of the largest variance that is not taken for the rounding of float32 features.
     tolerance = 1e-10
 
     def fit(self, X: Tensor) -> "WhitenScaler":
+        if X.ndim != 2:
+            raise InputError("The scaler 'whiten' takes one layer at a time; for the head 'weighted' use 'standard'.")
         rows = X.double()
         mean = rows.mean(0)
         with single_thread() if rows.numel() < SMALL_FIT else nullcontext():

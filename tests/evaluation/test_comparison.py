@@ -3,10 +3,12 @@
 import csv
 import json
 import logging
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import matplotlib.image
 import numpy as np
 import pytest
 import torch
@@ -14,12 +16,14 @@ from sklearn.metrics import accuracy_score, f1_score, top_k_accuracy_score
 from sklearn.model_selection import train_test_split
 
 from corpora import CorpusError
-from evaluation import compare_heads
+from evaluation import compare_heads, layer_table, save_layer_curve
 from evaluation.comparison import choose_best, summarise
 from features import FeatureSet
 from heads import HEADS, HeadError, SpeakerClassifier
+from heads.classifier import ClassifierError
 from heads.minibatch import MinibatchHead
 
+VECTOR_HEADS = [name for name in HEADS if name != "weighted"]
 QUICK = {"epochs": 20, "lr": 0.01, "device": "cpu"}
 ROW = [
     "features", "encoder", "layer", "head", "scaler", "split_by", "seed", "val_accuracy", "val_log_loss",
@@ -52,8 +56,8 @@ def figures(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def test_each_head_has_a_row_with_the_documented_keys() -> None:
-    comparison = compare_heads(hard_features(), list(HEADS), options=QUICK)
-    assert [row["head"] for row in comparison.rows] == list(HEADS)
+    comparison = compare_heads(hard_features(), VECTOR_HEADS, options=QUICK)
+    assert [row["head"] for row in comparison.rows] == VECTOR_HEADS
     assert all(sorted(row) == sorted(ROW) for row in comparison.rows)
     assert all(0 <= row[key] <= 1 for row in comparison.rows for key in row if key.startswith("test_"))
 
@@ -69,7 +73,7 @@ def test_the_same_seed_gives_the_same_figures_and_another_does_not() -> None:
     assert without_seconds == [line.rsplit(maxsplit=1)[0] for line in again.table().splitlines()[:-1]]
 
 
-@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize("head", VECTOR_HEADS)
 def test_test_figures_are_scikit_learns_of_the_saved_classifier_on_the_test_rows(head: str) -> None:
     features = hard_features()
     comparison = compare_heads(features, [head], fractions=(0.8, 0, 0.2), seed=42, options=QUICK)
@@ -225,14 +229,61 @@ def test_one_speaker_is_refused() -> None:
         compare_heads(hard_features().select(range(40, 60)))
 
 
-def test_features_with_layers_are_refused() -> None:
+def layered_features() -> FeatureSet:
+    """Three layers, of which the second (number 4) tells the speakers apart."""
     features = hard_features()
-    with pytest.raises(HeadError, match="3 layers"):
-        compare_heads(replace(features, features=features.features[:, None].expand(-1, 3, -1)))
+    noise = torch.randn(2, *features.features.shape, generator=torch.Generator().manual_seed(0))
+    layers = torch.stack([noise[0], features.features, noise[1]], dim=1)
+    encoder = {"name": "x", "layers": [3, 4, 5], "options": {"layers": "3-5"}}
+    return replace(features, features=layers, encoder=encoder)
+
+
+def test_of_several_layers_the_best_by_validation_is_taken(tmp_path: Path) -> None:
+    features = layered_features()
+    comparison = compare_heads(features, ["linear", "lda", "weighted"], options=QUICK)
+    assert [record["layer"] for record in comparison.layers] == [3, 4, 5]
+    assert comparison.chosen_layer == 4
+    assert {row["head"]: row["layer"] for row in comparison.rows} == {"linear": 4, "lda": 4, "weighted": None}
+    alone = compare_heads(features.layer(4), ["linear", "lda"], options=QUICK)
+    for row, expected in zip(comparison.rows, alone.rows, strict=False):
+        assert {**row, "seconds": 0} == {**expected, "seconds": 0}
+    assert "given layer 4" in comparison.table()
+    table = layer_table(comparison.layers, comparison.chosen_layer)
+    assert re.search(r"^4 \*", table, re.MULTILINE)
+    picture = save_layer_curve(tmp_path / "curve.png", comparison.layers, comparison.chosen_layer)
+    assert matplotlib.image.imread(picture).shape[2] == 4
+    comparison.save(tmp_path, "x", "command")
+    assert json.loads((tmp_path / "metrics.json").read_text())["layers"] == comparison.layers
+
+
+@pytest.mark.parametrize("heads", [["lda"], ["weighted"]])
+def test_a_saved_classifier_knows_its_layer(heads: list[str], tmp_path: Path) -> None:
+    features = layered_features()
+    classifier = compare_heads(features, heads, options=QUICK).classifier
+    loaded = SpeakerClassifier.load(classifier.save(tmp_path / "c.pt"))
+    assert loaded.encoder["layers"] == ([4] if heads == ["lda"] else [3, 4, 5])
+    assert loaded.encoder["options"]["layers"] == ("4" if heads == ["lda"] else "3-5")
+    found = loaded.predict_features(features)
+    assert found == classifier.predict_features(features)
+    right = [names[0] == features.speakers[label] for (names, _), label in zip(found, features.labels, strict=True)]
+    assert np.mean(right) > 0.5
+    if heads == ["lda"]:
+        assert loaded.predict_features(features.layer(4)) == found
+        with pytest.raises(ClassifierError, match="layers is"):
+            loaded.predict_features(features.layer(3))
+
+
+def test_a_head_over_layers_needs_several(caplog: pytest.LogCaptureFixture) -> None:
+    comparison = compare_heads(hard_features(), ["lda", "weighted"], options=QUICK)
+    assert [row["head"] for row in comparison.rows] == ["lda"]
+    assert "extract --layers all" in caplog.text
+    with pytest.raises(HeadError, match="No head could be fitted"):
+        compare_heads(layered_features(), ["weighted"], scaler="whiten", options=QUICK)
+    assert "'whiten' takes one layer" in caplog.text
 
 
 def test_unknown_names_are_answered_with_the_valid_ones() -> None:
-    with pytest.raises(HeadError, match="linear, mlp, lda"):
+    with pytest.raises(HeadError, match="linear, mlp, bn_mlp, lda"):
         compare_heads(hard_features(), ["liner"])
     with pytest.raises(ValueError, match="standard, whiten"):
         compare_heads(hard_features(), ["lda"], scaler="whitening")

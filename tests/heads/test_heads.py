@@ -12,7 +12,7 @@ from heads import HEADS, Head, HeadError, create_head
 from heads.minibatch import MinibatchHead
 
 Blobs = Callable[..., tuple[torch.Tensor, np.ndarray[Any, np.dtype[np.int64]]]]
-NETWORKS = ["linear", "mlp"]
+NETWORKS = ["linear", "mlp", "bn_mlp", "weighted"]
 
 
 def quick(name: str, **options: object) -> Head:
@@ -20,29 +20,46 @@ def quick(name: str, **options: object) -> Head:
     return create_head(name, **({"epochs": 30, "lr": 0.01, "device": "cpu", **options} if name in NETWORKS else {}))
 
 
+@pytest.fixture
+def rows(blobs: Blobs) -> Callable[..., Any]:
+    """Return `blobs`, for a head over layers as the second of three layers, the others of which are noise."""
+
+    def make(name: str, *args: Any, **options: Any) -> Any:
+        X, y = blobs(*args, **options)
+        if name == "weighted":
+            noise = torch.randn(2, *X.shape, generator=torch.Generator().manual_seed(0))
+            X = torch.stack([noise[0], X, noise[1]], dim=1)
+        return X, y
+
+    return make
+
+
 @pytest.mark.parametrize("name", HEADS)
-def test_a_head_learns_what_can_be_learned(name: str, blobs: Blobs) -> None:
-    X, y = blobs(n_each=40)
+def test_a_head_learns_what_can_be_learned(name: str, rows: Callable[..., Any]) -> None:
+    X, y = rows(name, n_each=40)
     head = quick(name).fit(X[:150], y[:150], X[150:175], y[150:175])
     assert (head.predict(X[175:]) == y[175:]).mean() > 0.95
 
 
 @pytest.mark.parametrize("n_classes", [2, 5])
 @pytest.mark.parametrize("name", HEADS)
-def test_scores_probabilities_and_predictions_agree(name: str, n_classes: int, blobs: Blobs) -> None:
-    X, y = blobs(n_classes)
+def test_scores_probabilities_and_predictions_agree(name: str, n_classes: int, rows: Callable[..., Any]) -> None:
+    X, y = rows(name, n_classes)
     head = quick(name).fit(X, y)
     scores, probabilities = head.decision_function(X), head.predict_proba(X)
     assert scores.shape == probabilities.shape == (len(X), n_classes)
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-5)
     assert (head.predict(X) == head.classes_[scores.argmax(axis=1)]).all()
     assert (scores.argmax(axis=1) == probabilities.argmax(axis=1)).all()
-    assert head.n_parameters_ == sum(tensor.numel() for tensor in head.state_dict().values())
+    learned = {
+        key: tensor for key, tensor in head.state_dict().items() if "running" not in key and "tracked" not in key
+    }
+    assert head.n_parameters_ == sum(tensor.numel() for tensor in learned.values())
 
 
 @pytest.mark.parametrize("name", HEADS)
-def test_classes_may_be_strings_or_any_integers(name: str, blobs: Blobs) -> None:
-    X, y = blobs(3)
+def test_classes_may_be_strings_or_any_integers(name: str, rows: Callable[..., Any]) -> None:
+    X, y = rows(name, 3)
     names = np.array(["zoe", "ann", "bob"])[y]
     numbers = np.array([900, -4, 17])[y]
     by_name, by_number = quick(name).fit(X, names), quick(name).fit(X, numbers)
@@ -53,16 +70,16 @@ def test_classes_may_be_strings_or_any_integers(name: str, blobs: Blobs) -> None
 
 
 @pytest.mark.parametrize("name", HEADS)
-def test_tensors_arrays_and_half_precision_are_taken(name: str, blobs: Blobs) -> None:
-    X, y = blobs(3)
+def test_tensors_arrays_and_half_precision_are_taken(name: str, rows: Callable[..., Any]) -> None:
+    X, y = rows(name, 3)
     from_tensor, from_array = quick(name).fit(X, torch.from_numpy(y)), quick(name).fit(X.numpy(), y)
     np.testing.assert_array_equal(from_tensor.decision_function(X), from_array.decision_function(X.numpy()))
     assert np.isfinite(quick(name).fit(X.half(), y).decision_function(X.half())).all()
 
 
 @pytest.mark.parametrize("name", HEADS)
-def test_a_state_restores_the_head(name: str, blobs: Blobs) -> None:
-    X, y = blobs(4)
+def test_a_state_restores_the_head(name: str, rows: Callable[..., Any]) -> None:
+    X, y = rows(name, 4)
     fitted = quick(name).fit(X, y)
     restored = create_head(name, **fitted.hyper_parameters()).load_state_dict(fitted.state_dict(), fitted.classes_)
     np.testing.assert_array_equal(restored.decision_function(X), fitted.decision_function(X))
@@ -70,8 +87,8 @@ def test_a_state_restores_the_head(name: str, blobs: Blobs) -> None:
 
 
 @pytest.mark.parametrize("name", HEADS)
-def test_what_cannot_be_learned_is_refused(name: str, blobs: Blobs) -> None:
-    X, y = blobs(3)
+def test_what_cannot_be_learned_is_refused(name: str, rows: Callable[..., Any]) -> None:
+    X, y = rows(name, 3)
     with pytest.raises(HeadError, match="two are the least"):
         quick(name).fit(X, np.zeros_like(y))
     with pytest.raises(HeadError, match="NaN"):
@@ -79,11 +96,11 @@ def test_what_cannot_be_learned_is_refused(name: str, blobs: Blobs) -> None:
     with pytest.raises(HeadError, match="one class for each of the 60 rows"):
         quick(name).fit(X, y[:-1])
     with pytest.raises(HeadError, match="layers"):
-        quick(name).fit(X[:, None, :].expand(-1, 2, -1), y)
+        quick(name).fit(X[:, 0] if X.ndim == 3 else X[:, None, :].expand(-1, 2, -1), y)
 
 
 def test_unknown_heads_and_options_are_answered_with_the_valid_ones() -> None:
-    with pytest.raises(HeadError, match=r"'liner'.*linear, mlp, lda"):
+    with pytest.raises(HeadError, match=r"'liner'.*linear, mlp, bn_mlp, lda"):
         create_head("liner")
     with pytest.raises(HeadError, match=r"'epoch'.*perhaps you meant epochs.*patience"):
         create_head("linear", epoch=3)
@@ -92,8 +109,8 @@ def test_unknown_heads_and_options_are_answered_with_the_valid_ones() -> None:
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_the_seed_decides_the_training_and_leaves_no_trace(name: str, blobs: Blobs) -> None:
-    X, y = blobs(3, spread=1.0)
+def test_the_seed_decides_the_training_and_leaves_no_trace(name: str, rows: Callable[..., Any]) -> None:
+    X, y = rows(name, 3, spread=1.0)
     torch.manual_seed(5)
     before = torch.get_rng_state()
     first = quick(name, seed=1).fit(X, y).decision_function(X)
@@ -104,8 +121,8 @@ def test_the_seed_decides_the_training_and_leaves_no_trace(name: str, blobs: Blo
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_the_best_epoch_by_validation_is_kept(name: str, blobs: Blobs) -> None:
-    X, y = blobs(8, spread=0.7, n_each=30)
+def test_the_best_epoch_by_validation_is_kept(name: str, rows: Callable[..., Any]) -> None:
+    X, y = rows(name, 8, spread=0.7, n_each=30)
     head = quick(name, epochs=40).fit(X[:150], y[:150], X[150:], y[150:])
     assert isinstance(head, MinibatchHead)
     accuracies = [epoch["val_accuracy"] for epoch in head.history_]
@@ -181,3 +198,23 @@ def test_lda_with_more_dimensions_than_rows_works(blobs: Blobs) -> None:
 def test_lda_with_as_many_speakers_as_rows_is_refused() -> None:
     with pytest.raises(HeadError, match="more training rows than speakers"):
         create_head("lda").fit(torch.randn(3, 8), [0, 1, 2])
+
+
+def test_weights_of_layers_find_the_layer_that_counts(rows: Callable[..., Any]) -> None:
+    X, y = rows("weighted", n_each=40)
+    head: Any = quick("weighted", epochs=60, lr=0.05).fit(X, y)
+    assert head.layer_weights_.sum() == pytest.approx(1)
+    assert head.layer_weights_.argmax() == 1
+    linear = torch.nn.functional.linear
+    mixed = (X * head.layer_weights_[:, None]).sum(1)
+    state = head.state_dict()
+    expected = linear(mixed, state["linear.weight"], state["linear.bias"])
+    np.testing.assert_allclose(head.decision_function(X), expected.numpy(), rtol=1e-4, atol=1e-4)
+
+
+def test_batch_normalisation_never_sees_one_row(blobs: Blobs) -> None:
+    X, y = blobs(3, n_each=11)  # 33 rows: batches of 32 would leave one
+    head = create_head("bn_mlp", epochs=3, batch_size=32, device="cpu").fit(X, y)
+    assert np.isfinite(head.decision_function(X)).all()
+    with pytest.raises(HeadError, match="give 2 or more"):
+        create_head("bn_mlp", batch_size=1, device="cpu").fit(X, y)

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
 ROOT = Path(__file__).parents[2]
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -205,7 +207,7 @@ def test_the_default_encoder_without_weights_says_where_to_get_them(
 ) -> None:
     monkeypatch.setattr("encoders.weights.FOLDER", "no_such_folder")
     done = call_script(COMPARE, "--data_dir", corpus_root, "--output_dir", tmp_path)
-    assert_one_sentence(done, "music_speech_audioset_epoch_15_esc_89.98.pt", "--encoder_weights", "--encoder spectral")
+    assert_one_sentence(done, "music_speech_audioset_epoch_15_esc_89.98.pt", "--encoder_weights", "'spectral'")
 
 
 def test_clap_goes_all_the_way(corpus_root: Path, clap_weights: Path, call_script: Run, tmp_path: Path) -> None:
@@ -231,6 +233,38 @@ def test_clap_goes_all_the_way(corpus_root: Path, clap_weights: Path, call_scrip
         "--encoder_weights", clap_weights, "--output", tmp_path / "p.csv",
     )  # fmt: skip
     assert elsewhere.returncode == 0, elsewhere.stderr
+
+
+def test_all_layers_of_wav2vec2_go_all_the_way(
+    corpus_root: Path, speech_model: Callable[..., Path], call_script: Run, tmp_path: Path
+) -> None:
+    model = speech_model()
+    arguments = [
+        "--data_dir",
+        corpus_root,
+        "--encoder",
+        "wav2vec2",
+        "--encoder_weights",
+        model,
+        "--store_dtype",
+        "fp16",
+    ]
+    training = ["--heads", "linear", "weighted", "--epochs", 5, "--lr", 0.01, "--output_dir", tmp_path]
+    done = call_script(COMPARE, *arguments, "--store_dtype", "fp16", *training)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"^layer \(linear\) ", done.stdout, re.MULTILINE)
+    assert re.search(r"^weighted", done.stdout, re.MULTILINE)
+    assert (tmp_path / "layer_curve.png").read_bytes().startswith(b"\x89PNG")
+    (features,) = tmp_path.glob("librispeech_features_wav2vec2_????????_fp16.pt")
+    content = torch.load(features, weights_only=True)
+    assert content["features"].shape == (40, 4, 32)
+    assert content["features"].dtype == torch.float16
+    heard = ["--audio_path", corpus_root / "101" / "1010", "--encoder_weights", model, "--output", tmp_path / "p.json"]
+    done = call_script(INFER, *heard, "--classifier", tmp_path / "speaker_classifier_librispeech.pt")
+    assert done.returncode == 0, done.stderr
+    predictions = json.loads((tmp_path / "p.json").read_text())
+    assert len(predictions) == 5
+    assert all(prediction["error"] is None for prediction in predictions)
 
 
 def test_windows_and_precision_are_flags(

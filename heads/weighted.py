@@ -1,0 +1,45 @@
+"""A learned average of an encoder's layers."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from heads.minibatch import MinibatchHead
+
+
+class WeightedHead(MinibatchHead):
+    """Softmax weights over the layers, then one linear layer, learned together.
+
+    The affine speaker model of SUPERB (Yang et al., 2021). There the average over time comes last; it commutes with all
+    of this, so vectors that are averaged already are enough. It takes rows (n, L, D).
+    """
+
+    takes_layers = True
+
+    def build(self, dim: int, n_classes: int) -> nn.Module:
+        raise NotImplementedError("build_for makes this network")
+
+    def build_for(self, shape: torch.Size, n_classes: int) -> nn.Module:
+        return _WeightedLayers(shape[-2], shape[-1], n_classes)
+
+    def restore(self, state: Mapping[str, Tensor], n_classes: int) -> nn.Module:
+        return _WeightedLayers(len(state["logits"]), state["linear.weight"].shape[1], n_classes)
+
+    @property
+    def layer_weights_(self) -> Tensor:
+        """Shares of the layers (L,), which sum to 1."""
+        logits: Tensor = self.network_.get_parameter("logits")
+        return logits.detach().softmax(0)
+
+
+class _WeightedLayers(nn.Module):
+    def __init__(self, n_layers: int, dim: int, n_classes: int) -> None:
+        super().__init__()
+        self.logits = nn.Parameter(torch.zeros(n_layers))
+        self.linear = nn.Linear(dim, n_classes)
+
+    def forward(self, rows: Tensor) -> Tensor:
+        mixed = torch.einsum("l,nld->nd", self.logits.softmax(0), rows)
+        logits: Tensor = self.linear(mixed)
+        return logits
