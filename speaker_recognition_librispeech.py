@@ -10,10 +10,14 @@ import shlex
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from command_line import EXIT_DONE, run
 from config import ComparisonConfig
 from extract_features import extract_corpus, report_failures
+
+if TYPE_CHECKING:
+    from features import FeatureSet
 
 
 def main(config: ComparisonConfig) -> int:
@@ -27,7 +31,7 @@ def main(config: ComparisonConfig) -> int:
         target = config.data_dir or Path("data")
         config = replace(config, data_dir=download_librispeech(target, config.download_url))
     if config.data_dir is None and config.features_path is not None:
-        features, code = FeatureSet.load(config.features_path), EXIT_DONE
+        features, code = take_layer(FeatureSet.load(config.features_path), config.layers), EXIT_DONE
     else:
         features = extract_corpus(config)
         code = report_failures(features)
@@ -49,12 +53,24 @@ def main(config: ComparisonConfig) -> int:
     saved = comparison.save(config.output_dir, features.corpus, shlex.join(sys.argv))
     if comparison.layers:
         chosen = comparison.chosen_layer
-        print(layer_table(comparison.layers, chosen), end="\n\n")
+        print(layer_table(comparison.layers, chosen))
+        print("* best by validation accuracy, of equals by log loss; in percent", end="\n\n")
         saved.append(save_layer_curve(config.output_dir / "layer_curve.png", comparison.layers, chosen))
     print(comparison.table())
     for path in saved:
         print(f"Saved {path}")
     return code
+
+
+def take_layer(features: FeatureSet, layers: str | None) -> FeatureSet:
+    """Take the layer that the flag asks for out of a finished file with several."""
+    from features import FeaturesError
+
+    if layers in (None, "all") or not features.encoder.get("layers"):
+        return features
+    if layers != "last" and not str(layers).isdecimal():
+        raise FeaturesError(f"--layers is {layers!r}; of a finished file take all, last, or the number of one layer.")
+    return features.layer(features.encoder["layers"][-1] if layers == "last" else int(str(layers)))
 
 
 if __name__ == "__main__":

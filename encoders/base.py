@@ -1,6 +1,7 @@
 """The base of all encoders."""
 
 import logging
+import re
 from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ logger = logging.getLogger(__name__)
 
 # Samples beyond a clip that an encoder is still given: what the filter of a resampler can see, and to spare.
 MARGIN = 64
+OUT_OF_MEMORY = re.compile(r"out of memory|can't allocate memory|not enough memory|enforce fail at alloc_cpu", re.I)
 
 
 class EncoderError(InputError):
@@ -57,6 +59,7 @@ class Encoder(nn.Module):
     def __init__(self, spec: Spec, weights: str | Path | None = None) -> None:
         super().__init__()
         self.spec = spec
+        self.fitting_batch: int | None = None  # clips that memory was found to hold, once it did not hold more
 
     @classmethod
     def find_weights(cls, weights: str | Path | None, download: bool = True) -> str | Path | None:
@@ -110,8 +113,12 @@ class Encoder(nn.Module):
     @property
     def clips_per_call(self) -> int:
         """How many clips to give `encode` at a time, for it to sort and batch: few where it takes one by one anyway."""
-        most = self.batch_size.get(self.device.type, 1)
+        most = self._most_clips()
         return 4 * most if most > 1 else 8
+
+    def _most_clips(self, asked: int | None = None) -> int:
+        most = asked or self.batch_size.get(self.device.type, 1)
+        return most if self.fitting_batch is None else min(most, self.fitting_batch)
 
     @property
     def device(self) -> torch.device:
@@ -167,15 +174,17 @@ class Encoder(nn.Module):
     def _embed(self, waves: Sequence[Tensor], batch_size: int | None) -> Tensor:
         order = sorted(range(len(waves)), key=lambda number: len(waves[number]), reverse=True)
         embeddings = torch.empty(len(waves), *([len(self.layers)] if len(self.layers) > 1 else []), self.dim)
-        most = batch_size or self.batch_size.get(self.device.type, 1)
+        most = self._most_clips(batch_size)
         seconds = None if batch_size else self.batch_seconds.get(self.device.type)
         while order:
             longest = len(waves[order[0]]) / self.sample_rate  # to which the others are padded
             rows = order[: most if seconds is None else min(most, max(int(seconds / longest), 1))]
             try:
                 embeddings[rows] = self._run([waves[row] for row in rows])
-            except torch.OutOfMemoryError as error:
-                most = self._smaller_batch(len(rows), longest, error)
+            except (RuntimeError, MemoryError) as error:  # the CPU's and MPS's have no class of their own
+                if not isinstance(error, MemoryError) and not OUT_OF_MEMORY.search(str(error)):
+                    raise
+                most = self.fitting_batch = self._smaller_batch(len(rows), longest, error)
             else:
                 order = order[len(rows) :]
         return embeddings

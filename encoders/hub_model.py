@@ -2,6 +2,7 @@
 
 import json
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -39,9 +40,14 @@ def find_model(weights: str | Path, download: bool) -> str | Path | None:
     EncoderError
         There is no such folder, or the hub does not answer, within 10 s; the sentence says what to put where.
     """
-    if Path(weights).is_dir() or _local_folder(str(weights)) is not None:
+    if Path(weights).is_dir():
         return weights
-    if not HUB_ID.fullmatch(str(weights)):
+    folder = _local_folder(str(weights))
+    if folder is not None:
+        if download and not (folder / PREPROCESSOR).is_file():
+            _complete(str(weights))
+        return weights
+    if not _is_id(str(weights)):
         raise EncoderError(
             f"{weights}: no such folder. Give a folder that holds {CONFIG} and the weights, or an id of the Hugging "
             "Face hub such as facebook/wav2vec2-base."
@@ -64,7 +70,7 @@ def model_folder(weights: str | Path) -> Path:
 
 def _local_folder(model_id: str) -> Path | None:
     """Look for an id in ``pretrained_models/``, under its whole and its last name, then in the hub's cache."""
-    if not HUB_ID.fullmatch(model_id):
+    if not _is_id(model_id):
         return None
     for place in (Path(FOLDER), CLONE / FOLDER):
         for name in (model_id, model_id.partition("/")[2]):
@@ -72,9 +78,35 @@ def _local_folder(model_id: str) -> Path | None:
                 return place / name
     from huggingface_hub import try_to_load_from_cache
 
-    cached = [try_to_load_from_cache(model_id, name) for name in (CONFIG, *WEIGHT_FILES)]
-    here = [Path(path) for path in cached if isinstance(path, str)]
-    return here[0].parent if isinstance(cached[0], str) and len(here) > 1 else None
+    cached = try_to_load_from_cache(model_id, CONFIG)
+    if not isinstance(cached, str):
+        return None
+    with suppress(EncoderError):  # a download that was interrupted is begun again
+        weight_paths(Path(cached).parent)
+        return Path(cached).parent
+    return None
+
+
+def _is_id(text: str) -> bool:
+    """Tell whether a text can be an id of the hub, with its owner."""
+    from huggingface_hub import utils
+
+    client: Any = utils
+    try:
+        client.validate_repo_id(text)
+    except ValueError:
+        return False
+    return HUB_ID.fullmatch(text) is not None
+
+
+def _complete(model_id: str) -> None:
+    """Fetch the preprocessor's settings, which other programs leave out of the hub's cache, if they can be had."""
+    from huggingface_hub import constants, hf_hub_download, hf_hub_url, try_to_load_from_cache
+
+    known_absent = try_to_load_from_cache(model_id, PREPROCESSOR) is not None
+    if not known_absent and not constants.HF_HUB_OFFLINE and unreachable(hf_hub_url(model_id, CONFIG)) is None:
+        with suppress(Exception):  # it need not exist
+            hf_hub_download(model_id, PREPROCESSOR, etag_timeout=PROBE_SECONDS)
 
 
 def _download(model_id: str) -> None:
@@ -90,7 +122,8 @@ def _download(model_id: str) -> None:
             reason = unreachable(hf_hub_url(model_id, weights))
             if reason is not None:
                 raise ConnectionError(reason)
-            parts = [weights.replace(".index.json", "*").replace("model*", "model-*")] if "index" in weights else []
+            stem, suffix = weights.removesuffix(".index.json").split(".")
+            parts = [f"{stem}-*.{suffix}"] if weights.endswith(".index.json") else []
             snapshot_download(
                 model_id, allow_patterns=[CONFIG, PREPROCESSOR, weights, *parts], etag_timeout=PROBE_SECONDS
             )

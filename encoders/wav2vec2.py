@@ -1,5 +1,7 @@
 """The wav2vec2 family: every layer of a frozen speech model, pooled over time."""
 
+import hashlib
+import json
 import logging
 import re
 from dataclasses import asdict, dataclass
@@ -11,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from encoders.base import Encoder, EncoderError
-from encoders.hub_model import CONFIG, HUB_ID, PREPROCESSOR, find_model, model_folder, read_json, weight_paths
+from encoders.hub_model import CONFIG, PREPROCESSOR, find_model, model_folder, read_json, weight_paths
 from encoders.spec import Spec
 from encoders.wav2vec2_network import SpeechNetwork
 from encoders.weights import check_digest, first_line, remembered, tensors_digest
@@ -25,6 +27,14 @@ SAMPLE_RATE = 16_000
 FAMILIES = ("wav2vec2", "hubert", "wavlm", "data2vec-audio")
 POOLINGS = ("mean", "mean+std")
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+# What of a model's settings the network computes by.
+SETTINGS = (
+    "model_type", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "hidden_act",
+    "conv_dim", "conv_kernel", "conv_stride", "conv_bias", "feat_extract_norm", "feat_extract_activation",
+    "feat_proj_layer_norm", "do_stable_layer_norm", "layer_norm_eps", "num_conv_pos_embeddings",
+    "num_conv_pos_embedding_groups", "conv_pos_batch_norm", "conv_pos_kernel_size", "num_buckets",
+    "max_bucket_distance", "adapter_attn_dim",
+)  # fmt: skip
 # Weights that play no part once training is over.
 UNUSED = re.compile(r"masked_spec_embed$|^adapter\.|num_batches_tracked$")
 
@@ -80,9 +90,8 @@ class Wav2Vec2Encoder(Encoder):
         config = _read_config(folder)
         layers = _layer_numbers(options.layers, config["num_hidden_layers"], folder)
         paths = weight_paths(folder)
-        facts = remembered([folder / CONFIG, *paths], "wav2vec2 family 1", lambda: {"weights": _load(folder)[1]})
+        facts = remembered([folder / CONFIG, *paths], "wav2vec2 family 2", lambda: {"weights": _load(folder)[1]})
         chosen = f"{layers[0]}-{layers[-1]}" if len(layers) > 1 else str(layers[0])
-        source = {"source": str(weights)} if HUB_ID.fullmatch(str(weights)) and not Path(weights).is_dir() else {}
         return {
             "name": "wav2vec2",
             "version": 1,
@@ -90,7 +99,7 @@ class Wav2Vec2Encoder(Encoder):
             "dim": int(config["hidden_size"]) * (1 + options.pooling.count("+")),
             "layers": layers,
             **facts,
-            **source,
+            "source": None if Path(weights).is_dir() else str(weights),
             "normalises": _normalises(folder),
             "options": {**asdict(options), "layers": chosen, "hop": options.resolved_hop()},
         }
@@ -141,7 +150,13 @@ def _read_config(folder: Path) -> dict[str, Any]:
             f"{folder}: this is a model of type {kind!r}; expected a speech model of one of {', '.join(FAMILIES)}."
         )
     # What a config leaves out is transformers' default.
-    return {"num_hidden_layers": 12, "hidden_size": 768, **config}
+    config = {"num_hidden_layers": 12, "hidden_size": 768, **config}
+    for name in ("num_hidden_layers", "hidden_size"):
+        if not isinstance(config[name], int) or config[name] < 1:
+            raise EncoderError(
+                f"{folder / CONFIG}: {name} is {config[name]!r}; expected a whole number. Download it again."
+            )
+    return config
 
 
 def _layer_numbers(layers: str, n_layers: int, folder: Path) -> list[int]:
@@ -151,7 +166,9 @@ def _layer_numbers(layers: str, n_layers: int, folder: Path) -> list[int]:
         return [n_layers]
     first, _, last = str(layers).partition("-")
     numbers = list(range(int(first), int(last or first) + 1))
-    if not numbers or numbers[-1] > n_layers:
+    if not numbers:
+        raise EncoderError(f"layers is {layers!r}; expected the lower number first.")
+    if numbers[-1] > n_layers:
         raise EncoderError(f"{folder}: this model has the layers 0 to {n_layers}; layers is {layers!r}.")
     return numbers
 
@@ -168,7 +185,7 @@ def _normalises(folder: Path) -> bool:
 
 
 def _load(folder: Path) -> tuple[nn.Module, str]:
-    """Load a checkpoint's network, and refuse one that lacks weights; return it with the digest of its weights."""
+    """Load a checkpoint's network, and refuse one that lacks weights; return it with a digest of all it computes by."""
     from transformers import AutoModel
     from transformers.utils import logging as transformers_logging
 
@@ -200,7 +217,9 @@ def _load(folder: Path) -> tuple[nn.Module, str]:
         others = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
         raise EncoderError(f"{folder}: the weights lack {missing[0]}{others}; expected all of a speech model's.")
     used = {key: value for key, value in model.state_dict().items() if not UNUSED.search(key)}
-    return model.eval().requires_grad_(False), tensors_digest(used)
+    settings = json.dumps([getattr(model.config, name, None) for name in SETTINGS])
+    digest = hashlib.sha256(f"{tensors_digest(used)} {settings}".encode()).hexdigest()
+    return model.eval().requires_grad_(False), digest
 
 
 def _attention(folder: Path) -> str:

@@ -10,7 +10,7 @@ from encoders.base import EncoderError
 class WindowOptions:
     """Options of which ``window`` and ``hop`` are two."""
 
-    longest: ClassVar[float] = float("inf")  # seconds of a window
+    longest: ClassVar[float] = 3600.0  # seconds of a window
     shortest: ClassVar[float] = 0.025
 
     window: float | None = None
@@ -32,7 +32,9 @@ class WindowOptions:
                 f"window is {self.window} s; expected {self.shortest:g} to {self.longest:g} s for this encoder."
             )
         if not self.shortest / 2 <= (self.resolved_hop() or 0.0) <= self.window:
-            raise EncoderError(f"hop is {self.hop} s; expected more than 0 and at most the window, {self.window:g} s.")
+            raise EncoderError(
+                f"hop is {self.hop} s; expected {self.shortest / 2:g} s to the window, {self.window:g} s."
+            )
 
     def resolved_hop(self) -> float | None:
         """Return the hop, half a window if none was chosen (seconds)."""

@@ -90,7 +90,7 @@ class Comparison:
             mark = " *" if record is self.best else ""
             lines.append([record["head"] + mark, *shares, f"{record['n_parameters']:.0f}", f"{record['seconds']:.2f}"])
         notes = []
-        if self.layers:
+        if self.layers and any(record["layer"] is not None for record in self.summary):
             notes.append(f"heads of one vector were given layer {self.chosen_layer}, the best by validation")
         notes += ["* chosen by validation accuracy; shares in percent"]
         if self.untested:

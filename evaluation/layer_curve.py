@@ -41,7 +41,8 @@ def save_layer_curve(path: Path, layers: Sequence[Record], best: int) -> Path:
         axes.plot(numbers, [100 * record[measure] for record in layers], style, label=label)
     axes.axvline(best, color="0.6", linestyle=":", label=f"chosen: layer {best}")
     axes.set(xlabel="layer (0: before the first transformer layer)", ylabel="accuracy (%)")
-    axes.set_title(f"{layers[0]['encoder']}, {layers[0]['features']}, head {layers[0]['head']}")
+    title = f"{layers[0]['encoder']}, {layers[0]['features']}, head {layers[0]['head']}"
+    axes.set_title(title, parse_math=False)  # the name of a corpus may hold any character
     axes.set_xticks(numbers)
     axes.grid(alpha=0.3)
     axes.legend()

@@ -98,7 +98,7 @@ def compare_heads(
 
     layers: list[Record] = []
     vectors = features
-    if features.layers and not all(map(takes_layers, heads)):
+    if features.layers:
         shown = tqdm(features.layers, "Layers", unit="layer", disable=None)
         layers = [evaluate(LAYER_HEAD, features.layer(number))[1] for number in shown]
         vectors = features.layer(choose_best(layers, split_by)["layer"])

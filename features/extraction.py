@@ -87,6 +87,7 @@ def extract(
         stored[path] = finished
     index = StoredRows(list(stored.values()))
     stream = embed_utterances(corpus.utterances, encoder, max_duration, index, batch_size, num_workers)
+    stream = (_stored_as(row, dtype) for row in stream)
     shown = tqdm(stream, "Extracting", len(corpus), unit="file", disable=None if progress else True)
     old_parts = set(parts.glob("*.pt"))
 
@@ -113,6 +114,16 @@ def extract(
     n_computed = sum(row.vector is not None and not row.reused for row in rows)
     logger.info("%s: %d utterances, %d of them computed now", path, len(features), n_computed)
     return features
+
+
+def _stored_as(row: Row, dtype: torch.dtype) -> Row:
+    """Cast a row to what it is stored in; one that does not fit becomes a failure."""
+    if row.vector is None or row.vector.dtype == dtype:
+        return row
+    vector = row.vector.to(dtype)
+    if bool(torch.isfinite(vector).all()):
+        return replace(row, vector=vector)
+    return Row(row.utterance, error="its vector is too large for fp16; store it with --store_dtype fp32")
 
 
 def _with_precision(

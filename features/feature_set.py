@@ -280,6 +280,16 @@ def _check_shapes(path: Path, loaded: FeatureSet) -> None:
         )
     if not isinstance(loaded.encoder, dict) or not _is_file_name(loaded.corpus):
         raise FeaturesError(f"{path}: its encoder is no dict, or its corpus {loaded.corpus!r} is no name for a file.")
+    layers = loaded.encoder.get("layers") or []
+    numbered = (
+        isinstance(layers, list | tuple)
+        and len(set(map(str, layers))) == len(layers)
+        and all(isinstance(number, int) for number in layers)
+    )
+    if not numbered or (layers and len(layers) != (features.shape[1] if features.ndim == 3 else 1)):
+        raise FeaturesError(
+            f"{path}: its encoder's layers are {layers!r}, its features {tuple(features.shape)}; extract them again."
+        )
     columns: dict[str, Sequence[Any] | Tensor] = {
         "features": features, "sessions": loaded.sessions, "ids": loaded.ids, "durations": loaded.durations
     }  # fmt: skip

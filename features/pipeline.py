@@ -224,7 +224,7 @@ def _encoded(
         waiting.append(piece)
         n_waveforms += piece.waveform is not None
         # Rows keep their order, so what is done waits for the chunk before it, but not for ever.
-        if n_waveforms == 0 or n_waveforms >= encoder.clips_per_call or len(waiting) >= 4 * HELD:
+        if n_waveforms == 0 or n_waveforms >= max(encoder.clips_per_call, batch_size or 0) or len(waiting) >= 4 * HELD:
             yield from encode()
             waiting, n_waveforms = [], 0
     yield from encode()

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from audio import InputError
 from corpora import Utterance
-from encoders import ENCODERS, Encoder, LazyEncoder, Spec, lazy_encoder, spec_differences
+from encoders import ENCODERS, Encoder, LazyEncoder, Spec, default_spec, lazy_encoder, spec_differences
 from features import FeatureSet, embed_utterances, load_tensors, warn_of_precision, write_tensors
 from heads.base import Head
 from heads.registry import create_head
@@ -169,6 +169,13 @@ class SpeakerClassifier:
         if precision == "auto" and "+" not in trained_in:  # of features of several precisions, the encoder's own
             precision = trained_in
         weights = weights or self.encoder.get("source")  # the hub's id, where it was one
+        if weights is None and "source" in self.encoder:
+            usual = default_spec(name)
+            if usual is None or usual["weights"] != self.encoder["weights"]:
+                raise ClassifierError(
+                    "This classifier was trained with the weights of a folder, digest "
+                    f"{str(self.encoder['weights'])[:8]}; give it again as --encoder_weights."
+                )
         return lazy_encoder(name, weights, device, precision, **self.encoder.get("options", {}))
 
     def _check_encoder(self, spec: Spec, what: str) -> None:

@@ -177,9 +177,10 @@ class Limited(Encoder):
     batch_size = {"cpu": 8}  # noqa: RUF012
     batch_seconds = {"cpu": 100.0}  # noqa: RUF012
 
-    def __init__(self, most: int = 3) -> None:
+    def __init__(self, most: int = 3, error: Exception | None = None) -> None:
         super().__init__({"name": "x", "sample_rate": 10, "dim": 1, "layers": [], "options": {}})
         self.most, self.sizes = most, []  # type: ignore[var-annotated]
+        self.error = error or torch.OutOfMemoryError("out of memory")
 
     @classmethod
     def describe(cls, weights: str | Path | None, options: Any) -> dict[str, Any]:
@@ -187,7 +188,7 @@ class Limited(Encoder):
 
     def forward(self, waveforms: Tensor, lengths: Tensor) -> Tensor:
         if len(waveforms) > self.most:
-            raise torch.OutOfMemoryError("out of memory")
+            raise self.error
         self.sizes.append(len(waveforms))
         return waveforms.sum(1, keepdim=True)
 
@@ -198,6 +199,13 @@ def test_a_batch_that_memory_does_not_hold_is_halved(caplog: pytest.LogCaptureFi
     assert encoder.encode(waveforms).flatten().tolist() == [3, 1, 7, 2, 5, 4, 6, 8, 9]
     assert encoder.sizes == [2, 2, 2, 2, 1]
     assert "--encoder_batch_size 2" in caplog.text
+    caplog.clear()
+    encoder.encode(waveforms)
+    assert not caplog.text, "what fits is remembered"
+    real = RuntimeError("[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory")
+    assert Limited(error=real).encode(waveforms).flatten().tolist() == [3, 1, 7, 2, 5, 4, 6, 8, 9]
+    with pytest.raises(RuntimeError, match="something else"):
+        Limited(error=RuntimeError("something else")).encode(waveforms)
     with pytest.raises(EncoderError, match=r"one utterance of 0.9 s.*--max_duration"):
         Limited(most=0).encode(waveforms)
 
@@ -210,6 +218,23 @@ def test_batches_are_made_by_seconds() -> None:
     encoder.sizes.clear()
     encoder.encode([torch.ones(10)] * 5, batch_size=4)
     assert encoder.sizes == [4, 1]
+
+
+OTHER_SETTINGS: list[dict[str, Any]] = [
+    {"layer_norm_eps": 0.1},
+    {"hidden_act": "relu"},
+    {"num_attention_heads": 2},
+    {"conv_stride": [5] + 6 * [3]},
+]
+
+
+@pytest.mark.parametrize("change", OTHER_SETTINGS)
+def test_settings_that_change_the_output_are_part_of_the_spec(
+    change: dict[str, Any], folder: Path, every_layer: Encoder, tmp_path: Path
+) -> None:
+    copy = Path(shutil.copytree(folder, tmp_path / "model"))
+    change_config(copy, **change)
+    assert describe_encoder("wav2vec2", copy)["weights"] != every_layer.spec["weights"]
 
 
 @pytest.mark.parametrize("form", ["ForCTC", "ForSequenceClassification", "ForPreTraining"])
@@ -263,6 +288,7 @@ BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
     "config is text": (lambda folder: (folder / "config.json").write_text("text"), "config.json: this cannot be read"),
     "config is a list": (lambda folder: (folder / "config.json").write_text("[]"), "holds a list"),
     "no weights": (without_weights, "has no weights; expected one of model.safetensors"),
+    "layers are null": (lambda folder: change_config(folder, num_hidden_layers=None), "num_hidden_layers is None"),
     "a part is missing": (with_an_index_of_nothing, r"index\.json: it names \['model-1-of-1"),
     "weights are text": (lambda folder: (folder / "model.safetensors").write_text("x" * 99), "cannot be loaded"),
     "a layer is missing": (without_a_layer, r"lack encoder\.layers\.1\.attention.*and \d+ more"),
@@ -297,6 +323,7 @@ def test_an_id_is_found_in_pretrained_models(
     shutil.copytree(folder, tmp_path / "clone" / "pretrained_models" / "other")
     default, other = default_spec("wav2vec2"), describe_encoder("wav2vec2", "some/other")
     assert default == {**every_layer.spec, "source": "facebook/wav2vec2-base"}
+    assert every_layer.spec["source"] is None
     assert other["source"] == "some/other"
     assert spec_differences(default, other) == []
     assert load_encoder("wav2vec2", "some/other", device="cpu").encode(sounds([800])).shape == (1, 4, 32)
@@ -322,8 +349,9 @@ def test_offline_and_absent_says_what_to_put_where(tmp_path: Path, monkeypatch: 
         describe_encoder("wav2vec2", "no/such_model")
     for part in ("Hugging Face cache (", "HF_HUB_OFFLINE", "config.json", "pretrained_models/no/such_model/"):
         assert part in str(caught.value)
-    with pytest.raises(EncoderError, match=r"nowhere: no such folder.*an id of the Hugging Face hub"):
-        describe_encoder("wav2vec2", "nowhere")
+    for name in ("nowhere", "../nope", "./nope", "a--b/c", "models/x."):
+        with pytest.raises(EncoderError, match=r"no such folder.*an id of the Hugging Face hub"):
+            describe_encoder("wav2vec2", name)
 
 
 def test_a_hub_that_does_not_answer_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -339,3 +367,57 @@ def test_a_hub_that_does_not_answer_is_given_up(tmp_path: Path, monkeypatch: pyt
         monkeypatch.setattr("huggingface_hub.hf_hub_url", lambda model_id, name: f"{address}/{model_id}/{name}")
         with pytest.raises(EncoderError, match=r"cannot be downloaded \(.*(timed out|did not answer)"):
             describe_encoder("wav2vec2", "no/such_model")
+
+
+def test_a_large_model_in_parts_is_downloaded_whole(
+    folder: Path, every_layer: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import huggingface_hub
+    from huggingface_hub import constants
+    from transformers import AutoModel
+
+    client: Any = huggingface_hub.utils
+    remote = tmp_path / "remote"
+    AutoModel.from_pretrained(folder).save_pretrained(remote, max_shard_size="20KB")
+    shutil.copy(folder / "preprocessor_config.json", remote)
+    (remote / "flax_model.msgpack").write_bytes(b"not for us")
+    files = [path.name for path in remote.iterdir()]
+    assert "model.safetensors.index.json" in files
+    repository = tmp_path / "hub" / "models--some--large"
+
+    def snapshot(model_id: str, allow_patterns: list[str], **_: object) -> None:
+        for name in client.filter_repo_objects(files, allow_patterns=allow_patterns):
+            (repository / "snapshots" / "abc").mkdir(parents=True, exist_ok=True)
+            shutil.copy(remote / name, repository / "snapshots" / "abc")
+        (repository / "refs").mkdir()
+        (repository / "refs" / "main").write_text("abc")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr("encoders.hub_model.unreachable", lambda url: None)
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot)
+    monkeypatch.setattr(huggingface_hub.HfApi, "list_repo_files", lambda self, model_id: files)
+    spec = describe_encoder("wav2vec2", "some/large")
+    assert spec_differences(spec, every_layer.spec) == []
+    assert "flax_model.msgpack" not in [path.name for path in (repository / "snapshots" / "abc").iterdir()]
+
+
+def test_a_classifier_of_a_folder_asks_for_it_again(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from evaluation import compare_heads
+    from features import FeatureSet
+    from heads.classifier import ClassifierError
+
+    monkeypatch.chdir(tmp_path)
+    spec = describe_encoder("wav2vec2", folder, layers="last")
+    labels = torch.arange(60) % 3
+    rows = torch.randn(60, 32, generator=torch.Generator().manual_seed(0)) + 5 * labels[:, None]
+    names = tuple("abc")
+    features = FeatureSet(rows, labels, names, labels, names, tuple(map(str, range(60))), torch.ones(60), spec, "made")
+    classifier = compare_heads(features, ["lda"]).classifier
+    with pytest.raises(ClassifierError, match="give it again as --encoder_weights"):
+        classifier.predict([tmp_path / "x.wav"])
+    found = classifier.predict([tmp_path / "x.wav"], encoder_weights=folder)
+    assert found[0].error == "no such file"

@@ -252,6 +252,9 @@ def test_of_several_layers_the_best_by_validation_is_taken(tmp_path: Path) -> No
     assert re.search(r"^4 \*", table, re.MULTILINE)
     picture = save_layer_curve(tmp_path / "curve.png", comparison.layers, comparison.chosen_layer)
     assert matplotlib.image.imread(picture).shape[2] == 4
+    renamed = [{**record, "features": r"calls $\x$"} for record in comparison.layers]
+    save_layer_curve(tmp_path / "any_name.png", renamed, 4)
+    assert [record["layer"] for record in compare_heads(features, ["weighted"], options=QUICK).layers] == [3, 4, 5]
     comparison.save(tmp_path, "x", "command")
     assert json.loads((tmp_path / "metrics.json").read_text())["layers"] == comparison.layers
 

@@ -440,6 +440,18 @@ def test_features_are_stored_in_half_precision_if_asked(corpus: Corpus, features
     assert torch.equal(again.features, half.features)
     with pytest.raises(FeaturesError, match=r"store_dtype is torch\.float16 there, torch\.float32 here"):
         run(corpus, tmp_path / "x.pt")
+
+    class Loud(Counting):
+        def encode(self, waveforms: Sequence[Tensor], batch_size: int | None = None) -> Tensor:
+            return (
+                super().encode(waveforms, batch_size)
+                + 7e4 * torch.tensor([len(w) > 12_000 for w in waveforms])[:, None]
+            )
+
+    loud, _ = run(corpus, tmp_path / "loud.pt", Loud(), store_dtype="fp16")
+    assert len(loud.failures) == 8
+    assert loud.features.isfinite().all()
+    assert "too large for fp16" in loud.failures[0][1]
     with pytest.raises(FeaturesError, match=r"fp8.*fp32, fp16"):
         run(corpus, tmp_path / "y.pt", store_dtype="fp8")
 

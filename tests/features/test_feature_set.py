@@ -311,3 +311,7 @@ def test_several_layers_survive_the_file(features: FeatureSet, tmp_path: Path) -
     assert loaded.features.dtype == torch.float16
     assert torch.equal(loaded.features, table)
     assert loaded.layers == (0, 1)
+    for layers in ([0, 1, 2], 5, [0, 0], ["a", "b"]):
+        replace(several, encoder={**encoder, "layers": layers}).save(tmp_path / "y.pt")
+        with pytest.raises(FeaturesError, match="its encoder's layers are"):
+            FeatureSet.load(tmp_path / "y.pt")

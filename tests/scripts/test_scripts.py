@@ -259,6 +259,15 @@ def test_all_layers_of_wav2vec2_go_all_the_way(
     content = torch.load(features, weights_only=True)
     assert content["features"].shape == (40, 4, 32)
     assert content["features"].dtype == torch.float16
+    finished = ["--features_path", features, "--heads", "linear", "--epochs", 2, "--output_dir", tmp_path / "one"]
+    for layers in (2, "last"):
+        done = call_script(COMPARE, *finished, "--layers", layers)
+        assert done.returncode == 0, done.stderr
+        assert "layer (" not in done.stdout
+        rows = json.loads((tmp_path / "one" / "metrics.json").read_text())["rows"]
+        assert [row["layer"] for row in rows] == [2 if layers == 2 else 3]
+    assert_one_sentence(call_script(COMPARE, *finished, "--layers", "1-2"), "number of one layer")
+    assert_one_sentence(call_script(COMPARE, *finished, "--layers", "9"), "no layer 9")
     heard = ["--audio_path", corpus_root / "101" / "1010", "--encoder_weights", model, "--output", tmp_path / "p.json"]
     done = call_script(INFER, *heard, "--classifier", tmp_path / "speaker_classifier_librispeech.pt")
     assert done.returncode == 0, done.stderr
