@@ -26,7 +26,7 @@ from encoders import load_encoder, resolve_device
 
 RATE = 16_000
 PADDED, ALONE = "transformers, padded batches of 8", "transformers, one at a time"
-Family = Literal["Wav2Vec2", "Hubert", "WavLM", "Data2VecAudio"]
+Family = Literal["Wav2Vec2", "Hubert", "HubertBatchNorm", "WavLM", "Data2VecAudio"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +38,7 @@ class Wav2Vec2Benchmark(ScriptConfig):
     n_files: int = 48
     """Files that are embedded, spread evenly over the corpus."""
     family: Family = "Wav2Vec2"
-    """Of the model."""
+    """Of the model; HubertBatchNorm has one in its positional convolution."""
     device: str = "auto"
     """Where to compute: auto (CUDA where there is one), cpu, cuda or cuda:N."""
     repeats: int = 3
@@ -93,7 +93,14 @@ def save_random_model(family: Family, folder: Path) -> None:
 
     library: Any = transformers
     torch.manual_seed(0)
-    getattr(library, f"{family}Model")(getattr(library, f"{family}Config")()).save_pretrained(folder)
+    name, settings = family.removesuffix("BatchNorm"), {}
+    if name != family:
+        settings["conv_pos_batch_norm"] = True
+    model = getattr(library, f"{name}Model")(getattr(library, f"{name}Config")(**settings))
+    for buffer_name, buffer in model.named_buffers():
+        if "batch_norm.running" in buffer_name:  # as after training
+            buffer.uniform_(0.5, 2)
+    model.save_pretrained(folder)
     library.Wav2Vec2FeatureExtractor(do_normalize=True).save_pretrained(folder)
 
 
