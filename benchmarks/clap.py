@@ -17,9 +17,18 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import torch
 
 from audio import read_audio
-from benchmarks.side_by_side import decode, embed, flops_of, hardware, measure, peak_table, rates_table, some_files
+from benchmarks.side_by_side import (
+    SideBySideConfig,
+    decode,
+    embed,
+    flops_of,
+    hardware,
+    measure,
+    peak_table,
+    rates_table,
+    some_files,
+)
 from command_line import EXIT_DONE, run
-from config import LogLevel, ScriptConfig
 from corpora import Corpus
 from encoders import load_encoder, resolve_device
 from encoders.laion_htsat import CLIP_SAMPLES, build_htsat
@@ -37,21 +46,11 @@ PEER, PEER_AT_BEST = "laion_clap, its file API", "the same, at its best"
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClapBenchmark(ScriptConfig):
+class ClapBenchmark(SideBySideConfig):
     """Time files in, vectors out, with random weights: they cost what trained ones cost."""
 
-    data_dir: Path
-    """Folder of the corpus."""
-    n_files: int = 48
-    """Files that are embedded, spread evenly over the corpus."""
     size: Size = "base"
     """Of the HTSAT network."""
-    device: str = "auto"
-    """Where to compute: auto (CUDA where there is one), cpu, cuda or cuda:N."""
-    repeats: int = 3
-    """Times that everything is done, in turn."""
-    log_level: LogLevel = "error"
-    """How much is told of the work."""
 
 
 def main(config: ClapBenchmark) -> int:

@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
@@ -10,6 +11,7 @@ from tempfile import TemporaryDirectory
 import torch
 
 from audio import read_audio
+from config import LogLevel, ScriptConfig
 from corpora import Corpus, load_corpus
 from encoders import Encoder
 from evaluation.table import format_table
@@ -17,6 +19,22 @@ from features import extract
 
 Rates = dict[str, list[float]]
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+
+
+@dataclass(frozen=True, kw_only=True)
+class SideBySideConfig(ScriptConfig):
+    """What such a benchmark takes."""
+
+    data_dir: Path
+    """Folder of the corpus."""
+    n_files: int = 48
+    """Files that are embedded, spread evenly over the corpus."""
+    device: str = "auto"
+    """Where to compute: auto (CUDA where there is one), cpu, cuda or cuda:N."""
+    repeats: int = 3
+    """Times that everything is done, in turn."""
+    log_level: LogLevel = "error"
+    """How much is told of the work."""
 
 
 def some_files(data_dir: Path, n_files: int) -> Corpus:

@@ -18,9 +18,18 @@ import torch
 from torch import Tensor
 
 from audio import read_audio
-from benchmarks.side_by_side import decode, embed, flops_of, hardware, measure, peak_table, rates_table, some_files
+from benchmarks.side_by_side import (
+    SideBySideConfig,
+    decode,
+    embed,
+    flops_of,
+    hardware,
+    measure,
+    peak_table,
+    rates_table,
+    some_files,
+)
 from command_line import EXIT_DONE, run
-from config import LogLevel, ScriptConfig
 from corpora import Corpus
 from encoders import load_encoder, resolve_device
 
@@ -30,21 +39,11 @@ Family = Literal["Wav2Vec2", "Hubert", "HubertBatchNorm", "WavLM", "Data2VecAudi
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wav2Vec2Benchmark(ScriptConfig):
+class Wav2Vec2Benchmark(SideBySideConfig):
     """Time files in, all layers' means out, with random weights of the base size."""
 
-    data_dir: Path
-    """Folder of the corpus."""
-    n_files: int = 48
-    """Files that are embedded, spread evenly over the corpus."""
     family: Family = "Wav2Vec2"
     """Of the model; HubertBatchNorm has one in its positional convolution."""
-    device: str = "auto"
-    """Where to compute: auto (CUDA where there is one), cpu, cuda or cuda:N."""
-    repeats: int = 3
-    """Times that everything is done, in turn."""
-    log_level: LogLevel = "error"
-    """How much is told of the work."""
 
 
 def main(config: Wav2Vec2Benchmark) -> int:
