@@ -13,8 +13,13 @@ EncoderName = Literal["audiosep", "clap", "wav2vec2", "spectral"]
 Pooling = Literal["mean", "mean+std"]
 StoreDtype = Literal["fp32", "fp16"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
-HeadName = Literal["linear", "mlp", "bn_mlp", "lda", "weighted"]
-ScalerName = Literal["standard", "whiten"]
+HeadName = Literal[
+    "all", "linear", "mlp", "bn_mlp", "weighted", "cosine", "logistic", "lda", "plda", "centroid"
+]  # fmt: skip
+ScalerName = Literal[
+    "none", "standard", "whiten", "within", "length", "standard+length", "whiten+length", "within+length"
+]  # fmt: skip
+ClassWeight = Literal["balanced"]
 SplitBy = Literal["utterance", "session"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 
@@ -24,6 +29,8 @@ LIMITS = {
     "window": (0.01, 1e6),
     "hop": (0.01, 1e6),
     "seed": (0, 2**32 - 1),
+    "seeds": (1, 1000),
+    "tune_budget": (2, 10_000),
     "epochs": (1, 10**6),
     "lr": (1e-12, 1e3),
     "batch_size": (1, 10**7),
@@ -51,6 +58,16 @@ class ScriptConfig:
         heads, fractions = getattr(self, "heads", ("",)), getattr(self, "fractions", (1.0, 0.0, 0.0))
         if getattr(self, "hop", None) is not None and getattr(self, "window", None) is None:
             return "--hop is the step between windows; give --window too."
+        encoders, places = getattr(self, "encoder", ""), getattr(self, "encoder_weights", ())
+        if isinstance(encoders, tuple) and len(places) not in (0, len(encoders)):
+            return (
+                f"--encoder_weights names {len(places)}, --encoder {len(encoders)}; give one for each, auto to find it."
+            )
+        for option in getattr(self, "head_options", ()):
+            if not all(option.partition("=")):
+                return f"--head_options has {option!r}; expected NAME=VALUE, such as margin=0.3."
+        if getattr(self, "class_weight", None) and getattr(self, "balanced_sampling", False):
+            return "--class_weight and --balanced_sampling both make rare speakers count more; give one of them."
         if not heads:
             return "--heads names none; give at least one."
         if not (fractions[0] > 0 and min(fractions) >= 0 and abs(sum(fractions) - 1) <= 1e-6):
@@ -59,17 +76,13 @@ class ScriptConfig:
 
 
 @dataclass(frozen=True)
-class ExtractionConfig(ScriptConfig):
-    """Turn a corpus into cached embeddings."""
+class CorpusConfig(ScriptConfig):
+    """Which recordings there are, and how their embeddings are made."""
 
     data_dir: Path | None = None
     """Folder of the corpus, or the CSV file of a manifest."""
     layout: Layout = "auto"
     """How the corpus is laid out; auto tells what it detected."""
-    encoder: EncoderName = "audiosep"
-    """Frozen encoder; clap is another name of audiosep; spectral needs no weights."""
-    encoder_weights: str | None = None
-    """File or folder of the encoder's weights, or an id of the Hugging Face hub; by default found or downloaded."""
     max_duration: float | None = 10.0
     """Seconds of each utterance that are used; None uses all."""
     window: float | None = None
@@ -86,8 +99,6 @@ class ExtractionConfig(ScriptConfig):
     """What the features are stored in; fp16 halves the file."""
     encoder_batch_size: int | None = None
     """Most utterances that the encoder takes at a time; by default what suits the device."""
-    features_path: Path | None = None
-    """Features file; by default {output_dir}/{corpus}_features_{encoder}.pt."""
     output_dir: Path = Path("outputs")
     """Folder for what is written."""
     device: str = "auto"
@@ -95,25 +106,51 @@ class ExtractionConfig(ScriptConfig):
 
 
 @dataclass(frozen=True)
-class ComparisonConfig(ExtractionConfig):
+class ExtractionConfig(CorpusConfig):
+    """Turn a corpus into cached embeddings."""
+
+    encoder: EncoderName = "audiosep"
+    """Frozen encoder; clap is another name of audiosep; spectral needs no weights."""
+    encoder_weights: str | None = None
+    """File or folder of the encoder's weights, or an id of the Hugging Face hub; by default found or downloaded."""
+    features_path: Path | None = None
+    """Features file; by default {output_dir}/{corpus}_features_{encoder}.pt."""
+
+
+@dataclass(frozen=True)
+class ComparisonConfig(CorpusConfig):
     """Train heads on cached embeddings, compare them, and save the best by validation."""
 
     data_dir: Path | None = None
     """Folder of the corpus, or the CSV file of a manifest; not needed with the --features_path of a finished file."""
+    encoder: tuple[EncoderName, ...] = ("audiosep",)
+    """Frozen encoders, one or several; clap is another name of audiosep; spectral needs no weights."""
+    encoder_weights: tuple[str, ...] = ()
+    """For each encoder file or folder of its weights, an id of the Hugging Face hub, or auto: found or downloaded."""
+    features_path: tuple[Path, ...] = ()
+    """Features files, one of each encoder; by default {output_dir}/{corpus}_features_{encoder}.pt."""
     download: bool = False
     """Fetch LibriSpeech dev-clean (338 MB) from OpenSLR into --data_dir (by default data) first."""
     download_url: str = "https://www.openslr.org/resources/12/dev-clean.tar.gz"
     """Where --download fetches from; OpenSLR's page lists mirrors in other parts of the world."""
     heads: tuple[HeadName, ...] = ("linear", "mlp", "lda")
-    """Heads to compare."""
+    """Heads to compare, or all."""
+    ensemble: bool = False
+    """Also average the logits of all heads, of all encoders, and of both, as further rows."""
     scaler: ScalerName = "standard"
     """Scaler before the heads, fitted on training rows alone."""
     split_by: SplitBy = "utterance"
-    """Whether utterances of one session may stand in both train and test."""
+    """Whether utterances of one session may stand in both train and test, where the best head is chosen and saved."""
     fractions: tuple[float, float, float] = (0.8, 0.1, 0.1)
     """Shares of train, validation and test."""
     seed: int = 0
     """Of the split and of the heads."""
+    seeds: int = 1
+    """Splits, by this seed and the following ones; the table has means and deviations over them."""
+    tune: bool = False
+    """Try several settings of each head on each split and choose by validation, in parallel on a CPU."""
+    tune_budget: int = 16
+    """Settings that --tune tries of each head."""
     epochs: int = 100
     """Most passes over the training rows."""
     lr: float = 1e-3
@@ -122,6 +159,12 @@ class ComparisonConfig(ExtractionConfig):
     """Rows in a training step."""
     patience: int = 20
     """Epochs without a better validation accuracy before training stops."""
+    class_weight: ClassWeight | None = None
+    """With balanced each speaker counts the same in the loss, however many utterances there are."""
+    balanced_sampling: bool = False
+    """Draw each speaker as often as the others in an epoch."""
+    head_options: tuple[str, ...] = ()
+    """Further settings of the heads that have them, such as margin=0.3 scale=40 C=10 shrinkage=0.1."""
 
 
 @dataclass(frozen=True)
@@ -132,8 +175,8 @@ class InferenceConfig(ScriptConfig):
     """Audio file, or a folder that is searched with all folders in it."""
     classifier: Path = Path("outputs/speaker_classifier_librispeech.pt")
     """Classifier that speaker_recognition_librispeech.py saved."""
-    encoder_weights: str | None = None
-    """File or folder of the encoder's weights, where they are not found by themselves."""
+    encoder_weights: tuple[str, ...] = ()
+    """File or folder of each encoder's weights, where they are not found by themselves (auto for one that is)."""
     precision: Precision = "auto"
     """What the encoder computes in; auto is what the classifier was trained with."""
     top_k: int = 5

@@ -1,7 +1,7 @@
 """Train and compare heads on the cached embeddings of a corpus, and save the best as a speaker classifier.
 
 python speaker_recognition_librispeech.py --data_dir LibriSpeech/dev-clean --encoder spectral
-python speaker_recognition_librispeech.py --features_path outputs/librispeech_features_spectral.pt
+python speaker_recognition_librispeech.py --features_path outputs/librispeech_features_spectral.pt --heads all --seeds 5
 """
 
 from __future__ import annotations
@@ -10,19 +10,20 @@ import shlex
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from command_line import EXIT_DONE, run
 from config import ComparisonConfig
-from extract_features import extract_corpus, report_failures
+from extract_features import extract_corpus, open_corpus, report_failures
 
 if TYPE_CHECKING:
+    from evaluation import Comparison
     from features import FeatureSet
 
 
 def main(config: ComparisonConfig) -> int:
-    from evaluation import compare_heads, layer_table, save_layer_curve
-    from features import FeatureSet, check_writable
+    from evaluation import compare_heads
+    from features import check_writable
 
     check_writable(config.output_dir)
     if config.download:
@@ -30,36 +31,46 @@ def main(config: ComparisonConfig) -> int:
 
         target = config.data_dir or Path("data")
         config = replace(config, data_dir=download_librispeech(target, config.download_url))
-    if config.data_dir is None and config.features_path is not None:
-        features, code = take_layer(FeatureSet.load(config.features_path), config.layers), EXIT_DONE
-    else:
-        features = extract_corpus(config)
-        code = report_failures(features)
+    sets = find_features(config)
     comparison = compare_heads(
-        features,
+        sets,
         config.heads,
         config.scaler,
         config.split_by,
         config.fractions,
         config.seed,
-        options={
-            "epochs": config.epochs,
-            "lr": config.lr,
-            "batch_size": config.batch_size,
-            "patience": config.patience,
-            "device": config.device,
-        },
+        read_options(config),
+        config.seeds,
+        config.tune_budget if config.tune else 1,
+        config.ensemble,
     )
-    saved = comparison.save(config.output_dir, features.corpus, shlex.join(sys.argv))
-    if comparison.layers:
-        chosen = comparison.chosen_layer
-        print(layer_table(comparison.layers, chosen))
-        print("* best by validation accuracy, of equals by log loss; in percent", end="\n\n")
-        saved.append(save_layer_curve(config.output_dir / "layer_curve.png", comparison.layers, chosen))
+    saved = comparison.save(config.output_dir, sets[0].corpus, shlex.join(sys.argv))
+    saved += show_layers(comparison, config.output_dir)
     print(comparison.table())
     for path in saved:
         print(f"Saved {path}")
-    return code
+    return max(report_failures(features) for features in sets) if config.data_dir else EXIT_DONE
+
+
+def find_features(config: ComparisonConfig) -> list[FeatureSet]:
+    """Open the finished features files, or extract the corpus with each encoder."""
+    from features import FeaturesError, FeatureSet
+
+    paths = config.features_path
+    if config.data_dir is None and paths:
+        return [take_layer(FeatureSet.load(path), config.layers) for path in paths]
+    if len(paths) not in (0, len(config.encoder)):
+        raise FeaturesError(
+            f"There are {len(paths)} --features_path for {len(config.encoder)} encoders; give one for each, or none."
+        )
+    corpus = open_corpus(config)
+    sets = []
+    for number, name in enumerate(config.encoder):
+        weights = config.encoder_weights[number] if config.encoder_weights else "auto"
+        others = config.encoder[:number] + config.encoder[number + 1 :]
+        path = paths[number] if paths else None
+        sets.append(extract_corpus(config, corpus, name, None if weights == "auto" else weights, path, others))
+    return sets
 
 
 def take_layer(features: FeatureSet, layers: str | None) -> FeatureSet:
@@ -71,6 +82,30 @@ def take_layer(features: FeatureSet, layers: str | None) -> FeatureSet:
     if layers != "last" and not str(layers).isdecimal():
         raise FeaturesError(f"--layers is {layers!r}; of a finished file take all, last, or the number of one layer.")
     return features.layer(features.encoder["layers"][-1] if layers == "last" else int(str(layers)))
+
+
+def read_options(config: ComparisonConfig) -> dict[str, Any]:
+    """Return the hyper-parameters that the flags give."""
+    import yaml
+
+    names = ("epochs", "lr", "batch_size", "patience", "device", "class_weight", "balanced_sampling")
+    further = (option.partition("=") for option in config.head_options)
+    return {name: getattr(config, name) for name in names} | {name: yaml.safe_load(value) for name, _, value in further}
+
+
+def show_layers(comparison: Comparison, folder: Path) -> list[Path]:
+    """Print and draw how well each layer does, for each encoder that has several; returns the pictures."""
+    from evaluation import layer_table, save_layer_curve
+
+    encoders = list(dict.fromkeys(record["encoder"] for record in comparison.layers))
+    saved = []
+    for number, encoder in enumerate(encoders):
+        records, chosen = comparison.layer_records(encoder), comparison.chosen_layer(encoder)
+        print(layer_table(records, chosen))
+        print("* best by validation accuracy, of equals by log loss; in percent", end="\n\n")
+        name = f"layer_curve{f'_{number + 1}' * (len(encoders) > 1)}.png"
+        saved.append(save_layer_curve(folder / name, records, chosen))
+    return saved
 
 
 if __name__ == "__main__":

@@ -109,7 +109,7 @@ def _fit_plainly(head: MinibatchHead, train: Part, test: Part) -> tuple[float, f
     started = time.perf_counter()
     device = resolve_device(head.device)
     torch.manual_seed(head.seed)
-    network = head.build(train[0].shape[1], int(train[1].max()) + 1).to(device)
+    network = head.build(train[0].shape[1:], int(train[1].max()) + 1).to(device)
     loader = DataLoader(TensorDataset(*train), head.batch_size, shuffle=True)
     optimizer = torch.optim.Adam(network.parameters(), head.lr)
     for _ in range(head.epochs):

@@ -57,11 +57,41 @@ def split(
     CorpusError
         The fractions do not make sense, or the sessions are missing.
     """
+    parts = divide(speakers, sessions, fractions, split_by, seed)
+    known, who = np.unique(np.asarray(speakers), return_inverse=True)
+    if fractions[2] and len(known):
+        untested = [
+            speaker if names is None else names[speaker]
+            for speaker in np.delete(known, who.reshape(-1)[parts[2]]).tolist()
+        ]
+        if untested:
+            logger.warning(
+                "%d of %d speakers are not tested, having too few %ss for these fractions: %s",
+                len(untested), len(known), split_by, ", ".join(map(str, untested)),
+            )  # fmt: skip
+    if split_by == "session" and sessions is not None:
+        homes = [set(np.asarray(sessions)[rows].tolist()) for rows in parts]
+        n_shared = len((homes[0] & homes[1]) | (homes[0] & homes[2]) | (homes[1] & homes[2]))
+        if n_shared:
+            logger.warning(
+                "%d sessions that speakers share stand in several parts: not every speaker can spare what others can.",
+                n_shared,
+            )
+    return parts
+
+
+def divide(
+    speakers: ArrayLike,
+    sessions: ArrayLike | None,
+    fractions: Sequence[float],
+    split_by: Literal["utterance", "session"],
+    seed: int,
+) -> tuple[Indices, Indices, Indices]:
+    """Do what `split` does, without a word of those who are not tested."""
     if not len(np.asarray(speakers)):
         nothing = np.empty(0, np.int64)
         return nothing, nothing, nothing
-    known, numbers = np.unique(np.asarray(speakers), return_inverse=True)
-    who: Indices = numbers.reshape(-1).astype(np.int64)
+    who: Indices = np.unique(np.asarray(speakers), return_inverse=True)[1].reshape(-1).astype(np.int64)
     train_share, validation_share, test_share = _check_fractions(fractions)
     if split_by == "session":
         if sessions is None or len(np.asarray(sessions)) != len(who):
@@ -76,15 +106,6 @@ def split(
         parts = train, validation, test
     else:
         raise CorpusError(f"split_by is {split_by!r}; choose utterance or session.")
-    if test_share:
-        untested = [
-            speaker if names is None else names[speaker] for speaker in np.delete(known, who[parts[2]]).tolist()
-        ]
-        if untested:
-            logger.warning(
-                "%d of %d speakers are not tested, having too few %ss for these fractions: %s",
-                len(untested), len(known), split_by, ", ".join(map(str, untested)),
-            )  # fmt: skip
     return parts
 
 
@@ -139,12 +160,6 @@ def _by_session(
         n_validation = min(max(1, round(validation_share * len(order))), spare) if validation_share else 0
         part[own[np.isin(rank[own], order[:n_test])]] = 2
         part[own[np.isin(rank[own], order[n_test : n_test + n_validation])]] = 1
-    n_parts = np.bincount(np.unique(np.stack([sessions, part], axis=1), axis=0)[:, 0])
-    if n_parts.max() > 1:
-        logger.warning(
-            "%d sessions that speakers share stand in several parts: not every speaker can spare what others can.",
-            (n_parts > 1).sum(),
-        )
     return np.flatnonzero(part == 0), np.flatnonzero(part == 1), np.flatnonzero(part == 2)
 
 

@@ -2,7 +2,16 @@
 
 from encoders.base import Encoder, EncoderError
 from encoders.device import resolve_device, single_thread
-from encoders.registry import ALIASES, ENCODERS, LazyEncoder, default_spec, describe_encoder, lazy_encoder, load_encoder
+from encoders.registry import (
+    ALIASES,
+    ENCODERS,
+    LazyEncoder,
+    default_spec,
+    describe_encoder,
+    encoder_options,
+    lazy_encoder,
+    load_encoder,
+)  # fmt: skip
 from encoders.spec import Spec, spec_differences, spec_digest, windows_of
 
 __all__ = [
@@ -14,6 +23,7 @@ __all__ = [
     "Spec",
     "default_spec",
     "describe_encoder",
+    "encoder_options",
     "lazy_encoder",
     "load_encoder",
     "resolve_device",

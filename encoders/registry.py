@@ -70,6 +70,11 @@ def describe_encoder(name: str, weights: str | Path | None = None, precision: st
     return lazy_encoder(name, weights, "cpu", precision, **options).spec
 
 
+def encoder_options(name: str) -> tuple[str, ...]:
+    """Return the names of an encoder's options."""
+    return tuple(field.name for field in fields(_resolve(name).Options))
+
+
 def default_spec(name: str) -> Spec | None:
     """Return the spec of an encoder when nothing is chosen, or None if its weights are not on this machine."""
     kind = _resolve(name)
@@ -156,7 +161,7 @@ def _resolve_precision(kind: type[Encoder], name: str, precision: str) -> str:
 
 
 def _check_options(kind: type[Encoder], name: str, options: dict[str, Any]) -> Any:
-    valid = [field.name for field in fields(kind.Options)]
+    valid = encoder_options(name)
     for option in options:
         if option not in valid:
             near = get_close_matches(option, valid, n=1)

@@ -1,9 +1,9 @@
 """The comparison of heads: protocols, tables, pictures, files."""
 
+from evaluation.compare import compare_heads
 from evaluation.comparison import Comparison
 from evaluation.layer_curve import layer_table, save_layer_curve
 from evaluation.predictions import check_predictions_path, predictions_table, write_predictions
-from evaluation.protocol import compare_heads
 
 __all__ = [
     "Comparison",

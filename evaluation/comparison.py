@@ -5,7 +5,10 @@ import io
 import json
 import math
 import platform
+import textwrap
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,40 +16,15 @@ import numpy as np
 import sklearn
 import torch
 
+from evaluation.notes import about_no_mistake, about_second_best, about_sessions, about_tuning
+from evaluation.outcome import Counts, Outcome, by_speaker, confusion, per_speaker
+from evaluation.records import Record, key_of, rank_by_validation, summarise
 from evaluation.table import format_table
 from features import write_atomically, write_tensors
 from heads import SpeakerClassifier
+from metrics import ratio_interval
 
-Record = dict[str, Any]
-
-# What a row is about, and what was measured of it. The summary has a mean over seeds, and a deviation, of each measure.
-KEYS = ("features", "encoder", "layer", "head", "scaler", "split_by")
-SHARES = ("val_accuracy", "test_accuracy", "test_macro_f1", "test_top3", "test_top5")
-MEASURES = (*SHARES, "val_log_loss", "n_parameters", "seconds")
-
-
-def summarise(rows: list[Record]) -> list[Record]:
-    """Average the rows over their seeds: means, and population deviations under the name with ``_std``."""
-    groups: dict[tuple[Any, ...], list[Record]] = {}
-    for row in rows:
-        groups.setdefault(tuple(row[key] for key in KEYS), []).append(row)
-    summary = []
-    for group, members in groups.items():
-        record: Record = dict(zip(KEYS, group, strict=True)) | {"seeds": [row["seed"] for row in members]}
-        for measure in MEASURES:
-            values = [float(row[measure]) for row in members]
-            record |= {measure: float(np.mean(values)), f"{measure}_std": float(np.std(values))}
-        summary.append(record)
-    return summary
-
-
-def choose_best(summary: list[Record], split_by: str) -> Record:
-    """Return the record with the highest validation accuracy among those of a protocol.
-
-    Small corpora often have several: of those, the one with the lowest validation log loss.
-    """
-    asked = [record for record in summary if record["split_by"] == split_by]
-    return max(asked, key=lambda record: (record["val_accuracy"], -record["val_log_loss"]))
+Outcomes = Mapping[tuple[str, ...], Sequence[Outcome]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,50 +34,105 @@ class Comparison:
     Attributes
     ----------
     rows : list of dict
-        One for each head and seed; accuracies are fractions.
+        One for each encoder, head, split and seed; accuracies are fractions.
     summary : list of dict
-        Means and deviations over the seeds.
+        Means and deviations over the seeds, and the 95 % interval of the accuracy, by drawing the speakers again.
     best : dict
-        The summary's record with the highest validation accuracy (of equals, the lowest validation log loss).
+        The summary's record with the highest validation accuracy (of equals, the lowest validation log loss) by the
+        split asked for.
     classifier : SpeakerClassifier
-        The best head, fitted.
-    untested : tuple of str
-        Speakers without a test utterance.
+        The best, fitted by the first seed's split.
+    speakers : tuple of str
+    outcomes : dict
+        By `key_of` a summary's record, the answers to the test rows, one for each seed.
+    sizes : dict
+        By split, the numbers of utterances for ``train``, ``validation`` and ``test``, of the first seed.
+    leaks : list of str
+        What the test could know of the training besides the voices.
+    untested : dict
+        By split, the speakers without a test utterance, of the first seed.
     layers : list of dict
         Rows of the cheap head that chose a layer, one for each layer; empty where there was none to choose.
+    tuned : int
+        Settings that were tried of each head.
     """
 
     rows: list[Record]
     summary: list[Record]
     best: Record
     classifier: SpeakerClassifier
-    untested: tuple[str, ...]
+    speakers: tuple[str, ...]
+    outcomes: Outcomes
+    sizes: Mapping[str, Mapping[str, int]]
+    leaks: Sequence[str] = ()
+    untested: Mapping[str, Sequence[str]] = field(default_factory=dict)
     layers: list[Record] = field(default_factory=list)
+    tuned: int = 1
 
-    @property
-    def chosen_layer(self) -> int:
-        """The layer that the cheap head did best on, by validation."""
-        return int(choose_best(self.layers, self.layers[0]["split_by"])["layer"])
+    def layer_records(self, encoder: str) -> list[Record]:
+        """Return the means over seeds of an encoder's layers, by the split asked for, in the order of the layers."""
+        rows = [row for row in self.layers if row["encoder"] == encoder and row["split_by"] == self.best["split_by"]]
+        numbers = sorted({row["layer"] for row in rows})
+        return [summarise([row for row in rows if row["layer"] == number])[0] for number in numbers]
+
+    def chosen_layer(self, encoder: str) -> int:
+        """Return the layer that the cheap head did best on, by validation, over all seeds."""
+        return int(rank_by_validation(self.layer_records(encoder), self.best["split_by"])[0]["layer"])
+
+    @cached_property
+    def notes(self) -> list[str]:
+        """What one has to know beside the table, in sentences."""
+        notes = ["* chosen by validation accuracy; shares in percent, intervals over speakers"]
+        notes += [
+            f"heads of one vector of {encoder} were given layer {self._layers_of(encoder)}"
+            for encoder in dict.fromkeys(record["encoder"] for record in self.layers)
+        ]
+        notes += about_tuning([row["head"] for row in self.rows], self.tuned)
+        if not math.isnan(self.best["test_accuracy"]):
+            notes += about_second_best(self.summary, self.best, self._counts)
+            notes += about_sessions(self.summary, self.best, self._counts, self.sizes)
+            notes += about_no_mistake(self.outcomes[key_of(self.best)])
+        notes += self.leaks
+        for kind, names in self.untested.items():
+            if names:
+                shown = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
+                notes.append(f"not tested by {kind}: {len(names)} speakers ({shown})")
+        return notes
 
     def table(self) -> str:
-        """Return the summary as a table in percent, the winner by validation marked with a star."""
-        header = ["head", "val acc", "test acc", "macro-F1", "top-3", "top-5", "parameters", "seconds"]
-        lines = []
+        """Return the summary as a table in percent, the winner by validation marked with a star, and the notes."""
+        header = ["head", "val acc", "test acc", "95 % interval", "macro-F1", "top-3", "top-5", "ECE", "seconds"]
+        lines: list[list[str]] = []
+        sections: dict[int, str] = {}
         for record in self.summary:
-            shares = [_percent(record[measure]) for measure in SHARES]
-            mark = " *" if record is self.best else ""
-            lines.append([record["head"] + mark, *shares, f"{record['n_parameters']:.0f}", f"{record['seconds']:.2f}"])
-        notes = []
-        if self.layers and any(record["layer"] is not None for record in self.summary):
-            notes.append(f"heads of one vector were given layer {self.chosen_layer}, the best by validation")
-        notes += ["* chosen by validation accuracy; shares in percent"]
-        if self.untested:
-            shown = ", ".join(self.untested[:5]) + (", ..." if len(self.untested) > 5 else "")
-            notes.append(f"not tested: {len(self.untested)} speakers ({shown})")
-        return "\n".join([format_table(header, lines, "<>>>>>>>"), *notes])
+            section = self._section(record)
+            if section not in sections.values():
+                sections[len(lines)] = section
+            lines.append(self._line(record))
+        table = format_table(header, lines, "<>>>>>>>>", sections)
+        notes = [textwrap.fill(note, 100, subsequent_indent="  ") for note in self.notes]
+        return "\n".join([table, *notes])
+
+    def _section(self, record: Record) -> str:
+        sizes = self.sizes[record["split_by"]]
+        chosen_by = f"{sizes['validation']} validation" if sizes["validation"] else "an eighth of them validation"
+        counts = f"{sizes['train']} train, {chosen_by}, {sizes['test']} test utterances"
+        return f"[{record['encoder']}, by {record['split_by']}: {counts}]"
+
+    def _line(self, record: Record) -> list[str]:
+        interval = f"{_percent(record['test_accuracy_low'], 1)} - {_percent(record['test_accuracy_high'], 1)}"
+        return [
+            record["head"] + (" *" if record is self.best else ""),
+            _with_deviation(record, "val_accuracy"),
+            _with_deviation(record, "test_accuracy"),
+            interval if self.sizes[record["split_by"]]["test"] else "-",
+            *(_percent(record[name]) for name in ("test_macro_f1", "test_top3", "test_top5")),
+            _percent(record["test_ece"], 1),
+            f"{record['seconds']:.2f}",
+        ]
 
     def save(self, folder: Path, corpus: str, command: str) -> list[Path]:
-        """Write ``metrics.json``, ``metrics.csv``, the classifier and its scaler; returns the paths.
+        """Write ``metrics.json``, the CSV files, the classifier and its scaler; returns the paths.
 
         Raises
         ------
@@ -111,24 +144,60 @@ class Comparison:
             "summary": self.summary,
             "best": self.best,
             **({"layers": self.layers} if self.layers else {}),
+            "sizes": self.sizes,
+            "notes": self.notes,
             "command": command,
             "versions": _versions(),
         }
         text = json.dumps(_without_nan(content), indent=2, allow_nan=False)
-        table = io.StringIO()
-        writer = csv.DictWriter(table, list(self.rows[0]))
-        writer.writeheader()
-        writer.writerows(_without_nan(self.rows))
-        return [
+        outcomes = self.outcomes[key_of(self.best)]
+        written = [
             self.classifier.save(folder / f"speaker_classifier_{corpus}.pt"),
-            write_tensors(folder / f"{corpus}_scaler.pt", self.classifier.scaler.state_dict()),
             write_atomically(folder / "metrics.json", lambda file: file.write(text.encode())),
-            write_atomically(folder / "metrics.csv", lambda file: file.write(table.getvalue().encode())),
+            _write_csv(folder / "metrics.csv", self.rows),
         ]
+        members = self.classifier.members
+        if len(members) == 1:
+            written.append(write_tensors(folder / f"{corpus}_scaler.pt", members[0].scaler.state_dict()))
+        if self.sizes[self.best["split_by"]]["test"]:
+            written += [
+                _write_csv(folder / "per_speaker.csv", per_speaker(outcomes, self.speakers)),
+                _write_csv(folder / "confusion.csv", confusion(outcomes, self.speakers)),
+            ]
+        return written
+
+    def _layers_of(self, encoder: str) -> str:
+        """Name the layers that the splits chose."""
+        own = {row["layer"] for row in self.rows if row["encoder"] == encoder and row["layer"] is not None}
+        return ", ".join(map(str, sorted(own))) + ", the best by validation" * bool(own) if own else "none"
+
+    def _counts(self, record: Record) -> Counts:
+        return by_speaker(self.outcomes[key_of(record)], len(self.speakers))
 
 
-def _percent(share: float) -> str:
-    return "-" if math.isnan(share) else f"{100 * share:.2f}"
+def add_intervals(summary: list[Record], outcomes: Outcomes, n_speakers: int) -> None:
+    """Add ``test_accuracy_low`` and ``test_accuracy_high`` to the records of a summary."""
+    for record in summary:
+        low, high = ratio_interval(*by_speaker(outcomes[key_of(record)], n_speakers))
+        record |= {"test_accuracy_low": low, "test_accuracy_high": high}
+
+
+def _with_deviation(record: Record, measure: str) -> str:
+    deviation = f" ±{_percent(record[f'{measure}_std'], 1)}" if len(record["seeds"]) > 1 else ""
+    return _percent(record[measure]) + deviation
+
+
+def _percent(share: float, digits: int = 2) -> str:
+    return "-" if math.isnan(share) else f"{100 * share:.{digits}f}"
+
+
+def _write_csv(path: Path, records: Sequence[Record]) -> Path:
+    table = io.StringIO()
+    writer = csv.DictWriter(table, list(records[0]))
+    writer.writeheader()
+    writer.writerows(_without_nan(list(records)))
+    # Names of speakers need not be valid text; they are written back as the bytes that they are.
+    return write_atomically(path, lambda file: file.write(table.getvalue().encode("utf-8", "surrogateescape")))
 
 
 def _without_nan(value: Any) -> Any:

@@ -1,7 +1,8 @@
 """From an embedding to a speaker: scalers, heads, and the classifier that joins them."""
 
 from heads.base import Head, HeadError
-from heads.classifier import ClassifierError, Prediction, SpeakerClassifier
+from heads.classifier import Prediction, SpeakerClassifier
+from heads.fitted import ClassifierError, FittedHead
 from heads.registry import HEADS, create_head
 from heads.scalers import SCALERS, Scaler, create_scaler
 
@@ -9,6 +10,7 @@ __all__ = [
     "HEADS",
     "SCALERS",
     "ClassifierError",
+    "FittedHead",
     "Head",
     "HeadError",
     "Prediction",

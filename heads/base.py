@@ -33,6 +33,8 @@ class Head(ABC):
     n_parameters_: int
     # Whether rows are (L, D), all layers of an encoder, and not (D,).
     takes_layers: ClassVar[bool] = False
+    # What tuning tries: for each of the few hyper-parameters that matter a distribution of scipy, or a list of values.
+    search_space: ClassVar[Mapping[str, Any]] = {}
 
     @abstractmethod
     def fit(

@@ -1,9 +1,11 @@
 """A hidden layer with batch normalisation."""
 
+from collections.abc import Sequence
+
 from torch import nn
 
+from heads.feed_forward import Dropout
 from heads.minibatch import MinibatchHead
-from heads.mlp import Dropout
 
 
 class BNMLPHead(MinibatchHead):
@@ -11,7 +13,7 @@ class BNMLPHead(MinibatchHead):
 
     smallest_batch = 2  # the statistics of one row are none
 
-    def build(self, dim: int, n_classes: int) -> nn.Module:
+    def build(self, shape: Sequence[int], n_classes: int) -> nn.Module:
         return nn.Sequential(
-            nn.Linear(dim, 512), nn.BatchNorm1d(512), nn.ReLU(), Dropout(0.3), nn.Linear(512, n_classes),
+            nn.Linear(shape[-1], 512), nn.BatchNorm1d(512), nn.ReLU(), Dropout(0.3), nn.Linear(512, n_classes),
         )  # fmt: skip

@@ -8,22 +8,16 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from tqdm import tqdm
 
-from audio import InputError
 from corpora import Utterance
 from encoders import ENCODERS, Encoder, LazyEncoder, Spec, default_spec, lazy_encoder, spec_differences
-from features import FeatureSet, embed_utterances, load_tensors, warn_of_precision, write_tensors
-from heads.base import Head
-from heads.registry import create_head
-from heads.scalers import Scaler, create_scaler
+from features import FeatureSet, Row, embed_utterances, load_tensors, write_tensors
+from heads.fitted import ClassifierError, FittedHead
 
 FORMAT = 1
 WHAT = "a speaker classifier, as speaker_recognition_librispeech.py saves one"
-
-
-class ClassifierError(InputError):
-    """A classifier cannot be used, or was asked to judge what it was not trained for."""
 
 
 @dataclass(frozen=True)
@@ -50,20 +44,14 @@ class Prediction:
 
 @dataclass(frozen=True, eq=False)
 class SpeakerClassifier:
-    """A fitted scaler and head, the speakers they know, and the encoder that their features come from.
+    """One fitted head, or an ensemble of several, and the speakers that they know.
 
     Attributes
     ----------
-    scaler : Scaler
-    head : Head
-        Its classes are numbers into `speakers`.
-    head_name : str
-        Its name in `HEADS`.
+    members : tuple of FittedHead
+        Each with the encoder that its vectors come from; the logits of several are averaged. All have the same
+        classes, numbers into `speakers`.
     speakers : tuple of str
-    encoder : dict
-        Spec of the encoder.
-    crop : float or None
-        ``max_duration`` of the training features (seconds).
     threshold : float or None
         Probability under which a speaker counts as unknown; None until it has been calibrated.
     metrics : dict
@@ -72,36 +60,35 @@ class SpeakerClassifier:
         How it was trained: corpus, head, split, seed, versions.
     """
 
-    scaler: Scaler
-    head: Head
-    head_name: str
+    members: tuple[FittedHead, ...]
     speakers: tuple[str, ...]
-    encoder: Spec
-    crop: float | None
     threshold: float | None = None
     metrics: dict[str, Any] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
 
-    def predict_features(self, features: FeatureSet, top_k: int = 5) -> list[tuple[tuple[str, ...], tuple[float, ...]]]:
+    def predict_features(
+        self, features: FeatureSet | Sequence[FeatureSet], top_k: int = 5
+    ) -> list[tuple[tuple[str, ...], tuple[float, ...]]]:
         """Name the likeliest speakers of each row, best first, with their probabilities.
+
+        An ensemble over several encoders takes a set of each, of the same utterances in the same order.
 
         Raises
         ------
         ClassifierError
             The features come from another encoder than the classifier's.
         """
-        layers = self.encoder.get("layers", ())
-        if len(layers) == 1 and layers[0] in features.layers:
-            features = features.layer(layers[0])
-        self._check_encoder(features.encoder, "the features")
-        return self._judge(features.features, top_k)
+        sets = [features] if isinstance(features, FeatureSet) else list(features)
+        if len({given.ids for given in sets}) != 1:
+            raise ClassifierError("The sets of features must hold the same utterances in the same order.")
+        return self._judge([member.vectors(_nearest(sets, member)) for member in self.members], top_k)
 
     def predict(
         self,
         paths: Sequence[str | os.PathLike[str]],
         top_k: int = 5,
         encoder: Encoder | LazyEncoder | None = None,
-        encoder_weights: str | Path | None = None,
+        encoder_weights: str | Path | Sequence[str | Path] | None = None,
         device: str = "auto",
         precision: str = "auto",
         progress: bool = False,
@@ -116,8 +103,9 @@ class SpeakerClassifier:
             Most speakers to name.
         encoder : Encoder or LazyEncoder, optional
             By default the one that the classifier was trained with, found as `load_encoder` finds it.
-        encoder_weights : path-like, optional
-            Where the encoder's weights are.
+        encoder_weights : path-like, or a sequence of them, optional
+            Where the encoder's weights are; of an ensemble over several encoders one for each, in the order of
+            `members`, ``auto`` for those that are found by themselves.
         device : str
             Device of the encoder.
         precision : str
@@ -135,57 +123,49 @@ class SpeakerClassifier:
         ClassifierError
             The encoder is not the one that the classifier was trained with.
         """
-        if encoder is None:
-            encoder = self._find_encoder(encoder_weights, device, precision)
-        self._check_encoder(encoder.spec, "the encoder")
+        origins = {member.origin: member for member in self.members}
+        if encoder is not None:
+            encoders: list[Encoder | LazyEncoder] = [encoder] * len(origins)
+        else:
+            places = _places(encoder_weights, [str(member.encoder.get("name")) for member in origins.values()])
+            encoders = [
+                _find_encoder(member.encoder, place, device, precision)
+                for member, place in zip(origins.values(), places, strict=True)
+            ]
+        for member, given in zip(origins.values(), encoders, strict=True):
+            member.check_encoder(given.spec, "the encoder")
         utterances = [Utterance(Path(path), speaker="", session="") for path in paths]
-        rows = embed_utterances(utterances, encoder, self.crop)
+        rows = zip(
+            *(
+                embed_utterances(utterances, given, member.crop)
+                for member, given in zip(origins.values(), encoders, strict=True)
+            ),
+            strict=True,
+        )
         shown = tqdm(rows, "Listening", len(utterances), unit="file", disable=None if progress else True)
-        return [self._prediction(row.utterance.path, row.vector, row.error, top_k) for row in shown]
+        return [self._prediction(dict(zip(origins, parts, strict=True)), top_k) for parts in shown]
 
-    def _prediction(self, path: Path, vector: torch.Tensor | None, error: str | None, top_k: int) -> Prediction:
-        if vector is None:
-            return Prediction(path, error=error)
-        speakers, probabilities = self._judge(vector[None], top_k)[0]
+    def _prediction(self, rows: dict[tuple[str, float | None], Row], top_k: int) -> Prediction:
+        """Judge one file by its rows, one for each origin."""
+        path = next(iter(rows.values())).utterance.path
+        errors = [row.error for row in rows.values() if row.error is not None]
+        if errors:
+            return Prediction(path, error=errors[0])
+        vectors = {origin: row.vector[None] for origin, row in rows.items() if row.vector is not None}
+        speakers, probabilities = self._judge([vectors[member.origin] for member in self.members], top_k)[0]
         return Prediction(path, speakers, probabilities)
 
-    def _judge(self, features: torch.Tensor, top_k: int) -> list[tuple[tuple[str, ...], tuple[float, ...]]]:
+    def _judge(self, vectors: Sequence[torch.Tensor], top_k: int) -> list[tuple[tuple[str, ...], tuple[float, ...]]]:
+        """Name the speakers of rows, of which there is a table for each member."""
         if top_k < 1:
             raise ClassifierError(f"top_k is {top_k}; expected at least 1.")
-        probabilities = self.head.predict_proba(self.scaler.transform(features))
+        logits = [member.logits(rows) for member, rows in zip(self.members, vectors, strict=True)]
+        probabilities = torch.from_numpy(mean_logits(logits)).softmax(dim=1).numpy()
+        classes = self.members[0].head.classes_
         best = np.argsort(-probabilities, axis=1, kind="stable")[:, :top_k]
-        names = [[self.speakers[self.head.classes_[column]] for column in row] for row in best]
+        names = [[self.speakers[classes[column]] for column in row] for row in best]
         values = np.take_along_axis(probabilities, best, axis=1).tolist()
         return [(tuple(row), tuple(value)) for row, value in zip(names, values, strict=True)]
-
-    def _find_encoder(self, weights: str | Path | None, device: str, precision: str) -> LazyEncoder:
-        name = str(self.encoder.get("name"))
-        if name not in ENCODERS:
-            raise ClassifierError(
-                f"This classifier was trained on vectors of the encoder {name!r}, which is not one of this project's; "
-                "it can judge such vectors, but no audio."
-            )
-        trained_in = str(self.encoder.get("precision", "auto"))
-        if precision == "auto" and "+" not in trained_in:  # of features of several precisions, the encoder's own
-            precision = trained_in
-        weights = weights or self.encoder.get("source")  # the hub's id, where it was one
-        if weights is None and "source" in self.encoder:
-            usual = default_spec(name)
-            if usual is None or usual["weights"] != self.encoder["weights"]:
-                raise ClassifierError(
-                    "This classifier was trained with the weights of a folder, digest "
-                    f"{str(self.encoder['weights'])[:8]}; give it again as --encoder_weights."
-                )
-        return lazy_encoder(name, weights, device, precision, **self.encoder.get("options", {}))
-
-    def _check_encoder(self, spec: Spec, what: str) -> None:
-        differences = spec_differences(spec, self.encoder)
-        if differences:
-            raise ClassifierError(
-                f"The classifier was trained with the encoder {self.encoder.get('name')!r}, {what} came from another: "
-                f"{'; '.join(differences)}. Use the encoder it was trained with, or train one for this."
-            )
-        warn_of_precision("The features that the classifier was trained on", self.encoder, spec)
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the classifier to a ``.pt`` file, atomically.
@@ -195,18 +175,11 @@ class SpeakerClassifier:
         OutputError
             The file cannot be written.
         """
+        parts = [member.content() for member in self.members]
         content = {
             "format": FORMAT,
-            "head": {
-                "name": self.head_name,
-                "hyper_parameters": self.head.hyper_parameters(),
-                "classes": self.head.classes_.tolist(),
-                "state": self.head.state_dict(),
-            },
-            "scaler": self.scaler.state_dict(),
+            **(parts[0] if len(parts) == 1 else {"members": parts}),
             "speakers": list(self.speakers),
-            "encoder": self.encoder,
-            "crop": self.crop,
             "threshold": self.threshold,
             "metrics": self.metrics,
             "training": self.training,
@@ -224,19 +197,15 @@ class SpeakerClassifier:
         """
         path = Path(path)
         content = load_tensors(path, WHAT, ClassifierError)
-        if "head" not in content or not isinstance(content.get("format"), int) or content["format"] != FORMAT:
-            found = f"its format is {content.get('format')!r}" if "head" in content else "it has no head"
+        has_head = "head" in content or "members" in content
+        if not has_head or not isinstance(content.get("format"), int) or content["format"] != FORMAT:
+            found = f"its format is {content.get('format')!r}" if has_head else "it has no head"
             raise ClassifierError(f"{path}: this is not {WHAT} of format {FORMAT}; {found}. Train it again.")
         try:
-            head, scaler = content["head"], content["scaler"]
             loaded = cls(
-                scaler=create_scaler(scaler["name"]).load_state_dict(scaler),
-                head=create_head(head["name"], **head["hyper_parameters"]).load_state_dict(
-                    head["state"], head["classes"]
-                ),
-                head_name=head["name"],
-                **{key: content[key] for key in ("encoder", "crop", "threshold", "metrics", "training")},
+                members=tuple(map(FittedHead.from_content, content.get("members", [content]))),
                 speakers=tuple(content["speakers"]),
+                **{key: content[key] for key in ("threshold", "metrics", "training")},
             )
             loaded._check_parts()
         except Exception as error:  # right keys can hold anything
@@ -247,16 +216,54 @@ class SpeakerClassifier:
         return loaded
 
     def _check_parts(self) -> None:
-        """Raise if the parts do not fit together; a row of zeros goes all the way through them."""
-        classes = [int(label) for label in self.head.classes_]
+        """Raise if the parts do not fit together."""
+        classes = [int(label) for label in self.members[0].head.classes_]
         if sorted(set(classes)) != classes or min(classes) < 0 or max(classes) >= len(self.speakers):
             raise ValueError(f"the head's classes are no numbers into its {len(self.speakers)} speakers")
+        if any(member.head.classes_.tolist() != classes for member in self.members):
+            raise ValueError("its members know different speakers")
         if not all(isinstance(speaker, str) for speaker in self.speakers):
             raise ValueError("a speaker's name is no string")
-        if not isinstance(self.encoder, dict) or not isinstance(self.encoder.get("options", {}), dict):
-            raise ValueError("its encoder is no spec")
-        if self.crop is not None and not 0 < self.crop < float("inf"):
-            raise ValueError(f"its crop is {self.crop!r}")
-        scores = self.head.decision_function(self.scaler.transform(torch.zeros(1, *self.scaler.mean_.shape)))
-        if scores.shape != (1, len(classes)) or not np.isfinite(scores).all():
-            raise ValueError(f"it gives scores of shape {scores.shape} for {len(classes)} classes")
+
+
+def mean_logits(logits: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+    """Average the logits (n, n_classes) of an ensemble's members."""
+    mean: NDArray[np.float32] = np.mean(logits, axis=0, dtype=np.float32) if len(logits) > 1 else logits[0]
+    return mean
+
+
+def _nearest(sets: Sequence[FeatureSet], member: FittedHead) -> FeatureSet:
+    """Return the set that a member was trained for, or else the one that differs least, which it will refuse."""
+    return min(sets, key=lambda given: len(spec_differences(given.encoder, member.encoder)))
+
+
+def _places(weights: str | Path | Sequence[str | Path] | None, names: list[str]) -> list[str | Path | None]:
+    """Return a place of the weights, or None, for each encoder."""
+    given = [weights] if isinstance(weights, str | Path) else list(weights or ["auto"] * len(names))
+    if len(given) != len(names):
+        raise ClassifierError(
+            f"There are {len(given)} places of weights for {len(names)} encoders ({', '.join(names)}); give one for "
+            "each, in this order, 'auto' for those that are found by themselves."
+        )
+    return [None if str(place) == "auto" else place for place in given]
+
+
+def _find_encoder(spec: Spec, weights: str | Path | None, device: str, precision: str) -> LazyEncoder:
+    name = str(spec.get("name"))
+    if name not in ENCODERS:
+        raise ClassifierError(
+            f"This classifier was trained on vectors of the encoder {name!r}, which is not one of this project's; "
+            "it can judge such vectors, but no audio."
+        )
+    trained_in = str(spec.get("precision", "auto"))
+    if precision == "auto" and "+" not in trained_in:  # of features of several precisions, the encoder's own
+        precision = trained_in
+    weights = weights or spec.get("source")  # the hub's id, where it was one
+    if weights is None and "source" in spec:
+        usual = default_spec(name)
+        if usual is None or usual["weights"] != spec["weights"]:
+            raise ClassifierError(
+                "This classifier was trained with the weights of a folder, digest "
+                f"{str(spec['weights'])[:8]}; give it again as --encoder_weights."
+            )
+    return lazy_encoder(name, weights, device, precision, **spec.get("options", {}))

@@ -3,26 +3,31 @@
 import copy
 import math
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from typing import ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
+from scipy.stats import loguniform
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
-from torch.optim.adam import adam
 
 from encoders import resolve_device, single_thread
 from heads.base import Head, HeadError, as_classes, as_rows
+from heads.feed_forward import FeedForwardGradient
+from heads.flat_adam import FlatAdam
+
+# From a batch (n, D), its targets (n,), and their shares in the loss, to the losses (n,); writes the gradient.
+Gradient = Callable[[Tensor, Tensor, Tensor | float], Tensor]
 
 # Products in a step's forward under which one thread is as fast as two (measured: 5 % apart), and safe from contention.
 SMALL_STEP = 20_000_000
 
 
 class MinibatchHead(Head):
-    """A network trained by Adam on cross-entropy.
+    """A network trained by Adam on cross-entropy. A new one needs `build` alone.
 
     With validation rows, training stops after `patience` epochs without a better validation accuracy, and the best
     epoch's network is kept (of equals, the one with the lower validation loss). Without, it goes on for all `epochs`.
@@ -41,6 +46,13 @@ class MinibatchHead(Head):
         Of the initial weights, the order of the rows and the dropout.
     device : str
         ``auto`` is CUDA where there is one.
+    weight_decay : float
+        Decoupled weight decay (as in AdamW).
+    class_weight : {None, "balanced"}
+        ``balanced`` lets each speaker count the same in the loss, however many rows it has.
+    balanced_sampling : bool
+        Draw the rows of an epoch with replacement, each speaker as often as the others. It does by sampling what
+        `class_weight` does by weights: give one of them.
 
     Attributes
     ----------
@@ -60,6 +72,9 @@ class MinibatchHead(Head):
         patience: int = 20,
         seed: int = 0,
         device: str = "auto",
+        weight_decay: float = 0.0,
+        class_weight: Literal["balanced"] | None = None,
+        balanced_sampling: bool = False,
     ) -> None:
         self.epochs = epochs
         self.lr = lr
@@ -67,21 +82,26 @@ class MinibatchHead(Head):
         self.patience = patience
         self.seed = seed
         self.device = device
+        self.weight_decay = weight_decay
+        self.class_weight = class_weight
+        self.balanced_sampling = balanced_sampling
 
+    # Half a dozen decades: between a head's best rate and a thousandth of it lie more points than between heads.
+    search_space: ClassVar[Mapping[str, Any]] = {"lr": loguniform(1e-5, 1e0), "weight_decay": loguniform(1e-4, 1e0)}
     # Fewest rows that a step can be taken on.
     smallest_batch: ClassVar[int] = 1
 
     @abstractmethod
-    def build(self, dim: int, n_classes: int) -> nn.Module:
-        """Make the network from (n, dim) to logits (n, n_classes)."""
+    def build(self, shape: Sequence[int], n_classes: int) -> nn.Module:
+        """Make the network from rows (n, D) to logits (n, n_classes); `shape` is (D,), or (L, D) of all layers."""
 
-    def build_for(self, shape: torch.Size, n_classes: int) -> nn.Module:
-        """Make the network for rows of a shape (dim,)."""
-        return self.build(shape[-1], n_classes)
+    def losses(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """Return the losses (n,) of training: cross-entropy."""
+        return cross_entropy(logits, targets, reduction="none")
 
     def restore(self, state: Mapping[str, Tensor], n_classes: int) -> nn.Module:
         """Make the network that a saved state fits, which begins with a linear layer."""
-        return self.build(next(iter(state.values())).shape[1], n_classes)
+        return self.build(next(iter(state.values())).shape[1:], n_classes)
 
     def fit(
         self,
@@ -97,15 +117,21 @@ class MinibatchHead(Head):
             )
         if self.batch_size < self.smallest_batch:
             raise HeadError(f"batch_size is {self.batch_size}; this head normalises over a batch, so give 2 or more.")
+        if self.weight_decay < 0 or not math.isfinite(self.weight_decay):
+            raise HeadError(f"weight_decay is {self.weight_decay:g}; expected 0 or more.")
+        if self.class_weight not in (None, "balanced"):
+            raise HeadError(f"class_weight is {self.class_weight!r}; expected 'balanced', or none.")
+        if self.class_weight and self.balanced_sampling:
+            raise HeadError("class_weight and balanced_sampling both make rare speakers count more; give one of them.")
         device = resolve_device(self.device)
         rows = as_rows(X, self.takes_layers).to(device)
         self.classes_, numbers = as_classes(y, len(rows))
         targets = torch.from_numpy(numbers).to(device)
         validation = self._validation_rows(X_val, y_val, device)
         # Dropout and initial weights draw from torch's global generator; the fork gives the caller's state back.
-        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), torch.enable_grad():
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), torch.no_grad():
             torch.manual_seed(self.seed)
-            network = self.build_for(rows.shape[1:], len(self.classes_)).to(device)
+            network = self.build(rows.shape[1:], len(self.classes_)).to(device)
             work = self.batch_size * sum(parameter.numel() for parameter in network.parameters())
             with single_thread() if work < SMALL_STEP else nullcontext():
                 self._train(network, rows, targets, validation)
@@ -128,12 +154,14 @@ class MinibatchHead(Head):
     def _train(
         self, network: nn.Module, rows: Tensor, targets: Tensor, validation: tuple[Tensor, Tensor] | None
     ) -> None:
-        step = _adam(network, self.lr)
+        optimizer = FlatAdam(network, self.lr, self.weight_decay)
+        gradient = self._gradient(network, optimizer)
         self.history_: list[dict[str, float]] = []
         self.best_epoch_, best, last_gain = 0, (-1.0, 0.0), 0
         best_state = network.state_dict()
         for epoch in range(1, self.epochs + 1):
-            self.history_.append({"train_loss": self._train_epoch(network, step, rows, targets)})
+            network.train()
+            self.history_.append({"train_loss": self._train_epoch(gradient, optimizer, rows, targets)})
             if validation is None:
                 self.best_epoch_ = epoch
                 continue
@@ -148,18 +176,50 @@ class MinibatchHead(Head):
         if validation is not None:
             network.load_state_dict(best_state)
 
-    def _train_epoch(self, network: nn.Module, step: Callable[[Tensor], None], rows: Tensor, targets: Tensor) -> float:
-        network.train()
-        order = torch.randperm(len(rows)).to(rows.device)
-        # One gather an epoch: the batches are then views, and nothing is loaded or collated.
+    def _gradient(self, network: nn.Module, optimizer: FlatAdam) -> Gradient:
+        """Return what computes the gradient of a batch: written out where it can be, else by autograd."""
+        if type(self).losses is MinibatchHead.losses and FeedForwardGradient.fits(network):
+            return FeedForwardGradient(network, optimizer.gradient)
+        parameters = list(network.parameters())
+
+        def by_autograd(batch: Tensor, targets: Tensor, shares: Tensor | float) -> Tensor:
+            with torch.enable_grad():
+                losses = self.losses(network(batch), targets)
+                parts = torch.autograd.grad((losses * shares).sum(), parameters)
+            torch.cat([part.flatten() for part in parts], out=optimizer.gradient)
+            return losses.detach()
+
+        return by_autograd
+
+    def _train_epoch(self, gradient: Gradient, optimizer: FlatAdam, rows: Tensor, targets: Tensor) -> float:
+        order = self._order(targets).to(rows.device)
         sizes = self._batch_sizes(len(rows))
-        batches = zip(*(torch.split(table[order], sizes) for table in (rows, targets)), strict=True)
-        total = torch.zeros((), device=rows.device)
-        for batch, batch_targets in batches:
-            loss = cross_entropy(network(batch), batch_targets)
-            step(loss)
-            total += loss.detach() * len(batch)
-        return float(total) / len(rows)
+        # One gather an epoch: the batches are then views, and nothing is loaded or collated.
+        ordered = targets[order]
+        batches = torch.split(rows.index_select(0, order), sizes), torch.split(ordered, sizes)
+        losses = []
+        for batch, batch_targets, shares in zip(*batches, self._shares(ordered, sizes), strict=True):
+            losses.append(gradient(batch, batch_targets, shares))
+            optimizer.step()
+        return float(torch.cat(losses).mean())
+
+    def _order(self, targets: Tensor) -> Tensor:
+        """Return the rows of an epoch: each once, or each class as often as the others."""
+        if not self.balanced_sampling:
+            return torch.randperm(len(targets))
+        by_class = targets.cpu().argsort(stable=True)
+        counts = torch.bincount(targets.cpu())
+        drawn = torch.randint(len(counts), (len(targets),))
+        within = (torch.rand(len(targets), dtype=torch.float64) * counts[drawn]).long()
+        order: Tensor = by_class[counts.cumsum(0)[drawn] - counts[drawn] + within]
+        return order
+
+    def _shares(self, targets: Tensor, sizes: list[int]) -> Sequence[Tensor | float]:
+        """Return for each batch the shares of its rows in its loss, which sum to 1."""
+        if self.class_weight is None:
+            return [1 / size for size in sizes]
+        weights = 1 / torch.bincount(targets).clamp_min(1).to(torch.float32)
+        return [part / part.sum() for part in torch.split(weights[targets], sizes)]
 
     def _batch_sizes(self, n_rows: int) -> list[int]:
         """Cut an epoch into batches; a remainder that is too small goes to the batch before it."""
@@ -173,6 +233,8 @@ class MinibatchHead(Head):
 
     def _keep(self, network: nn.Module) -> None:
         self.network_ = network.cpu().eval().requires_grad_(False)
+        for parameter in network.parameters():
+            parameter.data = parameter.data.clone()  # no longer a view of the optimizer's vector
         self.n_parameters_ = sum(parameter.numel() for parameter in network.parameters())
 
     @torch.inference_mode()
@@ -189,27 +251,6 @@ class MinibatchHead(Head):
         network.load_state_dict(dict(state))
         self._keep(network)
         return self
-
-
-def _adam(network: nn.Module, lr: float) -> Callable[[Tensor], None]:
-    """Return a function that takes one step of Adam on a loss.
-
-    torch's functional Adam, fused: of a step of the linear head the optimizer class alone is a third (80 of 280
-    microseconds measured).
-    """
-    weights: list[Tensor] = list(network.parameters())
-    means, squares = [torch.zeros_like(w) for w in weights], [torch.zeros_like(w) for w in weights]
-    steps = [torch.zeros((), device=w.device) for w in weights]
-
-    def step(loss: Tensor) -> None:
-        gradients = list(torch.autograd.grad(loss, weights))
-        with torch.no_grad():
-            adam(
-                weights, gradients, means, squares, [], steps, fused=True, amsgrad=False, maximize=False,
-                lr=lr, beta1=0.9, beta2=0.999, weight_decay=0.0, eps=1e-8,
-            )  # fmt: skip
-
-    return step
 
 
 @torch.inference_mode()

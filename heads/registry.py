@@ -12,8 +12,12 @@ HEADS: dict[str, str] = {
     "linear": "heads.linear:LinearHead",
     "mlp": "heads.mlp:MLPHead",
     "bn_mlp": "heads.bn_mlp:BNMLPHead",
-    "lda": "heads.lda:LDAHead",
     "weighted": "heads.weighted:WeightedHead",
+    "cosine": "heads.cosine:CosineHead",
+    "logistic": "heads.logistic:LogisticHead",
+    "lda": "heads.lda:LDAHead",
+    "plda": "heads.plda:PLDAHead",
+    "centroid": "heads.centroid:CentroidHead",
 }
 
 
@@ -45,8 +49,19 @@ def create_head(name: str, **options: Any) -> Head:
 
 
 def head_options(name: str) -> tuple[str, ...]:
-    """Return the names of a head's hyper-parameters."""
-    return tuple(inspect.signature(_resolve(name)).parameters)
+    """Return the names of a head's hyper-parameters, those that it hands on to its base class among them."""
+    names: list[str] = []
+    for kind in _resolve(name).__mro__:
+        parameters = list(inspect.signature(kind).parameters.values()) if issubclass(kind, Head) else []
+        names += [part.name for part in parameters if part.kind is not part.VAR_KEYWORD]
+        if all(part.kind is not part.VAR_KEYWORD for part in parameters):
+            break
+    return tuple(dict.fromkeys(names))
+
+
+def search_space(name: str) -> dict[str, Any]:
+    """Return what tuning tries of a head: for some hyper-parameters a distribution of scipy, or a list of values."""
+    return dict(_resolve(name).search_space)
 
 
 def takes_layers(name: str) -> bool:

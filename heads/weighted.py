@@ -1,6 +1,6 @@
 """A learned average of an encoder's layers."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -17,10 +17,7 @@ class WeightedHead(MinibatchHead):
 
     takes_layers = True
 
-    def build(self, dim: int, n_classes: int) -> nn.Module:
-        raise NotImplementedError("build_for makes this network")
-
-    def build_for(self, shape: torch.Size, n_classes: int) -> nn.Module:
+    def build(self, shape: Sequence[int], n_classes: int) -> nn.Module:
         return _WeightedLayers(shape[-2], shape[-1], n_classes)
 
     def restore(self, state: Mapping[str, Tensor], n_classes: int) -> nn.Module:

@@ -1,9 +1,43 @@
 """Closed-set identification: which of the known speakers is it?"""
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from scipy.special import log_softmax
 from sklearn.metrics import f1_score
+
+
+def ranks(labels: ArrayLike, scores: ArrayLike, classes: ArrayLike | None = None) -> NDArray[np.int64]:
+    """How many other classes were scored at least as high as each utterance's true one.
+
+    Parameters
+    ----------
+    labels : array-like (n,)
+        True classes; one that no column stands for has all columns ahead of it.
+    scores : array-like (n, n_classes)
+        Higher is likelier; NaN counts as lowest. Another class with the same score counts as ahead of the true one, so
+        that a constant score is worth nothing.
+    classes : array-like (n_classes,), optional
+        Class of each column; by default 0, 1, ...
+
+    Returns
+    -------
+    ndarray (n,)
+        int64, 0 where the true class is scored highest.
+
+    Raises
+    ------
+    ValueError
+        The shapes contradict each other.
+    """
+    labels, scores = np.asarray(labels), np.asarray(scores, dtype=np.float64)
+    columns = np.arange(scores.shape[-1]) if classes is None else np.asarray(classes)
+    if scores.shape != (len(labels), len(columns)):
+        raise ValueError(f"expected (n,) labels and (n, n_classes) scores; got {labels.shape}, {scores.shape}")
+    scores = np.where(np.isnan(scores), -np.inf, scores)  # a score that is no number is worth nothing
+    own = labels[:, None] == columns
+    target = np.where(own, scores, -np.inf).max(axis=1, initial=-np.inf, keepdims=True)
+    ahead: NDArray[np.int64] = (~own & (scores >= target)).sum(axis=1)
+    return ahead
 
 
 def top_k_accuracy(labels: ArrayLike, scores: ArrayLike, k: int = 1, classes: ArrayLike | None = None) -> float:
@@ -11,15 +45,10 @@ def top_k_accuracy(labels: ArrayLike, scores: ArrayLike, k: int = 1, classes: Ar
 
     Parameters
     ----------
-    labels : array-like (n,)
-        True classes; one that no column stands for counts as missed.
-    scores : array-like (n, n_classes)
-        Higher is likelier. Another class with the same score counts as ahead of the true one, so that a constant score
-        is worth nothing.
+    labels, scores, classes
+        As `ranks` takes them; a class that no column stands for counts as missed.
     k : int
         With k of at least n_classes, every utterance of a known class counts.
-    classes : array-like (n_classes,), optional
-        Class of each column; by default 0, 1, ...
 
     Returns
     -------
@@ -31,19 +60,13 @@ def top_k_accuracy(labels: ArrayLike, scores: ArrayLike, k: int = 1, classes: Ar
     ValueError
         The shapes contradict each other, or k is not positive.
     """
-    labels, scores = np.asarray(labels), np.asarray(scores, dtype=np.float64)
-    columns = np.arange(scores.shape[-1]) if classes is None else np.asarray(classes)
-    if scores.shape != (len(labels), len(columns)) or k < 1:
-        raise ValueError(
-            f"expected (n,) labels, (n, n_classes) scores and k >= 1; got {labels.shape}, {scores.shape}, {k=}"
-        )
+    if k < 1:
+        raise ValueError(f"expected k >= 1; got {k=}")
+    labels = np.asarray(labels)
     if not len(labels):
         return float("nan")
-    scores = np.where(np.isnan(scores), -np.inf, scores)  # a score that is no number is worth nothing
-    own = labels[:, None] == columns
-    target = np.where(own, scores, -np.inf).max(axis=1, keepdims=True)
-    ahead = (~own & (scores >= target)).sum(axis=1)
-    return float(np.mean(own.any(axis=1) & (ahead < k)))
+    columns = np.arange(np.shape(scores)[-1]) if classes is None else np.asarray(classes)
+    return float(np.mean((ranks(labels, scores, columns) < k) & np.isin(labels, columns)))
 
 
 def macro_f1(labels: ArrayLike, predictions: ArrayLike) -> float:
@@ -97,3 +120,38 @@ def log_loss(labels: ArrayLike, logits: ArrayLike, classes: ArrayLike | None = N
         return float("nan")
     own = np.searchsorted(columns, labels)
     return float(-log_softmax(logits, axis=1)[np.arange(len(labels)), own].mean())
+
+
+def expected_calibration_error(correct: ArrayLike, confidences: ArrayLike, n_bins: int = 15) -> float:
+    """How far the probabilities of the named speakers are from how often they are right (Guo et al., 2017).
+
+    Parameters
+    ----------
+    correct : array-like (n,)
+        Whether the likeliest class was the true one.
+    confidences : array-like (n,)
+        Its probability.
+    n_bins : int
+        Equal parts of the range from 0 to 1; a probability on a border belongs to the part below it.
+
+    Returns
+    -------
+    float
+        Mean over the utterances of the distance between accuracy and mean probability of their part, from 0 (best) to
+        1; NaN without utterances.
+
+    Raises
+    ------
+    ValueError
+        The shapes differ, or there are no parts.
+    """
+    right, shares = np.asarray(correct, dtype=np.float64), np.asarray(confidences, dtype=np.float64)
+    if right.ndim != 1 or right.shape != shares.shape or n_bins < 1:
+        raise ValueError(
+            f"expected (n,) correct, (n,) confidences and n_bins >= 1; got {right.shape}, {shares.shape}, {n_bins=}"
+        )
+    if not len(right):
+        return float("nan")
+    bins = np.clip(np.ceil(shares * n_bins) - 1, 0, n_bins - 1).astype(np.int64)
+    gaps = np.bincount(bins, right - shares, n_bins)
+    return float(np.abs(gaps).sum() / len(right))

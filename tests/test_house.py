@@ -45,7 +45,7 @@ def test_libraries_neither_print_nor_exit(path: Path) -> None:
 def test_the_choices_of_the_command_lines_are_those_of_the_registries() -> None:
     assert set(typing.get_args(config.Layout)) == {"auto", *LAYOUTS}
     assert set(typing.get_args(config.EncoderName)) == {*ENCODERS, *ALIASES}
-    assert set(typing.get_args(config.HeadName)) == set(HEADS)
+    assert set(typing.get_args(config.HeadName)) == {"all", *HEADS}
     assert set(typing.get_args(config.ScalerName)) == set(SCALERS)
 
 
@@ -56,10 +56,12 @@ def test_defaults_of_scripts_and_libraries_agree() -> None:
     from evaluation import compare_heads
     from heads.minibatch import MinibatchHead
 
+    of_comparison = ["heads", "scaler", "split_by", "fractions", "seed", "seeds", "ensemble"]
+    of_training = ["epochs", "lr", "batch_size", "patience", "device", "class_weight", "balanced_sampling"]
     for function, config_class, names in (
         (extract, config.ExtractionConfig, ["max_duration"]),
-        (compare_heads, config.ComparisonConfig, ["heads", "scaler", "split_by", "fractions", "seed"]),
-        (MinibatchHead, config.ComparisonConfig, ["epochs", "lr", "batch_size", "patience", "device"]),
+        (compare_heads, config.ComparisonConfig, of_comparison),
+        (MinibatchHead, config.ComparisonConfig, of_training),
     ):
         parameters = inspect.signature(function).parameters
         for name in names:

@@ -408,7 +408,7 @@ def test_a_classifier_of_a_folder_asks_for_it_again(
 ) -> None:
     from evaluation import compare_heads
     from features import FeatureSet
-    from heads.classifier import ClassifierError
+    from heads import ClassifierError
 
     monkeypatch.chdir(tmp_path)
     spec = describe_encoder("wav2vec2", folder, layers="last")

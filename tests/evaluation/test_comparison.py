@@ -2,7 +2,6 @@
 
 import csv
 import json
-import logging
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -17,17 +16,16 @@ from sklearn.model_selection import train_test_split
 
 from corpora import CorpusError
 from evaluation import compare_heads, layer_table, save_layer_curve
-from evaluation.comparison import choose_best, summarise
+from evaluation.records import key_of, rank_by_validation, summarise
 from features import FeatureSet
-from heads import HEADS, HeadError, SpeakerClassifier
-from heads.classifier import ClassifierError
+from heads import HEADS, ClassifierError, HeadError, SpeakerClassifier
 from heads.minibatch import MinibatchHead
 
 VECTOR_HEADS = [name for name in HEADS if name != "weighted"]
 QUICK = {"epochs": 20, "lr": 0.01, "device": "cpu"}
 ROW = [
-    "features", "encoder", "layer", "head", "scaler", "split_by", "seed", "val_accuracy", "val_log_loss",
-    "test_accuracy", "test_macro_f1", "test_top3", "test_top5", "n_parameters", "seconds",
+    "features", "encoder", "layer", "head", "scaler", "split_by", "seed", "settings", "val_accuracy", "val_log_loss",
+    "test_accuracy", "test_macro_f1", "test_top3", "test_top5", "test_log_loss", "test_ece", "n_parameters", "seconds",
 ]  # fmt: skip
 
 
@@ -57,9 +55,12 @@ def figures(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def test_each_head_has_a_row_with_the_documented_keys() -> None:
     comparison = compare_heads(hard_features(), VECTOR_HEADS, options=QUICK)
-    assert [row["head"] for row in comparison.rows] == VECTOR_HEADS
+    assert [(row["head"], row["split_by"]) for row in comparison.rows] == [
+        (head, kind) for kind in ("utterance", "session") for head in VECTOR_HEADS
+    ]
     assert all(sorted(row) == sorted(ROW) for row in comparison.rows)
-    assert all(0 <= row[key] <= 1 for row in comparison.rows for key in row if key.startswith("test_"))
+    shares = [key for key in ROW if key.startswith("test_") and key != "test_log_loss"]
+    assert all(0 <= row[key] <= 1 for row in comparison.rows for key in shares)
 
 
 def test_the_same_seed_gives_the_same_figures_and_another_does_not() -> None:
@@ -69,8 +70,8 @@ def test_the_same_seed_gives_the_same_figures_and_another_does_not() -> None:
     other = compare_heads(features, options=QUICK, seed=4)
     assert figures(first.rows) == figures(again.rows)
     assert figures(first.rows) != figures(other.rows)
-    without_seconds = [line.rsplit(maxsplit=1)[0] for line in first.table().splitlines()[:-1]]
-    assert without_seconds == [line.rsplit(maxsplit=1)[0] for line in again.table().splitlines()[:-1]]
+    without_seconds = [re.sub(r" +\d+\.\d\d$", "", line) for line in first.table().splitlines()]
+    assert without_seconds == [re.sub(r" +\d+\.\d\d$", "", line) for line in again.table().splitlines()]
 
 
 @pytest.mark.parametrize("head", VECTOR_HEADS)
@@ -80,13 +81,15 @@ def test_test_figures_are_scikit_learns_of_the_saved_classifier_on_the_test_rows
     labels = features.labels.numpy()
     _, test = train_test_split(np.arange(len(labels)), test_size=0.2, stratify=labels, random_state=42)
     classifier = comparison.classifier
-    scores = classifier.head.decision_function(classifier.scaler.transform(features.features[test]))
+    scores = classifier.members[0].head.decision_function(
+        classifier.members[0].scaler.transform(features.features[test])
+    )
     row = comparison.rows[0]
     assert row["test_accuracy"] == pytest.approx(accuracy_score(labels[test], scores.argmax(1)))
     assert row["test_macro_f1"] == pytest.approx(f1_score(labels[test], scores.argmax(1), average="macro"))
     assert row["test_top3"] == pytest.approx(top_k_accuracy_score(labels[test], scores, k=3))
     assert row["test_top5"] == pytest.approx(top_k_accuracy_score(labels[test], scores, k=5))
-    assert row["n_parameters"] == classifier.head.n_parameters_
+    assert row["n_parameters"] == classifier.members[0].head.n_parameters_
 
 
 def test_what_the_test_rows_are_changes_no_choice_and_no_classifier() -> None:
@@ -97,22 +100,22 @@ def test_what_the_test_rows_are_changes_no_choice_and_no_classifier() -> None:
     spoiled[test] = 100 * torch.randn(len(test), 10)
     other = compare_heads(replace(features, features=spoiled), options=QUICK, seed=1)
     assert comparison.best["head"] == other.best["head"]
-    probe = comparison.classifier.scaler.transform(features.features)
-    assert torch.equal(probe, other.classifier.scaler.transform(features.features))
+    probe = comparison.classifier.members[0].scaler.transform(features.features)
+    assert torch.equal(probe, other.classifier.members[0].scaler.transform(features.features))
     np.testing.assert_array_equal(
-        comparison.classifier.head.decision_function(probe), other.classifier.head.decision_function(probe)
+        comparison.classifier.members[0].head.decision_function(probe),
+        other.classifier.members[0].head.decision_function(probe),
     )
     assert comparison.rows[0]["test_accuracy"] != other.rows[0]["test_accuracy"]
 
 
-def test_without_a_validation_part_train_is_used_whole_in_the_end(caplog: pytest.LogCaptureFixture) -> None:
+def test_without_a_validation_part_train_is_used_whole_in_the_end() -> None:
     features = hard_features()
-    with caplog.at_level(logging.INFO):
-        comparison = compare_heads(features, ["lda"], fractions=(0.8, 0, 0.2), seed=0)
-    assert "one eighth of train chooses" in caplog.text
+    comparison = compare_heads(features, ["lda"], fractions=(0.8, 0, 0.2), seed=0)
+    assert "192 train, an eighth of them validation, 48 test utterances" in comparison.table()
     labels = features.labels.numpy()
     train, _ = train_test_split(np.arange(len(labels)), test_size=0.2, stratify=labels, random_state=0)
-    torch.testing.assert_close(comparison.classifier.scaler.mean_, features.features[train].mean(0))
+    torch.testing.assert_close(comparison.classifier.members[0].scaler.mean_, features.features[train].mean(0))
     assert comparison.classifier.training["n_utterances"] == len(train)
 
 
@@ -121,12 +124,16 @@ def test_the_winner_is_chosen_by_validation_alone() -> None:
         return {"head": head, "val_accuracy": val, "val_log_loss": loss, "test_accuracy": test, "split_by": split_by}
 
     summary = [record("a", 0.90, 0.2, 0.99), record("b", 0.95, 0.3, 0.80), record("c", 0.95, 0.1, 0.70)]
-    assert choose_best([*summary, record("d", 0.99, 0.1, 0.9, "session")], "utterance")["head"] == "c"
+    assert rank_by_validation([*summary, record("d", 0.99, 0.1, 0.9, "session")], "utterance")[0]["head"] == "c"
 
 
 def test_a_summary_averages_over_seeds() -> None:
-    rows = compare_heads(hard_features(), ["lda"], seed=0).rows + compare_heads(hard_features(), ["lda"], seed=1).rows
+    comparison = compare_heads(hard_features(), ["lda"], seed=0, seeds=2)
+    rows = [row for row in comparison.rows if row["split_by"] == "utterance"]
+    alone = compare_heads(hard_features(), ["lda"], seed=1).rows[0]
+    assert figures(rows)[1] == figures([alone])[0]
     (record,) = summarise(rows)
+    assert record == {key: value for key, value in comparison.best.items() if key in record}
     values = [row["test_accuracy"] for row in rows]
     assert record["seeds"] == [0, 1]
     assert record["test_accuracy"] == pytest.approx(np.mean(values))
@@ -147,25 +154,24 @@ def test_sessions_stay_together() -> None:
         assert compare_heads(features, ["lda"], split_by="session", seed=seed).rows[0]["test_accuracy"] < 0.4
 
 
-def test_without_a_validation_part_sessions_choose_by_sessions(caplog: pytest.LogCaptureFixture) -> None:
+def test_without_a_validation_part_sessions_choose_by_sessions() -> None:
     comparison = compare_heads(leaking_features(), ["lda"], split_by="session", fractions=(0.75, 0, 0.25))
     assert comparison.rows[0]["val_accuracy"] < 0.4
-    assert "known sessions" not in caplog.text
-    compare_heads(hard_features(n_sessions=2), ["lda"], split_by="session")
-    assert "the validation accuracy is that of known sessions" in caplog.text
+    assert "known sessions" not in comparison.table()
+    assert "known sessions choose the head" in compare_heads(hard_features(n_sessions=2), ["lda"]).table()
 
 
 def test_the_refit_trains_for_the_best_number_of_epochs() -> None:
     features = hard_features()
     settings = {**QUICK, "epochs": 60, "lr": 0.1}
     classifier = compare_heads(features, ["mlp"], fractions=(0.8, 0, 0.2), options=settings).classifier
-    assert isinstance(classifier.head, MinibatchHead)
-    assert len(classifier.head.history_) == classifier.head.epochs < 60
+    assert isinstance(classifier.members[0].head, MinibatchHead)
+    assert len(classifier.members[0].head.history_) == classifier.members[0].head.epochs < 60
 
 
 def test_a_head_that_diverges_is_left_out(caplog: pytest.LogCaptureFixture) -> None:
     comparison = compare_heads(hard_features(), ["mlp", "lda"], options={**QUICK, "lr": 1e12})
-    assert [row["head"] for row in comparison.rows] == ["lda"]
+    assert {row["head"] for row in comparison.rows} == {"lda"}
     assert "mlp is left out: The training diverged" in caplog.text
 
 
@@ -173,7 +179,7 @@ def test_a_degenerate_head_does_not_stop_the_others(caplog: pytest.LogCaptureFix
     features = hard_features()
     constant = replace(features, features=torch.ones(len(features), 4))
     comparison = compare_heads(constant, ["lda", "linear"], options=QUICK)
-    assert [row["head"] for row in comparison.rows] == ["linear"]
+    assert {row["head"] for row in comparison.rows} == {"linear"}
     assert "lda is left out" in caplog.text
 
 
@@ -186,23 +192,23 @@ def test_rows_that_are_not_numbers_are_named(scaler: str) -> None:
         compare_heads(replace(features, features=spoiled), scaler=scaler)
 
 
-def test_speakers_that_cannot_be_tested_are_named(caplog: pytest.LogCaptureFixture) -> None:
+def test_speakers_that_cannot_be_tested_are_named() -> None:
     features = hard_features(n_speakers=4)
     lonely = features.select(np.r_[0:60, 60:61])  # the fourth speaker has one utterance
     comparison = compare_heads(lonely, ["lda"])
-    assert comparison.untested == ("speaker 03",)
-    assert "not tested: 1 speakers (speaker 03)" in comparison.table()
+    assert comparison.untested == {"utterance": ("speaker 03",), "session": ("speaker 03",)}
+    assert "not tested by utterance: 1 speakers (speaker 03)" in comparison.table()
     assert comparison.classifier.training["untested"] == ["speaker 03"]
-    assert "1 of 4 speakers are not tested" in caplog.text
-    assert "speaker 03" in caplog.text
     assert "speaker 03" in comparison.classifier.predict_features(lonely, top_k=4)[0][0]
 
 
 def test_a_head_that_cannot_be_fitted_does_not_stop_the_others(caplog: pytest.LogCaptureFixture) -> None:
     few = hard_features(n_speakers=6).select([0, 1, 2, 20, 40, 60, 80, 100])  # three of one speaker, one of the others
     comparison = compare_heads(few, ["lda", "linear"], options=QUICK)
-    assert [row["head"] for row in comparison.rows] == ["linear"]
-    assert "lda is left out: LDA needs more training rows than speakers" in caplog.text
+    assert {row["head"] for row in comparison.rows} == {"linear"}
+    assert (
+        "lda is left out: What varies within a speaker can only be learned from more training rows than" in caplog.text
+    )
     with pytest.raises(HeadError, match="No head could be fitted"):
         compare_heads(few, ["lda"])
 
@@ -214,14 +220,16 @@ def test_too_few_utterances_to_choose_by_are_told() -> None:
     assert compare_heads(pairs, ["linear"], fractions=(0.8, 0.2, 0), options=QUICK).best["head"] == "linear"
 
 
-def test_copies_of_a_recording_are_told(features: FeatureSet, caplog: pytest.LogCaptureFixture) -> None:
-    compare_heads(features, ["lda"])
-    assert "copies" not in caplog.text
+def test_copies_of_training_recordings_in_the_test_are_told(features: FeatureSet) -> None:
+    comparison = compare_heads(features, ["lda"])
+    assert "copies" not in comparison.table()
     assert features.audio is not None
+    tested = comparison.outcomes[key_of(comparison.best)][0].rows
     digest = features.audio.digest.clone()
-    digest[[3, 20]] = digest[0].clone()
-    compare_heads(replace(features, audio=replace(features.audio, digest=digest)), ["lda"])
-    assert f"3 files are copies of one another, which flatters the test figures: {features.ids[0]}" in caplog.text
+    digest[np.setdiff1d(np.arange(len(features)), tested)[0]] = digest[tested[0]].clone()
+    told = compare_heads(replace(features, audio=replace(features.audio, digest=digest)), ["lda"])
+    assert any("1 test utterances are copies of training recordings" in sentence for sentence in told.leaks)
+    assert features.ids[tested[0]] in told.table()
 
 
 def test_one_speaker_is_refused() -> None:
@@ -241,20 +249,24 @@ def layered_features() -> FeatureSet:
 def test_of_several_layers_the_best_by_validation_is_taken(tmp_path: Path) -> None:
     features = layered_features()
     comparison = compare_heads(features, ["linear", "lda", "weighted"], options=QUICK)
-    assert [record["layer"] for record in comparison.layers] == [3, 4, 5]
-    assert comparison.chosen_layer == 4
-    assert {row["head"]: row["layer"] for row in comparison.rows} == {"linear": 4, "lda": 4, "weighted": None}
+    assert [record["layer"] for record in comparison.layers] == [3, 4, 5, 3, 4, 5]
+    assert comparison.chosen_layer("x") == 4
+    assert [(row["head"], row["layer"]) for row in comparison.rows[:3]] == [
+        ("linear", 4),
+        ("lda", 4),
+        ("weighted", None),
+    ]
     alone = compare_heads(features.layer(4), ["linear", "lda"], options=QUICK)
-    for row, expected in zip(comparison.rows, alone.rows, strict=False):
+    for row, expected in zip(comparison.rows[:2], alone.rows[:2], strict=True):
         assert {**row, "seconds": 0} == {**expected, "seconds": 0}
     assert "given layer 4" in comparison.table()
-    table = layer_table(comparison.layers, comparison.chosen_layer)
+    table = layer_table(comparison.layer_records("x"), comparison.chosen_layer("x"))
     assert re.search(r"^4 \*", table, re.MULTILINE)
-    picture = save_layer_curve(tmp_path / "curve.png", comparison.layers, comparison.chosen_layer)
+    picture = save_layer_curve(tmp_path / "curve.png", comparison.layer_records("x"), comparison.chosen_layer("x"))
     assert matplotlib.image.imread(picture).shape[2] == 4
-    renamed = [{**record, "features": r"calls $\x$"} for record in comparison.layers]
+    renamed = [{**record, "features": r"calls $\x$"} for record in comparison.layer_records("x")]
     save_layer_curve(tmp_path / "any_name.png", renamed, 4)
-    assert [record["layer"] for record in compare_heads(features, ["weighted"], options=QUICK).layers] == [3, 4, 5]
+    assert [record["layer"] for record in compare_heads(features, ["weighted"], options=QUICK).layers[:3]] == [3, 4, 5]
     comparison.save(tmp_path, "x", "command")
     assert json.loads((tmp_path / "metrics.json").read_text())["layers"] == comparison.layers
 
@@ -264,8 +276,8 @@ def test_a_saved_classifier_knows_its_layer(heads: list[str], tmp_path: Path) ->
     features = layered_features()
     classifier = compare_heads(features, heads, options=QUICK).classifier
     loaded = SpeakerClassifier.load(classifier.save(tmp_path / "c.pt"))
-    assert loaded.encoder["layers"] == ([4] if heads == ["lda"] else [3, 4, 5])
-    assert loaded.encoder["options"]["layers"] == ("4" if heads == ["lda"] else "3-5")
+    assert loaded.members[0].encoder["layers"] == ([4] if heads == ["lda"] else [3, 4, 5])
+    assert loaded.members[0].encoder["options"]["layers"] == ("4" if heads == ["lda"] else "3-5")
     found = loaded.predict_features(features)
     assert found == classifier.predict_features(features)
     right = [names[0] == features.speakers[label] for (names, _), label in zip(found, features.labels, strict=True)]
@@ -278,7 +290,7 @@ def test_a_saved_classifier_knows_its_layer(heads: list[str], tmp_path: Path) ->
 
 def test_a_head_over_layers_needs_several(caplog: pytest.LogCaptureFixture) -> None:
     comparison = compare_heads(hard_features(), ["lda", "weighted"], options=QUICK)
-    assert [row["head"] for row in comparison.rows] == ["lda"]
+    assert {row["head"] for row in comparison.rows} == {"lda"}
     assert "extract --layers all" in caplog.text
     with pytest.raises(HeadError, match="No head could be fitted"):
         compare_heads(layered_features(), ["weighted"], scaler="whiten", options=QUICK)
@@ -286,9 +298,9 @@ def test_a_head_over_layers_needs_several(caplog: pytest.LogCaptureFixture) -> N
 
 
 def test_unknown_names_are_answered_with_the_valid_ones() -> None:
-    with pytest.raises(HeadError, match="linear, mlp, bn_mlp, lda"):
+    with pytest.raises(HeadError, match="linear, mlp, bn_mlp, weighted"):
         compare_heads(hard_features(), ["liner"])
-    with pytest.raises(ValueError, match="standard, whiten"):
+    with pytest.raises(ValueError, match="none, standard, whiten"):
         compare_heads(hard_features(), ["lda"], scaler="whitening")
     with pytest.raises(CorpusError, match="sum to 1"):
         compare_heads(hard_features(), ["lda"], fractions=(0.8, 0.1, 0.2))
@@ -299,9 +311,11 @@ def test_the_files_hold_what_was_found(tmp_path: Path) -> None:
     comparison = compare_heads(features, options=QUICK)
     paths = comparison.save(tmp_path, "hard", "python script.py")
     assert sorted(path.name for path in paths) == [
+        "confusion.csv",
         "hard_scaler.pt",
         "metrics.csv",
         "metrics.json",
+        "per_speaker.csv",
         "speaker_classifier_hard.pt",
     ]
     metrics = json.loads((tmp_path / "metrics.json").read_text())
@@ -315,7 +329,7 @@ def test_the_files_hold_what_was_found(tmp_path: Path) -> None:
     assert [float(row["test_accuracy"]) for row in table] == [row["test_accuracy"] for row in comparison.rows]
     scaler = torch.load(tmp_path / "hard_scaler.pt", weights_only=True)
     expected = (features.features - scaler["mean"]) * scaler["scale"]
-    torch.testing.assert_close(comparison.classifier.scaler.transform(features.features), expected)
+    torch.testing.assert_close(comparison.classifier.members[0].scaler.transform(features.features), expected)
     loaded = SpeakerClassifier.load(tmp_path / "speaker_classifier_hard.pt")
     assert loaded.predict_features(features) == comparison.classifier.predict_features(features)
 

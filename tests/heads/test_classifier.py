@@ -33,7 +33,7 @@ def test_a_saved_classifier_judges_as_before(
 ) -> None:
     loaded = SpeakerClassifier.load(saved)
     assert loaded.predict_features(features) == classifier.predict_features(features)
-    for name in ("speakers", "encoder", "crop", "head_name", "metrics", "training", "threshold"):
+    for name in ("speakers", "metrics", "training", "threshold"):
         assert getattr(loaded, name) == getattr(classifier, name), name
     paths = [utterance.path for utterance in corpus.utterances[::7]]
     assert loaded.predict(paths) == classifier.predict(paths)
@@ -79,9 +79,9 @@ def test_the_crop_of_the_training_is_used(
 ) -> None:
     loaded = SpeakerClassifier.load(saved)
     path = write_audio(tmp_path / "long.wav", seconds=13.0)
-    assert loaded.crop == 10.0
+    assert loaded.members[0].crop == 10.0
     vector = spectral.encode([read_audio(path, 16_000, max_duration=10.0)])
-    expected = loaded.head.predict_proba(loaded.scaler.transform(vector)).max()
+    expected = loaded.members[0].head.predict_proba(loaded.members[0].scaler.transform(vector)).max()
     assert loaded.predict([path])[0].probabilities[0] == pytest.approx(float(expected), rel=1e-5)
 
 

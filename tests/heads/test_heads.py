@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import scipy.special
 import torch
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
@@ -12,7 +13,7 @@ from heads import HEADS, Head, HeadError, create_head
 from heads.minibatch import MinibatchHead
 
 Blobs = Callable[..., tuple[torch.Tensor, np.ndarray[Any, np.dtype[np.int64]]]]
-NETWORKS = ["linear", "mlp", "bn_mlp", "weighted"]
+NETWORKS = ["linear", "mlp", "bn_mlp", "weighted", "cosine"]
 
 
 def quick(name: str, **options: object) -> Head:
@@ -100,7 +101,7 @@ def test_what_cannot_be_learned_is_refused(name: str, rows: Callable[..., Any]) 
 
 
 def test_unknown_heads_and_options_are_answered_with_the_valid_ones() -> None:
-    with pytest.raises(HeadError, match=r"'liner'.*linear, mlp, bn_mlp, lda"):
+    with pytest.raises(HeadError, match=r"'liner'.*linear, mlp, bn_mlp, weighted"):
         create_head("liner")
     with pytest.raises(HeadError, match=r"'epoch'.*perhaps you meant epochs.*patience"):
         create_head("linear", epoch=3)
@@ -179,15 +180,18 @@ def test_training_follows_adam(blobs: Blobs) -> None:
     torch.testing.assert_close(head.state_dict()["weight"], network.weight.detach(), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("shrinkage", [None, 0.5])
 @pytest.mark.parametrize("n_classes", [2, 5])
-def test_lda_is_scikit_learns(n_classes: int, blobs: Blobs) -> None:
+def test_lda_is_scikit_learns(n_classes: int, shrinkage: float | None, blobs: Blobs) -> None:
     X, y = blobs(n_classes, spread=1.0)
-    expected = LinearDiscriminantAnalysis().fit(X.double().numpy(), y)
-    head = create_head("lda").fit(X, y)
-    np.testing.assert_allclose(head.predict_proba(X), expected.predict_proba(X.double().numpy()), atol=1e-4)
-    shrunk = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=0.5).fit(X.double().numpy(), y)
-    head = create_head("lda", shrinkage=0.5).fit(X, y)
-    np.testing.assert_allclose(head.predict_proba(X), shrunk.predict_proba(X.double().numpy()), atol=1e-4)
+    solver = "svd" if shrinkage is None else "lsqr"
+    model = LinearDiscriminantAnalysis(solver=solver, shrinkage=shrinkage).fit(X.double().numpy(), y)
+    head = create_head("lda", shrinkage=shrinkage).fit(X, y)
+    # Its covariance is divided by n, not by the n - n_classes rows that are free; the priors are equal.
+    logits = head.decision_function(X) * len(X) / (len(X) - n_classes)
+    np.testing.assert_allclose(
+        scipy.special.softmax(logits, axis=1), model.predict_proba(X.double().numpy()), rtol=1e-3, atol=1e-4
+    )
 
 
 def test_lda_with_more_dimensions_than_rows_works(blobs: Blobs) -> None:
@@ -196,7 +200,7 @@ def test_lda_with_more_dimensions_than_rows_works(blobs: Blobs) -> None:
 
 
 def test_lda_with_as_many_speakers_as_rows_is_refused() -> None:
-    with pytest.raises(HeadError, match="more training rows than speakers"):
+    with pytest.raises(HeadError, match=r"more training rows than speakers; there are 3 of 3"):
         create_head("lda").fit(torch.randn(3, 8), [0, 1, 2])
 
 

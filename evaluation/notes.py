@@ -1,0 +1,82 @@
+"""What the figures of a comparison mean, in sentences."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from evaluation.outcome import Counts, Outcome
+from evaluation.records import Record, key_of, rank_by_validation
+from heads import HEADS
+from heads.registry import search_space
+from metrics import difference_interval
+
+# From a record of the summary to the right answers and the test utterances of each speaker.
+CountsOf = Callable[[Record], Counts]
+
+
+def about_tuning(heads: Sequence[str], budget: int) -> list[str]:
+    """State the settings that each head was given to choose from."""
+    if budget == 1:
+        return []
+    fixed = [name for name in dict.fromkeys(heads) if name in HEADS and not search_space(name)]
+    but = f" (nothing to tune: {', '.join(fixed)})" if fixed else ""
+    return [f"tuned: {budget} settings of each head{but} on each split, chosen by validation"]
+
+
+def about_second_best(summary: Sequence[Record], best: Record, counts_of: CountsOf) -> list[str]:
+    """Say whether the two best heads by validation differ on the test by more than chance."""
+    ranked = rank_by_validation(summary, best["split_by"])
+    if len(ranked) < 2 or ranked[1]["seeds"] != best["seeds"]:
+        return []
+    second = ranked[1]
+    low, high = difference_interval(*counts_of(best), *counts_of(second))
+    verdict = "is" if low > 0 or high < 0 else "is not"
+    return [
+        f"the two best, {_name(best, second)} and {_name(second, best)}: "
+        f"{_points(best['test_accuracy'] - second['test_accuracy'])} points on the test "
+        f"({_points(low)} to {_points(high)}); the difference {verdict} larger than chance"
+    ]
+
+
+def about_sessions(
+    summary: Sequence[Record], best: Record, counts_of: CountsOf, sizes: Mapping[str, Mapping[str, int]]
+) -> list[str]:
+    """Say how much of the best head's accuracy was the session, on the speakers that both splits test."""
+    alike = {record["split_by"]: record for record in summary if _without_split(record) == _without_split(best)}
+    if len(alike) < 2:
+        return []
+    hits, counts = counts_of(alike["utterance"])
+    session_hits, session_counts = counts_of(alike["session"])
+    tested = (counts > 0) & (session_counts > 0)
+    if not tested.any():
+        return []
+    low, high = difference_interval(hits[tested], counts[tested], session_hits[tested], session_counts[tested])
+    known, new = hits[tested].sum() / counts[tested].sum(), session_hits[tested].sum() / session_counts[tested].sum()
+    verdict = "are the session, not the voice" if low > 0 else "are no more than chance"
+    if low > 0 and sizes["session"]["train"] < 0.9 * sizes["utterance"]["train"]:
+        verdict += f", or {sizes['session']['train']} instead of {sizes['utterance']['train']} training utterances"
+    return [
+        f"{best['head']} is right on {100 * known:.1f} where the session is known, on {100 * new:.1f} where it is new "
+        f"({int(tested.sum())} speakers): {_points(known - new)} points ({_points(low)} to {_points(high)}) {verdict}"
+    ]
+
+
+def about_no_mistake(outcomes: Sequence[Outcome]) -> list[str]:
+    """Say what a test without a mistake leaves open: an error rate of three in as many (the rule of three)."""
+    n_tests = len(np.unique(np.concatenate([outcome.rows for outcome in outcomes])))
+    if not n_tests or any((outcome.ranks > 0).any() for outcome in outcomes):
+        return []
+    return [f"no mistake in {n_tests} test utterances still allows for {100 * min(1.0, 3 / n_tests):.1f} % of them"]
+
+
+def _without_split(record: Record) -> tuple[str, ...]:
+    return key_of({**record, "split_by": ""})
+
+
+def _name(record: Record, other: Record) -> str:
+    """Name a record by what it does not share with another."""
+    return " of ".join(record[key] for key in ("head", "encoder") if record[key] != other[key])
+
+
+def _points(share: float) -> str:
+    return f"{100 * share:+.1f}"

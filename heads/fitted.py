@@ -1,0 +1,115 @@
+"""A scaler and a head fitted to the vectors of one encoder: what a `SpeakerClassifier` is made of."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from audio import InputError
+from encoders import Spec, spec_differences, spec_digest
+from features import FeatureSet, warn_of_precision
+from heads.base import Head
+from heads.registry import create_head
+from heads.scalers import Scaler, create_scaler
+
+
+class ClassifierError(InputError):
+    """A classifier cannot be used, or was asked to judge what it was not trained for."""
+
+
+@dataclass(frozen=True, eq=False)
+class FittedHead:
+    """A fitted scaler and head, and the encoder that their vectors come from.
+
+    Attributes
+    ----------
+    scaler : Scaler
+    head : Head
+        Its classes are numbers of speakers.
+    name : str
+        The head's name in `HEADS`.
+    encoder : dict
+        Spec of the encoder.
+    crop : float or None
+        ``max_duration`` of the training features (seconds).
+    """
+
+    scaler: Scaler
+    head: Head
+    name: str
+    encoder: Spec
+    crop: float | None
+
+    @property
+    def origin(self) -> tuple[str, float | None]:
+        """What two members share whose vectors are the same: digest of the encoder's spec, and crop."""
+        return spec_digest(self.encoder), self.crop
+
+    def logits(self, vectors: Tensor) -> NDArray[np.float32]:
+        """Return the logits (n, n_classes) of vectors (n, D) or (n, L, D)."""
+        return self.head.decision_function(self.scaler.transform(vectors))
+
+    def vectors(self, features: FeatureSet) -> Tensor:
+        """Return the vectors of a set as this head takes them, its layer where the set has several.
+
+        Raises
+        ------
+        ClassifierError
+            They come from another encoder.
+        """
+        layers = self.encoder.get("layers", ())
+        if len(layers) == 1 and layers[0] in features.layers:
+            features = features.layer(layers[0])
+        self.check_encoder(features.encoder, "the features")
+        return features.features
+
+    def check_encoder(self, spec: Spec, what: str) -> None:
+        """Refuse vectors of another encoder, and warn of another precision.
+
+        Raises
+        ------
+        ClassifierError
+            What differs, and what to do.
+        """
+        differences = spec_differences(spec, self.encoder)
+        if differences:
+            raise ClassifierError(
+                f"The classifier was trained with the encoder {self.encoder.get('name')!r}, {what} came from another: "
+                f"{'; '.join(differences)}. Use the encoder it was trained with, or train one for this."
+            )
+        warn_of_precision("The features that the classifier was trained on", self.encoder, spec)
+
+    def content(self) -> dict[str, Any]:
+        """Return it as tensors and plain values, for a file."""
+        head = {
+            "name": self.name,
+            "hyper_parameters": self.head.hyper_parameters(),
+            "classes": self.head.classes_.tolist(),
+            "state": self.head.state_dict(),
+        }
+        return {"head": head, "scaler": self.scaler.state_dict(), "encoder": self.encoder, "crop": self.crop}
+
+    @classmethod
+    def from_content(cls, content: dict[str, Any]) -> "FittedHead":
+        """Make it of what `content` gave; whatever else is in there raises some error."""
+        head, scaler = content["head"], content["scaler"]
+        fitted = create_head(head["name"], **head["hyper_parameters"]).load_state_dict(head["state"], head["classes"])
+        loaded = cls(
+            create_scaler(scaler["name"]).load_state_dict(scaler), fitted, head["name"], content["encoder"],
+            content["crop"],
+        )  # fmt: skip
+        loaded._check()
+        return loaded
+
+    def _check(self) -> None:
+        if not isinstance(self.encoder, dict) or not isinstance(self.encoder.get("options", {}), dict):
+            raise ValueError("its encoder is no spec")
+        if self.crop is not None and not 0 < self.crop < float("inf"):
+            raise ValueError(f"its crop is {self.crop!r}")
+        n_classes = len(self.head.classes_)
+        scores = self.logits(torch.zeros(1, *self.scaler.mean_.shape))
+        if scores.shape != (1, n_classes) or not np.isfinite(scores).all():
+            raise ValueError(f"it gives scores of shape {scores.shape} for {n_classes} classes")
