@@ -47,10 +47,15 @@ class Parts:
         return {"train": len(self.train), "validation": n_validation, "test": len(self.test)}
 
 
+def has_sessions(features: FeatureSet) -> bool:
+    """Tell whether any speaker has a second session."""
+    pairs = np.unique(np.stack([features.labels.numpy(), features.sessions.numpy()]), axis=1)
+    return bool(np.bincount(pairs[0]).max() > 1)
+
+
 def protocols(features: FeatureSet, split_by: SplitBy) -> tuple[SplitBy, ...]:
     """Return the splits to compare by: the one asked for and, where a speaker has several sessions, the other one."""
-    pairs = np.unique(np.stack([features.labels.numpy(), features.sessions.numpy()]), axis=1)
-    if np.bincount(pairs[0]).max() < 2:
+    if not has_sessions(features):
         return (split_by,)
     return (split_by, "session" if split_by == "utterance" else "utterance")
 
@@ -106,7 +111,7 @@ def leaks(features: FeatureSet, parts: Parts, split_by: SplitBy) -> list[str]:
         return found
     sessions = features.sessions.numpy()
     shared = np.isin(sessions[parts.test], sessions[seen]).mean()
-    if len(features.session_names) <= len(features.speakers):
+    if not has_sessions(features):
         found.append(
             "no speaker has a second session: what of the accuracy is the recording, not the voice, is not known"
         )

@@ -56,7 +56,9 @@ class FeedForwardGradient:
         """Tell whether a network is made of the layers whose gradients are written out here."""
         layers = _layers(network)
         known = all(type(layer) in (nn.Linear, nn.ReLU, Dropout) for layer in layers)
-        return known and all(isinstance(layer, nn.Linear) for layer in (layers[0], layers[-1]))
+        linear = [layer for layer in layers if isinstance(layer, nn.Linear)]
+        has_ends = bool(linear) and linear[0] is layers[0] and linear[-1] is layers[-1]
+        return known and has_ends and all(layer.bias is not None for layer in linear)
 
     def __call__(self, rows: Tensor, targets: Tensor, shares: Tensor | float) -> Tensor:
         """Write the gradient of a batch, and return its losses (n,).

@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from heads import HEADS, ClassifierError, HeadError, SpeakerClassifier
 from heads.minibatch import MinibatchHead
 
 VECTOR_HEADS = [name for name in HEADS if name != "weighted"]
+MadeUp = Callable[..., FeatureSet]
 QUICK = {"epochs": 20, "lr": 0.01, "device": "cpu"}
 ROW = [
     "features", "encoder", "layer", "head", "scaler", "split_by", "seed", "settings", "val_accuracy", "val_log_loss",
@@ -29,32 +31,12 @@ ROW = [
 ]  # fmt: skip
 
 
-def hard_features(n_speakers: int = 12, n_each: int = 20, n_sessions: int = 4, seed: int = 0) -> FeatureSet:
-    """Overlapping speakers, each with sessions that shift its rows."""
-    random = np.random.default_rng(seed)
-    speaker = np.repeat(np.arange(n_speakers), n_each)
-    session = speaker * n_sessions + np.tile(np.arange(n_each) % n_sessions, n_speakers)
-    rows = random.normal(0, 1.2, (n_speakers, 10))[speaker]
-    rows = rows + random.normal(0, 1.0, (n_speakers * n_sessions, 10))[session] + random.standard_normal(rows.shape)
-    return FeatureSet(
-        features=torch.from_numpy(rows).float(),
-        labels=torch.from_numpy(speaker),
-        speakers=tuple(f"speaker {number:02d}" for number in range(n_speakers)),
-        sessions=torch.from_numpy(session),
-        session_names=tuple(f"session {number}" for number in range(n_speakers * n_sessions)),
-        ids=tuple(f"{number}.wav" for number in range(len(rows))),
-        durations=torch.ones(len(rows)),
-        encoder={"name": "made up", "dim": 10, "layers": [], "options": {}},
-        corpus="hard",
-    )
-
-
 def figures(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{key: value for key, value in row.items() if not key.startswith("seconds")} for row in rows]
 
 
-def test_each_head_has_a_row_with_the_documented_keys() -> None:
-    comparison = compare_heads(hard_features(), VECTOR_HEADS, options=QUICK)
+def test_each_head_has_a_row_with_the_documented_keys(made_up: MadeUp) -> None:
+    comparison = compare_heads(made_up(), VECTOR_HEADS, options=QUICK)
     assert [(row["head"], row["split_by"]) for row in comparison.rows] == [
         (head, kind) for kind in ("utterance", "session") for head in VECTOR_HEADS
     ]
@@ -63,8 +45,8 @@ def test_each_head_has_a_row_with_the_documented_keys() -> None:
     assert all(0 <= row[key] <= 1 for row in comparison.rows for key in shares)
 
 
-def test_the_same_seed_gives_the_same_figures_and_another_does_not() -> None:
-    features = hard_features()
+def test_the_same_seed_gives_the_same_figures_and_another_does_not(made_up: MadeUp) -> None:
+    features = made_up()
     first = compare_heads(features, options=QUICK, seed=3)
     again = compare_heads(features, options=QUICK, seed=3)
     other = compare_heads(features, options=QUICK, seed=4)
@@ -75,8 +57,8 @@ def test_the_same_seed_gives_the_same_figures_and_another_does_not() -> None:
 
 
 @pytest.mark.parametrize("head", VECTOR_HEADS)
-def test_test_figures_are_scikit_learns_of_the_saved_classifier_on_the_test_rows(head: str) -> None:
-    features = hard_features()
+def test_test_figures_are_scikit_learns_of_the_saved_classifier_on_the_test_rows(head: str, made_up: MadeUp) -> None:
+    features = made_up()
     comparison = compare_heads(features, [head], fractions=(0.8, 0, 0.2), seed=42, options=QUICK)
     labels = features.labels.numpy()
     _, test = train_test_split(np.arange(len(labels)), test_size=0.2, stratify=labels, random_state=42)
@@ -92,8 +74,8 @@ def test_test_figures_are_scikit_learns_of_the_saved_classifier_on_the_test_rows
     assert row["n_parameters"] == classifier.members[0].head.n_parameters_
 
 
-def test_what_the_test_rows_are_changes_no_choice_and_no_classifier() -> None:
-    features = hard_features()
+def test_what_the_test_rows_are_changes_no_choice_and_no_classifier(made_up: MadeUp) -> None:
+    features = made_up()
     comparison = compare_heads(features, options=QUICK, seed=1)
     _, test = train_test_split(np.arange(240), test_size=0.1, stratify=features.labels.numpy(), random_state=1)
     spoiled = features.features.clone()
@@ -109,8 +91,8 @@ def test_what_the_test_rows_are_changes_no_choice_and_no_classifier() -> None:
     assert comparison.rows[0]["test_accuracy"] != other.rows[0]["test_accuracy"]
 
 
-def test_without_a_validation_part_train_is_used_whole_in_the_end() -> None:
-    features = hard_features()
+def test_without_a_validation_part_train_is_used_whole_in_the_end(made_up: MadeUp) -> None:
+    features = made_up()
     comparison = compare_heads(features, ["lda"], fractions=(0.8, 0, 0.2), seed=0)
     assert "192 train, an eighth of them validation, 48 test utterances" in comparison.table()
     labels = features.labels.numpy()
@@ -127,10 +109,10 @@ def test_the_winner_is_chosen_by_validation_alone() -> None:
     assert rank_by_validation([*summary, record("d", 0.99, 0.1, 0.9, "session")], "utterance")[0]["head"] == "c"
 
 
-def test_a_summary_averages_over_seeds() -> None:
-    comparison = compare_heads(hard_features(), ["lda"], seed=0, seeds=2)
+def test_a_summary_averages_over_seeds(made_up: MadeUp) -> None:
+    comparison = compare_heads(made_up(), ["lda"], seed=0, seeds=2)
     rows = [row for row in comparison.rows if row["split_by"] == "utterance"]
-    alone = compare_heads(hard_features(), ["lda"], seed=1).rows[0]
+    alone = compare_heads(made_up(), ["lda"], seed=1).rows[0]
     assert figures(rows)[1] == figures([alone])[0]
     (record,) = summarise(rows)
     assert record == {key: value for key, value in comparison.best.items() if key in record}
@@ -140,43 +122,44 @@ def test_a_summary_averages_over_seeds() -> None:
     assert record["test_accuracy_std"] == pytest.approx(np.std(values))
 
 
-def leaking_features() -> FeatureSet:
+@pytest.fixture
+def leaking_features(made_up: MadeUp) -> FeatureSet:
     """Features that tell the session and nothing else: of a session that was not trained on, nobody can be told."""
-    features = hard_features(n_sessions=8, n_each=40)
+    features = made_up(n_sessions=8, n_each=40)
     noise = 0.1 * torch.randn(len(features), 96, generator=torch.Generator().manual_seed(0))
     return replace(features, features=torch.nn.functional.one_hot(features.sessions).float() + noise)
 
 
-def test_sessions_stay_together() -> None:
-    features = leaking_features()
+def test_sessions_stay_together(leaking_features: FeatureSet) -> None:
+    features = leaking_features
     for seed in range(3):
         assert compare_heads(features, ["lda"], seed=seed).rows[0]["test_accuracy"] > 0.6
         assert compare_heads(features, ["lda"], split_by="session", seed=seed).rows[0]["test_accuracy"] < 0.4
 
 
-def test_without_a_validation_part_sessions_choose_by_sessions() -> None:
-    comparison = compare_heads(leaking_features(), ["lda"], split_by="session", fractions=(0.75, 0, 0.25))
+def test_without_a_validation_part_sessions_choose_by_sessions(made_up: MadeUp, leaking_features: FeatureSet) -> None:
+    comparison = compare_heads(leaking_features, ["lda"], split_by="session", fractions=(0.75, 0, 0.25))
     assert comparison.rows[0]["val_accuracy"] < 0.4
     assert "known sessions" not in comparison.table()
-    assert "known sessions choose the head" in compare_heads(hard_features(n_sessions=2), ["lda"]).table()
+    assert "known sessions choose the head" in compare_heads(made_up(n_sessions=2), ["lda"]).table()
 
 
-def test_the_refit_trains_for_the_best_number_of_epochs() -> None:
-    features = hard_features()
+def test_the_refit_trains_for_the_best_number_of_epochs(made_up: MadeUp) -> None:
+    features = made_up()
     settings = {**QUICK, "epochs": 60, "lr": 0.1}
     classifier = compare_heads(features, ["mlp"], fractions=(0.8, 0, 0.2), options=settings).classifier
     assert isinstance(classifier.members[0].head, MinibatchHead)
     assert len(classifier.members[0].head.history_) == classifier.members[0].head.epochs < 60
 
 
-def test_a_head_that_diverges_is_left_out(caplog: pytest.LogCaptureFixture) -> None:
-    comparison = compare_heads(hard_features(), ["mlp", "lda"], options={**QUICK, "lr": 1e12})
+def test_a_head_that_diverges_is_left_out(caplog: pytest.LogCaptureFixture, made_up: MadeUp) -> None:
+    comparison = compare_heads(made_up(), ["mlp", "lda"], options={**QUICK, "lr": 1e12})
     assert {row["head"] for row in comparison.rows} == {"lda"}
     assert "mlp is left out: The training diverged" in caplog.text
 
 
-def test_a_degenerate_head_does_not_stop_the_others(caplog: pytest.LogCaptureFixture) -> None:
-    features = hard_features()
+def test_a_degenerate_head_does_not_stop_the_others(caplog: pytest.LogCaptureFixture, made_up: MadeUp) -> None:
+    features = made_up()
     constant = replace(features, features=torch.ones(len(features), 4))
     comparison = compare_heads(constant, ["lda", "linear"], options=QUICK)
     assert {row["head"] for row in comparison.rows} == {"linear"}
@@ -184,16 +167,16 @@ def test_a_degenerate_head_does_not_stop_the_others(caplog: pytest.LogCaptureFix
 
 
 @pytest.mark.parametrize("scaler", ["standard", "whiten"])
-def test_rows_that_are_not_numbers_are_named(scaler: str) -> None:
-    features = hard_features()
+def test_rows_that_are_not_numbers_are_named(scaler: str, made_up: MadeUp) -> None:
+    features = made_up()
     spoiled = features.features.clone()
     spoiled[[3, 7], 2] = torch.nan
     with pytest.raises(HeadError, match=r"2 rows hold NaN.*3\.wav"):
         compare_heads(replace(features, features=spoiled), scaler=scaler)
 
 
-def test_speakers_that_cannot_be_tested_are_named() -> None:
-    features = hard_features(n_speakers=4)
+def test_speakers_that_cannot_be_tested_are_named(made_up: MadeUp) -> None:
+    features = made_up(n_speakers=4)
     lonely = features.select(np.r_[0:60, 60:61])  # the fourth speaker has one utterance
     comparison = compare_heads(lonely, ["lda"])
     assert comparison.untested == {"utterance": ("speaker 03",), "session": ("speaker 03",)}
@@ -202,8 +185,10 @@ def test_speakers_that_cannot_be_tested_are_named() -> None:
     assert "speaker 03" in comparison.classifier.predict_features(lonely, top_k=4)[0][0]
 
 
-def test_a_head_that_cannot_be_fitted_does_not_stop_the_others(caplog: pytest.LogCaptureFixture) -> None:
-    few = hard_features(n_speakers=6).select([0, 1, 2, 20, 40, 60, 80, 100])  # three of one speaker, one of the others
+def test_a_head_that_cannot_be_fitted_does_not_stop_the_others(
+    caplog: pytest.LogCaptureFixture, made_up: MadeUp
+) -> None:
+    few = made_up(n_speakers=6).select([0, 1, 2, 20, 40, 60, 80, 100])  # three of one speaker, one of the others
     comparison = compare_heads(few, ["lda", "linear"], options=QUICK)
     assert {row["head"] for row in comparison.rows} == {"linear"}
     assert (
@@ -213,8 +198,8 @@ def test_a_head_that_cannot_be_fitted_does_not_stop_the_others(caplog: pytest.Lo
         compare_heads(few, ["lda"])
 
 
-def test_too_few_utterances_to_choose_by_are_told() -> None:
-    pairs = hard_features(n_speakers=3, n_each=2)
+def test_too_few_utterances_to_choose_by_are_told(made_up: MadeUp) -> None:
+    pairs = made_up(n_speakers=3, n_each=2)
     with pytest.raises(HeadError, match="No speaker has an utterance to spare"):
         compare_heads(pairs, ["linear"], options=QUICK)
     assert compare_heads(pairs, ["linear"], fractions=(0.8, 0.2, 0), options=QUICK).best["head"] == "linear"
@@ -232,22 +217,23 @@ def test_copies_of_training_recordings_in_the_test_are_told(features: FeatureSet
     assert features.ids[tested[0]] in told.table()
 
 
-def test_one_speaker_is_refused() -> None:
+def test_one_speaker_is_refused(made_up: MadeUp) -> None:
     with pytest.raises(HeadError, match=r"All 20 utterances are of one speaker \(speaker 02\)"):
-        compare_heads(hard_features().select(range(40, 60)))
+        compare_heads(made_up().select(range(40, 60)))
 
 
-def layered_features() -> FeatureSet:
+@pytest.fixture
+def layered_features(made_up: MadeUp) -> FeatureSet:
     """Three layers, of which the second (number 4) tells the speakers apart."""
-    features = hard_features()
+    features = made_up()
     noise = torch.randn(2, *features.features.shape, generator=torch.Generator().manual_seed(0))
     layers = torch.stack([noise[0], features.features, noise[1]], dim=1)
     encoder = {"name": "x", "layers": [3, 4, 5], "options": {"layers": "3-5"}}
     return replace(features, features=layers, encoder=encoder)
 
 
-def test_of_several_layers_the_best_by_validation_is_taken(tmp_path: Path) -> None:
-    features = layered_features()
+def test_of_several_layers_the_best_by_validation_is_taken(tmp_path: Path, layered_features: FeatureSet) -> None:
+    features = layered_features
     comparison = compare_heads(features, ["linear", "lda", "weighted"], options=QUICK)
     assert [record["layer"] for record in comparison.layers] == [3, 4, 5, 3, 4, 5]
     assert comparison.chosen_layer("x") == 4
@@ -272,8 +258,8 @@ def test_of_several_layers_the_best_by_validation_is_taken(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("heads", [["lda"], ["weighted"]])
-def test_a_saved_classifier_knows_its_layer(heads: list[str], tmp_path: Path) -> None:
-    features = layered_features()
+def test_a_saved_classifier_knows_its_layer(heads: list[str], tmp_path: Path, layered_features: FeatureSet) -> None:
+    features = layered_features
     classifier = compare_heads(features, heads, options=QUICK).classifier
     loaded = SpeakerClassifier.load(classifier.save(tmp_path / "c.pt"))
     assert loaded.members[0].encoder["layers"] == ([4] if heads == ["lda"] else [3, 4, 5])
@@ -288,26 +274,28 @@ def test_a_saved_classifier_knows_its_layer(heads: list[str], tmp_path: Path) ->
             loaded.predict_features(features.layer(3))
 
 
-def test_a_head_over_layers_needs_several(caplog: pytest.LogCaptureFixture) -> None:
-    comparison = compare_heads(hard_features(), ["lda", "weighted"], options=QUICK)
+def test_a_head_over_layers_needs_several(
+    caplog: pytest.LogCaptureFixture, made_up: MadeUp, layered_features: FeatureSet
+) -> None:
+    comparison = compare_heads(made_up(), ["lda", "weighted"], options=QUICK)
     assert {row["head"] for row in comparison.rows} == {"lda"}
     assert "extract --layers all" in caplog.text
     with pytest.raises(HeadError, match="No head could be fitted"):
-        compare_heads(layered_features(), ["weighted"], scaler="whiten", options=QUICK)
+        compare_heads(layered_features, ["weighted"], scaler="whiten", options=QUICK)
     assert "'whiten' takes one layer" in caplog.text
 
 
-def test_unknown_names_are_answered_with_the_valid_ones() -> None:
+def test_unknown_names_are_answered_with_the_valid_ones(made_up: MadeUp) -> None:
     with pytest.raises(HeadError, match="linear, mlp, bn_mlp, weighted"):
-        compare_heads(hard_features(), ["liner"])
+        compare_heads(made_up(), ["liner"])
     with pytest.raises(ValueError, match="none, standard, whiten"):
-        compare_heads(hard_features(), ["lda"], scaler="whitening")
+        compare_heads(made_up(), ["lda"], scaler="whitening")
     with pytest.raises(CorpusError, match="sum to 1"):
-        compare_heads(hard_features(), ["lda"], fractions=(0.8, 0.1, 0.2))
+        compare_heads(made_up(), ["lda"], fractions=(0.8, 0.1, 0.2))
 
 
-def test_the_files_hold_what_was_found(tmp_path: Path) -> None:
-    features = hard_features()
+def test_the_files_hold_what_was_found(tmp_path: Path, made_up: MadeUp) -> None:
+    features = made_up()
     comparison = compare_heads(features, options=QUICK)
     paths = comparison.save(tmp_path, "hard", "python script.py")
     assert sorted(path.name for path in paths) == [
@@ -334,15 +322,15 @@ def test_the_files_hold_what_was_found(tmp_path: Path) -> None:
     assert loaded.predict_features(features) == comparison.classifier.predict_features(features)
 
 
-def test_figures_that_do_not_exist_are_null_in_json(tmp_path: Path) -> None:
-    comparison = compare_heads(hard_features(), ["lda"], fractions=(0.8, 0.2, 0.0))
+def test_figures_that_do_not_exist_are_null_in_json(tmp_path: Path, made_up: MadeUp) -> None:
+    comparison = compare_heads(made_up(), ["lda"], fractions=(0.8, 0.2, 0.0))
     comparison.save(tmp_path, "hard", "")
     assert json.loads((tmp_path / "metrics.json").read_text())["rows"][0]["test_accuracy"] is None
     assert " - " in comparison.table()
 
 
-def test_the_table_fits_a_terminal_and_marks_the_winner() -> None:
-    comparison = compare_heads(hard_features(), options=QUICK)
+def test_the_table_fits_a_terminal_and_marks_the_winner(made_up: MadeUp) -> None:
+    comparison = compare_heads(made_up(), options=QUICK)
     lines = comparison.table().splitlines()
     assert max(map(len, lines)) <= 100
     assert [line.split()[0] for line in lines if " * " in line] == [comparison.best["head"]]

@@ -7,10 +7,15 @@ import numpy as np
 import pytest
 import scipy.special
 import torch
+from numpy.typing import NDArray
+from scipy.stats import multivariate_normal
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.linear_model import LogisticRegression
 
 from heads import HEADS, Head, HeadError, create_head
 from heads.minibatch import MinibatchHead
+from heads.registry import head_options, search_space
+from metrics import log_loss
 
 Blobs = Callable[..., tuple[torch.Tensor, np.ndarray[Any, np.dtype[np.int64]]]]
 NETWORKS = ["linear", "mlp", "bn_mlp", "weighted", "cosine"]
@@ -222,3 +227,175 @@ def test_batch_normalisation_never_sees_one_row(blobs: Blobs) -> None:
     assert np.isfinite(head.decision_function(X)).all()
     with pytest.raises(HeadError, match="give 2 or more"):
         create_head("bn_mlp", batch_size=1, device="cpu").fit(X, y)
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_more_dimensions_than_rows_are_taken(name: str, rows: Callable[..., Any]) -> None:
+    X, y = rows(name, 3, n_each=6, dim=40)
+    head = quick(name).fit(X[:15], y[:15], X[15:], y[15:])
+    assert np.isfinite(head.decision_function(X)).all()
+    assert (head.predict(X[:15]) == y[:15]).mean() > 0.9
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_constant_features_are_refused_or_told_apart_by_nothing(name: str, rows: Callable[..., Any]) -> None:
+    X, y = rows(name, 3)
+    constant = torch.ones_like(X)
+    if name in ("lda", "plda"):
+        with pytest.raises(HeadError, match="No direction varies within speakers"):
+            quick(name).fit(constant, y)
+        return
+    probabilities = quick(name).fit(constant, y).predict_proba(constant)
+    assert np.isfinite(probabilities).all()
+    assert np.ptp(probabilities, axis=0).max() < 1e-5
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_batches_with_fewer_rows_than_classes_train(name: str, rows: Callable[..., Any]) -> None:
+    X, y = rows(name, 12, spread=6.0)
+    batches = {"batch_size": 4} if name in NETWORKS else {}
+    assert (quick(name, **batches).fit(X, y).predict(X) == y).mean() > 0.9
+
+
+@pytest.mark.parametrize("margin_type", ["am", "aam"])
+@pytest.mark.parametrize("margin", [0.0, 0.35])
+def test_the_margin_is_taken_from_the_own_speakers_logit_alone(margin_type: Any, margin: float) -> None:
+    head: Any = create_head("cosine", margin=margin, scale=20.0, margin_type=margin_type)
+    cosines = torch.linspace(-0.85, 0.95, 12).reshape(4, 3)  # no angle plus margin beyond a straight one
+    targets = torch.tensor([0, 2, 1, 1])
+    own = cosines.gather(1, targets[:, None])
+    smaller = own - margin if margin_type == "am" else torch.cos(torch.arccos(own) + margin)
+    expected = torch.nn.functional.cross_entropy(
+        20 * cosines.scatter(1, targets[:, None], smaller), targets, reduction="none"
+    )
+    torch.testing.assert_close(head.losses(20 * cosines, targets), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_beyond_a_straight_angle_the_angular_margin_still_falls() -> None:
+    head: Any = create_head("cosine", margin=0.5, scale=10.0, margin_type="aam")
+    cosines = torch.linspace(-1, 1, 201)
+    logits = torch.stack([10 * cosines, torch.zeros(201)], dim=1)
+    losses = head.losses(logits, torch.zeros(201, dtype=torch.int64))
+    assert (losses.diff() < 0).all()  # a nearer speaker never costs more
+
+
+def test_cosines_ignore_length_and_lie_within_the_scale(blobs: Blobs) -> None:
+    X, y = blobs(4)
+    head = quick("cosine", scale=12.0).fit(X, y)
+    scores = head.decision_function(X)
+    assert np.abs(scores).max() <= 12.001
+    np.testing.assert_allclose(head.decision_function(7 * X), scores, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("options", [{"margin": -0.1}, {"margin": 2.0}, {"scale": 0.0}, {"margin_type": "arc"}])
+def test_margins_that_make_no_sense_are_refused(options: dict[str, Any], blobs: Blobs) -> None:
+    with pytest.raises(HeadError, match=r"margin must be from 0 to 1\.57"):
+        create_head("cosine", device="cpu", **options).fit(*blobs(3))
+
+
+@pytest.mark.parametrize("n_classes", [2, 5])
+def test_logistic_is_scikit_learns(n_classes: int, blobs: Blobs) -> None:
+    X, y = blobs(n_classes, spread=1.0)
+    expected = LogisticRegression(C=0.3, class_weight="balanced", max_iter=1000).fit(X.numpy(), y)
+    head = create_head("logistic", C=0.3, class_weight="balanced").fit(X, y)
+    np.testing.assert_allclose(head.predict_proba(X), expected.predict_proba(X.numpy()), rtol=1e-3, atol=1e-4)
+
+
+def test_logistic_that_did_not_converge_is_told(blobs: Blobs, caplog: pytest.LogCaptureFixture) -> None:
+    X, y = blobs(5, spread=1.0)
+    create_head("logistic", C=1e4, max_iter=2).fit(X, y)
+    assert "logistic had not converged after 2 iterations" in caplog.text
+    with pytest.raises(HeadError, match=r"'logistic' cannot be fitted.*'C'"):
+        create_head("logistic", C=-1.0).fit(X, y)
+
+
+def two_covariance_rows(
+    n_speakers: int, counts: NDArray[np.int64], between: NDArray[np.float64], seed: int = 0
+) -> tuple[torch.Tensor, NDArray[np.int64]]:
+    """Draw rows from the model that PLDA assumes, mixed by a matrix."""
+    random = np.random.default_rng(seed)
+    dim = len(between)
+    y = np.repeat(np.arange(n_speakers), counts)
+    speakers = random.normal(0, np.sqrt(between), (n_speakers, dim))
+    rows = (speakers[y] + random.standard_normal((len(y), dim))) @ random.normal(0, 1, (dim, dim)) + 3
+    return torch.from_numpy(rows), y
+
+
+@pytest.mark.parametrize("uneven", [False, True])
+def test_plda_finds_the_variances_that_made_the_rows(uneven: bool) -> None:
+    random = np.random.default_rng(0)
+    counts = random.integers(2, 30, 800) if uneven else np.full(800, 8)
+    X, y = two_covariance_rows(800, counts, np.array([4.0, 1.0, 0.25]))
+    head: Any = create_head("plda").fit(X, y)
+    np.testing.assert_allclose(head.between_, [4.0, 1.0, 0.25], rtol=0.2)
+    spread = (X.float() - head.mean_) @ head.transform_
+    means = torch.stack([spread[y == speaker].mean(0) for speaker in range(800)])
+    within = (spread - means[y]).T @ (spread - means[y]) / (len(y) - 800)
+    torch.testing.assert_close(within, torch.eye(3), rtol=0.02, atol=0.02)
+
+
+def test_plda_scores_are_the_likelihood_ratios_of_the_model() -> None:
+    X, y = two_covariance_rows(6, np.array([1, 2, 3, 9, 5, 4]), np.array([3.0, 1.0, 0.5, 0.2]))
+    head: Any = create_head("plda").fit(X, y)
+    between = np.diag(head.between_.double().numpy())
+    probe = ((X.float() - head.mean_) @ head.transform_).double().numpy()
+    eye = np.eye(len(between))
+    for speaker in range(6):
+        own, n = probe[y == speaker], int((y == speaker).sum())
+        # All rows of a speaker and the probe are one Gaussian, with the speaker's variance common to them.
+        joint = np.kron(np.ones((n + 1, n + 1)), between) + np.kron(np.eye(n + 1), eye)
+        known = np.kron(np.ones((n, n)), between) + np.kron(np.eye(n), eye)
+        for row in range(0, len(probe), 5):
+            together = multivariate_normal.logpdf(np.append(own.ravel(), probe[row]), cov=joint)
+            apart = multivariate_normal.logpdf(own.ravel(), cov=known) + multivariate_normal.logpdf(
+                probe[row], cov=between + eye
+            )
+            assert head.decision_function(X[row : row + 1])[0, speaker] == pytest.approx(together - apart, abs=2e-3)
+
+
+def test_plda_keeps_as_many_directions_as_it_is_told() -> None:
+    X, y = two_covariance_rows(60, np.full(60, 8), np.array([4.0, 1.0, 0.25]))
+    full: Any = create_head("plda").fit(X, y)
+    two: Any = create_head("plda", n_components=2).fit(X, y)
+    assert torch.equal(two.between_, full.between_[:2])
+    with pytest.raises(HeadError, match="n_components is 0"):
+        create_head("plda", n_components=0).fit(X, y)
+    with pytest.raises(HeadError, match=r"shrinkage is 1\.5"):
+        create_head("plda", shrinkage=1.5).fit(X, y)
+
+
+def test_plda_with_nothing_to_tell_is_refused() -> None:
+    X = torch.randn(40, 1, generator=torch.Generator().manual_seed(0))
+    order = np.argsort(X[:, 0].numpy())
+    y = np.empty(40, np.int64)
+    y[order] = np.tile([0, 1, 1, 0], 10)  # alike in mean
+    with pytest.raises(HeadError, match="differ no more than"):
+        create_head("plda").fit(X, y)
+
+
+def test_centroids_need_one_row_and_are_likeliest_as_scaled(blobs: Blobs) -> None:
+    X, y = blobs(6, n_each=30, dim=20, spread=0.6)
+    head: Any = create_head("centroid").fit(X[:120], y[:120])
+    best = log_loss(y[120:], head.decision_function(X[120:]))
+    for factor in (0.5, 2.0):
+        assert log_loss(y[120:], factor * head.decision_function(X[120:])) > best
+    normal = torch.nn.functional.normalize
+    means = torch.stack([normal(X[:120])[y[:120] == speaker].mean(0) for speaker in range(6)])
+    expected = head.scale_ * normal(X) @ normal(means).T
+    np.testing.assert_allclose(head.decision_function(X), expected.numpy(), rtol=1e-4, atol=1e-4)
+    alone = create_head("centroid").fit(torch.eye(4), [3, 1, 2, 0])
+    assert alone.predict(torch.eye(4)).tolist() == [3, 1, 2, 0]
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_a_search_space_names_hyper_parameters_and_values_that_fit(name: str, rows: Callable[..., Any]) -> None:
+    space = search_space(name)
+    assert set(space) <= set(head_options(name))
+    X, y = rows(name, 3)
+    for share in (0.3, 0.6):
+        options = {
+            key: choices[int(share * len(choices))] if isinstance(choices, list) else float(choices.ppf(share))
+            for key, choices in space.items()
+        }
+        short = {"epochs": 2, "device": "cpu"} if name in NETWORKS else {}
+        assert np.isfinite(create_head(name, **options, **short).fit(X, y).decision_function(X)).all()

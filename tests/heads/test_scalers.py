@@ -80,3 +80,58 @@ def test_other_dimensions_are_refused() -> None:
 def test_an_unknown_scaler_is_answered_with_the_valid_ones() -> None:
     with pytest.raises(InputError, match="none, standard, whiten, within"):
         create_scaler("standart")
+
+
+def speakers_of(n_rows: int, n_speakers: int = 8) -> torch.Tensor:
+    return torch.arange(n_rows) % n_speakers
+
+
+def test_within_makes_the_variation_of_speakers_the_same_everywhere() -> None:
+    y = speakers_of(200)
+    rows = correlated() + 5 * torch.randn(8, 6, generator=torch.Generator().manual_seed(1))[y]
+    scaled = create_scaler("within").fit(rows, y).transform(rows).double()
+    means = torch.stack([scaled[y == speaker].mean(0) for speaker in range(8)])
+    centred = scaled - means[y]
+    torch.testing.assert_close(centred.T @ centred / (200 - 8), torch.eye(6).double(), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(scaled.mean(0), torch.zeros(6).double(), rtol=0, atol=1e-4)
+
+
+def test_within_drops_directions_that_vary_between_speakers_alone() -> None:
+    y = speakers_of(60)
+    rows = torch.cat([correlated(60), y[:, None].float(), torch.full((60, 1), 3.0)], dim=1)
+    assert create_scaler("within").fit(rows, y).transform(rows).shape == (60, 6)
+    few = correlated(12, 30)
+    assert create_scaler("within").fit(few, speakers_of(12, 4)).transform(few).shape == (12, 8)
+
+
+def test_within_needs_speakers_with_two_rows() -> None:
+    with pytest.raises(InputError, match="needs the speakers"):
+        create_scaler("within").fit(correlated())
+    with pytest.raises(InputError, match="more training rows than speakers; there are 5 of 5"):
+        create_scaler("within").fit(correlated(5), torch.arange(5))
+    with pytest.raises(InputError, match="No direction varies within speakers"):
+        create_scaler("within").fit(torch.ones(6, 3), speakers_of(6, 3))
+
+
+@pytest.mark.parametrize("kind", ["none", "standard", "whiten", "within"])
+def test_length_comes_after_any_scaler(kind: str) -> None:
+    rows, y = correlated(), speakers_of(200)
+    plain = create_scaler(kind).fit(rows, y).transform(rows)
+    name = "length" if kind == "none" else f"{kind}+length"
+    scaled = create_scaler(name).fit(rows, y).transform(rows)
+    torch.testing.assert_close(scaled.norm(dim=1), torch.full((200,), 6**0.5))
+    torch.testing.assert_close(scaled, plain / plain.norm(dim=1, keepdim=True) * 6**0.5)
+    zeros = create_scaler("length").fit(rows).transform(torch.zeros(2, 6))
+    assert torch.equal(zeros, torch.zeros(2, 6))
+
+
+def test_none_leaves_rows_as_they_are() -> None:
+    assert torch.equal(create_scaler("none").fit(correlated()).transform(correlated()), correlated())
+
+
+@pytest.mark.parametrize("name", ["whiten", "within", "within+length"])
+def test_matrices_take_one_layer_at_a_time(name: str) -> None:
+    with pytest.raises(InputError, match=f"'{name.replace('+', '.')}' takes one layer"):
+        create_scaler(name).fit(torch.randn(20, 3, 4), speakers_of(20))
+    layers = torch.randn(20, 3, 4)
+    assert create_scaler("standard+length").fit(layers).transform(layers).shape == (20, 3, 4)

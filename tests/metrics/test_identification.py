@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
-from metrics import log_loss, macro_f1, top_k_accuracy
+from metrics import expected_calibration_error, log_loss, macro_f1, ranks, top_k_accuracy
 
 Scores = NDArray[np.float64]
 
@@ -226,3 +226,47 @@ def test_scores_of_one_dimension_are_refused() -> None:
 def test_log_loss_of_fewer_labels_than_rows() -> None:
     with pytest.raises(ValueError, match=r"shape|expected"):
         log_loss([0], [[0.0, 1.0], [1.0, 0.0]])
+
+
+def test_ranks_count_who_is_ahead() -> None:
+    scores = [[3.0, 2.0, 1.0], [1.0, 2.0, 3.0], [2.0, 2.0, 0.0], [math.nan, 1.0, 0.0]]
+    assert ranks([0, 0, 1, 0], scores).tolist() == [0, 2, 1, 2]
+    assert ranks(["x", "b"], [[1.0, 2.0], [1.0, 2.0]], ["a", "b"]).tolist() == [2, 0]
+
+
+def test_calibration_error_by_hand() -> None:
+    # Two at 0.9 of which one is right, two at 0.6 that are right: |1 - 1.8| and |2 - 1.2|, over 4.
+    assert expected_calibration_error([1, 0, 1, 1], [0.9, 0.9, 0.6, 0.6]) == pytest.approx(0.4)
+    assert expected_calibration_error([1, 1], [1.0, 1.0]) == 0
+    assert expected_calibration_error([0, 0], [1.0, 1.0]) == 1
+    assert math.isnan(expected_calibration_error([], []))
+
+
+@given(st.lists(st.tuples(st.booleans(), st.floats(0, 1, width=32)), min_size=1, max_size=60), st.integers(1, 30))
+def test_calibration_error_is_the_sum_over_bins(pairs: list[tuple[bool, float]], n_bins: int) -> None:
+    error = expected_calibration_error([right for right, _ in pairs], [share for _, share in pairs], n_bins)
+    total = 0.0
+    for number in range(n_bins):
+        own = [
+            (right, share)
+            for right, share in pairs
+            if number / n_bins < share <= (number + 1) / n_bins or (number == 0 and share == 0)
+        ]
+        if own:
+            total += abs(sum(right for right, _ in own) - sum(share for _, share in own))
+    assert error == pytest.approx(total / len(pairs), abs=1e-6)
+    assert 0 <= error <= 1
+
+
+def test_calibrated_probabilities_have_little_error() -> None:
+    random = np.random.default_rng(0)
+    shares = random.uniform(0, 1, 100_000)
+    assert expected_calibration_error(random.uniform(0, 1, 100_000) < shares, shares) < 0.01
+    assert expected_calibration_error(random.uniform(0, 1, 100_000) < shares**2, shares) > 0.1
+
+
+def test_calibration_shapes() -> None:
+    with pytest.raises(ValueError, match="n_bins"):
+        expected_calibration_error([1], [0.5], 0)
+    with pytest.raises(ValueError, match="confidences"):
+        expected_calibration_error([1, 0], [0.5])

@@ -1,0 +1,168 @@
+"""Several encoders side by side, and the mean of several heads, on the table and saved."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from evaluation import compare_heads
+from evaluation.alignment import align, by_encoder
+from evaluation.records import key_of
+from features import FeatureSet
+from heads import ClassifierError, HeadError, SpeakerClassifier
+
+MadeUp = Callable[..., FeatureSet]
+
+
+@pytest.fixture(scope="module")
+def two_encoders(made_up: MadeUp) -> list[FeatureSet]:
+    """Return two views of the same utterances, each with noise of its own."""
+    return [made_up(noise=2.0, encoder="first"), made_up(noise=1.0, seed=0, encoder="second")]
+
+
+def test_several_encoders_give_one_table(two_encoders: list[FeatureSet]) -> None:
+    comparison = compare_heads(two_encoders, ["lda", "centroid"], ensemble=True)
+    asked = [(row["encoder"], row["head"]) for row in comparison.rows if row["split_by"] == "utterance"]
+    assert asked == [
+        ("first", "lda"), ("first", "centroid"), ("second", "lda"), ("second", "centroid"),
+        ("first", "ensemble"), ("second", "ensemble"),
+        ("first + second", "lda"), ("first + second", "centroid"), ("first + second", "ensemble"),
+    ]  # fmt: skip
+    assert "[first, by utterance: 192 train, 24 validation, 24 test utterances]" in comparison.table()
+    assert "[first + second, by session" in comparison.table()
+    alone = compare_heads(two_encoders[1], ["lda"])
+    row = next(row for row in comparison.rows if (row["encoder"], row["head"]) == ("second", "lda"))
+    assert {**row, "seconds": 0} == {**alone.rows[0], "seconds": 0}
+
+
+def test_an_ensemble_averages_the_logits_of_its_members(two_encoders: list[FeatureSet], tmp_path: Path) -> None:
+    comparison = compare_heads(two_encoders, ["lda", "logistic"], ensemble=True, seed=1)
+    members = {}
+    for label, features in zip(("first", "second"), two_encoders, strict=True):
+        for head in ("lda", "logistic"):
+            members[label, head] = compare_heads(features, [head], seed=1).classifier.members[0]
+    outcome = comparison.outcomes["hard", "first + second", "ensemble", "standard", "utterance"][0]
+    tables = dict(zip(("first", "second"), two_encoders, strict=True))
+    logits = np.mean(
+        [member.logits(tables[label].features[outcome.rows]) for (label, _), member in members.items()], axis=0
+    )
+    np.testing.assert_array_equal(outcome.predictions, logits.argmax(axis=1))
+    probabilities = np.exp(logits - logits.max(axis=1, keepdims=True))
+    np.testing.assert_allclose(outcome.confidences, 1 / probabilities.sum(axis=1), rtol=1e-4)
+    row = next(row for row in comparison.rows if key_of(row)[1:3] == ("first + second", "ensemble"))
+    assert row["n_parameters"] == sum(member.head.n_parameters_ for member in members.values())
+
+
+def test_a_saved_ensemble_carries_all_its_members(two_encoders: list[FeatureSet], tmp_path: Path) -> None:
+    comparison = compare_heads(two_encoders, ["lda", "centroid"], ensemble=True)
+    best = next(record for record in comparison.summary if key_of(record)[1:3] == ("first + second", "ensemble"))
+    pairs = [(features, head) for features in two_encoders for head in ("lda", "centroid")]
+    members = tuple(compare_heads(features, [head]).classifier.members[0] for features, head in pairs)
+    classifier = SpeakerClassifier(members, comparison.speakers, metrics=best)
+    loaded = SpeakerClassifier.load(classifier.save(tmp_path / "ensemble.pt"))
+    assert [(member.encoder["name"], member.name) for member in loaded.members] == [
+        ("first", "lda"), ("first", "centroid"), ("second", "lda"), ("second", "centroid"),
+    ]  # fmt: skip
+    judged = loaded.predict_features(two_encoders, top_k=3)
+    assert judged == loaded.predict_features(two_encoders[::-1], top_k=3)  # each finds its own
+    tested = comparison.outcomes[key_of(best)][0]
+    assert [judged[row][0][0] for row in tested.rows] == [comparison.speakers[label] for label in tested.predictions]
+    with pytest.raises(ClassifierError, match=r"trained with the encoder 'second'.*name is 'first' there"):
+        loaded.predict_features(two_encoders[0])
+    with pytest.raises(ClassifierError, match="same utterances in the same order"):
+        loaded.predict_features([two_encoders[0], two_encoders[1].select(range(5))])
+
+
+def test_members_of_other_speakers_are_no_ensemble(two_encoders: list[FeatureSet], tmp_path: Path) -> None:
+    one = compare_heads(two_encoders[0], ["lda"]).classifier
+    other = compare_heads(two_encoders[0].select(range(100)), ["lda"]).classifier
+    mixed = SpeakerClassifier((*one.members, *other.members), one.speakers)
+    with pytest.raises(ClassifierError, match="know different speakers"):
+        SpeakerClassifier.load(mixed.save(tmp_path / "mixed.pt"))
+
+
+def test_an_ensemble_that_wins_is_what_is_saved(made_up: MadeUp, tmp_path: Path) -> None:
+    sets = [made_up(noise=2.5, encoder=f"encoder {seed}", n_sessions=1, seed=0) for seed in range(3)]
+    sets = [
+        replace(features, features=features.features + torch.randn(240, 10, generator=torch.Generator().manual_seed(n)))
+        for n, features in enumerate(sets)
+    ]
+    comparison = compare_heads(sets, ["lda"], ensemble=True, seeds=2)
+    comparison.save(tmp_path, "hard", "")
+    loaded = SpeakerClassifier.load(tmp_path / "speaker_classifier_hard.pt")
+    assert (comparison.best["encoder"].count("+") == 2) == (len(loaded.members) == 3)
+    assert (tmp_path / "hard_scaler.pt").exists() == (len(loaded.members) == 1)
+
+
+def test_utterances_that_not_all_have_are_left_out(
+    two_encoders: list[FeatureSet], caplog: pytest.LogCaptureFixture
+) -> None:
+    first, second = two_encoders
+    shuffled = second.select(np.random.default_rng(0).permutation(240)[:200])
+    aligned = align([first, shuffled])
+    assert "200 of 240 utterances are compared" in caplog.text
+    assert aligned[0].ids == aligned[1].ids
+    assert list(aligned[0].ids) == [utterance for utterance in first.ids if utterance in set(shuffled.ids)]
+    for cut, whole in zip(aligned, (first, shuffled), strict=True):
+        place = {utterance: row for row, utterance in enumerate(whole.ids)}
+        rows = [place[utterance] for utterance in cut.ids]
+        assert torch.equal(cut.features, whole.features[rows])
+        assert [cut.speakers[n] for n in cut.labels] == [whole.speakers[n] for n in whole.labels[rows]]
+
+
+def test_speakers_are_matched_by_name_not_by_number(two_encoders: list[FeatureSet]) -> None:
+    first, second = two_encoders
+    turned = replace(second, labels=11 - second.labels, speakers=second.speakers[::-1])
+    a, b = align([first, turned])
+    assert torch.equal(a.labels, b.labels)
+    assert a.speakers == b.speakers == tuple(sorted(first.speakers))
+
+
+def test_other_audio_under_the_same_name_is_not_the_same_utterance(features: FeatureSet) -> None:
+    assert features.audio is not None
+    digest = features.audio.digest.clone()
+    digest[:3] = 0
+    changed = replace(features, audio=replace(features.audio, digest=digest))
+    assert len(align([features, changed])[0]) == len(features) - 3
+    assert len(align([replace(features, audio=None), changed])[0]) == len(features)
+
+
+def test_sets_of_different_corpora_are_refused(made_up: MadeUp, features: FeatureSet) -> None:
+    with pytest.raises(HeadError, match="no utterance in common"):
+        compare_heads([made_up(), features], ["lda"])
+    with pytest.raises(HeadError, match="give one set at least"):
+        compare_heads([], ["lda"])
+
+
+def test_encoders_of_one_name_are_told_apart(made_up: MadeUp) -> None:
+    sets = [made_up(encoder="wav2vec2"), made_up(encoder="wav2vec2"), made_up(encoder="spectral")]
+    sets[0] = replace(sets[0], encoder={**sets[0].encoder, "source": "org/model"})
+    named = list(by_encoder(sets))
+    assert named[0] == "wav2vec2 org/model"
+    assert named[1].startswith("wav2vec2 ")
+    assert named[2] == "spectral"
+    assert len(by_encoder([sets[2], sets[2]])) == 2
+
+
+def test_layers_of_one_encoder_and_a_vector_of_another(made_up: MadeUp) -> None:
+    features = made_up(n_sessions=1)
+    noise = torch.randn(240, 10, generator=torch.Generator().manual_seed(0))
+    layered = replace(
+        features,
+        features=torch.stack([noise, features.features], dim=1),
+        encoder={"name": "deep", "layers": [0, 1], "options": {"layers": "all"}},
+    )
+    quick = {"epochs": 20, "lr": 0.01, "device": "cpu"}
+    comparison = compare_heads([layered, features], ["lda", "weighted"], options=quick, ensemble=True)
+    rows = {(row["encoder"], row["head"]): row["layer"] for row in comparison.rows}
+    assert rows == {
+        ("deep", "lda"): 1, ("deep", "weighted"): None, ("made up", "lda"): None, ("deep", "ensemble"): None,
+        ("deep + made up", "lda"): None, ("deep + made up", "ensemble"): None,
+    }  # fmt: skip
+    assert "heads of one vector of deep were given layer 1, the best by validation" in comparison.table()
+    everything = compare_heads(features, ["all"], options=quick)
+    assert "weighted" not in {row["head"] for row in everything.rows}  # it takes layers, and was not asked for
+    assert len(everything.rows) == 8

@@ -1,0 +1,174 @@
+"""Both splits, several seeds, leakage, intervals, and the sentences that say what the figures mean."""
+
+import csv
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import confusion_matrix, recall_score
+
+from evaluation import compare_heads
+from evaluation.protocol import SplitBy
+from evaluation.records import key_of
+from features import FeatureSet
+from heads import HeadError
+from metrics import ratio_interval
+
+MadeUp = Callable[..., FeatureSet]
+QUICK = {"epochs": 15, "lr": 0.01, "device": "cpu"}
+
+
+def test_a_corpus_with_sessions_is_split_both_ways_and_the_one_asked_for_chooses(made_up: MadeUp) -> None:
+    orders: list[tuple[SplitBy, SplitBy]] = [("utterance", "session"), ("session", "utterance")]
+    for asked, other in orders:
+        comparison = compare_heads(made_up(), ["lda", "centroid"], split_by=asked, seeds=2)
+        kinds = [(row["split_by"], row["head"], row["seed"]) for row in comparison.rows]
+        assert sorted(kinds) == sorted((k, h, s) for k in (asked, other) for h in ("lda", "centroid") for s in (0, 1))
+        assert comparison.best["split_by"] == asked
+        assert comparison.classifier.training["split_by"] == asked
+        assert [record["seeds"] for record in comparison.summary] == 4 * [[0, 1]]
+        alone = compare_heads(made_up(), ["lda"], split_by=other)
+        same = next(row for row in comparison.rows if row["split_by"] == other and row["head"] == "lda")
+        assert {**same, "seconds": 0} == {**alone.rows[0], "seconds": 0}
+
+
+def test_a_corpus_without_sessions_is_split_by_utterance_alone_and_says_so(made_up: MadeUp) -> None:
+    comparison = compare_heads(made_up(n_sessions=1), ["lda"])
+    assert {row["split_by"] for row in comparison.rows} == {"utterance"}
+    assert "no speaker has a second session" in comparison.table()
+    assert "by session" not in comparison.table()
+
+
+def test_what_the_session_gave_is_told_in_a_sentence(made_up: MadeUp) -> None:
+    leaking = compare_heads(made_up(n_speakers=20, shift=4.0, n_sessions=5), ["linear"], seeds=2, options=QUICK)
+    accuracy = {record["split_by"]: 100 * record["test_accuracy"] for record in leaking.summary}
+    (sentence,) = [note for note in leaking.notes if "where the session is known" in note]
+    assert f"linear is right on {accuracy['utterance']:.1f} where the session is known" in sentence
+    assert f"on {accuracy['session']:.1f} where it is new (20 speakers)" in sentence
+    assert f"{accuracy['utterance'] - accuracy['session']:+.1f} points" in sentence
+    assert "are the session, not the voice" in sentence
+    assert "100 % of the test utterances are of sessions that were trained on" in " ".join(leaking.leaks)
+    voice = compare_heads(made_up(n_speakers=20, shift=0.0, n_sessions=5), ["linear"], seeds=2, options=QUICK)
+    (sentence,) = [note for note in voice.notes if "where the session is known" in note]
+    assert "are no more than chance" in sentence
+
+
+def test_sessions_that_speakers_share_are_told(made_up: MadeUp) -> None:
+    features = made_up(n_speakers=6, n_sessions=2)
+    meetings = replace(features, sessions=features.sessions % 2, session_names=("monday", "friday"))
+    odd = meetings.select(np.r_[0:20, 20:40:2, 41:60:2, 60:120])  # two of the speakers were at one meeting alone
+    comparison = compare_heads(odd, ["centroid"], split_by="session")
+    shared = [leak for leak in comparison.leaks if "speakers share sessions" in leak]
+    rows = comparison.outcomes[key_of(comparison.best)][0].rows
+    in_train = np.setdiff1d(np.arange(len(odd)), rows)
+    expected = np.isin(odd.sessions.numpy()[rows], odd.sessions.numpy()[in_train]).any()
+    assert bool(shared) == bool(expected)
+
+
+def test_copies_within_the_training_are_no_leak(features: FeatureSet) -> None:
+    comparison = compare_heads(features, ["centroid"])
+    tested = np.concatenate([outcomes[0].rows for outcomes in comparison.outcomes.values()])
+    kept = np.setdiff1d(np.arange(len(features)), tested)
+    assert features.audio is not None
+    digest = features.audio.digest.clone()
+    digest[kept[1]] = digest[kept[0]].clone()
+    again = compare_heads(replace(features, audio=replace(features.audio, digest=digest)), ["centroid"])
+    assert not any("copies" in leak for leak in again.leaks)
+
+
+def test_intervals_are_those_of_the_speakers(made_up: MadeUp) -> None:
+    features = made_up()
+    comparison = compare_heads(features, ["lda"], seeds=3)
+    outcomes = comparison.outcomes[key_of(comparison.best)]
+    labels = np.concatenate([outcome.labels for outcome in outcomes])
+    right = np.concatenate([outcome.labels == outcome.predictions for outcome in outcomes])
+    expected = ratio_interval(np.bincount(labels, right), np.bincount(labels))
+    assert (comparison.best["test_accuracy_low"], comparison.best["test_accuracy_high"]) == expected
+    assert comparison.best["test_accuracy"] == pytest.approx(right.mean())
+    assert expected[0] < right.mean() < expected[1]
+    assert f"{100 * expected[0]:.1f} - {100 * expected[1]:.1f}" in comparison.table()
+
+
+def test_the_two_best_are_compared_in_pairs(made_up: MadeUp) -> None:
+    features = made_up(n_speakers=30, shift=0.3)
+    far = compare_heads(features, ["lda", "linear"], seeds=2, options={**QUICK, "epochs": 1, "lr": 1e-5})
+    assert any("is larger than chance" in note for note in far.notes)
+    near = compare_heads(features, ["lda", "plda"], seeds=2)
+    assert any("lda and" in note or "and lda" in note for note in near.notes)
+    assert any("is not larger than chance" in note for note in near.notes)
+
+
+def test_no_mistake_is_no_proof_of_none(made_up: MadeUp) -> None:
+    comparison = compare_heads(made_up(noise=0.01, shift=0.0), ["lda"])
+    assert comparison.best["test_accuracy"] == 1
+    assert "no mistake in 24 test utterances still allows for 12.5 % of them" in comparison.table()
+
+
+def test_speakers_and_confusions_are_written(made_up: MadeUp, tmp_path: Path) -> None:
+    features = made_up()
+    comparison = compare_heads(features, ["lda"], seeds=2)
+    comparison.save(tmp_path, "hard", "")
+    outcomes = comparison.outcomes[key_of(comparison.best)]
+    labels = np.concatenate([outcome.labels for outcome in outcomes])
+    predictions = np.concatenate([outcome.predictions for outcome in outcomes])
+    with open(tmp_path / "per_speaker.csv", newline="") as file:
+        speakers = list(csv.DictReader(file))
+    recalls = recall_score(labels, predictions, average=None, labels=range(12))
+    assert {row["speaker"]: float(row["accuracy"]) for row in speakers} == pytest.approx(
+        dict(zip(features.speakers, recalls, strict=True))
+    )
+    assert [float(row["accuracy"]) for row in speakers] == sorted(float(row["accuracy"]) for row in speakers)
+    matrix = np.zeros((12, 12))
+    with open(tmp_path / "confusion.csv", newline="") as file:
+        for row in csv.DictReader(file):
+            matrix[features.speakers.index(row["speaker"]), features.speakers.index(row["predicted"])] = row["count"]
+    np.testing.assert_array_equal(matrix, confusion_matrix(labels, predictions, labels=range(12)))
+    worst = speakers[0]
+    mistakes = matrix[features.speakers.index(worst["speaker"])].copy()
+    mistakes[features.speakers.index(worst["speaker"])] = 0
+    assert mistakes[features.speakers.index(worst["taken_for"])] == mistakes.max()
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert metrics["notes"] == comparison.notes
+    assert metrics["sizes"]["utterance"] == {"train": 192, "validation": 24, "test": 24}
+
+
+def test_an_empty_test_part_trains_and_says_nothing_of_a_test(made_up: MadeUp, tmp_path: Path) -> None:
+    comparison = compare_heads(made_up(), ["lda", "centroid"], fractions=(0.8, 0.2, 0), ensemble=True)
+    assert np.isnan(comparison.best["test_accuracy"])
+    assert "differ" not in comparison.table()
+    assert [path.name for path in comparison.save(tmp_path, "hard", "")][-1] != "confusion.csv"
+
+
+def test_a_head_that_lacks_seeds_cannot_win(made_up: MadeUp, monkeypatch: pytest.MonkeyPatch) -> None:
+    from heads.lda import LDAHead
+
+    fit = LDAHead.fit
+
+    def fit_or_fail(self: LDAHead, X: torch.Tensor, *rest: torch.Tensor) -> LDAHead:
+        if len(calls) == 1:
+            calls.append(1)
+            raise HeadError("not this time")
+        calls.append(1)
+        return fit(self, X, *rest)
+
+    calls: list[int] = []
+    monkeypatch.setattr(LDAHead, "fit", fit_or_fail)
+    comparison = compare_heads(made_up(n_sessions=1), ["lda", "centroid"], seeds=2)
+    assert {record["head"]: record["seeds"] for record in comparison.summary} == {"lda": [0], "centroid": [0, 1]}
+    assert comparison.best["head"] == "centroid"
+    assert "differ" not in comparison.table()
+
+
+@pytest.mark.parametrize("given", [{"seeds": 0}, {"tune": 0}])
+def test_counts_of_nothing_are_refused(given: dict[str, int], made_up: MadeUp) -> None:
+    with pytest.raises(HeadError, match="give 1 or more"):
+        compare_heads(made_up(), ["lda"], **given)  # type: ignore[arg-type]
+
+
+def test_an_option_that_no_head_has_is_answered_with_the_valid_ones(made_up: MadeUp) -> None:
+    with pytest.raises(HeadError, match=r"'margn'; perhaps you meant margin; .*shrinkage"):
+        compare_heads(made_up(), ["lda"], options={"margn": 0.1})

@@ -1,0 +1,78 @@
+"""Settings that tuning tries, and what it chooses."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from evaluation import compare_heads
+from evaluation.fitting import Job, fit_heads, settings_to_try
+from evaluation.protocol import make_parts
+from features import FeatureSet
+from heads import HEADS
+from heads.registry import search_space
+
+MadeUp = Callable[..., FeatureSet]
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_every_head_has_the_same_budget_and_begins_with_what_was_given(name: str) -> None:
+    tried = settings_to_try(name, {"lr": 0.5, "shrinkage": 0.25, "epochs": 3, "seed": 1}, 9, seed=0)
+    assert len(tried) == (9 if search_space(name) else 1)
+    assert all(set(search_space(name)) <= set(settings) for settings in tried[1:])
+    if "lr" in search_space(name):
+        assert tried[0] == {"lr": 0.5, "epochs": 3, "seed": 1}
+        assert all(settings["epochs"] == 3 for settings in tried)
+    assert settings_to_try(name, {}, 9, seed=0) == settings_to_try(name, {}, 9, seed=0)
+    assert settings_to_try(name, {"seed": 1}, 1, seed=0)[0].keys() <= {"seed"}
+
+
+def test_learning_rates_cover_five_decades_evenly() -> None:
+    rates = np.log10([settings["lr"] for settings in settings_to_try("linear", {}, 17, seed=3)[1:]])
+    assert rates.min() < -4.4
+    assert rates.max() > -0.6
+    assert np.diff(np.sort(rates)).max() < 1.0
+
+
+def test_tuning_finds_a_way_out_of_a_hopeless_learning_rate(made_up: MadeUp) -> None:
+    options = {"lr": 1e-7, "epochs": 30, "device": "cpu"}
+    features = made_up(n_sessions=1)
+    given = compare_heads(features, ["linear", "centroid"], options=options)
+    tuned = compare_heads(features, ["linear", "centroid"], options=options, tune=8)
+    assert given.rows[0]["val_accuracy"] + 0.2 < tuned.rows[0]["val_accuracy"]
+    assert given.rows[0]["settings"] == ""
+    assert tuned.rows[0]["settings"].startswith("lr=")
+    assert tuned.rows[1]["settings"] == "as given"
+    assert "tuned: 8 settings of each head (nothing to tune: centroid) on each split" in tuned.table()
+    chosen = tuned.classifier.members[0].head.hyper_parameters()
+    assert f"lr={chosen['lr']:.4g}" in tuned.rows[0]["settings"]
+
+
+def test_in_parallel_as_one_after_the_other(made_up: MadeUp, monkeypatch: pytest.MonkeyPatch) -> None:
+    features = made_up(n_sessions=1)
+    parts = make_parts(features, "utterance", (0.8, 0, 0.2), 0)
+    found: list[list[Any]] = []
+    for cores in (1, 2):
+        monkeypatch.setattr("evaluation.fitting._n_cores", lambda cores=cores: cores)
+        jobs = [
+            Job(name, features, settings_to_try(name, {"epochs": 5, "device": "cpu"}, 4, 0)) for name in ("mlp", "lda")
+        ]
+        results = [result for _, result in fit_heads(jobs, "standard", parts)]
+        assert not any(isinstance(result, str) for result in results)
+        found.append(results)
+    for alone, parallel in zip(*found, strict=True):
+        assert alone.settings == parallel.settings
+        np.testing.assert_allclose(alone.val_logits, parallel.val_logits, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(alone.test_logits, parallel.test_logits, rtol=1e-4, atol=1e-5)
+
+
+def test_a_setting_that_cannot_be_fitted_loses(made_up: MadeUp) -> None:
+    features = made_up(n_sessions=1)
+    parts = make_parts(features, "utterance", (0.8, 0.1, 0.1), 0)
+    settings = [{"shrinkage": 2.0}, {"shrinkage": 0.5}]
+    ((_, result),) = fit_heads([Job("lda", features, settings)], "standard", parts)
+    assert not isinstance(result, str)
+    assert result.settings == {"shrinkage": 0.5}
+    ((_, sentence),) = fit_heads([Job("lda", features, settings[:1])], "standard", parts)
+    assert sentence == "shrinkage is 2; expected a share from 0 to 1, or none."
