@@ -10,8 +10,9 @@ from scipy.stats import loguniform
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, linear, normalize
 
-from heads.base import HeadError
-from heads.minibatch import MinibatchHead
+from heads.base import HeadError, as_rows
+from heads.feed_forward import cross_entropy_slope
+from heads.minibatch import Gradient, MinibatchHead
 
 
 class CosineHead(MinibatchHead):
@@ -29,6 +30,8 @@ class CosineHead(MinibatchHead):
         Factor of the cosines.
     margin_type : {"am", "aam"}
         From what the margin is taken.
+    lr : float
+        Adam's learning rate.
     **settings
         As `MinibatchHead` takes them.
     """
@@ -40,9 +43,14 @@ class CosineHead(MinibatchHead):
     }
 
     def __init__(
-        self, margin: float = 0.2, scale: float = 30.0, margin_type: Literal["am", "aam"] = "am", **settings: Any
+        self,
+        margin: float = 0.2,
+        scale: float = 30.0,
+        margin_type: Literal["am", "aam"] = "am",
+        lr: float = 3e-3,
+        **settings: Any,
     ) -> None:
-        super().__init__(**settings)
+        super().__init__(lr=lr, **settings)
         self.margin = margin
         self.scale = scale
         self.margin_type = margin_type
@@ -59,7 +67,7 @@ class CosineHead(MinibatchHead):
                 "The margin must be from 0 to 1.57, the scale above 0 and the margin_type am or aam; got "
                 f"{self.margin:g}, {self.scale:g} and {self.margin_type!r}."
             )
-        super().fit(X, y, X_val, y_val)
+        super().fit(normalize(as_rows(X), dim=1), y, X_val, y_val)
         return self
 
     def build(self, shape: Sequence[int], n_classes: int) -> nn.Module:
@@ -67,16 +75,41 @@ class CosineHead(MinibatchHead):
 
     def losses(self, logits: Tensor, targets: Tensor) -> Tensor:
         columns = targets[:, None]
-        cosines = logits.gather(1, columns) / self.scale
+        own, _ = self._with_margin(logits.gather(1, columns) / self.scale)
+        return cross_entropy(logits.scatter(1, columns, self.scale * own), targets, reduction="none")
+
+    def _with_margin(self, cosines: Tensor) -> tuple[Tensor, Tensor | float]:
+        """Return the cosines less the margin, and the slope of that by the cosines."""
         if self.margin_type == "am":
-            smaller = cosines - self.margin
-        else:
-            sines = (1 - cosines.square()).clamp_min(1e-7).sqrt()
-            added = cosines * math.cos(self.margin) - sines * math.sin(self.margin)
-            # Beyond a straight angle a larger one has a larger cosine again; there the cosine goes on falling instead.
-            fallen = cosines - math.sin(self.margin) * self.margin
-            smaller = torch.where(cosines > -math.cos(self.margin), added, fallen)
-        return cross_entropy(logits.scatter(1, columns, self.scale * smaller), targets, reduction="none")
+            return cosines - self.margin, 1.0
+        cos, sin = math.cos(self.margin), math.sin(self.margin)
+        sines = (1 - cosines.square()).clamp_min(1e-7).sqrt()
+        # Beyond a straight angle a larger one has a larger cosine again; there the cosine goes on falling instead.
+        straight = cosines > -cos
+        smaller = torch.where(straight, cosines * cos - sines * sin, cosines - sin * self.margin)
+        return smaller, torch.where(straight, cos + sin * cosines / sines, 1.0)
+
+    def gradient(self, network: nn.Module, out: Tensor) -> Gradient:
+        """Return what computes the gradient, written out, of rows that have unit length."""
+        weight = network.get_parameter("weight").detach()
+        slope_of_weight = out.view_as(weight)
+
+        def written_out(batch: Tensor, targets: Tensor, shares: Tensor | float) -> Tensor:
+            columns = targets[:, None]
+            lengths = weight.norm(dim=1, keepdim=True)
+            directions = weight / lengths
+            cosines = batch @ directions.t()
+            own, own_slope = self._with_margin(cosines.gather(1, columns))
+            losses, slope = cross_entropy_slope(cosines.scatter_(1, columns, own).mul_(self.scale), targets, shares)
+            if isinstance(own_slope, Tensor):
+                slope.scatter_(1, columns, slope.gather(1, columns) * own_slope)
+            along = slope.t() @ batch
+            # What moves a weight along itself does not turn it.
+            torch.addcmul(along, directions, (along * directions).sum(1, keepdim=True), value=-1, out=slope_of_weight)
+            slope_of_weight.mul_(self.scale / lengths)
+            return losses
+
+        return written_out
 
 
 class _Cosines(nn.Module):

@@ -1,6 +1,7 @@
 """Softmax regression."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from torch import nn
 
@@ -8,7 +9,13 @@ from heads.minibatch import MinibatchHead
 
 
 class LinearHead(MinibatchHead):
-    """One linear layer: softmax regression, the usual probe of a frozen encoder."""
+    """One linear layer: softmax regression, the usual probe of a frozen encoder.
+
+    Its settings are those of `MinibatchHead`; it learns best at a learning rate three times as high.
+    """
+
+    def __init__(self, lr: float = 3e-3, **settings: Any) -> None:
+        super().__init__(lr=lr, **settings)
 
     def build(self, shape: Sequence[int], n_classes: int) -> nn.Module:
         return nn.Linear(shape[-1], n_classes)

@@ -99,6 +99,29 @@ class MinibatchHead(Head):
         """Return the losses (n,) of training: cross-entropy."""
         return cross_entropy(logits, targets, reduction="none")
 
+    def gradient(self, network: nn.Module, out: Tensor) -> Gradient:
+        """Return what computes the gradient of a batch: written out where it can be, else by autograd.
+
+        Parameters
+        ----------
+        network : nn.Module
+            What `build` made.
+        out : Tensor (n_parameters,)
+            Where the gradient is to be written, in the order of ``network.parameters()``.
+        """
+        if type(self).losses is MinibatchHead.losses and FeedForwardGradient.fits(network):
+            return FeedForwardGradient(network, out)
+        parameters = list(network.parameters())
+
+        def by_autograd(batch: Tensor, targets: Tensor, shares: Tensor | float) -> Tensor:
+            with torch.enable_grad():
+                losses = self.losses(network(batch), targets)
+                parts = torch.autograd.grad((losses * shares).sum(), parameters)
+            torch.cat([part.flatten() for part in parts], out=out)
+            return losses.detach()
+
+        return by_autograd
+
     def restore(self, state: Mapping[str, Tensor], n_classes: int) -> nn.Module:
         """Make the network that a saved state fits, which begins with a linear layer."""
         return self.build(next(iter(state.values())).shape[1:], n_classes)
@@ -155,7 +178,7 @@ class MinibatchHead(Head):
         self, network: nn.Module, rows: Tensor, targets: Tensor, validation: tuple[Tensor, Tensor] | None
     ) -> None:
         optimizer = FlatAdam(network, self.lr, self.weight_decay)
-        gradient = self._gradient(network, optimizer)
+        gradient = self.gradient(network, optimizer.gradient)
         self.history_: list[dict[str, float]] = []
         self.best_epoch_, best, last_gain = 0, (-1.0, 0.0), 0
         best_state = network.state_dict()
@@ -175,21 +198,6 @@ class MinibatchHead(Head):
                 break
         if validation is not None:
             network.load_state_dict(best_state)
-
-    def _gradient(self, network: nn.Module, optimizer: FlatAdam) -> Gradient:
-        """Return what computes the gradient of a batch: written out where it can be, else by autograd."""
-        if type(self).losses is MinibatchHead.losses and FeedForwardGradient.fits(network):
-            return FeedForwardGradient(network, optimizer.gradient)
-        parameters = list(network.parameters())
-
-        def by_autograd(batch: Tensor, targets: Tensor, shares: Tensor | float) -> Tensor:
-            with torch.enable_grad():
-                losses = self.losses(network(batch), targets)
-                parts = torch.autograd.grad((losses * shares).sum(), parameters)
-            torch.cat([part.flatten() for part in parts], out=optimizer.gradient)
-            return losses.detach()
-
-        return by_autograd
 
     def _train_epoch(self, gradient: Gradient, optimizer: FlatAdam, rows: Tensor, targets: Tensor) -> float:
         order = self._order(targets).to(rows.device)

@@ -57,7 +57,7 @@ def test_defaults_of_scripts_and_libraries_agree() -> None:
     from heads.minibatch import MinibatchHead
 
     of_comparison = ["heads", "scaler", "split_by", "fractions", "seed", "seeds", "ensemble"]
-    of_training = ["epochs", "lr", "batch_size", "patience", "device", "class_weight", "balanced_sampling"]
+    of_training = ["epochs", "batch_size", "patience", "device", "class_weight", "balanced_sampling"]
     for function, config_class, names in (
         (extract, config.ExtractionConfig, ["max_duration"]),
         (compare_heads, config.ComparisonConfig, of_comparison),
