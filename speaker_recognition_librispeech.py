@@ -89,8 +89,9 @@ def read_options(config: ComparisonConfig) -> dict[str, Any]:
     import yaml
 
     names = ("epochs", "lr", "batch_size", "patience", "device", "class_weight", "balanced_sampling")
+    given = {name: getattr(config, name) for name in names if getattr(config, name) is not None}
     further = (option.partition("=") for option in config.head_options)
-    return {name: getattr(config, name) for name in names} | {name: yaml.safe_load(value) for name, _, value in further}
+    return given | {name: yaml.safe_load(value) for name, _, value in further}
 
 
 def show_layers(comparison: Comparison, folder: Path) -> list[Path]:

@@ -3,7 +3,9 @@
 import inspect
 from difflib import get_close_matches
 from importlib import import_module
-from typing import Any
+from numbers import Integral, Real
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from heads.base import Head, HeadError
 
@@ -36,27 +38,48 @@ def create_head(name: str, **options: Any) -> Head:
     HeadError
         There is no such head or option; the answer lists the valid ones.
     """
-    kind = _resolve(name)
-    valid = head_options(name)
-    for option in options:
+    valid = _hints(name)
+    for option, value in options.items():
         if option not in valid:
             near = get_close_matches(option, valid, n=1)
-            hint = f"perhaps you meant {near[0]}; " if near else ""
+            nearest = f"perhaps you meant {near[0]}; " if near else ""
             raise HeadError(
-                f"The head {name!r} has no option {option!r}; {hint}valid options: {', '.join(valid) or 'none'}."
+                f"The head {name!r} has no option {option!r}; {nearest}valid options: {', '.join(valid) or 'none'}."
             )
-    return kind(**options)
+        if not _is_of(value, valid[option]):
+            hint = valid[option]
+            wanted = hint.__name__ if isinstance(hint, type) else str(hint).replace("typing.", "")
+            raise HeadError(f"The option {option!r} of the head {name!r} is {value!r}; expected {wanted}.")
+    return _resolve(name)(**options)
 
 
 def head_options(name: str) -> tuple[str, ...]:
     """Return the names of a head's hyper-parameters, those that it hands on to its base class among them."""
-    names: list[str] = []
+    return tuple(_hints(name))
+
+
+def _hints(name: str) -> dict[str, Any]:
+    """Return the types of a head's hyper-parameters."""
+    hints: dict[str, Any] = {}
     for kind in _resolve(name).__mro__:
         parameters = list(inspect.signature(kind).parameters.values()) if issubclass(kind, Head) else []
-        names += [part.name for part in parameters if part.kind is not part.VAR_KEYWORD]
+        types = get_type_hints(kind.__init__)  # type: ignore[misc]
+        named = [part.name for part in parameters if part.kind is not part.VAR_KEYWORD]
+        hints = {each: types.get(each, Any) for each in named} | hints
         if all(part.kind is not part.VAR_KEYWORD for part in parameters):
             break
-    return tuple(dict.fromkeys(names))
+    return hints
+
+
+def _is_of(value: Any, hint: Any) -> bool:
+    """Tell whether a value is of a type of hyper-parameters: numbers, choices, flags, or one of several of these."""
+    if get_origin(hint) in (Union, UnionType):
+        return any(_is_of(value, choice) for choice in get_args(hint))
+    if get_origin(hint) is Literal:
+        return value in get_args(hint)
+    if hint in (int, float):
+        return isinstance(value, Integral if hint is int else Real) and not isinstance(value, bool)
+    return hint is Any or isinstance(value, hint)
 
 
 def search_space(name: str) -> dict[str, Any]:

@@ -110,6 +110,16 @@ def test_unknown_heads_and_options_are_answered_with_the_valid_ones() -> None:
         create_head("liner")
     with pytest.raises(HeadError, match=r"'epoch'.*perhaps you meant epochs.*patience"):
         create_head("linear", epoch=3)
+    for head, options, said in (
+        ("cosine", {"margin_type": "arc"}, r"'margin_type'.* is 'arc'; expected Literal\['am', 'aam'\]"),
+        ("cosine", {"scale": "large"}, "'scale'.* is 'large'; expected float"),
+        ("mlp", {"epochs": 1.5}, "'epochs'.* is 1.5; expected int"),
+        ("lda", {"shrinkage": True}, "'shrinkage'.* is True; expected"),
+        ("linear", {"class_weight": "even"}, "'class_weight'.* is 'even'; expected"),
+    ):
+        with pytest.raises(HeadError, match=said):
+            create_head(head, **options)
+    assert create_head("lda", shrinkage=None) is not None
     with pytest.raises(HeadError, match="lr above 0"):
         create_head("linear", lr=0.0).fit(torch.randn(4, 2), [0, 1, 0, 1])
 
@@ -287,7 +297,7 @@ def test_cosines_ignore_length_and_lie_within_the_scale(blobs: Blobs) -> None:
     np.testing.assert_allclose(head.decision_function(7 * X), scores, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("options", [{"margin": -0.1}, {"margin": 2.0}, {"scale": 0.0}, {"margin_type": "arc"}])
+@pytest.mark.parametrize("options", [{"margin": -0.1}, {"margin": 2.0}, {"scale": 0.0}])
 def test_margins_that_make_no_sense_are_refused(options: dict[str, Any], blobs: Blobs) -> None:
     with pytest.raises(HeadError, match=r"margin must be from 0 to 1\.57"):
         create_head("cosine", device="cpu", **options).fit(*blobs(3))

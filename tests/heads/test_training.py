@@ -190,7 +190,7 @@ def test_settings_that_make_no_sense_are_refused(blobs: Blobs) -> None:
         ({"batch_size": 0}, "at least 1"),
     ):
         with pytest.raises(HeadError, match=said):
-            create_head("linear", device="cpu", **options).fit(X, y)
+            LinearHead(device="cpu", **options).fit(X, y)
 
 
 def test_a_kept_network_holds_no_more_than_its_own_numbers(blobs: Blobs) -> None:
