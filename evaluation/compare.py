@@ -16,7 +16,7 @@ from evaluation.outcome import Outcome
 from evaluation.protocol import Parts, SplitBy, leaks, make_parts, protocols, untested_speakers
 from evaluation.records import Record, key_of, rank_by_validation, summarise
 from features import FeatureSet
-from heads import HEADS, FittedHead, HeadError, SpeakerClassifier, create_scaler
+from heads import HEADS, FittedHead, HeadError, SpeakerClassifier, create_head, create_scaler
 from heads.classifier import mean_logits
 from heads.registry import head_options, search_space, takes_layers
 
@@ -87,7 +87,7 @@ def compare_heads(
     has_layers = any(given.layers for given in sets.values())
     names = list(HEADS) if "all" in heads else list(dict.fromkeys(heads))
     names = [name for name in names if "all" not in heads or has_layers or not takes_layers(name)]
-    _check_options(options or {})
+    _check_options(names, options or {})
     create_scaler(scaler)  # an unknown name is an error, not a head to leave out
     kinds = protocols(first, split_by)
     parts = {(kind, n): make_parts(first, kind, fractions, n) for kind in kinds for n in range(seed, seed + seeds)}
@@ -252,10 +252,13 @@ def _settings(members: Sequence[Chosen]) -> str:
     return "; ".join(texts)
 
 
-def _check_options(options: Mapping[str, Any]) -> None:
+def _check_options(heads: Sequence[str], options: Mapping[str, Any]) -> None:
+    """Refuse what cannot be an option of a head: that is an error, not a head to leave out."""
     valid = {option for name in HEADS for option in head_options(name)}
     for option in options:
         if option not in valid:
             near = get_close_matches(option, valid, n=1)
             hint = f"perhaps you meant {near[0]}; " if near else ""
             raise HeadError(f"No head has the option {option!r}; {hint}there are: {', '.join(sorted(valid))}.")
+    for name in heads:
+        create_head(name, **{option: value for option, value in options.items() if option in head_options(name)})

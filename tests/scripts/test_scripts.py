@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from heads import SpeakerClassifier
+
 ROOT = Path(__file__).parents[2]
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 SCRIPTS = ["extract_features.py", "speaker_recognition_librispeech.py", "speaker_recognition_inference.py"]
@@ -353,3 +355,67 @@ def test_bad_input_is_answered_in_a_sentence(trained: Path, call_script: Run, tm
         (["--audio_path", sound, "--classifier", classifier, "--output", tmp_path], [".csv or .json"]),
     ):
         assert_one_sentence(call_script(INFER, *arguments), *words)
+
+
+def test_several_encoders_and_an_ensemble_go_all_the_way(
+    corpus_root: Path, clap_weights: Path, call_script: Run, tmp_path: Path
+) -> None:
+    heads = ["--heads", "lda", "centroid", "--ensemble", "--seeds", 2, "--output_dir", tmp_path, "--device", "cpu"]
+    both = ["--encoder", "spectral", "audiosep", "--encoder_weights", "auto", clap_weights]
+    done = call_script(COMPARE, "--data_dir", corpus_root, *both, *heads)
+    assert done.returncode == 0, done.stderr
+    assert "[spectral + audiosep, by session: " in done.stdout
+    rows = json.loads((tmp_path / "metrics.json").read_text())["rows"]
+    assert {row["encoder"] for row in rows} == {"spectral", "audiosep", "spectral + audiosep"}
+    assert {row["seed"] for row in rows} == {0, 1}
+    files = sorted(tmp_path.glob("librispeech_features_*.pt"), reverse=True)
+    from_files = call_script(COMPARE, "--features_path", *files, *heads)
+    assert from_files.returncode == 0, from_files.stderr
+    again = json.loads((tmp_path / "metrics.json").read_text())["rows"]
+    assert [{**row, "seconds": 0} for row in again] == [{**row, "seconds": 0} for row in rows]
+
+    # An ensemble over both encoders listens with both, whichever head was best here.
+    classifiers = [
+        call_script(COMPARE, "--features_path", file, "--heads", "lda", "--output_dir", tmp_path / file.stem)
+        for file in files
+    ]
+    assert [made.returncode for made in classifiers] == [0, 0]
+    members = [
+        member
+        for file in files
+        for member in SpeakerClassifier.load(tmp_path / file.stem / "speaker_classifier_librispeech.pt").members
+    ]
+    loaded = SpeakerClassifier.load(tmp_path / "speaker_classifier_librispeech.pt")
+    ensemble = SpeakerClassifier(tuple(members), loaded.speakers).save(tmp_path / "both.pt")
+    heard = ["--audio_path", corpus_root / "103", "--classifier", ensemble, "--output", tmp_path / "p.json"]
+    done = call_script(INFER, *heard, "--encoder_weights", "auto", clap_weights)
+    assert done.returncode == 0, done.stderr
+    predictions = json.loads((tmp_path / "p.json").read_text())
+    assert [entry["predictions"][0]["speaker"] for entry in predictions] == ["103"] * 10
+    done = call_script(INFER, *heard, "--encoder_weights", clap_weights)
+    assert_one_sentence(done, "1 places of weights for 2 encoders (spectral, audiosep)")
+
+
+def test_tuning_and_settings_of_heads_go_by_flags(trained: Path, call_script: Run, tmp_path: Path) -> None:
+    features = ["--features_path", trained / "librispeech_features_spectral.pt", "--output_dir", tmp_path]
+    quick = ["--heads", "lda", "cosine", "--epochs", 3, "--device", "cpu"]
+    done = call_script(COMPARE, *features, *quick, "--tune", "--tune_budget", 3, "--scaler", "within+length")
+    assert done.returncode == 0, done.stderr
+    assert "tuned: 3 settings of each head on each split" in done.stdout
+    rows = json.loads((tmp_path / "metrics.json").read_text())["rows"]
+    assert {row["scaler"] for row in rows} == {"within+length"}
+    assert all(row["settings"] for row in rows)
+    done = call_script(COMPARE, *features, "--heads", "cosine", "--head_options", "margin=0.35", "margin_type=aam")
+    assert done.returncode == 0, done.stderr
+    chosen = SpeakerClassifier.load(tmp_path / "speaker_classifier_librispeech.pt").members[0].head.hyper_parameters()
+    assert (chosen["margin"], chosen["margin_type"], chosen["lr"]) == (0.35, "aam", 0.003)
+    for flags, said in (
+        (["--head_options", "margn=0.1"], "'margn'; perhaps you meant margin"),
+        (["--head_options", "margin=wide"], "'margin' of the head 'cosine' is 'wide'; expected float"),
+        (["--head_options", "margin"], "expected NAME=VALUE"),
+        (["--class_weight", "balanced", "--balanced_sampling"], "give one of them"),
+        (["--seeds", 0], "--seeds is 0"),
+        (["--encoder", "spectral", "audiosep", "--encoder_weights", "x"], "names 1, --encoder 2"),
+        (["--features_path", "a.pt", "b.pt", "--data_dir", "x"], "2 --features_path for 1 encoders"),
+    ):
+        assert_one_sentence(call_script(COMPARE, *features, "--heads", "cosine", *flags), said)
