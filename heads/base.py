@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -10,6 +10,8 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from audio import InputError
+
+Validation = tuple[Tensor, Tensor]
 
 
 class HeadError(InputError):
@@ -36,15 +38,46 @@ class Head(ABC):
     # What tuning tries: for each of the few hyper-parameters that matter a distribution of scipy, or a list of values.
     search_space: ClassVar[Mapping[str, Any]] = {}
 
-    @abstractmethod
     def fit(
         self,
         X: ArrayLike | Tensor,
         y: ArrayLike | Tensor,
         X_val: ArrayLike | Tensor | None = None,
         y_val: ArrayLike | Tensor | None = None,
-    ) -> "Head":
-        """Learn from rows (n, D) and their classes (n,), perhaps with validation rows to stop by; returns itself."""
+    ) -> Self:
+        """Learn from rows (n, D) and their classes (n,), perhaps with validation rows to stop by; returns itself.
+
+        Raises
+        ------
+        HeadError
+            The rows are no table of finite numbers, there are fewer than two classes, or nothing can be learned.
+        """
+        rows = as_rows(X, self.takes_layers)
+        self.classes_, targets = as_classes(y, len(rows))
+        validation = None
+        if X_val is not None and y_val is not None and len(np.asarray(y_val)):
+            validation = as_rows(X_val, self.takes_layers), _numbers(np.asarray(y_val), self.classes_)
+        self.learn(rows, targets, validation)
+        return self
+
+    @abstractmethod
+    def learn(self, rows: Tensor, targets: Tensor, validation: Validation | None) -> None:
+        """Learn the attributes that end in ``_``; `classes_` is known.
+
+        Parameters
+        ----------
+        rows : Tensor (n, D), or (n, L, D) if the head takes layers
+            float32, finite.
+        targets : Tensor (n,)
+            int64, into `classes_`.
+        validation : (Tensor, Tensor) or None
+            Rows and targets to stop by; -100, which counts as wrong, for a class that is not trained on.
+
+        Raises
+        ------
+        HeadError
+            Nothing can be learned from these.
+        """
 
     @abstractmethod
     def decision_function(self, X: ArrayLike | Tensor) -> NDArray[np.float32]:
@@ -55,7 +88,7 @@ class Head(ABC):
         """Return the learned tensors."""
 
     @abstractmethod
-    def load_state_dict(self, state: Mapping[str, Tensor], classes: ArrayLike) -> "Head":
+    def load_state_dict(self, state: Mapping[str, Tensor], classes: ArrayLike) -> Self:
         """Take learned tensors and their classes; returns itself."""
 
     def hyper_parameters(self) -> dict[str, Any]:
@@ -89,7 +122,13 @@ def as_rows(X: ArrayLike | Tensor, layers: bool = False) -> Tensor:
     return rows
 
 
-def as_classes(y: ArrayLike | Tensor, n_rows: int) -> tuple[NDArray[Any], NDArray[np.int64]]:
+def _numbers(labels: NDArray[Any], classes: NDArray[Any]) -> Tensor:
+    """Return each label's number among the sorted classes; -100 for one that is not among them."""
+    numbers = np.searchsorted(classes, labels).clip(max=len(classes) - 1)
+    return torch.from_numpy(np.where(classes[numbers] == labels, numbers, -100).astype(np.int64))
+
+
+def as_classes(y: ArrayLike | Tensor, n_rows: int) -> tuple[NDArray[Any], Tensor]:
     """Check the training classes and return the sorted classes and each row's number among them."""
     labels = np.asarray(y)
     if labels.shape != (n_rows,):
@@ -99,4 +138,4 @@ def as_classes(y: ArrayLike | Tensor, n_rows: int) -> tuple[NDArray[Any], NDArra
         raise HeadError(
             f"There are {len(classes)} speakers to tell apart; two are the least. Add another speaker's recordings."
         )
-    return classes, numbers.reshape(-1).astype(np.int64)
+    return classes, torch.from_numpy(numbers.reshape(-1).astype(np.int64))

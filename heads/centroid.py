@@ -1,6 +1,7 @@
 """The nearest mean."""
 
 from collections.abc import Mapping
+from typing import Self
 
 import numpy as np
 import torch
@@ -9,7 +10,7 @@ from scipy.optimize import minimize_scalar
 from torch import Tensor
 from torch.nn.functional import cross_entropy, normalize
 
-from heads.base import Head, as_classes, as_rows
+from heads.base import Head, Validation, as_rows
 
 # Rows by which the scale is fitted at most: of one number more would tell no more.
 SCALE_ROWS = 5_000
@@ -30,19 +31,11 @@ class CentroidHead(Head):
         float32.
     """
 
-    def fit(
-        self,
-        X: ArrayLike | Tensor,
-        y: ArrayLike | Tensor,
-        X_val: ArrayLike | Tensor | None = None,
-        y_val: ArrayLike | Tensor | None = None,
-    ) -> "CentroidHead":
-        rows = normalize(as_rows(X).cpu(), dim=1)
-        classes, classes_of_rows = as_classes(y, len(rows))
-        numbers = torch.from_numpy(classes_of_rows)
-        sums = torch.zeros(len(classes), rows.shape[1]).index_add_(0, numbers, rows)
-        state = {"centroids": normalize(sums, dim=1), "scale": _fit_scale(rows, numbers, sums)}
-        return self.load_state_dict(state, classes)
+    def learn(self, rows: Tensor, targets: Tensor, validation: Validation | None) -> None:
+        units = normalize(rows, dim=1)
+        sums = torch.zeros(len(self.classes_), rows.shape[1]).index_add_(0, targets, units)
+        state = {"centroids": normalize(sums, dim=1), "scale": _fit_scale(units, targets, sums)}
+        self.load_state_dict(state, self.classes_)
 
     def decision_function(self, X: ArrayLike | Tensor) -> NDArray[np.float32]:
         logits: NDArray[np.float32] = (self.scale_ * normalize(as_rows(X).cpu(), dim=1) @ self.centroids_.T).numpy()
@@ -51,7 +44,7 @@ class CentroidHead(Head):
     def state_dict(self) -> dict[str, Tensor]:
         return {"centroids": self.centroids_, "scale": self.scale_}
 
-    def load_state_dict(self, state: Mapping[str, Tensor], classes: ArrayLike) -> "CentroidHead":
+    def load_state_dict(self, state: Mapping[str, Tensor], classes: ArrayLike) -> Self:
         self.classes_ = np.asarray(classes)
         self.centroids_, self.scale_ = state["centroids"], state["scale"]
         self.n_parameters_ = self.centroids_.numel() + 1

@@ -5,12 +5,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 import torch
-from numpy.typing import ArrayLike
 from scipy.stats import loguniform
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, linear, normalize
 
-from heads.base import HeadError, as_rows
+from heads.base import HeadError, Validation
 from heads.feed_forward import cross_entropy_slope
 from heads.minibatch import Gradient, MinibatchHead
 
@@ -55,20 +54,13 @@ class CosineHead(MinibatchHead):
         self.scale = scale
         self.margin_type = margin_type
 
-    def fit(
-        self,
-        X: ArrayLike | Tensor,
-        y: ArrayLike | Tensor,
-        X_val: ArrayLike | Tensor | None = None,
-        y_val: ArrayLike | Tensor | None = None,
-    ) -> "CosineHead":
+    def learn(self, rows: Tensor, targets: Tensor, validation: Validation | None) -> None:
         if self.margin_type not in ("am", "aam") or not 0 <= self.margin < math.pi / 2 or not 0 < self.scale < math.inf:
             raise HeadError(
                 "The margin must be from 0 to 1.57, the scale above 0 and the margin_type am or aam; got "
                 f"{self.margin:g}, {self.scale:g} and {self.margin_type!r}."
             )
-        super().fit(normalize(as_rows(X), dim=1), y, X_val, y_val)
-        return self
+        super().learn(normalize(rows, dim=1), targets, validation)
 
     def build(self, shape: Sequence[int], n_classes: int) -> nn.Module:
         return _Cosines(shape[-1], n_classes, self.scale)

@@ -4,12 +4,11 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
 import torch
-from numpy.typing import ArrayLike
 from scipy.stats import uniform
 from torch import Tensor
 
 from heads.affine import AffineHead
-from heads.base import as_classes, as_rows
+from heads.base import Validation
 from heads.covariance import ClassStatistics
 
 
@@ -37,16 +36,8 @@ class LDAHead(AffineHead):
         self.shrinkage = shrinkage
         self.class_weight = class_weight
 
-    def fit(
-        self,
-        X: ArrayLike | Tensor,
-        y: ArrayLike | Tensor,
-        X_val: ArrayLike | Tensor | None = None,
-        y_val: ArrayLike | Tensor | None = None,
-    ) -> "LDAHead":
-        rows = as_rows(X).cpu()
-        classes, numbers = as_classes(y, len(rows))
-        statistics = ClassStatistics.of(rows, torch.from_numpy(numbers))
+    def learn(self, rows: Tensor, targets: Tensor, validation: Validation | None) -> None:
+        statistics = ClassStatistics.of(rows, targets)
         whitening = statistics.whitening(self.shrinkage)
         # About the mean of all, so that no large number is taken from another.
         centre = rows.double().mean(0)
@@ -56,4 +47,4 @@ class LDAHead(AffineHead):
         if self.class_weight == "balanced":
             priors = torch.full_like(priors, 1 / len(priors))
         bias = priors.log() - means.square().sum(1) / 2 - weight @ centre
-        return self.load_state_dict({"weight": weight.float(), "bias": bias.float()}, classes)
+        self.load_state_dict({"weight": weight.float(), "bias": bias.float()}, self.classes_)

@@ -6,14 +6,13 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
 import torch
-from numpy.typing import ArrayLike
 from scipy.stats import loguniform
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
 from heads.affine import AffineHead
-from heads.base import HeadError, as_classes, as_rows
+from heads.base import HeadError, Validation
 
 logger = logging.getLogger(__name__)
 
@@ -40,20 +39,12 @@ class LogisticHead(AffineHead):
         self.class_weight = class_weight
         self.max_iter = max_iter
 
-    def fit(
-        self,
-        X: ArrayLike | Tensor,
-        y: ArrayLike | Tensor,
-        X_val: ArrayLike | Tensor | None = None,
-        y_val: ArrayLike | Tensor | None = None,
-    ) -> "LogisticHead":
-        rows = as_rows(X).cpu()
-        classes, numbers = as_classes(y, len(rows))
+    def learn(self, rows: Tensor, targets: Tensor, validation: Validation | None) -> None:
         model = LogisticRegression(C=self.C, class_weight=self.class_weight, max_iter=self.max_iter)
         with warnings.catch_warnings(record=True) as told:
             warnings.simplefilter("always", ConvergenceWarning)
             try:
-                model.fit(rows.numpy(), numbers)
+                model.fit(rows.numpy(), targets.numpy())
             except ValueError as error:
                 raise HeadError(f"The head 'logistic' cannot be fitted: {error}") from error
         if any(issubclass(warning.category, ConvergenceWarning) for warning in told):
@@ -62,6 +53,6 @@ class LogisticHead(AffineHead):
                 self.max_iter, self.C,
             )  # fmt: skip
         weight, bias = torch.from_numpy(model.coef_).float(), torch.from_numpy(model.intercept_).float()
-        if len(classes) == 2:  # scikit-learn keeps the second class against the first alone
+        if len(self.classes_) == 2:  # scikit-learn keeps the second class against the first alone
             weight, bias = torch.cat([torch.zeros_like(weight), weight]), torch.cat([torch.zeros(1), bias])
-        return self.load_state_dict({"weight": weight, "bias": bias}, classes)
+        self.load_state_dict({"weight": weight, "bias": bias}, self.classes_)

@@ -5,7 +5,7 @@ import math
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from encoders import resolve_device, single_thread
-from heads.base import Head, HeadError, as_classes, as_rows
+from heads.base import Head, HeadError, Validation, as_rows
 from heads.feed_forward import FeedForwardGradient
 from heads.flat_adam import FlatAdam
 
@@ -126,13 +126,7 @@ class MinibatchHead(Head):
         """Make the network that a saved state fits, which begins with a linear layer."""
         return self.build(next(iter(state.values())).shape[1:], n_classes)
 
-    def fit(
-        self,
-        X: ArrayLike | Tensor,
-        y: ArrayLike | Tensor,
-        X_val: ArrayLike | Tensor | None = None,
-        y_val: ArrayLike | Tensor | None = None,
-    ) -> "MinibatchHead":
+    def learn(self, rows: Tensor, targets: Tensor, validation: Validation | None) -> None:
         if min(self.epochs, self.batch_size, self.patience) < 1 or not 0 < self.lr < math.inf:
             raise HeadError(
                 f"epochs, batch_size and patience must be at least 1 and lr above 0; got {self.epochs}, "
@@ -147,10 +141,9 @@ class MinibatchHead(Head):
         if self.class_weight and self.balanced_sampling:
             raise HeadError("class_weight and balanced_sampling both make rare speakers count more; give one of them.")
         device = resolve_device(self.device)
-        rows = as_rows(X, self.takes_layers).to(device)
-        self.classes_, numbers = as_classes(y, len(rows))
-        targets = torch.from_numpy(numbers).to(device)
-        validation = self._validation_rows(X_val, y_val, device)
+        rows, targets = rows.to(device), targets.to(device)
+        if validation is not None:
+            validation = validation[0].to(device), validation[1].to(device)
         # Dropout and initial weights draw from torch's global generator; the fork gives the caller's state back.
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), torch.no_grad():
             torch.manual_seed(self.seed)
@@ -161,22 +154,8 @@ class MinibatchHead(Head):
         if not math.isfinite(self.history_[-1]["train_loss"]):
             raise HeadError(f"The training diverged with a learning rate of {self.lr:g}; give a lower one.")
         self._keep(network)
-        return self
 
-    def _validation_rows(
-        self, X_val: ArrayLike | Tensor | None, y_val: ArrayLike | Tensor | None, device: torch.device
-    ) -> tuple[Tensor, Tensor] | None:
-        """Return the validation rows and their targets; -100, which counts as wrong, for a class not trained on."""
-        if X_val is None or y_val is None or not len(np.asarray(y_val)):
-            return None
-        labels = np.asarray(y_val)
-        numbers = np.searchsorted(self.classes_, labels).clip(max=len(self.classes_) - 1)
-        numbers = np.where(self.classes_[numbers] == labels, numbers, -100)
-        return as_rows(X_val, self.takes_layers).to(device), torch.from_numpy(numbers.astype(np.int64)).to(device)
-
-    def _train(
-        self, network: nn.Module, rows: Tensor, targets: Tensor, validation: tuple[Tensor, Tensor] | None
-    ) -> None:
+    def _train(self, network: nn.Module, rows: Tensor, targets: Tensor, validation: Validation | None) -> None:
         optimizer = FlatAdam(network, self.lr, self.weight_decay)
         gradient = self.gradient(network, optimizer.gradient)
         self.history_: list[dict[str, float]] = []
@@ -253,7 +232,7 @@ class MinibatchHead(Head):
     def state_dict(self) -> dict[str, Tensor]:
         return dict(self.network_.state_dict())
 
-    def load_state_dict(self, state: Mapping[str, Tensor], classes: ArrayLike) -> "MinibatchHead":
+    def load_state_dict(self, state: Mapping[str, Tensor], classes: ArrayLike) -> Self:
         self.classes_ = np.asarray(classes)
         network = self.restore(state, len(self.classes_))
         network.load_state_dict(dict(state))

@@ -1,7 +1,7 @@
 """Probabilistic linear discriminant analysis."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.stats import uniform
 from torch import Tensor
 
-from heads.base import Head, HeadError, as_classes, as_rows
+from heads.base import Head, HeadError, Validation, as_rows
 from heads.covariance import ClassStatistics
 
 
@@ -48,25 +48,18 @@ class PLDAHead(Head):
         self.shrinkage = shrinkage
         self.n_components = n_components
 
-    def fit(
-        self,
-        X: ArrayLike | Tensor,
-        y: ArrayLike | Tensor,
-        X_val: ArrayLike | Tensor | None = None,
-        y_val: ArrayLike | Tensor | None = None,
-    ) -> "PLDAHead":
+    def learn(self, rows: Tensor, targets: Tensor, validation: Validation | None) -> None:
         if self.n_components is not None and self.n_components < 1:
             raise HeadError(f"n_components is {self.n_components}; expected 1 or more, or none to keep all.")
-        rows = as_rows(X).cpu()
-        classes, numbers = as_classes(y, len(rows))
-        statistics = ClassStatistics.of(rows, torch.from_numpy(numbers))
+        statistics = ClassStatistics.of(rows, targets)
         counts = statistics.counts.double()
         mean = rows.double().mean(0)
         whitening = statistics.whitening(self.shrinkage)
         speakers = (statistics.means - mean) @ whitening
         # Mean squares between classes expect 1 + n0 * (variance of speakers), n0 being the rows of a typical class.
-        between = speakers.T @ (counts[:, None] * speakers) / (len(classes) - 1)
-        typical = (len(rows) - counts.square().sum() / len(rows)) / (len(classes) - 1)
+        freedom = len(counts) - 1
+        between = speakers.T @ (counts[:, None] * speakers) / freedom
+        typical = (len(rows) - counts.square().sum() / len(rows)) / freedom
         squares, directions = torch.linalg.eigh(between)
         variances = ((squares - 1) / typical).flip(0)
         n_kept = min(int((variances > 0).sum()), self.n_components or len(variances))
@@ -80,7 +73,7 @@ class PLDAHead(Head):
             "speakers": speakers @ directions,
             "counts": counts,
         }
-        return self.load_state_dict({name: tensor.float() for name, tensor in state.items()}, classes)
+        self.load_state_dict({name: tensor.float() for name, tensor in state.items()}, self.classes_)
 
     def decision_function(self, X: ArrayLike | Tensor) -> NDArray[np.float32]:
         """Return the log-likelihood ratios (n, n_classes); above 0 speaks for the speaker.
@@ -105,7 +98,7 @@ class PLDAHead(Head):
         names = ("mean", "transform", "between", "speakers", "counts")
         return {name: getattr(self, f"{name}_") for name in names}
 
-    def load_state_dict(self, state: Mapping[str, Tensor], classes: ArrayLike) -> "PLDAHead":
+    def load_state_dict(self, state: Mapping[str, Tensor], classes: ArrayLike) -> Self:
         self.classes_ = np.asarray(classes)
         self.mean_, self.transform_, self.between_ = state["mean"], state["transform"], state["between"]
         self.speakers_, self.counts_ = state["speakers"], state["counts"]
