@@ -58,20 +58,11 @@ class ScriptConfig:
         heads, fractions = getattr(self, "heads", ("",)), getattr(self, "fractions", (1.0, 0.0, 0.0))
         if getattr(self, "hop", None) is not None and getattr(self, "window", None) is None:
             return "--hop is the step between windows; give --window too."
-        encoders, places = getattr(self, "encoder", ""), getattr(self, "encoder_weights", ())
-        if isinstance(encoders, tuple) and len(places) not in (0, len(encoders)):
-            return (
-                f"--encoder_weights names {len(places)}, --encoder {len(encoders)}; give one for each, auto to find it."
-            )
-        for option in getattr(self, "head_options", ()):
-            if not all(option.partition("=")):
-                return f"--head_options has {option!r}; expected NAME=VALUE, such as margin=0.3."
-        if getattr(self, "class_weight", None) and getattr(self, "balanced_sampling", False):
-            return "--class_weight and --balanced_sampling both make rare speakers count more; give one of them."
         if not heads:
             return "--heads names none; give at least one."
         if not (fractions[0] > 0 and min(fractions) >= 0 and abs(sum(fractions) - 1) <= 1e-6):
-            return f"--fractions are {' '.join(map(str, fractions))}; give three, of 0 or more, that sum to 1."
+            shares = " ".join(map(str, fractions))
+            return f"--fractions are {shares}; give three that sum to 1: train above 0, the others 0 or more."
         return None
 
 
@@ -165,6 +156,21 @@ class ComparisonConfig(CorpusConfig):
     """Draw each speaker as often as the others in an epoch."""
     head_options: tuple[str, ...] = ()
     """Further settings of the heads that have them, such as margin=0.3 scale=40 C=10 shrinkage=0.1."""
+
+    def problem(self) -> str | None:
+        """Return a sentence that says which value makes no sense, if one does; asked before any work is done."""
+        if len(self.encoder_weights) not in (0, len(self.encoder)):
+            n_places, n_encoders = len(self.encoder_weights), len(self.encoder)
+            return f"--encoder_weights names {n_places}, --encoder {n_encoders}; give one each, auto to find it."
+        for option in self.head_options:
+            name, _, value = option.partition("=")
+            if not (name and value):
+                return f"--head_options has {option!r}; expected NAME=VALUE, such as margin=0.3."
+            if hasattr(self, name):
+                return f"--head_options has {option!r}, which has a flag of its own: --{name} {value}."
+        if self.class_weight and self.balanced_sampling:
+            return "--class_weight and --balanced_sampling both make rare speakers count more; give one of them."
+        return super().problem()
 
 
 @dataclass(frozen=True)

@@ -86,12 +86,32 @@ def take_layer(features: FeatureSet, layers: str | None) -> FeatureSet:
 
 def read_options(config: ComparisonConfig) -> dict[str, Any]:
     """Return the hyper-parameters that the flags give."""
-    import yaml
+    from heads import HEADS, HeadError
+    from heads.registry import head_options
 
     names = ("epochs", "lr", "batch_size", "patience", "device", "class_weight", "balanced_sampling")
-    given = {name: getattr(config, name) for name in names if getattr(config, name) is not None}
-    further = (option.partition("=") for option in config.head_options)
-    return given | {name: yaml.safe_load(value) for name, _, value in further}
+    options = {name: getattr(config, name) for name in names if getattr(config, name) is not None}
+    compared = HEADS if "all" in config.heads else config.heads
+    known, own = ({option for head in some for option in head_options(head)} for some in (HEADS, compared))
+    for text in config.head_options:
+        name, _, value = text.partition("=")
+        if name in known - own:
+            raise HeadError(f"--head_options has {name}, which none of the heads {', '.join(compared)} has.")
+        options[name] = read_value(value)
+    return options
+
+
+def read_value(text: str) -> float | int | bool | str | None:
+    """Read a value as Python and people write it."""
+    named: dict[str, bool | None] = {"none": None, "true": True, "false": False}
+    if text.lower() in named:
+        return named[text.lower()]
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
 
 
 def show_layers(comparison: Comparison, folder: Path) -> list[Path]:

@@ -1,7 +1,6 @@
 """Several sets of features of the same utterances, one of each encoder."""
 
 import logging
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -53,14 +52,31 @@ def align(sets: Sequence[FeatureSet]) -> list[FeatureSet]:
 
 
 def by_encoder(sets: Sequence[FeatureSet]) -> dict[str, FeatureSet]:
-    """Name each set after its encoder; those of the same name get the weights' place, or digits of the spec, too."""
+    """Name each set after its encoder; of the same name, after what they differ in too.
+
+    Raises
+    ------
+    HeadError
+        Two sets hold the same vectors.
+    """
     names = [str(features.encoder.get("name")) for features in sets]
-    sources = [str(features.encoder.get("source") or spec_digest(features.encoder)[:8]) for features in sets]
     named: dict[str, FeatureSet] = {}
-    for name, source, features in zip(names, sources, sets, strict=True):
-        label = name if Counter(names)[name] == 1 else f"{name} {source}"
+    for name, features in zip(names, sets, strict=True):
+        if any(torch.equal(features.features, other.features) for other in named.values()):
+            raise HeadError(f"Two of the sets of features, of the encoder {name!r}, are the same; give each once.")
+        label = name
+        if names.count(name) > 1:
+            source = str(features.encoder.get("source") or spec_digest(features.encoder)[:8])
+            alike = [other for other, key in zip(sets, names, strict=True) if key == name]
+            same_spec = len({spec_digest(other.encoder) for other in alike}) == 1
+            label = f"{name} {_crop(features) if same_spec else source}"
         named[label if label not in named else f"{label} ({len(named) + 1})"] = features
     return named
+
+
+def _crop(features: FeatureSet) -> str:
+    crop = None if features.audio is None else features.audio.crop
+    return "of all" if crop is None else f"of {crop:g} s"
 
 
 def _identities(features: FeatureSet, with_audio: bool) -> list[Identity]:

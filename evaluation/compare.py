@@ -12,8 +12,9 @@ from tqdm import tqdm
 from evaluation.alignment import align, by_encoder
 from evaluation.comparison import Comparison, add_intervals
 from evaluation.fitting import Chosen, Job, fit_heads, rows_of, settings_to_try, validation_score
+from evaluation.notes import about_few_rows
 from evaluation.outcome import Outcome
-from evaluation.protocol import Parts, SplitBy, leaks, make_parts, protocols, untested_speakers
+from evaluation.protocol import Parts, SplitBy, leaks, make_parts, protocols, under_two_names, untested_speakers
 from evaluation.records import Record, key_of, rank_by_validation, summarise
 from features import FeatureSet
 from heads import HEADS, FittedHead, HeadError, SpeakerClassifier, create_head, create_scaler
@@ -83,45 +84,73 @@ def compare_heads(
     if seeds < 1 or tune < 1:
         raise HeadError(f"seeds and tune are {seeds} and {tune}; give 1 or more.")
     sets = by_encoder(align([features] if isinstance(features, FeatureSet) else list(features)))
-    first = next(iter(sets.values()))
-    has_layers = any(given.layers for given in sets.values())
-    names = list(HEADS) if "all" in heads else list(dict.fromkeys(heads))
-    names = [name for name in names if "all" not in heads or has_layers or not takes_layers(name)]
+    first = next((given for given in sets.values() if given.audio is not None), next(iter(sets.values())))
+    names = _names([heads] if isinstance(heads, str) else heads, any(given.layers for given in sets.values()))
     _check_options(names, options or {})
     create_scaler(scaler)  # an unknown name is an error, not a head to leave out
-    kinds = protocols(first, split_by)
-    parts = {(kind, n): make_parts(first, kind, fractions, n) for kind in kinds for n in range(seed, seed + seeds)}
+    splits = _make_splits(first, split_by, fractions, range(seed, seed + seeds))
     run = _Run(sets, names, scaler, options or {}, tune, ensemble)
-    for kind, number in tqdm(parts, "Splits", unit="split", disable=None if len(parts) > 1 else True):
-        run.compare(kind, number, parts[kind, number])
+    work = [(kind, number, parts) for kind, own in splits.items() for number, parts in own.items()]
+    for kind, number, parts in tqdm(work, "Splits", unit="split", disable=None if len(work) > 1 else True):
+        run.compare(kind, number, parts)
     if not run.rows:
         raise HeadError("No head could be fitted; the warnings above say why.")
     summary = summarise(run.rows)
     add_intervals(summary, run.outcomes, len(first.speakers))
     best = rank_by_validation(summary, split_by)[0]
-    untested = {str(kind): untested_speakers(first, parts[kind, seed]) for kind in kinds}
+    parts = splits[split_by][seed]
+    untested = {str(kind): untested_speakers(first, own[seed]) for kind, own in splits.items()}
     training = {
         "corpus": first.corpus,
-        "n_utterances": len(parts[split_by, seed].train),
+        "n_utterances": len(parts.train),
         "split_by": split_by,
         "fractions": [float(share) for share in fractions],
         "seed": best["seeds"][0],
         "untested": list(untested[split_by]),
         "torch": str(torch.__version__),
     }
+    members = run.members[key_of(best)]
+    n_free = len(parts.train) - len(members[0].head.classes_)
+    warnings = [sentence for kind, own in splits.items() for sentence in leaks(first, list(own.values()), kind)]
+    warnings += [*under_two_names(first), *about_few_rows(summary, n_free, max(map(_dim, sets.values())))]
     return Comparison(
         rows=run.rows,
         summary=summary,
         best=best,
-        classifier=SpeakerClassifier(run.members[key_of(best)], first.speakers, metrics=best, training=training),
+        classifier=SpeakerClassifier(members, first.speakers, metrics=best, training=training),
         speakers=first.speakers,
         outcomes=dict(run.outcomes),
-        sizes={kind: parts[kind, seed].sizes for kind in kinds},
-        leaks=[sentence for kind in kinds for sentence in leaks(first, parts[kind, seed], kind)],
+        sizes={kind: own[seed].sizes for kind, own in splits.items()},
+        leaks=list(dict.fromkeys(warnings)),
         untested=untested,
         layers=run.layers,
         tuned=tune,
     )
+
+
+def _dim(features: FeatureSet) -> int:
+    return int(features.features.shape[-1])
+
+
+def _names(heads: Sequence[str], has_layers: bool) -> list[str]:
+    """Return the heads' names, each once; ``all`` stands for those that take the features."""
+    fitting = [name for name in HEADS if has_layers or not takes_layers(name)]
+    return list(dict.fromkeys(one for name in heads for one in (fitting if name == "all" else [name])))
+
+
+def _make_splits(
+    features: FeatureSet, split_by: SplitBy, fractions: Sequence[float], seeds: Sequence[int]
+) -> dict[SplitBy, dict[int, Parts]]:
+    """Split in the way asked for and, where that can be done with all seeds, in the other."""
+    splits: dict[SplitBy, dict[int, Parts]] = {}
+    for kind in protocols(features, split_by):
+        try:
+            splits[kind] = {number: make_parts(features, kind, fractions, number) for number in seeds}
+        except HeadError as error:
+            if kind == split_by:
+                raise
+            logger.warning("There is no split by %s beside the one by %s: %s", kind, split_by, error)
+    return splits
 
 
 class _Run:
@@ -164,13 +193,32 @@ class _Run:
                     chosen[label, job.name] = result
                 else:
                     self._tell(f"The head {job.name} is left out{f' for {label}' * (len(self.sets) > 1)}: {result}")
-        averaged = _ensembles(list(self.sets), self.heads, chosen) if self.ensemble else []
+        averaged = self._ensembles(chosen) if self.ensemble else []
         single = [(label, name, [each]) for (label, name), each in chosen.items()]
         for label, name, members in [*single, *averaged]:
             record, outcome = self._judge(label, name, members, parts, about)
             self.rows.append(record)
             self.outcomes[key_of(record)].append(outcome)
             self.members.setdefault(key_of(record), tuple(member.fitted for member in members))
+
+    def _ensembles(self, chosen: Mapping[tuple[str, str], Chosen]) -> Iterator[tuple[str, str, list[Chosen]]]:
+        """Yield encoder, head and members of each ensemble: over heads, over encoders, and over both."""
+        labels, every = list(self.sets), " + ".join(self.sets)
+        groups = [(label, ENSEMBLE, [label], self.heads) for label in labels]
+        groups += [(every, head, labels, [head]) for head in self.heads] + [(every, ENSEMBLE, labels, self.heads)]
+        seen: set[tuple[tuple[str, str], ...]] = set()
+        for label, name, of_labels, of_heads in groups:
+            keys = tuple(
+                (one, head) for one in of_labels for head in of_heads if self.sets[one].layers or not takes_layers(head)
+            )
+            if len(keys) < 2 or keys in seen:
+                continue
+            seen.add(keys)
+            missing = [head for one, head in keys if (one, head) not in chosen]
+            if missing:  # of other members in other splits its figures would not be of one thing
+                self._tell(f"There is no ensemble of {label} ({name}), since {missing[0]} could not be fitted.")
+                continue
+            yield label, name, [chosen[key] for key in keys]
 
     def _choose_layer(
         self, label: str, features: FeatureSet, parts: Parts, options: Mapping[str, Any], about: Record
@@ -225,22 +273,6 @@ class _Run:
             logger.warning(sentence)
 
 
-def _ensembles(
-    labels: Sequence[str], heads: Sequence[str], chosen: Mapping[tuple[str, str], Chosen]
-) -> Iterator[tuple[str, str, list[Chosen]]]:
-    """Yield encoder, head and members of each ensemble of two or more: over heads, over encoders, and over both."""
-    every = " + ".join(labels)
-    groups: list[tuple[str, str, Sequence[str], Sequence[str]]]
-    groups = [(label, ENSEMBLE, [label], heads) for label in labels]
-    if len(labels) > 1:
-        groups += [(every, head, labels, [head]) for head in heads] + [(every, ENSEMBLE, labels, heads)]
-    for label, name, of_labels, of_heads in groups:
-        keys = [(encoder, head) for encoder in of_labels for head in of_heads]
-        members = [chosen[key] for key in keys if key in chosen]
-        if len(members) > 1:  # those that could be fitted
-            yield label, name, members
-
-
 def _settings(members: Sequence[Chosen]) -> str:
     """Write the settings that tuning chose."""
     texts = []
@@ -256,6 +288,8 @@ def _check_options(heads: Sequence[str], options: Mapping[str, Any]) -> None:
     """Refuse what cannot be an option of a head: that is an error, not a head to leave out."""
     valid = {option for name in HEADS for option in head_options(name)}
     for option in options:
+        if option == "seed":
+            raise HeadError("The seed of the heads is that of their split; give it as seed.")
         if option not in valid:
             near = get_close_matches(option, valid, n=1)
             hint = f"perhaps you meant {near[0]}; " if near else ""

@@ -82,12 +82,15 @@ class Comparison:
     @cached_property
     def notes(self) -> list[str]:
         """What one has to know beside the table, in sentences."""
-        notes = ["* chosen by validation accuracy; shares in percent, intervals over speakers"]
+        notes = ["* chosen by validation accuracy, of equals by log loss; in percent, 95 % intervals over speakers"]
         notes += [
             f"heads of one vector of {encoder} were given layer {self._layers_of(encoder)}"
             for encoder in dict.fromkeys(record["encoder"] for record in self.layers)
         ]
         notes += about_tuning([row["head"] for row in self.rows], self.tuned)
+        if self.tuned > 1:
+            chosen = next(row["settings"] for row in self.rows if key_of(row) == key_of(self.best))
+            notes.append(f"{self.best['head']} by the first split: {chosen}")
         if not math.isnan(self.best["test_accuracy"]):
             notes += about_second_best(self.summary, self.best, self._counts)
             notes += about_sessions(self.summary, self.best, self._counts, self.sizes)
@@ -96,7 +99,7 @@ class Comparison:
         for kind, names in self.untested.items():
             if names:
                 shown = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
-                notes.append(f"not tested by {kind}: {len(names)} speakers ({shown})")
+                notes.append(f"not tested by {kind}: {len(names)} speaker{'s' * (len(names) > 1)} ({shown})")
         return notes
 
     def table(self) -> str:
@@ -104,7 +107,11 @@ class Comparison:
         header = ["head", "val acc", "test acc", "95 % interval", "macro-F1", "top-3", "top-5", "ECE", "seconds"]
         lines: list[list[str]] = []
         sections: dict[int, str] = {}
-        for record in self.summary:
+        # By split and encoder; within these as they came.
+        order = [list(dict.fromkeys(record[key] for record in self.summary)) for key in ("split_by", "encoder")]
+        for record in sorted(
+            self.summary, key=lambda record: (order[0].index(record["split_by"]), order[1].index(record["encoder"]))
+        ):
             section = self._section(record)
             if section not in sections.values():
                 sections[len(lines)] = section
@@ -115,8 +122,10 @@ class Comparison:
 
     def _section(self, record: Record) -> str:
         sizes = self.sizes[record["split_by"]]
-        chosen_by = f"{sizes['validation']} validation" if sizes["validation"] else "an eighth of them validation"
-        counts = f"{sizes['train']} train, {chosen_by}, {sizes['test']} test utterances"
+        train = f"{sizes['train']} train, {sizes['validation']} validation"
+        if sizes["shared"]:
+            train = f"{sizes['train']} train, of them {sizes['validation']} validation first"
+        counts = f"{train}, {sizes['test']} test utterances"
         return f"[{record['encoder']}, by {record['split_by']}: {counts}]"
 
     def _line(self, record: Record) -> list[str]:
@@ -156,6 +165,9 @@ class Comparison:
             write_atomically(folder / "metrics.json", lambda file: file.write(text.encode())),
             _write_csv(folder / "metrics.csv", self.rows),
         ]
+        # Of an earlier run, they would not be of this one.
+        for name in (f"{corpus}_scaler.pt", "per_speaker.csv", "confusion.csv"):
+            (folder / name).unlink(missing_ok=True)
         members = self.classifier.members
         if len(members) == 1:
             written.append(write_tensors(folder / f"{corpus}_scaler.pt", members[0].scaler.state_dict()))
@@ -183,7 +195,8 @@ def add_intervals(summary: list[Record], outcomes: Outcomes, n_speakers: int) ->
 
 
 def _with_deviation(record: Record, measure: str) -> str:
-    deviation = f" ±{_percent(record[f'{measure}_std'], 1)}" if len(record["seeds"]) > 1 else ""
+    has_deviation = len(record["seeds"]) > 1 and not math.isnan(record[measure])
+    deviation = f" ±{_percent(record[f'{measure}_std'], 1)}" if has_deviation else ""
     return _percent(record[measure]) + deviation
 
 

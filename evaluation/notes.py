@@ -10,6 +10,9 @@ from heads import HEADS
 from heads.registry import search_space
 from metrics import difference_interval
 
+# Speakers below which no paired test of two sides can come out at 5 %: one sign for all has a chance of 2 / 2^5.
+FEWEST_SPEAKERS = 6
+
 # From a record of the summary to the right answers and the test utterances of each speaker.
 CountsOf = Callable[[Record], Counts]
 
@@ -29,12 +32,15 @@ def about_second_best(summary: Sequence[Record], best: Record, counts_of: Counts
     if len(ranked) < 2 or ranked[1]["seeds"] != best["seeds"]:
         return []
     second = ranked[1]
-    low, high = difference_interval(*counts_of(best), *counts_of(second))
-    verdict = "is" if low > 0 or high < 0 else "is not"
+    hits, counts = counts_of(best)
+    low, high = difference_interval(hits, counts, *counts_of(second))
+    verdict = "is larger than chance" if low > 0 or high < 0 else "is not larger than chance"
+    if (counts > 0).sum() < FEWEST_SPEAKERS:
+        verdict = f"cannot be told from chance with fewer than {FEWEST_SPEAKERS} speakers"
     return [
-        f"the two best, {_name(best, second)} and {_name(second, best)}: "
+        f"the two best by validation, {_name(best, second)} and {_name(second, best)}: "
         f"{_points(best['test_accuracy'] - second['test_accuracy'])} points on the test "
-        f"({_points(low)} to {_points(high)}); the difference {verdict} larger than chance"
+        f"({_points(low)} to {_points(high)}); the difference {verdict}"
     ]
 
 
@@ -52,21 +58,39 @@ def about_sessions(
         return []
     low, high = difference_interval(hits[tested], counts[tested], session_hits[tested], session_counts[tested])
     known, new = hits[tested].sum() / counts[tested].sum(), session_hits[tested].sum() / session_counts[tested].sum()
-    verdict = "are the session, not the voice" if low > 0 else "are no more than chance"
-    if low > 0 and sizes["session"]["train"] < 0.9 * sizes["utterance"]["train"]:
-        verdict += f", or {sizes['session']['train']} instead of {sizes['utterance']['train']} training utterances"
+    verdict = "are no more than chance"
+    if tested.sum() < FEWEST_SPEAKERS:
+        verdict = f"cannot be told from chance with fewer than {FEWEST_SPEAKERS} speakers"
+    elif low > 0:
+        verdict = "are the session, not the voice"
+        if sizes["session"]["train"] < 0.9 * sizes["utterance"]["train"]:
+            verdict += f", or {sizes['session']['train']} instead of {sizes['utterance']['train']} training utterances"
+    elif high < 0:
+        verdict = "are to the advantage of new sessions: the splits differ in more than these"
     return [
         f"{best['head']} is right on {100 * known:.1f} where the session is known, on {100 * new:.1f} where it is new "
         f"({int(tested.sum())} speakers): {_points(known - new)} points ({_points(low)} to {_points(high)}) {verdict}"
     ]
 
 
+def about_few_rows(summary: Sequence[Record], n_free: int, dim: int) -> list[str]:
+    """Warn of covariances of more dimensions than there are rows to learn them from."""
+    heads = [name for name in ("lda", "plda") if any(record["head"] == name for record in summary)]
+    if not heads or n_free >= 2 * dim:
+        return []
+    return [
+        f"{' and '.join(heads)} learned how speakers vary in {dim} dimensions from {n_free} rows beyond one of each: "
+        "--head_options shrinkage=0.1 or --tune may do better"
+    ]
+
+
 def about_no_mistake(outcomes: Sequence[Outcome]) -> list[str]:
-    """Say what a test without a mistake leaves open: an error rate of three in as many (the rule of three)."""
+    """Say which error rate a test without a mistake leaves open, if utterances were independent."""
     n_tests = len(np.unique(np.concatenate([outcome.rows for outcome in outcomes])))
     if not n_tests or any((outcome.ranks > 0).any() for outcome in outcomes):
         return []
-    return [f"no mistake in {n_tests} test utterances still allows for {100 * min(1.0, 3 / n_tests):.1f} % of them"]
+    bound = 100 * (1 - 0.05 ** (1 / n_tests))
+    return [f"no mistake in {n_tests} test utterances: at 95 % confidence up to {bound:.1f} % of such may be wrong"]
 
 
 def _without_split(record: Record) -> tuple[str, ...]:

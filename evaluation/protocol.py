@@ -1,6 +1,5 @@
 """Which utterances train, choose and test, and what a test could know of the training."""
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -10,10 +9,7 @@ from numpy.typing import NDArray
 
 from corpora.splits import divide
 from features import FeatureSet
-from features.provenance import content_keys
 from heads import HeadError
-
-logger = logging.getLogger(__name__)
 
 Rows = NDArray[np.int64]
 SplitBy = Literal["utterance", "session"]
@@ -42,9 +38,9 @@ class Parts:
 
     @property
     def sizes(self) -> dict[str, int]:
-        """Numbers of rows: ``train``, ``validation`` (0 where a part of train chooses) and ``test``."""
-        n_validation = 0 if len(self.train) > len(self.fit) else len(self.validation)
-        return {"train": len(self.train), "validation": n_validation, "test": len(self.test)}
+        """Numbers of rows: ``train``, ``validation``, how many of these are in train (``shared``), and ``test``."""
+        shared = len(self.train) - len(self.fit)
+        return {"train": len(self.train), "validation": len(self.validation), "shared": shared, "test": len(self.test)}
 
 
 def has_sessions(features: FeatureSet) -> bool:
@@ -79,7 +75,6 @@ def make_parts(features: FeatureSet, split_by: SplitBy, fractions: Sequence[floa
     train, validation, test = divide(labels, sessions, fractions, split_by, seed)
     if len(validation):
         return Parts(train, validation, train, test)
-    logger.debug("One eighth of train chooses, then each head is fitted on all of train.")
     shares = (1 - SELECTION_SHARE, SELECTION_SHARE, 0)
     inner, held_out, _ = divide(labels[train], sessions[train], shares, split_by, seed)
     if not len(held_out) and split_by == "session":
@@ -99,38 +94,88 @@ def untested_speakers(features: FeatureSet, parts: Parts) -> tuple[str, ...]:
     return tuple(features.speakers[label] for label in missing)
 
 
-def leaks(features: FeatureSet, parts: Parts, split_by: SplitBy) -> list[str]:
+def leaks(features: FeatureSet, splits: Sequence[Parts], split_by: SplitBy) -> list[str]:
     """Say in a sentence each what a test could know of the training besides the voices.
 
-    Sessions that stand on both sides of the split, and recordings whose content does. Where a head is fitted for the
-    test, it is fitted on train alone; validation counts with it since it chose the head.
+    Sessions that stand on both sides of a split, and recordings whose audio does. Validation counts as training, since
+    it chose the head.
+
+    Parameters
+    ----------
+    features : FeatureSet
+        One with provenance of its audio, or copies cannot be seen.
+    splits : sequence of Parts
+        One for each seed.
+    split_by : {"utterance", "session"}
+        What they were split by.
     """
-    seen = np.union1d(parts.train, parts.validation)
-    found: list[str] = []
-    if not len(parts.test):
-        return found
     sessions = features.sessions.numpy()
-    shared = np.isin(sessions[parts.test], sessions[seen]).mean()
+    tested = [parts for parts in splits if len(parts.test)]
+    found: list[str] = []
     if not has_sessions(features):
         found.append(
             "no speaker has a second session: what of the accuracy is the recording, not the voice, is not known"
         )
-    elif split_by == "utterance" and shared:
-        found.append(f"by utterance, {100 * shared:.0f} % of the test utterances are of sessions that were trained on")
-    elif shared:
-        found.append(
-            f"by session, {100 * shared:.0f} % of the test utterances are of a session that other speakers were "
-            "trained on: speakers share sessions, and not all can spare one"
-        )
-    if split_by == "session" and np.isin(sessions[parts.validation], sessions[parts.fit]).any():
+        if split_by == "session":
+            found.append("by session nobody can be tested; split by utterance instead")
+    shared = [np.isin(sessions[parts.test], sessions[_seen(parts)]).mean() for parts in tested]
+    if has_sessions(features) and any(shared):
+        whose = "that were trained on" if split_by == "utterance" else "that other speakers were trained on"
+        found.append(f"by {split_by}, {100 * np.mean(shared):.0f} % of the test utterances are of sessions {whose}")
+    if split_by == "session" and any(np.isin(sessions[part.validation], sessions[part.fit]).any() for part in splits):
         found.append("by session, known sessions choose the head: there are too few to hold some back for validation")
-    if features.audio is not None:
-        keys = content_keys(features)
-        known = {keys[row] for row in seen}
-        copies = [features.ids[row] for row in parts.test if keys[row] in known]
-        if copies:
+    if features.audio is None:
+        return found
+    copies = sorted({row for parts in tested for row in _overlapping(features, parts.test, _seen(parts))})
+    chosen_by = sorted({row for parts in splits for row in _overlapping(features, parts.validation, parts.fit)})
+    for rows, part, harm in ((copies, "test", "the figures"), (chosen_by, "validation", "the choice")):
+        if rows:
             found.append(
-                f"by {split_by}, {len(copies)} test utterances are copies of training recordings, which flatters the "
-                f"figures: {', '.join(copies[:3])}{', ...' if len(copies) > 3 else ''}"
+                f"by {split_by}, {len(rows)} {part} utterances are in training too, which flatters {harm}: "
+                f"{_first_ids(features, rows)}"
             )
+    return found
+
+
+def under_two_names(features: FeatureSet) -> list[str]:
+    """Say which recordings are there as those of several speakers."""
+    if features.audio is None:
+        return []
+    spans = np.stack([features.audio.start.numpy(), np.nan_to_num(features.audio.duration.numpy(), nan=-1.0)], axis=1)
+    contents = np.concatenate([features.audio.digest.numpy(), spans.view(np.uint8)], axis=1)
+    numbers = np.unique(contents, axis=0, return_inverse=True)[1].reshape(-1).tolist()
+    first: dict[int, int] = {}
+    speakers = features.labels.tolist()
+    rows = [row for row, number in enumerate(numbers) if first.setdefault(number, speakers[row]) != speakers[row]]
+    if not rows:
+        return []
+    return [f"{len(rows)} recordings stand under a second speaker, one of whom is wrong: {_first_ids(features, rows)}"]
+
+
+def _first_ids(features: FeatureSet, rows: Sequence[int]) -> str:
+    return ", ".join(features.ids[row] for row in rows[:3]) + (", ..." if len(rows) > 3 else "")
+
+
+def _seen(parts: Parts) -> Rows:
+    return np.union1d(parts.train, parts.validation)
+
+
+def _overlapping(features: FeatureSet, rows: Rows, others: Rows) -> list[int]:
+    """Return those of some rows whose span of a file is, in part at least, in others too."""
+    audio = features.audio
+    assert audio is not None
+    digests = np.unique(audio.digest.numpy(), axis=0, return_inverse=True)[1].reshape(-1)
+    rows = rows[np.isin(digests[rows], digests[others])]
+    if not len(rows):
+        return []
+    starts, lengths = audio.start.numpy(), np.nan_to_num(audio.duration.numpy(), nan=np.inf)
+    ends = starts + (lengths if audio.crop is None else np.minimum(lengths, audio.crop))
+    of_file: dict[int, list[int]] = {}
+    for row in others[np.isin(digests[others], digests[rows])].tolist():
+        of_file.setdefault(int(digests[row]), []).append(row)
+    found = []
+    for row in rows.tolist():
+        same = np.array(of_file[int(digests[row])])
+        if ((starts[same] < ends[row]) & (starts[row] < ends[same])).any():
+            found.append(row)
     return found

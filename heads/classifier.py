@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from corpora import Utterance
-from encoders import ENCODERS, Encoder, LazyEncoder, Spec, default_spec, lazy_encoder, spec_differences
+from encoders import ENCODERS, Encoder, LazyEncoder, Spec, default_spec, lazy_encoder
 from features import FeatureSet, Row, embed_utterances, load_tensors, write_tensors
 from heads.fitted import ClassifierError, FittedHead
 
@@ -127,7 +127,7 @@ class SpeakerClassifier:
         if encoder is not None:
             encoders: list[Encoder | LazyEncoder] = [encoder] * len(origins)
         else:
-            places = _places(encoder_weights, [str(member.encoder.get("name")) for member in origins.values()])
+            places = _places(encoder_weights, [member.encoder for member in origins.values()])
             encoders = [
                 _find_encoder(member.encoder, place, device, precision)
                 for member, place in zip(origins.values(), places, strict=True)
@@ -217,13 +217,19 @@ class SpeakerClassifier:
 
     def _check_parts(self) -> None:
         """Raise if the parts do not fit together."""
-        classes = [int(label) for label in self.members[0].head.classes_]
-        if sorted(set(classes)) != classes or min(classes) < 0 or max(classes) >= len(self.speakers):
+        classes = self.members[0].head.classes_.tolist()
+        if not all(type(label) is int and 0 <= label < len(self.speakers) for label in classes):
             raise ValueError(f"the head's classes are no numbers into its {len(self.speakers)} speakers")
+        if sorted(set(classes)) != classes:
+            raise ValueError("the head's classes are not in order")
         if any(member.head.classes_.tolist() != classes for member in self.members):
             raise ValueError("its members know different speakers")
         if not all(isinstance(speaker, str) for speaker in self.speakers):
             raise ValueError("a speaker's name is no string")
+        if self.threshold is not None and not 0 <= self.threshold <= 1:
+            raise ValueError(f"its threshold is {self.threshold!r}")
+        if not isinstance(self.metrics, dict) or not isinstance(self.training, dict):
+            raise ValueError("its metrics or its training are no dict")
 
 
 def mean_logits(logits: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
@@ -234,18 +240,22 @@ def mean_logits(logits: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
 
 def _nearest(sets: Sequence[FeatureSet], member: FittedHead) -> FeatureSet:
     """Return the set that a member was trained for, or else the one that differs least, which it will refuse."""
-    return min(sets, key=lambda given: len(spec_differences(given.encoder, member.encoder)))
+    return min(sets, key=member.distance)
 
 
-def _places(weights: str | Path | Sequence[str | Path] | None, names: list[str]) -> list[str | Path | None]:
-    """Return a place of the weights, or None, for each encoder."""
-    given = [weights] if isinstance(weights, str | Path) else list(weights or ["auto"] * len(names))
-    if len(given) != len(names):
+def _places(weights: str | Path | Sequence[str | Path] | None, specs: Sequence[Spec]) -> list[str | Path | None]:
+    """Return a place of the weights, or None, for each encoder; those of the same weights share one."""
+    kinds = [(str(spec.get("name")), spec.get("weights")) for spec in specs]
+    several = list(dict.fromkeys(kinds))
+    given = [weights] if isinstance(weights, str | Path) else list(weights or ["auto"] * len(several))
+    if len(given) != len(several):
         raise ClassifierError(
-            f"There are {len(given)} places of weights for {len(names)} encoders ({', '.join(names)}); give one for "
-            "each, in this order, 'auto' for those that are found by themselves."
+            f"There are {len(given)} places of weights for {len(several)} encoders "
+            f"({', '.join(name for name, _ in several)}); give one for each, in this order, 'auto' for those that are "
+            "found by themselves."
         )
-    return [None if str(place) == "auto" else place for place in given]
+    found = [None if str(place) == "auto" else place for place in given]
+    return [found[several.index(kind)] for kind in kinds]
 
 
 def _find_encoder(spec: Spec, weights: str | Path | None, device: str, precision: str) -> LazyEncoder:

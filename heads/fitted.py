@@ -35,6 +35,8 @@ class FittedHead:
         Spec of the encoder.
     crop : float or None
         ``max_duration`` of the training features (seconds).
+    temperature : float
+        What the head's logits are divided by, to be as sure of themselves as they are right.
     """
 
     scaler: Scaler
@@ -42,6 +44,7 @@ class FittedHead:
     name: str
     encoder: Spec
     crop: float | None
+    temperature: float = 1.0
 
     @property
     def origin(self) -> tuple[str, float | None]:
@@ -50,7 +53,7 @@ class FittedHead:
 
     def logits(self, vectors: Tensor) -> NDArray[np.float32]:
         """Return the logits (n, n_classes) of vectors (n, D) or (n, L, D)."""
-        return self.head.decision_function(self.scaler.transform(vectors))
+        return self.head.decision_function(self.scaler.transform(vectors)) / np.float32(self.temperature)
 
     def vectors(self, features: FeatureSet) -> Tensor:
         """Return the vectors of a set as this head takes them, its layer where the set has several.
@@ -64,7 +67,17 @@ class FittedHead:
         if len(layers) == 1 and layers[0] in features.layers:
             features = features.layer(layers[0])
         self.check_encoder(features.encoder, "the features")
+        if features.audio is not None and features.audio.crop != self.crop:
+            raise ClassifierError(
+                f"The classifier was trained on recordings with max_duration {self.crop}, the features were made with "
+                f"{features.audio.crop}. Extract them with the same."
+            )
         return features.features
+
+    def distance(self, features: FeatureSet) -> tuple[int, bool]:
+        """Return how much a set differs from what this head was trained on; (0, False) is not at all."""
+        crop = None if features.audio is None else features.audio.crop
+        return len(spec_differences(features.encoder, self.encoder)), features.audio is not None and crop != self.crop
 
     def check_encoder(self, spec: Spec, what: str) -> None:
         """Refuse vectors of another encoder, and warn of another precision.
@@ -90,7 +103,8 @@ class FittedHead:
             "classes": self.head.classes_.tolist(),
             "state": self.head.state_dict(),
         }
-        return {"head": head, "scaler": self.scaler.state_dict(), "encoder": self.encoder, "crop": self.crop}
+        plain = {"encoder": self.encoder, "crop": self.crop, "temperature": self.temperature}
+        return {"head": head, "scaler": self.scaler.state_dict(), **plain}
 
     @classmethod
     def from_content(cls, content: dict[str, Any]) -> "FittedHead":
@@ -99,7 +113,7 @@ class FittedHead:
         fitted = create_head(head["name"], **head["hyper_parameters"]).load_state_dict(head["state"], head["classes"])
         loaded = cls(
             create_scaler(scaler["name"]).load_state_dict(scaler), fitted, head["name"], content["encoder"],
-            content["crop"],
+            content["crop"], content.get("temperature", 1.0),
         )  # fmt: skip
         loaded._check()
         return loaded
@@ -109,6 +123,8 @@ class FittedHead:
             raise ValueError("its encoder is no spec")
         if self.crop is not None and not 0 < self.crop < float("inf"):
             raise ValueError(f"its crop is {self.crop!r}")
+        if not 0 < self.temperature < float("inf"):
+            raise ValueError(f"its temperature is {self.temperature!r}")
         n_classes = len(self.head.classes_)
         scores = self.logits(torch.zeros(1, *self.scaler.mean_.shape))
         if scores.shape != (1, n_classes) or not np.isfinite(scores).all():

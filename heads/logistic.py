@@ -40,13 +40,12 @@ class LogisticHead(AffineHead):
         self.max_iter = max_iter
 
     def learn(self, rows: Tensor, targets: Tensor, validation: Validation | None) -> None:
+        if not 0 < self.C < float("inf") or self.max_iter < 1:
+            raise HeadError(f"C must be above 0 and max_iter at least 1; got {self.C:g} and {self.max_iter}.")
         model = LogisticRegression(C=self.C, class_weight=self.class_weight, max_iter=self.max_iter)
         with warnings.catch_warnings(record=True) as told:
             warnings.simplefilter("always", ConvergenceWarning)
-            try:
-                model.fit(rows.numpy(), targets.numpy())
-            except ValueError as error:
-                raise HeadError(f"The head 'logistic' cannot be fitted: {error}") from error
+            model.fit(rows.numpy(), targets.numpy())
         if any(issubclass(warning.category, ConvergenceWarning) for warning in told):
             logger.warning(
                 "logistic had not converged after %d iterations; scale the features, or give a smaller C (it is %g).",

@@ -202,11 +202,12 @@ class MinibatchHead(Head):
         return order
 
     def _shares(self, targets: Tensor, sizes: list[int]) -> Sequence[Tensor | float]:
-        """Return for each batch the shares of its rows in its loss, which sum to 1."""
+        """Return for each batch the shares of its rows in its loss, which sum to 1, with class weights on average."""
         if self.class_weight is None:
             return [1 / size for size in sizes]
-        weights = 1 / torch.bincount(targets).clamp_min(1).to(torch.float32)
-        return [part / part.sum() for part in torch.split(weights[targets], sizes)]
+        counts = torch.bincount(targets).to(torch.float32)
+        weights = (len(targets) / (len(counts) * counts))[targets]
+        return [part / len(part) for part in torch.split(weights, sizes)]
 
     def _batch_sizes(self, n_rows: int) -> list[int]:
         """Cut an epoch into batches; a remainder that is too small goes to the batch before it."""

@@ -81,17 +81,19 @@ class PLDAHead(Head):
         Given n rows of mean m, a speaker is Gaussian about ``n b / (n b + 1) * m`` with variance ``b / (n b + 1)`` in a
         direction where speakers have the variance b; a recording has the variance 1 about that.
         """
-        rows = (as_rows(X).cpu() - self.mean_) @ self.transform_
-        known = self.counts_[:, None] * self.between_
-        expected = known / (known + 1) * self.speakers_
-        spread = 1 + self.between_ / (known + 1)
-        unknown = 1 + self.between_
+        # In float64: the scores are small differences of squares, large ones of rows far away.
+        mean, transform, between, speakers, counts = (tensor.double() for tensor in self.state_dict().values())
+        rows = (as_rows(X).cpu().double() - mean) @ transform
+        known = counts[:, None] * between
+        expected = known / (known + 1) * speakers
+        spread = 1 + between / (known + 1)
+        unknown = 1 + between
         # (x - e)^2 / s over all directions, as three products.
         distance = (
             rows.square() @ (1 / spread).T - 2 * rows @ (expected / spread).T + (expected.square() / spread).sum(1)
         )
         of_anyone = (rows.square() / unknown + unknown.log()).sum(1, keepdim=True)
-        scores: NDArray[np.float32] = (0.5 * (of_anyone - distance - spread.log().sum(1))).numpy()
+        scores: NDArray[np.float32] = (0.5 * (of_anyone - distance - spread.log().sum(1))).float().numpy()
         return scores
 
     def state_dict(self) -> dict[str, Tensor]:

@@ -7,6 +7,8 @@ from numbers import Integral, Real
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
+import numpy as np
+
 from heads.base import Head, HeadError
 
 # Name -> "module:Class".
@@ -39,6 +41,8 @@ def create_head(name: str, **options: Any) -> Head:
         There is no such head or option; the answer lists the valid ones.
     """
     valid = _hints(name)
+    # numpy's numbers as plain ones, which a saved classifier can hold.
+    options = {option: value.item() if isinstance(value, np.generic) else value for option, value in options.items()}
     for option, value in options.items():
         if option not in valid:
             near = get_close_matches(option, valid, n=1)
@@ -47,9 +51,9 @@ def create_head(name: str, **options: Any) -> Head:
                 f"The head {name!r} has no option {option!r}; {nearest}valid options: {', '.join(valid) or 'none'}."
             )
         if not _is_of(value, valid[option]):
-            hint = valid[option]
-            wanted = hint.__name__ if isinstance(hint, type) else str(hint).replace("typing.", "")
-            raise HeadError(f"The option {option!r} of the head {name!r} is {value!r}; expected {wanted}.")
+            raise HeadError(
+                f"The option {option!r} of the head {name!r} is {value!r}; expected {_in_words(valid[option])}."
+            )
     return _resolve(name)(**options)
 
 
@@ -69,6 +73,15 @@ def _hints(name: str) -> dict[str, Any]:
         if all(part.kind is not part.VAR_KEYWORD for part in parameters):
             break
     return hints
+
+
+def _in_words(hint: Any) -> str:
+    if isinstance(hint, type) or not get_args(hint):
+        return {int: "a whole number", float: "a number", bool: "true or false"}.get(hint, str(hint))
+    return " or ".join(
+        "none" if part in (None, type(None)) else part if isinstance(part, str) else _in_words(part)
+        for part in get_args(hint)
+    )
 
 
 def _is_of(value: Any, hint: Any) -> bool:

@@ -122,6 +122,8 @@ class WhitenScaler(Scaler):
             _, singular, directions = torch.linalg.svd(rows - mean, full_matrices=False)
         variances = singular.square() / len(rows)
         kept = variances > max(self.tolerance * float(variances[0]), 1e-300)
+        if not bool(kept.any()):
+            raise InputError("No direction varies: all rows are the same, and there is nothing to whiten.")
         return mean, directions[kept].T / variances[kept].sqrt()
 
 

@@ -8,15 +8,16 @@ from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy import stats
 
 # Draws at a time, to bound the memory for many speakers.
 BLOCK = 250
 
 
 def ratio_interval(
-    hits: ArrayLike, counts: ArrayLike, confidence: float = 0.95, n_draws: int = 2000, seed: int = 0
+    hits: ArrayLike, counts: ArrayLike, confidence: float = 0.95, n_draws: int = 4000, seed: int = 0
 ) -> tuple[float, float]:
-    """Percentile bootstrap interval, over speakers, of a share such as the accuracy.
+    """Interval of a share, such as the accuracy, by the expanded percentile bootstrap over speakers.
 
     Parameters
     ----------
@@ -52,7 +53,7 @@ def difference_interval(
     other_hits: ArrayLike,
     other_counts: ArrayLike,
     confidence: float = 0.95,
-    n_draws: int = 2000,
+    n_draws: int = 4000,
     seed: int = 0,
 ) -> tuple[float, float]:
     """Paired bootstrap interval, over speakers, of the difference of two shares of the same speakers.
@@ -99,7 +100,13 @@ def _interval(first: Columns, other: Columns, confidence: float, n_draws: int, s
         for weights in _draws(n_speakers, n_draws, seed):
             share = (weights @ first[0]) / (weights @ first[1])
             shares.append(share - (weights @ other[0]) / (weights @ other[1]) if paired else share)
-    tail = 100 * (1 - confidence) / 2
+    # Plain percentiles are too narrow for few speakers, as a normal approximation without Student's correction is; the
+    # expanded ones go as far out as that correction does (Hesterberg, 2015).
+    if n_speakers > 1:
+        reach = stats.t.ppf((1 + confidence) / 2, n_speakers - 1) * (n_speakers / (n_speakers - 1)) ** 0.5
+        tail = 100 * stats.norm.sf(reach)
+    else:
+        tail = 0.0
     low, high = np.nanpercentile(np.concatenate(shares), [tail, 100 - tail])
     return float(low), float(high)
 

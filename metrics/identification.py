@@ -69,23 +69,25 @@ def top_k_accuracy(labels: ArrayLike, scores: ArrayLike, k: int = 1, classes: Ar
     return float(np.mean((ranks(labels, scores, columns) < k) & np.isin(labels, columns)))
 
 
-def macro_f1(labels: ArrayLike, predictions: ArrayLike) -> float:
+def macro_f1(labels: ArrayLike, predictions: ArrayLike, classes: ArrayLike | None = None) -> float:
     """Mean over speakers of the F1 score, each speaker counting the same.
 
     Parameters
     ----------
     labels, predictions : array-like (n,)
         True and predicted classes.
+    classes : array-like, optional
+        Those to average over; by default all that occur in either. A class that is predicted and never true scores 0.
 
     Returns
     -------
     float
-        From 0 to 1, over the classes that occur in either; NaN without utterances.
+        From 0 to 1; NaN without utterances.
     """
     labels, predictions = np.asarray(labels), np.asarray(predictions)
     if not len(labels):
         return float("nan")
-    return float(f1_score(labels, predictions, average="macro", zero_division=0))
+    return float(f1_score(labels, predictions, labels=classes, average="macro", zero_division=0))
 
 
 def log_loss(labels: ArrayLike, logits: ArrayLike, classes: ArrayLike | None = None) -> float:

@@ -90,11 +90,14 @@ def test_an_ensemble_that_wins_is_what_is_saved(made_up: MadeUp, tmp_path: Path)
         replace(features, features=features.features + torch.randn(240, 10, generator=torch.Generator().manual_seed(n)))
         for n, features in enumerate(sets)
     ]
+    compare_heads(sets[0], ["lda"]).save(tmp_path, "hard", "")
+    assert (tmp_path / "hard_scaler.pt").exists()
     comparison = compare_heads(sets, ["lda"], ensemble=True, seeds=2)
     comparison.save(tmp_path, "hard", "")
     loaded = SpeakerClassifier.load(tmp_path / "speaker_classifier_hard.pt")
-    assert (comparison.best["encoder"].count("+") == 2) == (len(loaded.members) == 3)
-    assert (tmp_path / "hard_scaler.pt").exists() == (len(loaded.members) == 1)
+    assert comparison.best["encoder"] == "encoder 0 + encoder 1 + encoder 2"
+    assert len(loaded.members) == 3
+    assert not (tmp_path / "hard_scaler.pt").exists()
 
 
 def test_utterances_that_not_all_have_are_left_out(
@@ -137,14 +140,80 @@ def test_sets_of_different_corpora_are_refused(made_up: MadeUp, features: Featur
         compare_heads([], ["lda"])
 
 
-def test_encoders_of_one_name_are_told_apart(made_up: MadeUp) -> None:
-    sets = [made_up(encoder="wav2vec2"), made_up(encoder="wav2vec2"), made_up(encoder="spectral")]
+def test_encoders_of_one_name_are_told_apart(made_up: MadeUp, features: FeatureSet) -> None:
+    sets = [made_up(encoder="wav2vec2", noise=noise) for noise in (1.0, 2.0)] + [made_up(encoder="spectral", noise=3.0)]
     sets[0] = replace(sets[0], encoder={**sets[0].encoder, "source": "org/model"})
     named = list(by_encoder(sets))
     assert named[0] == "wav2vec2 org/model"
     assert named[1].startswith("wav2vec2 ")
     assert named[2] == "spectral"
-    assert len(by_encoder([sets[2], sets[2]])) == 2
+    assert features.audio is not None
+    shorter = replace(features, features=features.features + 1, audio=replace(features.audio, crop=3.0))
+    assert list(by_encoder([features, shorter])) == ["spectral of 10 s", "spectral of 3 s"]
+    plain = [replace(one, audio=None) for one in (features, shorter)]
+    assert list(by_encoder(plain)) == ["spectral of all", "spectral of all (2)"]
+    with pytest.raises(HeadError, match="are the same; give each once"):
+        compare_heads([features, replace(features, corpus="again")], ["lda"])
+
+
+def test_sets_that_differ_in_their_crop_alone_find_their_own_member(features: FeatureSet) -> None:
+    assert features.audio is not None
+    noise = torch.randn(features.features.shape, generator=torch.Generator().manual_seed(0))
+    deviation = features.features.std(0)
+    worse = replace(
+        features, features=noise * deviation + features.features.mean(0), audio=replace(features.audio, crop=3.0)
+    )
+    classifier = compare_heads([worse, features], ["lda"], ensemble=True).classifier
+    judged = classifier.predict_features([worse, features])
+    assert judged == classifier.predict_features([features, worse])
+    truth = [features.speakers[label] for label in features.labels]
+    assert np.mean([names[0] == who for (names, _), who in zip(judged, truth, strict=True)]) > 0.9
+    single = compare_heads(features, ["lda"]).classifier
+    with pytest.raises(ClassifierError, match=r"max_duration 10\.0, the features were made with 3\.0"):
+        single.predict_features(worse)
+
+
+def test_each_line_stands_under_its_own_heading(two_encoders: list[FeatureSet]) -> None:
+    comparison = compare_heads(two_encoders, ["lda", "centroid"], ensemble=True)
+    heading, lines = "", []
+    for line in comparison.table().splitlines()[2:]:
+        if line.startswith("*"):
+            break
+        heading = line[1:].split(":")[0] if line.startswith("[") else heading
+        if not line.startswith("["):
+            lines.append((heading, line.split()[0], line.split()[-2]))
+    expected = {
+        (f"{record['encoder']}, by {record['split_by']}", record["head"], f"{100 * record['test_ece']:.1f}")
+        for record in comparison.summary
+    }
+    assert set(lines) == expected
+    assert len(lines) == len(expected)
+
+
+def test_one_head_of_several_encoders_is_one_ensemble(two_encoders: list[FeatureSet]) -> None:
+    comparison = compare_heads(two_encoders, ["lda"], ensemble=True)
+    asked = [(row["encoder"], row["head"]) for row in comparison.rows if row["split_by"] == "utterance"]
+    assert asked == [("first", "lda"), ("second", "lda"), ("first + second", "lda")]
+
+
+def test_an_ensemble_lacks_no_member(two_encoders: list[FeatureSet], caplog: pytest.LogCaptureFixture) -> None:
+    constant = replace(two_encoders[1], features=torch.ones(240, 10))
+    comparison = compare_heads([two_encoders[0], constant], ["lda", "centroid"], ensemble=True)
+    asked = {(row["encoder"], row["head"]) for row in comparison.rows}
+    assert ("first", "ensemble") in asked
+    assert ("first + second", "centroid") in asked
+    assert not asked & {("second", "ensemble"), ("first + second", "lda"), ("first + second", "ensemble")}
+    assert "There is no ensemble of first + second (ensemble), since lda could not be fitted." in caplog.text
+
+
+def test_members_are_as_sure_of_themselves_as_they_are_right(made_up: MadeUp) -> None:
+    few = made_up(n_speakers=6, n_each=30, n_sessions=1, noise=3.0)
+    wide = replace(few, features=torch.cat([few.features, torch.randn(180, 100)], dim=1))  # LDA is far too sure here
+    classifier = compare_heads(wide, ["lda"], fractions=(0.5, 0.25, 0.25)).classifier
+    member = classifier.members[0]
+    assert member.temperature > 2
+    raw = member.head.decision_function(member.scaler.transform(wide.features))
+    np.testing.assert_allclose(member.logits(wide.features), raw / member.temperature, rtol=1e-5)
 
 
 def test_layers_of_one_encoder_and_a_vector_of_another(made_up: MadeUp) -> None:

@@ -12,10 +12,10 @@ import torch
 from sklearn.metrics import confusion_matrix, recall_score
 
 from evaluation import compare_heads
-from evaluation.protocol import SplitBy
+from evaluation.protocol import SplitBy, leaks, make_parts
 from evaluation.records import key_of
-from features import FeatureSet
-from heads import HeadError
+from features import AudioProvenance, FeatureSet
+from heads import HeadError, SpeakerClassifier
 from metrics import ratio_interval
 
 MadeUp = Callable[..., FeatureSet]
@@ -62,22 +62,84 @@ def test_sessions_that_speakers_share_are_told(made_up: MadeUp) -> None:
     meetings = replace(features, sessions=features.sessions % 2, session_names=("monday", "friday"))
     odd = meetings.select(np.r_[0:20, 20:40:2, 41:60:2, 60:120])  # two of the speakers were at one meeting alone
     comparison = compare_heads(odd, ["centroid"], split_by="session")
-    shared = [leak for leak in comparison.leaks if "speakers share sessions" in leak]
+    shared = [leak for leak in comparison.leaks if "of sessions that other speakers were trained on" in leak]
     rows = comparison.outcomes[key_of(comparison.best)][0].rows
     in_train = np.setdiff1d(np.arange(len(odd)), rows)
     expected = np.isin(odd.sessions.numpy()[rows], odd.sessions.numpy()[in_train]).any()
     assert bool(shared) == bool(expected)
 
 
-def test_copies_within_the_training_are_no_leak(features: FeatureSet) -> None:
-    comparison = compare_heads(features, ["centroid"])
-    tested = np.concatenate([outcomes[0].rows for outcomes in comparison.outcomes.values()])
-    kept = np.setdiff1d(np.arange(len(features)), tested)
+def audio_of(features: FeatureSet) -> AudioProvenance:
     assert features.audio is not None
-    digest = features.audio.digest.clone()
-    digest[kept[1]] = digest[kept[0]].clone()
-    again = compare_heads(replace(features, audio=replace(features.audio, digest=digest)), ["centroid"])
-    assert not any("copies" in leak for leak in again.leaks)
+    return features.audio
+
+
+def test_copies_are_a_leak_where_they_stand_on_two_sides(features: FeatureSet) -> None:
+    parts = make_parts(features, "utterance", (0.6, 0.2, 0.2), 0)
+    sides = {"fit": parts.fit[:2], "validation": parts.validation[:2], "test": parts.test[:2]}
+    for one, other, said in (
+        ("fit", "fit", []),
+        ("test", "test", []),
+        ("fit", "test", ["1 test utterances are in training too, which flatters the figures"]),
+        ("validation", "test", ["1 test utterances are in training too, which flatters the figures"]),
+        ("fit", "validation", ["1 validation utterances are in training too, which flatters the choice"]),
+    ):
+        digest = audio_of(features).digest.clone()
+        digest[sides[one][0]] = digest[sides[other][1]].clone()
+        copied = replace(features, audio=replace(audio_of(features), digest=digest))
+        told = [leak for leak in leaks(copied, [parts], "utterance") if "in training too" in leak]
+        assert len(told) == len(said), (one, other, told)
+        assert all(sentence in leak for sentence, leak in zip(said, told, strict=True))
+
+
+def test_parts_of_a_file_that_overlap_are_a_leak(features: FeatureSet) -> None:
+    parts = make_parts(features, "utterance", (0.8, 0.1, 0.1), 0)
+    audio = audio_of(features)
+    digest, start, duration = audio.digest.clone(), audio.start.clone(), audio.duration.clone()
+    test, train = int(parts.test[0]), int(parts.train[0])
+    digest[test] = digest[train].clone()
+    start[train], duration[train], duration[test] = 2.0, 3.0, 3.0
+    for begin, overlaps in ((0.0, True), (4.5, True), (5.0, False), (9.0, False)):
+        start[test] = begin
+        spans = replace(audio, digest=digest, start=start.clone(), duration=duration)
+        told = leaks(replace(features, audio=spans), [parts], "utterance")
+        assert any("in training too" in leak for leak in told) == overlaps, begin
+
+
+def test_leaks_are_seen_by_whichever_set_knows_its_audio(features: FeatureSet) -> None:
+    tested = compare_heads(features, ["centroid"], fractions=(0.6, 0.2, 0.2)).outcomes
+    row = int(next(iter(tested.values()))[0].rows[0])
+    digest = audio_of(features).digest.clone()
+    digest[np.setdiff1d(np.arange(len(features)), [row])] = digest[row].clone()
+    copies = replace(features, audio=replace(audio_of(features), digest=digest))
+    plain = replace(features, audio=None, features=2 * features.features)
+    for sets in ([plain, copies], [copies, plain]):
+        comparison = compare_heads(sets, ["centroid"], fractions=(0.6, 0.2, 0.2))
+        assert any("in training too" in leak for leak in comparison.leaks)
+        assert any("stand under a second speaker" in leak for leak in comparison.leaks)
+
+
+def test_the_split_that_was_not_asked_for_cannot_stop_the_other(
+    made_up: MadeUp, caplog: pytest.LogCaptureFixture
+) -> None:
+    small = made_up(n_speakers=3, n_each=3, n_sessions=2)
+    comparison = compare_heads(small, ["centroid"], seeds=6)
+    assert {row["split_by"] for row in comparison.rows} == {"utterance"}
+    assert "There is no split by session beside the one by utterance: No speaker has an utterance" in caplog.text
+
+
+def test_by_session_without_sessions_says_what_to_do(made_up: MadeUp) -> None:
+    comparison = compare_heads(made_up(n_sessions=1), ["centroid"], split_by="session")
+    assert "nobody can be tested; split by utterance instead" in comparison.table()
+
+
+def test_few_rows_for_many_dimensions_are_told(made_up: MadeUp) -> None:
+    few = made_up(n_speakers=4, n_each=5, n_sessions=1)
+    assert (
+        "lda learned how speakers vary in 10 dimensions from 8 rows"
+        in compare_heads(few, ["lda"], fractions=(0.6, 0.2, 0.2)).table()
+    )
+    assert "learned how speakers vary" not in compare_heads(made_up(), ["lda"]).table()
 
 
 def test_intervals_are_those_of_the_speakers(made_up: MadeUp) -> None:
@@ -105,7 +167,9 @@ def test_the_two_best_are_compared_in_pairs(made_up: MadeUp) -> None:
 def test_no_mistake_is_no_proof_of_none(made_up: MadeUp) -> None:
     comparison = compare_heads(made_up(noise=0.01, shift=0.0), ["lda"])
     assert comparison.best["test_accuracy"] == 1
-    assert "no mistake in 24 test utterances still allows for 12.5 % of them" in comparison.table()
+    assert (
+        "no mistake in 24 test utterances: at 95 % confidence up to 11.7 % of such may be wrong" in comparison.table()
+    )
 
 
 def test_speakers_and_confusions_are_written(made_up: MadeUp, tmp_path: Path) -> None:
@@ -133,7 +197,7 @@ def test_speakers_and_confusions_are_written(made_up: MadeUp, tmp_path: Path) ->
     assert mistakes[features.speakers.index(worst["taken_for"])] == mistakes.max()
     metrics = json.loads((tmp_path / "metrics.json").read_text())
     assert metrics["notes"] == comparison.notes
-    assert metrics["sizes"]["utterance"] == {"train": 192, "validation": 24, "test": 24}
+    assert metrics["sizes"]["utterance"] == {"train": 192, "validation": 24, "shared": 0, "test": 24}
 
 
 def test_an_empty_test_part_trains_and_says_nothing_of_a_test(made_up: MadeUp, tmp_path: Path) -> None:
@@ -172,3 +236,30 @@ def test_counts_of_nothing_are_refused(given: dict[str, int], made_up: MadeUp) -
 def test_an_option_that_no_head_has_is_answered_with_the_valid_ones(made_up: MadeUp) -> None:
     with pytest.raises(HeadError, match=r"'margn'; perhaps you meant margin; .*shrinkage"):
         compare_heads(made_up(), ["lda"], options={"margn": 0.1})
+
+
+def test_numbers_of_numpy_are_saved_as_plain_ones(made_up: MadeUp, tmp_path: Path) -> None:
+    options = {"lr": np.float64(0.01), "epochs": np.int64(3), "device": "cpu"}
+    compare_heads(made_up(), ["linear"], options=options).save(tmp_path, "hard", "")
+    loaded = SpeakerClassifier.load(tmp_path / "speaker_classifier_hard.pt")
+    assert loaded.members[0].head.hyper_parameters()["lr"] == 0.01
+
+
+@pytest.mark.parametrize("scaler", ["whiten", "within", "none"])
+def test_constant_features_stop_no_other_head(scaler: str, made_up: MadeUp, caplog: pytest.LogCaptureFixture) -> None:
+    constant = replace(made_up(n_sessions=1), features=torch.ones(240, 4))
+    if scaler == "none":
+        comparison = compare_heads(constant, ["lda", "plda", "centroid"], scaler)
+        assert {row["head"] for row in comparison.rows} == {"centroid"}
+    else:
+        with pytest.raises(HeadError, match="No head could be fitted"):
+            compare_heads(constant, ["lda", "centroid"], scaler)
+    assert "No direction varies" in caplog.text
+
+
+def test_a_typing_error_beside_all_is_no_head(made_up: MadeUp) -> None:
+    with pytest.raises(HeadError, match="'lineer'"):
+        compare_heads(made_up(), ["all", "lineer"])
+    assert [row["head"] for row in compare_heads(made_up(n_sessions=1), "lda").rows] == ["lda"]
+    with pytest.raises(HeadError, match="give it as seed"):
+        compare_heads(made_up(), ["lda"], options={"seed": 3})

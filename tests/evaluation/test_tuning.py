@@ -5,8 +5,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
-from evaluation import compare_heads
+from evaluation import compare_heads, fitting
 from evaluation.fitting import Job, fit_heads, settings_to_try
 from evaluation.protocol import make_parts
 from features import FeatureSet
@@ -76,3 +77,30 @@ def test_a_setting_that_cannot_be_fitted_loses(made_up: MadeUp) -> None:
     assert result.settings == {"shrinkage": 0.5}
     ((_, sentence),) = fit_heads([Job("lda", features, settings[:1])], "standard", parts)
     assert sentence == "shrinkage is 2; expected a share from 0 to 1, or none."
+
+
+def test_heads_for_a_gpu_are_never_tuned_in_several_processes(made_up: MadeUp, monkeypatch: pytest.MonkeyPatch) -> None:
+    features = made_up(n_sessions=1)
+    parts = make_parts(features, "utterance", (0.8, 0.1, 0.1), 0)
+    trained: list[str] = []
+    one_by_one = fitting._try
+
+    def here(name: str, *rest: Any) -> Any:
+        trained.append(name)
+        settings = {**rest[0], **({"device": "cpu", "epochs": 2} if name == "linear" else {})}
+        return one_by_one(name, settings, *rest[1:])
+
+    pooled: list[int] = []
+
+    def pool(n_jobs: int) -> Any:
+        pooled.append(n_jobs)
+        return lambda work: [task[0](*task[1], **task[2]) for task in work]
+
+    monkeypatch.setattr(fitting, "_try", here)
+    monkeypatch.setattr(fitting, "Parallel", pool)
+    monkeypatch.setattr(fitting, "_n_cores", lambda: 4)
+    monkeypatch.setattr(fitting, "resolve_device", lambda device: torch.device("cuda" if device == "auto" else device))
+    jobs = [Job(name, features, settings_to_try(name, {}, 3, 0)) for name in ("linear", "lda")]
+    assert not any(isinstance(result, str) for _, result in fit_heads(jobs, "standard", parts))
+    assert pooled == [3]  # lda's three settings; linear's took turns on the device
+    assert sorted(trained) == 3 * ["lda"] + 3 * ["linear"]

@@ -81,7 +81,7 @@ def test_the_crop_of_the_training_is_used(
     path = write_audio(tmp_path / "long.wav", seconds=13.0)
     assert loaded.members[0].crop == 10.0
     vector = spectral.encode([read_audio(path, 16_000, max_duration=10.0)])
-    expected = loaded.members[0].head.predict_proba(loaded.members[0].scaler.transform(vector)).max()
+    expected = torch.from_numpy(loaded.members[0].logits(vector)).softmax(dim=1).max()
     assert loaded.predict([path])[0].probabilities[0] == pytest.approx(float(expected), rel=1e-5)
 
 
@@ -149,6 +149,10 @@ def test_nothing_in_a_classifier_can_run_code(saved: Path, tmp_path: Path) -> No
         lambda content: content.update(encoder={"name": "spectral", "options": [1]}),
         lambda content: content.update(crop="10"),
         lambda content: content.update(crop=0.0),
+        lambda content: content["head"].update(classes=[0.0, 1.0, 2.0, 3.0]),
+        lambda content: content.update(temperature=0.0),
+        lambda content: content.update(threshold="high"),
+        lambda content: content.update(training=3),
         lambda content: content.update(format=torch.ones(2)),
     ],
 )

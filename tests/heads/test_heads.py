@@ -111,11 +111,11 @@ def test_unknown_heads_and_options_are_answered_with_the_valid_ones() -> None:
     with pytest.raises(HeadError, match=r"'epoch'.*perhaps you meant epochs.*patience"):
         create_head("linear", epoch=3)
     for head, options, said in (
-        ("cosine", {"margin_type": "arc"}, r"'margin_type'.* is 'arc'; expected Literal\['am', 'aam'\]"),
-        ("cosine", {"scale": "large"}, "'scale'.* is 'large'; expected float"),
-        ("mlp", {"epochs": 1.5}, "'epochs'.* is 1.5; expected int"),
-        ("lda", {"shrinkage": True}, "'shrinkage'.* is True; expected"),
-        ("linear", {"class_weight": "even"}, "'class_weight'.* is 'even'; expected"),
+        ("cosine", {"margin_type": "arc"}, "'margin_type'.* is 'arc'; expected am or aam"),
+        ("cosine", {"scale": "large"}, "'scale'.* is 'large'; expected a number"),
+        ("mlp", {"epochs": 1.5}, "'epochs'.* is 1.5; expected a whole number"),
+        ("lda", {"shrinkage": True}, "'shrinkage'.* is True; expected a number or none"),
+        ("linear", {"class_weight": "even"}, "'class_weight'.* is 'even'; expected balanced or none"),
     ):
         with pytest.raises(HeadError, match=said):
             create_head(head, **options)
@@ -315,7 +315,7 @@ def test_logistic_that_did_not_converge_is_told(blobs: Blobs, caplog: pytest.Log
     X, y = blobs(5, spread=1.0)
     create_head("logistic", C=1e4, max_iter=2).fit(X, y)
     assert "logistic had not converged after 2 iterations" in caplog.text
-    with pytest.raises(HeadError, match=r"'logistic' cannot be fitted.*'C'"):
+    with pytest.raises(HeadError, match="C must be above 0"):
         create_head("logistic", C=-1.0).fit(X, y)
 
 

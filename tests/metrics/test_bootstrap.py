@@ -36,10 +36,10 @@ def test_no_one_differs_from_oneself(pairs: list[tuple[int, int]]) -> None:
     assert difference_interval(*columns(pairs), *columns(pairs)) == (0, 0)
 
 
-def test_two_speakers_by_hand() -> None:
-    # Draws: both the first (a quarter), both the second (a quarter), or one of each: shares 1, 0 and 0.5.
+def test_two_speakers_span_what_both_are() -> None:
     assert ratio_interval([4, 0], [4, 4]) == (0, 1)
-    assert ratio_interval([4, 0], [4, 4], confidence=0.2) == (0.5, 0.5)
+    assert ratio_interval([3, 1], [4, 4]) == (0.25, 0.75)
+    assert ratio_interval([3], [4]) == (0.75, 0.75)
 
 
 def test_the_paired_interval_does_not_see_what_both_share() -> None:
@@ -53,14 +53,29 @@ def test_the_paired_interval_does_not_see_what_both_share() -> None:
     assert first[0] < second[1]  # side by side the intervals overlap
 
 
-def test_it_holds_the_truth_about_as_often_as_it_says() -> None:
+@pytest.mark.parametrize("n_speakers", [6, 10, 40])
+def test_it_holds_the_truth_about_as_often_as_it_says(n_speakers: int) -> None:
     random = np.random.default_rng(0)
     held = 0
     for trial in range(200):
-        chances = random.beta(8, 2, 40)  # the share of all speakers is 0.8
-        low, high = ratio_interval(random.binomial(10, chances), np.full(40, 10), n_draws=400, seed=trial)
+        chances = random.beta(8, 2, n_speakers)  # the share of all speakers is 0.8
+        hits, counts = random.binomial(10, chances), np.full(n_speakers, 10)
+        low, high = ratio_interval(hits, counts, n_draws=1000, seed=trial)
         held += low <= 0.8 <= high
-    assert 0.88 <= held / 200 <= 0.99
+    assert 0.89 <= held / 200 <= 0.995
+
+
+@pytest.mark.parametrize("n_speakers", [6, 10, 40])
+def test_two_heads_that_are_alike_seldom_seem_to_differ(n_speakers: int) -> None:
+    random = np.random.default_rng(1)
+    apart = 0
+    for trial in range(200):
+        chances = random.beta(8, 2, n_speakers)
+        one, other = random.binomial(10, chances), random.binomial(10, chances)
+        counts = np.full(n_speakers, 10)
+        low, high = difference_interval(one, counts, other, counts, n_draws=1000, seed=trial)
+        apart += low > 0 or high < 0
+    assert apart / 200 <= 0.09
 
 
 def test_drawing_utterances_would_promise_too_much() -> None:

@@ -405,14 +405,16 @@ def test_tuning_and_settings_of_heads_go_by_flags(trained: Path, call_script: Ru
     rows = json.loads((tmp_path / "metrics.json").read_text())["rows"]
     assert {row["scaler"] for row in rows} == {"within+length"}
     assert all(row["settings"] for row in rows)
-    done = call_script(COMPARE, *features, "--heads", "cosine", "--head_options", "margin=0.35", "margin_type=aam")
+    done = call_script(COMPARE, *features, "--heads", "cosine", "--head_options", "margin=35e-2", "margin_type=aam")
     assert done.returncode == 0, done.stderr
     chosen = SpeakerClassifier.load(tmp_path / "speaker_classifier_librispeech.pt").members[0].head.hyper_parameters()
     assert (chosen["margin"], chosen["margin_type"], chosen["lr"]) == (0.35, "aam", 0.003)
     for flags, said in (
         (["--head_options", "margn=0.1"], "'margn'; perhaps you meant margin"),
-        (["--head_options", "margin=wide"], "'margin' of the head 'cosine' is 'wide'; expected float"),
+        (["--head_options", "margin=wide"], "'margin' of the head 'cosine' is 'wide'; expected a number"),
         (["--head_options", "margin"], "expected NAME=VALUE"),
+        (["--head_options", "C=1"], "none of the heads cosine has"),
+        (["--head_options", "lr=1"], "a flag of its own: --lr 1"),
         (["--class_weight", "balanced", "--balanced_sampling"], "give one of them"),
         (["--seeds", 0], "--seeds is 0"),
         (["--encoder", "spectral", "audiosep", "--encoder_weights", "x"], "names 1, --encoder 2"),
