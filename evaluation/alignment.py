@@ -66,12 +66,20 @@ def by_encoder(sets: Sequence[FeatureSet]) -> dict[str, FeatureSet]:
             raise HeadError(f"Two of the sets of features, of the encoder {name!r}, are the same; give each once.")
         label = name
         if names.count(name) > 1:
-            source = str(features.encoder.get("source") or spec_digest(features.encoder)[:8])
             alike = [other for other, key in zip(sets, names, strict=True) if key == name]
-            same_spec = len({spec_digest(other.encoder) for other in alike}) == 1
-            label = f"{name} {_crop(features) if same_spec else source}"
+            marks = (_source, _digest, _crop)
+            mark = next((mark for mark in marks if len(set(map(mark, alike))) > 1), _digest)
+            label = f"{name} {mark(features)}"
         named[label if label not in named else f"{label} ({len(named) + 1})"] = features
     return named
+
+
+def _source(features: FeatureSet) -> str:
+    return str(features.encoder.get("source") or _digest(features))
+
+
+def _digest(features: FeatureSet) -> str:
+    return spec_digest(features.encoder)[:8]
 
 
 def _crop(features: FeatureSet) -> str:

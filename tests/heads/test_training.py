@@ -174,10 +174,8 @@ def test_balance_raises_the_rare_speakers_recall(head: str, balance: dict[str, A
 @pytest.mark.parametrize("batch_size", [1, 4, 420])
 def test_class_weights_count_whatever_the_batch(batch_size: int) -> None:
     X, y = imbalanced()
-    options: dict[str, Any] = {"class_weight": "balanced", "device": "cpu", "batch_size": batch_size}
-    head = create_head(
-        "linear", epochs=100 if batch_size == 420 else 6, lr=0.1 if batch_size == 420 else 0.01, **options
-    )
+    steps: dict[str, Any] = {"epochs": 100, "lr": 0.1} if batch_size == len(X) else {"epochs": 6, "lr": 0.01}
+    head = create_head("linear", class_weight="balanced", device="cpu", batch_size=batch_size, **steps)
     assert (head.fit(X, y).predict(X[y == 1]) == 1).mean() > 0.75
 
 
