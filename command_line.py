@@ -5,8 +5,9 @@ import dataclasses
 import io
 import logging
 import os
+import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_type_hints
@@ -20,7 +21,7 @@ EXIT_ERROR = 1
 EXIT_BAD_INPUT = 2
 EXIT_SOME_FAILED = 3
 
-ROOMS = ("audio", "corpora", "encoders", "features", "heads", "evaluation")
+ROOMS = ("audio", "corpora", "encoders", "features", "heads", "verification", "evaluation")
 
 
 def run(config_class: type[Config], main: Callable[[Config], int]) -> None:
@@ -59,6 +60,29 @@ def run(config_class: type[Config], main: Callable[[Config], int]) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = EXIT_ERROR
     sys.exit(code)
+
+
+def run_one_of(commands: Mapping[str, tuple[type[Config], Callable[[Config], int]]]) -> None:
+    """Do the subcommand that the first word of the command line names, as `run` does it."""
+    name = sys.argv[1] if len(sys.argv) > 1 else "--help"
+    if name in commands:
+        config_class, main = commands[name]
+        del sys.argv[1]
+        sys.argv[0] += f" {name}"
+        run(config_class, main)
+    listing = "\n".join(f"  {each:12}{main.__doc__}" for each, (_, main) in commands.items())
+    print(f"usage: {Path(sys.argv[0]).name} COMMAND [--help] [OPTIONS]\n\n{listing}")
+    if name in ("-h", "--help"):
+        sys.exit(EXIT_DONE)
+    near = get_close_matches(name, commands, n=1)
+    _refuse(f"There is no command {name!r}; {f'perhaps you meant {near[0]}' if near else 'they are listed above'}.")
+
+
+def command() -> str:
+    """Return the command line as it was given."""
+    script, _, subcommand = sys.argv[0].partition(".py ")
+    words = [f"{script}.py", subcommand] if subcommand else [sys.argv[0]]
+    return shlex.join([*words, *sys.argv[1:]])
 
 
 def parse(config_class: type[Config], arguments: Sequence[str]) -> Config:

@@ -9,7 +9,7 @@ from typing import Literal
 
 # Choices; a test holds them against the registries.
 Layout = Literal["auto", "librispeech", "voxceleb", "folder", "manifest"]
-EncoderName = Literal["audiosep", "clap", "wav2vec2", "spectral"]
+EncoderName = Literal["audiosep", "clap", "wav2vec2", "spectral", "scratch"]
 Pooling = Literal["mean", "mean+std"]
 StoreDtype = Literal["fp32", "fp16"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
@@ -20,6 +20,7 @@ ScalerName = Literal[
     "none", "standard", "whiten", "within", "length", "standard+length", "whiten+length", "within+length"
 ]  # fmt: skip
 ClassWeight = Literal["balanced"]
+BackendName = Literal["cosine", "whiten", "within", "lda", "plda"]
 SplitBy = Literal["utterance", "session"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 
@@ -37,6 +38,7 @@ LIMITS = {
     "patience": (1, 10**6),
     "encoder_batch_size": (1, 10**6),
     "top_k": (1, 10**6),
+    "triplets": (1, 10**8),
 }
 
 
@@ -191,3 +193,25 @@ class InferenceConfig(ScriptConfig):
     """Where the predictions go: a .csv or a .json file."""
     device: str = "auto"
     """Where to compute: auto (CUDA where there is one), cpu, cuda, cuda:N or mps."""
+
+
+@dataclass(frozen=True)
+class TrialsConfig(ScriptConfig):
+    """Score pairs of cached embeddings: are they of the same speaker?"""
+
+    features_path: Path | None = None
+    """Features file of the utterances that are compared."""
+    trials: Path | None = None
+    """List of pairs, as VoxCeleb (1 a.wav b.wav) or Kaldi (a b target) write them; by default all pairs."""
+    triplets: int | None = None
+    """Draw so many triplets at random instead of all pairs, and write them to trials.txt."""
+    backend: tuple[BackendName, ...] = ("cosine",)
+    """What scores a pair; all but cosine are trained, on other speakers than are scored."""
+    train_features: Path | None = None
+    """Features file of other speakers to train backends on; by default half of the speakers train."""
+    as_norm: bool = False
+    """Normalise scores by the nearest recordings of the training speakers."""
+    seed: int = 0
+    """Of the halves, the triplets and the intervals."""
+    output_dir: Path = Path("outputs/verification")
+    """Folder for what is written."""

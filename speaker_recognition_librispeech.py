@@ -6,13 +6,11 @@ python speaker_recognition_librispeech.py --features_path outputs/librispeech_fe
 
 from __future__ import annotations
 
-import shlex
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from command_line import EXIT_DONE, run
+from command_line import EXIT_DONE, command, run
 from config import ComparisonConfig
 from extract_features import extract_corpus, open_corpus, report_failures
 
@@ -44,7 +42,7 @@ def main(config: ComparisonConfig) -> int:
         config.tune_budget if config.tune else 1,
         config.ensemble,
     )
-    saved = comparison.save(config.output_dir, sets[0].corpus, shlex.join(sys.argv))
+    saved = comparison.save(config.output_dir, sets[0].corpus, command())
     saved += show_layers(comparison, config.output_dir)
     print(comparison.table())
     for path in saved:

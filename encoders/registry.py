@@ -23,6 +23,7 @@ ENCODERS: dict[str, str] = {
     "audiosep": "encoders.audiosep:AudioSepEncoder",
     "wav2vec2": "encoders.wav2vec2:Wav2Vec2Encoder",
     "spectral": "encoders.spectral:SpectralEncoder",
+    "scratch": "encoders.scratch:ScratchEncoder",
 }
 
 # Other names for them.

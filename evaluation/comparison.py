@@ -156,14 +156,14 @@ class Comparison:
             "sizes": self.sizes,
             "notes": self.notes,
             "command": command,
-            "versions": _versions(),
+            "versions": versions(),
         }
-        text = json.dumps(_without_nan(content), indent=2, allow_nan=False)
+        text = json.dumps(without_nan(content), indent=2, allow_nan=False)
         outcomes = self.outcomes[key_of(self.best)]
         written = [
             self.classifier.save(folder / f"speaker_classifier_{corpus}.pt"),
             write_atomically(folder / "metrics.json", lambda file: file.write(text.encode())),
-            _write_csv(folder / "metrics.csv", self.rows),
+            write_csv(folder / "metrics.csv", self.rows),
         ]
         # Of an earlier run, they would not be of this one.
         for name in (f"{corpus}_scaler.pt", "per_speaker.csv", "confusion.csv"):
@@ -173,8 +173,8 @@ class Comparison:
             written.append(write_tensors(folder / f"{corpus}_scaler.pt", members[0].scaler.state_dict()))
         if self.sizes[self.best["split_by"]]["test"]:
             written += [
-                _write_csv(folder / "per_speaker.csv", per_speaker(outcomes, self.speakers)),
-                _write_csv(folder / "confusion.csv", confusion(outcomes, self.speakers)),
+                write_csv(folder / "per_speaker.csv", per_speaker(outcomes, self.speakers)),
+                write_csv(folder / "confusion.csv", confusion(outcomes, self.speakers)),
             ]
         return written
 
@@ -204,25 +204,27 @@ def _percent(share: float, digits: int = 2) -> str:
     return "-" if math.isnan(share) else f"{100 * share:.{digits}f}"
 
 
-def _write_csv(path: Path, records: Sequence[Record]) -> Path:
+def write_csv(path: Path, records: Sequence[Record]) -> Path:
+    """Write records of the same keys; returns the path."""
     table = io.StringIO()
     writer = csv.DictWriter(table, list(records[0]))
     writer.writeheader()
-    writer.writerows(_without_nan(list(records)))
+    writer.writerows(without_nan(list(records)))
     # Names of speakers need not be valid text; they are written back as the bytes that they are.
     return write_atomically(path, lambda file: file.write(table.getvalue().encode("utf-8", "surrogateescape")))
 
 
-def _without_nan(value: Any) -> Any:
+def without_nan(value: Any) -> Any:
     """Replace NaN, which JSON does not know, by None."""
     if isinstance(value, dict):
-        return {key: _without_nan(item) for key, item in value.items()}
+        return {key: without_nan(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [_without_nan(item) for item in value]
+        return [without_nan(item) for item in value]
     return None if isinstance(value, float) and math.isnan(value) else value
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """Return the versions of what the figures depend on."""
     return {
         "python": platform.python_version(),
         "torch": str(torch.__version__),

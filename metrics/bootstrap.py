@@ -4,7 +4,7 @@ Utterances of one speaker are alike, so that to draw utterances would promise to
 would have others of.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -78,6 +78,50 @@ def difference_interval(
     return _interval(_columns(hits, counts), _columns(other_hits, other_counts), confidence, n_draws, seed)
 
 
+def trial_interval(
+    statistic: Callable[[NDArray[np.float64]], ArrayLike],
+    first: ArrayLike,
+    second: ArrayLike,
+    confidence: float = 0.95,
+    n_draws: int = 400,
+    seed: int = 0,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Interval of figures of trials, such as the equal error rate, by the expanded bootstrap over speakers.
+
+    A trial of two speakers counts as often as both were drawn together, one within a speaker as often as the speaker
+    was; trials that share a speaker are not independent, and drawing trials would promise too much.
+
+    Parameters
+    ----------
+    statistic : callable
+        From how often each trial counts (n,) to a figure or an array of them; a draw for which it raises ValueError (no
+        targets, say) is left out.
+    first, second : array-like (n,)
+        int, speaker of either side, numbered from 0.
+    confidence, n_draws, seed
+        As for `ratio_interval`.
+
+    Returns
+    -------
+    (ndarray, ndarray)
+        Lower and upper bounds, of the figures' shape; NaN if no draw has a figure.
+    """
+    one, other = np.asarray(first, dtype=np.int64), np.asarray(second, dtype=np.int64)
+    present, numbers = np.unique(np.stack([one, other]), return_inverse=True)
+    one, other = numbers.reshape(2, -1)
+    same = one == other
+    figures = []
+    for weights in _draws(len(present), n_draws, seed):
+        for drawn in weights:
+            try:
+                figures.append(statistic(np.where(same, drawn[one], drawn[one] * drawn[other])))
+            except ValueError:
+                continue
+    if not figures:
+        return np.array(np.nan), np.array(np.nan)
+    return _percentiles(np.array(figures, dtype=np.float64), len(present), confidence)
+
+
 Columns = tuple[NDArray[np.float64], NDArray[np.float64]]
 
 
@@ -100,15 +144,24 @@ def _interval(first: Columns, other: Columns, confidence: float, n_draws: int, s
         for weights in _draws(n_speakers, n_draws, seed):
             share = (weights @ first[0]) / (weights @ first[1])
             shares.append(share - (weights @ other[0]) / (weights @ other[1]) if paired else share)
-    # Plain percentiles are too narrow for few speakers, as a normal approximation without Student's correction is; the
-    # expanded ones go as far out as that correction does (Hesterberg, 2015).
+    low, high = _percentiles(np.concatenate(shares), n_speakers, confidence)
+    return float(low), float(high)
+
+
+def _percentiles(
+    figures: NDArray[np.float64], n_speakers: int, confidence: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the expanded percentiles (Hesterberg, 2015) over the first axis.
+
+    Plain ones are too narrow for few speakers, as a normal approximation without Student's correction is; these go as
+    far out as that correction does.
+    """
+    tail = 0.0
     if n_speakers > 1:
         reach = stats.t.ppf((1 + confidence) / 2, n_speakers - 1) * (n_speakers / (n_speakers - 1)) ** 0.5
         tail = 100 * stats.norm.sf(reach)
-    else:
-        tail = 0.0
-    low, high = np.nanpercentile(np.concatenate(shares), [tail, 100 - tail])
-    return float(low), float(high)
+    low, high = np.nanpercentile(figures, [tail, 100 - tail], axis=0)
+    return low, high
 
 
 def _draws(n_speakers: int, n_draws: int, seed: int) -> Iterator[NDArray[np.float64]]:

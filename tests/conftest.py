@@ -145,6 +145,22 @@ def audiosep(clap_weights: Path) -> Encoder:
 
 
 @pytest.fixture(scope="session")
+def scratch_weights(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Return a function that saves a small random BiLSTM in the form of SpeakerRecognitionFromScratch's checkpoints."""
+
+    def save(hidden: int = 12, layers: int = 2, bidirectional: bool = True, seed: int = 0) -> Path:
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            lstm = torch.nn.LSTM(40, hidden, layers, batch_first=True, bidirectional=bidirectional)
+        state = {f"lstm.{name}": tensor for name, tensor in lstm.state_dict().items()}
+        path = tmp_path_factory.mktemp("scratch") / "saved_model.pt"
+        torch.save({"encoder_state_dict": state, "losses": [0.5, 0.25], "training_time": 12.5}, path)
+        return path
+
+    return save
+
+
+@pytest.fixture(scope="session")
 def speech_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     """Return a function that saves a small random model of the wav2vec2 family as the hub's files hold one."""
     transformers: Any = importlib.import_module("transformers")

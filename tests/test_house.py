@@ -12,9 +12,10 @@ from corpora import LAYOUTS
 from encoders import ALIASES, ENCODERS
 from features import extract
 from heads import HEADS, SCALERS
+from verification import BACKENDS
 
 ROOT = Path(__file__).parents[1]
-ROOMS = ["audio", "corpora", "encoders", "features", "heads", "evaluation"]
+ROOMS = ["audio", "corpora", "encoders", "features", "heads", "verification", "evaluation"]
 FILES = [path for room in [*ROOMS, "metrics"] for path in sorted((ROOT / room).glob("*.py"))]
 
 
@@ -47,6 +48,7 @@ def test_the_choices_of_the_command_lines_are_those_of_the_registries() -> None:
     assert set(typing.get_args(config.EncoderName)) == {*ENCODERS, *ALIASES}
     assert set(typing.get_args(config.HeadName)) == {"all", *HEADS}
     assert set(typing.get_args(config.ScalerName)) == set(SCALERS)
+    assert set(typing.get_args(config.BackendName)) == set(BACKENDS)
 
 
 def test_defaults_of_scripts_and_libraries_agree() -> None:

@@ -21,9 +21,11 @@ from encoders import (
 
 
 @pytest.fixture
-def weights(clap_weights: Path, speech_model: Callable[..., Path]) -> dict[str, Path]:
+def weights(
+    clap_weights: Path, speech_model: Callable[..., Path], scratch_weights: Callable[..., Path]
+) -> dict[str, Path]:
     """Return small random weights for the encoders that have any."""
-    return {"audiosep": clap_weights, "wav2vec2": speech_model()}
+    return {"audiosep": clap_weights, "wav2vec2": speech_model(), "scratch": scratch_weights()}
 
 
 @pytest.mark.parametrize("name", ENCODERS)

@@ -18,6 +18,7 @@ from heads import SpeakerClassifier
 ROOT = Path(__file__).parents[2]
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 SCRIPTS = ["extract_features.py", "speaker_recognition_librispeech.py", "speaker_recognition_inference.py"]
+VERIFY = "speaker_verification.py"
 COMPARE = "speaker_recognition_librispeech.py"
 INFER = "speaker_recognition_inference.py"
 
@@ -421,3 +422,53 @@ def test_tuning_and_settings_of_heads_go_by_flags(trained: Path, call_script: Ru
         (["--features_path", "a.pt", "b.pt", "--data_dir", "x"], "2 --features_path for 1 encoders"),
     ):
         assert_one_sentence(call_script(COMPARE, *features, "--heads", "cosine", *flags), said)
+
+
+def test_verification_writes_what_it_promises(trained: Path, run_script: Run, call_script: Run, tmp_path: Path) -> None:
+    features = trained / "librispeech_features_spectral.pt"
+    done = run_script(VERIFY, "evaluate", "--features_path", features, "--output_dir", tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "det_curve.png", "metrics.csv", "metrics.json", "score_histogram.png",
+    ]  # fmt: skip
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert [row["trials"] for row in metrics["rows"]] == ["all", "cross-session", "same-session"]
+    row = metrics["rows"][0]
+    keys = {"features", "backend", "trials", "n_target", "n_nontarget", "eer", "min_dcf_0.01", "min_dcf_0.05", "cllr"}
+    assert keys <= row.keys()
+    assert (row["n_target"], row["n_nontarget"]) == (180, 600)
+    assert row["eer_low"] <= row["eer"] <= row["eer_high"]
+    assert f"speaker_verification.py evaluate --features_path {features}" in metrics["command"]
+    for picture in ("det_curve.png", "score_histogram.png"):
+        assert (tmp_path / picture).read_bytes().startswith(b"\x89PNG")
+
+    drawn = [VERIFY, "evaluate", "--features_path", features, "--output_dir", tmp_path / "drawn"]
+    assert call_script(*drawn, "--triplets", 200).returncode == 0
+    rows = json.loads((tmp_path / "drawn" / "metrics.json").read_text())["rows"]
+    assert (rows[0]["n_target"], rows[0]["n_nontarget"]) == (200, 200)
+    again = call_script(*drawn[:-1], tmp_path / "again", "--trials", tmp_path / "drawn" / "trials.txt")
+    assert again.returncode == 0, again.stderr
+    assert json.loads((tmp_path / "again" / "metrics.json").read_text())["rows"] == rows
+
+    trained_backend = call_script(*drawn, "--backend", "within", "plda", "--as_norm")
+    assert trained_backend.returncode == 0, trained_backend.stderr
+    assert "trained on 2 of the speakers, chosen by seed 0; the other 2 are scored" in trained_backend.stdout
+
+
+def test_verification_refuses_in_a_sentence(trained: Path, call_script: Run, tmp_path: Path) -> None:
+    features = ["evaluate", "--features_path", trained / "librispeech_features_spectral.pt", "--output_dir", tmp_path]
+    trials = tmp_path / "t.txt"
+    trials.write_text("101/1010/101-1010-0000.flac nobody.flac target\n")
+    assert_one_sentence(call_script(VERIFY, *features, "--trials", trials), "line 1", "'nobody.flac'")
+    trials.write_text("101/1010/101-1010-0000.flac 101/1010/101-1010-0001.flac target\n")
+    assert_one_sentence(
+        call_script(VERIFY, *features, "--trials", trials), "1 target and 0 nontarget trials; error rates need both"
+    )
+    assert_one_sentence(call_script(VERIFY, *features, "--trials", trials, "--backend", "plda"), "--train_features")
+    train = ["--train_features", features[2], "--backend", "within"]
+    assert_one_sentence(call_script(VERIFY, *features, *train), "'within' was trained on 4 of the speakers")
+    assert_one_sentence(call_script(VERIFY, "evaluate"), "--features_path FILE")
+    assert_one_sentence(call_script(VERIFY, "evalate"), "perhaps you meant evaluate")
+    listed = call_script(VERIFY, "--help")
+    assert listed.returncode == 0
+    assert "evaluate    Score trials" in listed.stdout

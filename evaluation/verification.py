@@ -1,0 +1,335 @@
+"""Compare backends on trials: error rates with intervals, calibrated costs, pictures, files."""
+
+import io
+import json
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import norm
+
+from evaluation.comparison import versions, without_nan, write_csv
+from evaluation.records import Record
+from evaluation.table import format_table
+from features import FeatureSet, write_atomically
+from metrics import cllr, equal_error_rate, error_rates, min_cllr, min_dcf, trial_interval
+from verification import (
+    Backend,
+    BackendError,
+    Calibration,
+    CalibrationError,
+    TrialError,
+    Trials,
+    all_pairs,
+    as_norm,
+    create_backend,
+    cross_session,
+    split_speakers,
+)
+
+# The figures of a row that have intervals, in this order.
+FIGURES: dict[str, Callable[..., float]] = {
+    "eer": equal_error_rate,
+    "min_dcf_0.01": lambda labels, scores, weights=None: min_dcf(labels, scores, 0.01, weights=weights),
+    "min_dcf_0.05": lambda labels, scores, weights=None: min_dcf(labels, scores, 0.05, weights=weights),
+}
+# Scores are sorted into so many for the intervals, so that a draw costs one count of the trials.
+BINS = 2_000
+
+
+@dataclass(frozen=True, eq=False)
+class Scored:
+    """Trials with the scores that a backend gives them."""
+
+    backend: str
+    trials: Trials
+    scores: NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class Verification:
+    """What `compare_backends` found.
+
+    Attributes
+    ----------
+    rows : list of dict
+        One for each backend and kind of trials; EER as a fraction.
+    scored : list of Scored
+        One for each backend, of all trials.
+    notes : list of str
+        What one has to know beside the table, in sentences.
+    """
+
+    rows: list[Record]
+    scored: list[Scored]
+    notes: list[str]
+
+    def table(self) -> str:
+        """Return the rows as a table, the EER in percent, with 95 % intervals over speakers, and the notes."""
+        header = ["backend", "trials", "targets", "nontargets", "EER", "95 % interval", "minDCF 0.01", "0.05", "Cllr"]
+        lines = [
+            [
+                row["backend"],
+                row["trials"],
+                str(row["n_target"]),
+                str(row["n_nontarget"]),
+                _percent(row["eer"]),
+                f"{_percent(row['eer_low'], 1)} - {_percent(row['eer_high'], 1)}",
+                _number(row["min_dcf_0.01"]),
+                _number(row["min_dcf_0.05"]),
+                _number(row["cllr"]),
+            ]
+            for row in self.rows
+        ]
+        return "\n".join([format_table(header, lines, "<<>>>>>>>"), *self.notes])
+
+    def save(self, folder: Path, command: str) -> list[Path]:
+        """Write ``metrics.json``, ``metrics.csv``, ``det_curve.png`` and ``score_histogram.png``; returns the paths.
+
+        Raises
+        ------
+        OutputError
+            The folder cannot be written.
+        """
+        content = {"rows": self.rows, "notes": self.notes, "command": command, "versions": versions()}
+        text = json.dumps(without_nan(content), indent=2, allow_nan=False)
+        return [
+            write_atomically(folder / "metrics.json", lambda file: file.write(text.encode())),
+            write_csv(folder / "metrics.csv", self.rows),
+            save_det_curve(folder / "det_curve.png", self.scored),
+            save_histogram(folder / "score_histogram.png", self.scored),
+        ]
+
+
+def compare_backends(
+    features: FeatureSet,
+    backends: Sequence[str] = ("cosine",),
+    trials: Trials | None = None,
+    train_features: FeatureSet | None = None,
+    normalise: bool = False,
+    seed: int = 0,
+) -> Verification:
+    """Score trials by backends that never heard the speakers.
+
+    Without features to train on, half of the speakers train and the other half is scored, unless no backend has to be
+    trained. Costs of calibrated scores (Cllr) come from calibrating each half of the scored speakers on the other.
+
+    Parameters
+    ----------
+    features : FeatureSet
+        (N, D), of the trials.
+    backends : sequence of str
+        Names from `BACKENDS`.
+    trials : Trials, optional
+        Rows of `features`; by default all pairs of those that are scored.
+    train_features : FeatureSet, optional
+        Of other speakers, by the same encoder.
+    normalise : bool
+        AS-norm, the training speakers being the cohort.
+    seed : int
+        Of the halves and of the intervals.
+
+    Returns
+    -------
+    Verification
+
+    Raises
+    ------
+    InputError
+        Training speakers are scored, trials of one kind alone, features of several layers, NaN scores.
+    """
+    made = [create_backend(name) for name in dict.fromkeys(backends)]
+    notes = []
+    needs_training = normalise or any(backend.is_trained for backend in made)
+    if needs_training and train_features is None:
+        if trials is not None:
+            raise BackendError(
+                "With a list of trials a backend has to be trained on other features: give --train_features, or the "
+                "backend cosine."
+            )
+        train_features, features = split_speakers(features, seed)
+        counts = [len(np.unique(part.labels.numpy())) for part in (train_features, features)]
+        notes.append(f"trained on {counts[0]} of the speakers, chosen by seed {seed}; the other {counts[1]} are scored")
+    trials = all_pairs(features) if trials is None else trials
+    n_targets = int(trials.labels.sum())
+    if not 0 < n_targets < len(trials):
+        raise TrialError(
+            f"There are {n_targets} target and {len(trials) - n_targets} nontarget trials; error rates need both kinds."
+        )
+    kinds = _kinds(trials, features)
+    rows, scored = [], []
+    for backend in made:
+        scores = _score(backend, features, trials, train_features, normalise)
+        scored.append(Scored(backend.name, trials, scores))
+        llrs = _calibrated(trials, scores, features, seed)
+        for kind, chosen in kinds.items():
+            part = trials.select(chosen)
+            rows.append(
+                {
+                    "features": features.corpus,
+                    "encoder": features.encoder.get("name"),
+                    "backend": backend.name,
+                    "as_norm": normalise,
+                    "trials": kind,
+                    "n_target": int(part.labels.sum()),
+                    "n_nontarget": int((~part.labels).sum()),
+                    **_figures(part, scores[chosen], llrs[chosen], features, seed),
+                }
+            )
+    return Verification(rows, scored, notes)
+
+
+def _kinds(trials: Trials, features: FeatureSet) -> dict[str, NDArray[np.bool_]]:
+    """Return all trials and, where targets are of one session and of two, both sorts of them with all nontargets."""
+    kinds = {"all": np.ones(len(trials), bool)}
+    apart = cross_session(trials, features)
+    if apart[trials.labels].any() and not apart[trials.labels].all():
+        kinds |= {"cross-session": apart | ~trials.labels, "same-session": ~apart | ~trials.labels}
+    return kinds
+
+
+def _score(
+    backend: Backend, features: FeatureSet, trials: Trials, train: FeatureSet | None, normalise: bool
+) -> NDArray[np.float32]:
+    if train is not None:
+        backend.fit(train)
+        if normalise:  # a cohort must be as strange to the scored speakers as training is
+            backend.check_strangers(train, features)
+    scores = backend.score_trials(features, trials.first, trials.second)
+    if normalise and train is not None:
+        mapped, cohort = backend.embed(features.features), backend.embed(train.features)
+        scores = as_norm(backend, mapped, cohort, trials.first, trials.second, scores)
+    spoiled = np.flatnonzero(~np.isfinite(scores))
+    if len(spoiled):
+        pair = [features.ids[side[spoiled[0]]] for side in (trials.first, trials.second)]
+        raise BackendError(
+            f"{len(spoiled)} scores of the backend {backend.name!r} are no numbers, the first is that of {pair[0]} and "
+            f"{pair[1]}; the features hold NaN or infinity. Extract them again."
+        )
+    return scores
+
+
+def _figures(
+    trials: Trials, scores: NDArray[np.float32], llrs: NDArray[np.float64], features: FeatureSet, seed: int
+) -> Record:
+    figures: Record = {name: figure(trials.labels, scores) for name, figure in FIGURES.items()}
+    figures["min_cllr"] = min_cllr(trials.labels, scores)
+    known = ~np.isnan(llrs)
+    both = known.any() and 0 < trials.labels[known].sum() < known.sum()
+    figures["cllr"] = cllr(trials.labels[known], llrs[known]) if both else math.nan
+    low, high = _intervals(trials, scores, features, seed)
+    for number, name in enumerate(FIGURES):
+        figures |= {f"{name}_low": float(low.flat[number]), f"{name}_high": float(high.flat[number])}
+    return figures
+
+
+def _intervals(
+    trials: Trials, scores: NDArray[np.float32], features: FeatureSet, seed: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the bounds of `FIGURES`, of scores that are sorted into bins as full as each other."""
+    speakers = features.labels.numpy()
+    order = np.argsort(scores, kind="stable")
+    bins = np.empty(len(scores), np.int64)
+    bins[order] = np.arange(len(scores)) * BINS // len(scores)
+    cells = 2 * bins + trials.labels
+    labels, values = np.tile([False, True], BINS), np.repeat(np.arange(BINS), 2)
+
+    def figures(weights: NDArray[np.float64]) -> list[float]:
+        counts = np.bincount(cells, weights, 2 * BINS)
+        return [figure(labels, values, weights=counts) for figure in FIGURES.values()]
+
+    low, high = trial_interval(figures, speakers[trials.first], speakers[trials.second], n_draws=200, seed=seed)
+    if low.shape != (len(FIGURES),):
+        low, high = (np.full(len(FIGURES), math.nan) for _ in range(2))
+    return low, high
+
+
+def _calibrated(trials: Trials, scores: NDArray[np.float32], features: FeatureSet, seed: int) -> NDArray[np.float64]:
+    """Return log-likelihood ratios (n_trials,), those of each half of the speakers calibrated by the other's trials.
+
+    Of trials across both halves it is the mean of both; NaN where a half has no targets.
+    """
+    speakers = features.labels.numpy()
+    present = np.unique(speakers[np.concatenate([trials.first, trials.second])])
+    half = np.isin(speakers, np.random.default_rng(seed).permutation(present)[: len(present) // 2])
+    sides = half[trials.first].astype(int) + half[trials.second]
+    maps = []
+    for side in (0, 2):
+        try:
+            maps.append(Calibration.fit(trials.labels[sides == side], scores[sides == side]))
+        except CalibrationError:
+            return np.full(len(scores), math.nan)
+    by_first, by_second = (each.llrs(scores) for each in maps)
+    llrs: NDArray[np.float64] = np.select([sides == 0, sides == 2], [by_second, by_first], (by_first + by_second) / 2)
+    return llrs
+
+
+def save_det_curve(path: Path, scored: Sequence[Scored]) -> Path:
+    """Draw misses over false accepts, on normal deviates, into a PNG file; returns its path.
+
+    Raises
+    ------
+    OutputError
+        The file cannot be written.
+    """
+    from matplotlib.figure import Figure  # not pyplot: no window, no state
+
+    figure = Figure(figsize=(6, 6), layout="constrained")
+    axes = figure.subplots()
+    for number, result in enumerate(scored):
+        rates = error_rates(result.trials.labels, result.scores)
+        inside = (rates.false_accept > 0) & (rates.miss > 0) & (rates.false_accept < 1) & (rates.miss < 1)
+        eer = equal_error_rate(result.trials.labels, result.scores)
+        axes.plot(
+            norm.ppf(rates.false_accept[inside]), norm.ppf(rates.miss[inside]), ("-", "--", "-.", ":")[number % 4],
+            label=f"{result.backend} (EER {_percent(eer)} %)",
+        )  # fmt: skip
+    shares = np.array([0.001, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6])
+    limits = norm.ppf(shares[[0, -1]])
+    axes.plot(limits, limits, color="0.7", linewidth=0.8)
+    for axis, label in ((axes.xaxis, "false accepts (%)"), (axes.yaxis, "misses (%)")):
+        axis.set_ticks(norm.ppf(shares), [f"{100 * share:g}" for share in shares])
+        axis.set_label_text(label)
+    axes.set(xlim=limits, ylim=limits, aspect="equal")
+    axes.grid(alpha=0.3)
+    axes.legend()
+    return _save(path, figure)
+
+
+def save_histogram(path: Path, scored: Sequence[Scored]) -> Path:
+    """Draw the scores of targets and nontargets of each backend into a PNG file; returns its path.
+
+    Raises
+    ------
+    OutputError
+        The file cannot be written.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6, 2.4 * len(scored)), layout="constrained")
+    for axes, result in zip(figure.subplots(len(scored), squeeze=False)[:, 0], scored, strict=True):
+        edges = np.histogram_bin_edges(result.scores, bins=80)
+        for label, name, hatch in ((True, "same speaker", ""), (False, "two speakers", "///")):
+            values = result.scores[result.trials.labels == label]
+            axes.hist(values, edges, density=True, alpha=0.6, label=name, hatch=hatch)
+        axes.set(title=result.backend, yticks=[], xlabel="score")
+        axes.legend()
+    return _save(path, figure)
+
+
+def _save(path: Path, figure: Any) -> Path:
+    image = io.BytesIO()
+    figure.savefig(image, format="png", dpi=150)
+    return write_atomically(path, lambda file: file.write(image.getvalue()))
+
+
+def _percent(share: float, digits: int = 2) -> str:
+    return "-" if math.isnan(share) else f"{100 * share:.{digits}f}"
+
+
+def _number(value: float) -> str:
+    return "-" if math.isnan(value) else f"{value:.3f}"

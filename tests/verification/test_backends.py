@@ -1,0 +1,191 @@
+"""Backends against their models, and on speakers that they never heard."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from scipy.stats import multivariate_normal
+
+from features import FeatureSet
+from heads import HeadError
+from metrics import cllr, equal_error_rate, min_cllr
+from verification import (
+    BACKENDS,
+    BackendError,
+    Calibration,
+    CalibrationError,
+    all_pairs,
+    as_norm,
+    create_backend,
+    split_speakers,
+)  # fmt: skip
+
+PUBLISHED = Path(__file__).parents[3] / "shared/data/published/audiosep_unet_librispeech_devclean_features.pt"
+
+
+def voices(n_speakers: int = 40, n_each: int = 12, dim: int = 12, seed: int = 0) -> FeatureSet:
+    """Draw speakers from the two-covariance model, mixed by a matrix that hides small directions under large ones."""
+    random = np.random.default_rng(seed)
+    labels = np.repeat(np.arange(n_speakers), n_each)
+    rows = random.normal(0, 2, (n_speakers, dim))[labels] + random.standard_normal((len(labels), dim))
+    rows = rows * np.geomspace(1, 0.01, dim) + 0.5
+    rows[:, 0] += random.normal(0, 5, len(labels))
+    return FeatureSet(
+        features=torch.from_numpy(rows).float(),
+        labels=torch.from_numpy(labels),
+        speakers=tuple(f"{number:03d}" for number in range(n_speakers)),
+        sessions=torch.from_numpy(labels),
+        session_names=tuple(f"{number:03d}" for number in range(n_speakers)),
+        ids=tuple(f"{number}.wav" for number in range(len(rows))),
+        durations=torch.ones(len(rows)),
+        encoder={"name": "made up", "dim": dim, "layers": [], "options": {}},
+        corpus="voices",
+    )
+
+
+@pytest.fixture(scope="module")
+def halves() -> tuple[FeatureSet, FeatureSet]:
+    return split_speakers(voices())
+
+
+def eer_of(name: str, halves: tuple[FeatureSet, FeatureSet]) -> float:
+    train, scored = halves
+    trials = all_pairs(scored)
+    return equal_error_rate(
+        trials.labels, create_backend(name).fit(train).score_trials(scored, trials.first, trials.second)
+    )
+
+
+def test_what_speakers_vary_in_by_themselves_is_worth_knowing(halves: tuple[FeatureSet, FeatureSet]) -> None:
+    eers = {name: eer_of(name, halves) for name in BACKENDS}
+    assert eers["cosine"] > 0.3
+    assert max(eers["within"], eers["lda"], eers["plda"]) < eers["cosine"] / 2
+
+
+@pytest.mark.parametrize("name", BACKENDS)
+def test_all_with_all_is_pair_by_pair(name: str, halves: tuple[FeatureSet, FeatureSet]) -> None:
+    train, scored = halves
+    backend = create_backend(name).fit(train)
+    trials = all_pairs(scored)
+    table = backend.score_all(*2 * [backend.embed(scored.features)]).numpy()
+    found = backend.score_trials(scored, trials.first, trials.second)
+    np.testing.assert_allclose(found, table[trials.first, trials.second], rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(table, table.T, rtol=1e-3, atol=1e-3)
+
+
+def test_plda_scores_are_likelihood_ratios_of_two_recordings(halves: tuple[FeatureSet, FeatureSet]) -> None:
+    train, scored = halves
+    backend = create_backend("plda").fit(train)
+    head = backend.head_  # type: ignore[attr-defined]
+    rows = backend.embed(scored.features)
+    between = np.diag(head.between_.double().numpy())
+    eye = np.eye(len(between))
+    same = np.block([[between + eye, between], [between, between + eye]])
+    for one, other in ((0, 1), (0, 30), (5, 200)):
+        pair = rows[[one, other]].double().numpy()
+        expected = multivariate_normal.logpdf(pair.ravel(), cov=same) - sum(
+            multivariate_normal.logpdf(row, cov=between + eye) for row in pair
+        )
+        assert float(backend.score_pairs(rows[one : one + 1], rows[other : other + 1])) == pytest.approx(
+            expected, abs=0.02
+        )
+
+
+def test_cosines_are_cosines(halves: tuple[FeatureSet, FeatureSet]) -> None:
+    _, scored = halves
+    found = create_backend("cosine").score_trials(scored, np.array([0, 3]), np.array([9, 100]))
+    for score, (one, other) in zip(found, ((0, 9), (3, 100)), strict=True):
+        a, b = scored.features[one].numpy(), scored.features[other].numpy()
+        assert score == pytest.approx(a @ b / np.linalg.norm(a) / np.linalg.norm(b), abs=1e-5)
+
+
+@pytest.mark.parametrize("name", [name for name in BACKENDS if name != "cosine"])
+def test_speakers_that_were_trained_on_are_never_scored(name: str, halves: tuple[FeatureSet, FeatureSet]) -> None:
+    train, _ = halves
+    backend = create_backend(name).fit(train)
+    with pytest.raises(BackendError, match=f"'{name}' was trained on 20 of the speakers"):
+        backend.score_trials(train, np.array([0]), np.array([1]))
+
+
+def test_halves_share_no_speaker_and_lose_nobody() -> None:
+    whole = voices()
+    train, scored = split_speakers(whole, seed=3)
+    sides = [{one.speakers[label] for label in one.labels.tolist()} for one in (train, scored)]
+    assert not sides[0] & sides[1]
+    assert sides[0] | sides[1] == set(whole.speakers)
+    assert len(train) + len(scored) == len(whole)
+    with pytest.raises(BackendError, match="There are 3 speakers"):
+        split_speakers(whole.select(range(36)))
+
+
+def test_what_cannot_be_used_is_refused(halves: tuple[FeatureSet, FeatureSet]) -> None:
+    with pytest.raises(BackendError, match="choose one of: cosine, whiten, within, lda, plda"):
+        create_backend("cosin")
+    train, _ = halves
+    with pytest.raises(HeadError, match="more training rows than speakers"):
+        create_backend("plda").fit(train.select(range(0, 240, 12)))
+
+
+def test_as_norm_is_the_mean_of_both_sides_in_deviations(halves: tuple[FeatureSet, FeatureSet]) -> None:
+    train, scored = halves
+    backend = create_backend("within").fit(train)
+    mapped, cohort = backend.embed(scored.features), backend.embed(train.features)
+    first, second = np.array([0, 5, 100]), np.array([1, 60, 200])
+    scores = backend.score_trials(scored, first, second)
+    found = as_norm(backend, mapped, cohort, first, second, scores, top_k=50)
+    table = np.sort((mapped @ cohort.T).numpy(), axis=1)[:, -50:]
+    mean, deviation = table.mean(1), table.std(1, ddof=1)
+    expected = [
+        ((score - mean[one]) / deviation[one] + (score - mean[other]) / deviation[other]) / 2
+        for score, one, other in zip(scores, first, second, strict=True)
+    ]
+    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-3)
+    with pytest.raises(BackendError, match="has 1 recordings"):
+        as_norm(backend, mapped, cohort[:1], first, second, scores)
+
+
+def gaussian_trials(n: int = 40_000, seed: int = 0) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+    """Scores whose true log-likelihood ratio is 3 times themselves."""
+    random = np.random.default_rng(seed)
+    labels = random.random(n) < 0.1
+    return labels, random.normal(np.where(labels, 1.5, -1.5), 1.0)
+
+
+def test_calibration_finds_the_likelihood_ratios() -> None:
+    labels, scores = gaussian_trials()
+    calibration = Calibration.fit(labels, 7 * scores + 40)
+    assert calibration.slope * 7 == pytest.approx(3, rel=0.05)
+    assert calibration.threshold(0.5) == pytest.approx(40, abs=0.3)
+    others, fresh = gaussian_trials(seed=1)
+    llrs = calibration.llrs(7 * fresh + 40)
+    assert cllr(others, llrs) == pytest.approx(min_cllr(others, fresh), abs=0.01)
+    shares = calibration.probabilities(7 * fresh + 40, p_target=0.1)
+    near = (shares > 0.4) & (shares < 0.6)
+    assert others[near].mean() == pytest.approx(0.5, abs=0.1)
+
+
+def test_calibration_of_what_cannot_be_calibrated() -> None:
+    separable = Calibration.fit([1, 1, 0, 0], [3.0, 2.0, 1.0, 0.0])
+    assert np.isfinite([separable.slope, separable.offset]).all()
+    upside_down = Calibration.fit([1, 1, 0, 0], [0.0, 1.0, 2.0, 3.0])
+    assert upside_down.slope == 0  # a higher score never speaks against the speaker
+    assert upside_down.threshold() == np.inf
+    for labels, scores in (([1, 1], [0.0, 1.0]), ([1, 0], [0.0, np.nan]), ([], [])):
+        with pytest.raises(CalibrationError, match="takes finite scores of targets and nontargets"):
+            Calibration.fit(labels, scores)
+
+
+@pytest.mark.skipif(not PUBLISHED.exists(), reason="the published features are not here (../shared/data)")
+@pytest.mark.parametrize("seed", [0, 1])
+def test_within_halves_the_error_on_the_published_features(seed: int) -> None:
+    halves = split_speakers(FeatureSet.load(PUBLISHED), seed)
+    assert eer_of("within", halves) < eer_of("cosine", halves) / 2
+
+
+def test_features_with_layers_are_refused(halves: tuple[FeatureSet, FeatureSet]) -> None:
+    layered = replace(halves[1], features=torch.stack(3 * [halves[1].features], dim=1))
+    with pytest.raises(BackendError, match="hold 3 layers each"):
+        create_backend("cosine").score_trials(layered, np.array([0]), np.array([1]))

@@ -1,0 +1,244 @@
+"""From two embeddings to a score."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from audio import InputError
+from features import FeatureSet
+from heads import create_head, create_scaler
+from heads.covariance import ClassStatistics
+from heads.plda import PLDAHead
+
+# Trials scored at a time, to bound the memory.
+BLOCK = 65_536
+
+
+class BackendError(InputError):
+    """A backend cannot be made, trained, or used on these features."""
+
+
+class Backend(ABC):
+    """Maps embeddings once (`embed`), and scores pairs of mapped ones; higher is likelier the same speaker.
+
+    Attributes
+    ----------
+    speakers_ : tuple of str
+        Whom it was trained on; it must not be tested on them.
+    """
+
+    name: str
+    is_trained = True
+    speakers_: tuple[str, ...] = ()
+
+    def fit(self, features: FeatureSet) -> Self:
+        """Learn from the speakers of a set of features (N, D); returns itself.
+
+        Raises
+        ------
+        InputError
+            Nothing can be learned from these.
+        """
+        rows = _vectors(features)
+        if self.is_trained:
+            self.speakers_ = tuple(sorted({features.speakers[label] for label in features.labels.tolist()}))
+            self._learn(rows, torch.unique(features.labels, return_inverse=True)[1])
+        return self
+
+    @abstractmethod
+    def _learn(self, rows: Tensor, targets: Tensor) -> None:
+        """Learn from rows (N, D) of classes (N,), numbered from 0."""
+
+    @abstractmethod
+    def embed(self, rows: Tensor) -> Tensor:
+        """Map embeddings (n, D) to (n, K)."""
+
+    def score_pairs(self, one: Tensor, other: Tensor) -> Tensor:
+        """Score mapped rows (n, K) with mapped rows (n, K), one by one: (n,)."""
+        return (one * other).sum(1)
+
+    def score_all(self, enrolled: Tensor, probes: Tensor) -> Tensor:
+        """Score all mapped rows (n, K) with all mapped rows (m, K): (n, m)."""
+        return enrolled @ probes.T
+
+    def score_trials(
+        self, features: FeatureSet, first: NDArray[np.int64], second: NDArray[np.int64]
+    ) -> NDArray[np.float32]:
+        """Score pairs of rows of a set of features.
+
+        Raises
+        ------
+        BackendError
+            The backend was trained on one of the speakers.
+        """
+        self.check_speakers({features.speakers[label] for label in features.labels.tolist()})
+        mapped = self.embed(_vectors(features))
+        scores = np.empty(len(first), np.float32)
+        for start in range(0, len(first), BLOCK):
+            one, other = (torch.from_numpy(side[start : start + BLOCK]) for side in (first, second))
+            scores[start : start + BLOCK] = self.score_pairs(mapped[one], mapped[other]).numpy()
+        return scores
+
+    def check_strangers(self, train: FeatureSet, features: FeatureSet) -> None:
+        """Refuse a cohort of speakers that are scored.
+
+        Raises
+        ------
+        BackendError
+        """
+        cohort, scored = ({one.speakers[label] for label in one.labels.tolist()} for one in (train, features))
+        if cohort & scored:
+            raise BackendError(f"{len(cohort & scored)} speakers of the cohort are scored too; give other speakers.")
+
+    def check_speakers(self, speakers: set[str]) -> None:
+        """Refuse to be tested on those it was trained on.
+
+        Raises
+        ------
+        BackendError
+        """
+        known = sorted(speakers & set(self.speakers_))
+        if known:
+            shown = ", ".join(known[:3]) + (", ..." if len(known) > 3 else "")
+            raise BackendError(
+                f"The backend {self.name!r} was trained on {len(known)} of the speakers that it is to score ({shown}), "
+                "which would flatter it. Train it on other speakers."
+            )
+
+
+class CosineBackend(Backend):
+    """The cosine of two embeddings, as they are."""
+
+    name = "cosine"
+    is_trained = False
+
+    def _learn(self, rows: Tensor, targets: Tensor) -> None:
+        """Nothing is learned."""
+
+    def embed(self, rows: Tensor) -> Tensor:
+        return normalize(rows.float(), dim=1)
+
+
+class ScaledBackend(Backend):
+    """The cosine after a scaler of `heads`: ``whiten``, or ``within``, whitening by what each speaker varies in."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def _learn(self, rows: Tensor, targets: Tensor) -> None:
+        self.scaler_ = create_scaler(self.name).fit(rows, targets)
+
+    def embed(self, rows: Tensor) -> Tensor:
+        return normalize(self.scaler_.transform(rows), dim=1)
+
+
+class LDABackend(Backend):
+    """The cosine after a projection to the directions in which speakers differ most for their own variation.
+
+    Parameters
+    ----------
+    n_components : int or None
+        Directions to keep; None keeps one less than there are speakers.
+    """
+
+    name = "lda"
+
+    def __init__(self, n_components: int | None = None) -> None:
+        self.n_components = n_components
+
+    def _learn(self, rows: Tensor, targets: Tensor) -> None:
+        statistics = ClassStatistics.of(rows, targets)
+        whitening = statistics.whitening()
+        self.mean_ = rows.double().mean(0).float()
+        centred = (statistics.means - rows.double().mean(0)) @ whitening
+        _, _, directions = torch.linalg.svd(statistics.counts.double().sqrt()[:, None] * centred, full_matrices=False)
+        kept = min(self.n_components or len(rows), len(statistics.counts) - 1, whitening.shape[1])
+        self.projection_ = (whitening @ directions[:kept].T).float()
+
+    def embed(self, rows: Tensor) -> Tensor:
+        return normalize((rows.float() - self.mean_) @ self.projection_, dim=1)
+
+
+class PLDABackend(Backend):
+    """Log-likelihood ratios of the two-covariance model of the head `plda`, of one recording against one.
+
+    Both recordings are Gaussian about the same speaker, or about two: in each direction, where speakers have the
+    variance b and recordings 1, the ratio is a quadratic form of the two numbers.
+    """
+
+    name = "plda"
+
+    def _learn(self, rows: Tensor, targets: Tensor) -> None:
+        head = create_head("plda").fit(rows, targets)
+        assert isinstance(head, PLDAHead)
+        self.head_ = head
+        between = head.between_.double()
+        # ln N(x, y; same) - ln N(x) N(y) = constant - (x^2 + y^2) own / 2 + x y cross
+        total, determinant = 1 + between, 1 + 2 * between
+        self.own_ = (total / determinant - 1 / total).float()
+        self.cross_ = (between / determinant).float()
+        self.constant_ = float((total.log() - determinant.log() / 2).sum())
+
+    def embed(self, rows: Tensor) -> Tensor:
+        return (rows.float() - self.head_.mean_) @ self.head_.transform_
+
+    def score_pairs(self, one: Tensor, other: Tensor) -> Tensor:
+        own = (one.square() + other.square()) @ self.own_ / 2
+        return self.constant_ - own + (one * other) @ self.cross_
+
+    def score_all(self, enrolled: Tensor, probes: Tensor) -> Tensor:
+        own = [side.square() @ self.own_ / 2 for side in (enrolled, probes)]
+        return self.constant_ - own[0][:, None] - own[1] + (enrolled * self.cross_) @ probes.T
+
+
+BACKENDS = ("cosine", "whiten", "within", "lda", "plda")
+
+
+def create_backend(name: str) -> Backend:
+    """Make an untrained backend.
+
+    Raises
+    ------
+    BackendError
+        There is no such backend; the answer lists them.
+    """
+    kinds: Mapping[str, Any] = {"cosine": CosineBackend, "lda": LDABackend, "plda": PLDABackend}
+    if name not in BACKENDS:
+        raise BackendError(f"There is no backend {name!r}; choose one of: {', '.join(BACKENDS)}.")
+    backend: Backend = kinds[name]() if name in kinds else ScaledBackend(name)
+    return backend
+
+
+def split_speakers(features: FeatureSet, seed: int = 0) -> tuple[FeatureSet, FeatureSet]:
+    """Divide a set into one half of the speakers to train a backend on, and the other half to score.
+
+    Raises
+    ------
+    BackendError
+        There are fewer than four speakers.
+    """
+    present = np.unique(features.labels.numpy())
+    if len(present) < 4:
+        raise BackendError(
+            f"There are {len(present)} speakers; to train a backend on some and score others takes four at least. "
+            "Give --train_features of other speakers, or the backend cosine, which needs no training."
+        )
+    chosen = np.random.default_rng(seed).permutation(present)[: len(present) // 2]
+    trained = np.isin(features.labels.numpy(), chosen)
+    return features.select(trained), features.select(~trained)
+
+
+def _vectors(features: FeatureSet) -> Tensor:
+    if features.features.ndim != 2:
+        layers: Sequence[int] = features.layers
+        raise BackendError(
+            f"The features hold {len(layers)} layers each, and a backend takes one vector; take one with "
+            "FeatureSet.layer(k), or --layers k."
+        )
+    return features.features.float()
