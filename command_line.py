@@ -62,7 +62,7 @@ def run(config_class: type[Config], main: Callable[[Config], int]) -> None:
     sys.exit(code)
 
 
-def run_one_of(commands: Mapping[str, tuple[type[Config], Callable[[Config], int]]]) -> None:
+def run_one_of(commands: Mapping[str, tuple[type[Any], Callable[[Any], int]]]) -> None:
     """Do the subcommand that the first word of the command line names, as `run` does it."""
     name = sys.argv[1] if len(sys.argv) > 1 else "--help"
     if name in commands:
@@ -94,7 +94,9 @@ def parse(config_class: type[Config], arguments: Sequence[str]) -> Config:
     known, _ = finder.parse_known_args([part for part in arguments if part != "--config="])
     from_file = _flags(known.config, config_class) if known.config else []
     # The last of two equal flags counts, so the command line's own follow the file's.
-    config = tyro.cli(config_class, args=[*from_file, *arguments], use_underscores=True)
+    # What has no default is named without a flag: verify A.wav B.wav.
+    settings = (tyro.conf.PositionalRequiredArgs,)
+    config = tyro.cli(config_class, args=[*from_file, *arguments], use_underscores=True, config=settings)
     problem = config.problem()
     if problem:
         _refuse(problem)

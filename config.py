@@ -39,6 +39,7 @@ LIMITS = {
     "encoder_batch_size": (1, 10**6),
     "top_k": (1, 10**6),
     "triplets": (1, 10**8),
+    "p_target": (1e-9, 1 - 1e-9),
 }
 
 
@@ -215,3 +216,35 @@ class TrialsConfig(ScriptConfig):
     """Of the halves, the triplets and the intervals."""
     output_dir: Path = Path("outputs/verification")
     """Folder for what is written."""
+
+
+@dataclass(frozen=True)
+class VerifierConfig(ScriptConfig):
+    """Train a backend on cached embeddings, calibrate its scores on other speakers, and save both."""
+
+    features_path: Path | None = None
+    """Features file of many speakers; half of them train the backend, the other half calibrates it."""
+    backend: BackendName = "cosine"
+    """What scores a pair; cosine is not trained, and calibrated on all speakers."""
+    seed: int = 0
+    """Of the halves."""
+    output: Path = Path("outputs/speaker_verifier.pt")
+    """Where the verifier goes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class VerifyConfig(ScriptConfig):
+    """Tell whether two recordings are of one speaker."""
+
+    audio: tuple[Path, Path]
+    """The two audio files."""
+    verifier: Path = Path("outputs/speaker_verifier.pt")
+    """Verifier that the command train saved."""
+    p_target: float = 0.5
+    """How probable one speaker is before anything is heard: the operating point of the decision."""
+    encoder_weights: str | None = None
+    """File or folder of the encoder's weights, where they are not found by themselves."""
+    precision: Precision = "auto"
+    """What the encoder computes in; auto is what the verifier was trained with."""
+    device: str = "auto"
+    """Where to compute: auto (CUDA where there is one), cpu, cuda, cuda:N or mps."""

@@ -2,7 +2,7 @@
 
 from heads.base import Head, HeadError
 from heads.classifier import Prediction, SpeakerClassifier
-from heads.fitted import ClassifierError, FittedHead
+from heads.fitted import ClassifierError, FittedHead, find_encoder
 from heads.registry import HEADS, create_head
 from heads.scalers import SCALERS, Scaler, create_scaler
 
@@ -18,4 +18,5 @@ __all__ = [
     "SpeakerClassifier",
     "create_head",
     "create_scaler",
+    "find_encoder",
 ]

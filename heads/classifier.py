@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from corpora import Utterance
-from encoders import ENCODERS, Encoder, LazyEncoder, Spec, default_spec, lazy_encoder
+from encoders import Encoder, LazyEncoder, Spec
 from features import FeatureSet, Row, embed_utterances, load_tensors, write_tensors
-from heads.fitted import ClassifierError, FittedHead
+from heads.fitted import ClassifierError, FittedHead, find_encoder
 
 FORMAT = 1
 WHAT = "a speaker classifier, as speaker_recognition_librispeech.py saves one"
@@ -129,7 +129,7 @@ class SpeakerClassifier:
         else:
             places = _places(encoder_weights, [member.encoder for member in origins.values()])
             encoders = [
-                _find_encoder(member.encoder, place, device, precision)
+                find_encoder(member.encoder, place, device, precision)
                 for member, place in zip(origins.values(), places, strict=True)
             ]
         for member, given in zip(origins.values(), encoders, strict=True):
@@ -256,24 +256,3 @@ def _places(weights: str | Path | Sequence[str | Path] | None, specs: Sequence[S
         )
     found = [None if str(place) == "auto" else place for place in given]
     return [found[several.index(kind)] for kind in kinds]
-
-
-def _find_encoder(spec: Spec, weights: str | Path | None, device: str, precision: str) -> LazyEncoder:
-    name = str(spec.get("name"))
-    if name not in ENCODERS:
-        raise ClassifierError(
-            f"This classifier was trained on vectors of the encoder {name!r}, which is not one of this project's; "
-            "it can judge such vectors, but no audio."
-        )
-    trained_in = str(spec.get("precision", "auto"))
-    if precision == "auto" and "+" not in trained_in:  # of features of several precisions, the encoder's own
-        precision = trained_in
-    weights = weights or spec.get("source")  # the hub's id, where it was one
-    if weights is None and "source" in spec:
-        usual = default_spec(name)
-        if usual is None or usual["weights"] != spec["weights"]:
-            raise ClassifierError(
-                "This classifier was trained with the weights of a folder, digest "
-                f"{str(spec['weights'])[:8]}; give it again as --encoder_weights."
-            )
-    return lazy_encoder(name, weights, device, precision, **spec.get("options", {}))

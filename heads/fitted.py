@@ -1,6 +1,7 @@
 """A scaler and a head fitted to the vectors of one encoder: what a `SpeakerClassifier` is made of."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from audio import InputError
-from encoders import Spec, spec_differences, spec_digest
+from encoders import ENCODERS, LazyEncoder, Spec, default_spec, lazy_encoder, spec_differences, spec_digest
 from features import FeatureSet, warn_of_precision
 from heads.base import Head
 from heads.registry import create_head
@@ -129,3 +130,42 @@ class FittedHead:
         scores = self.logits(torch.zeros(1, *self.scaler.mean_.shape))
         if scores.shape != (1, n_classes) or not np.isfinite(scores).all():
             raise ValueError(f"it gives scores of shape {scores.shape} for {n_classes} classes")
+
+
+def find_encoder(spec: Spec, weights: str | Path | None, device: str, precision: str) -> LazyEncoder:
+    """Find the encoder that a saved classifier or verifier was trained with.
+
+    Parameters
+    ----------
+    spec : dict
+        What it was trained with.
+    weights : path-like, optional
+        Where the encoder's weights are, if they are not found by themselves.
+    device, precision : str
+        As `load_encoder` takes them; the precision ``auto`` is that of the training.
+
+    Raises
+    ------
+    ClassifierError
+        It is none of this project's encoders, or its weights must be named.
+    EncoderError
+        The weights are not there.
+    """
+    name = str(spec.get("name"))
+    if name not in ENCODERS:
+        raise ClassifierError(
+            f"This was trained on vectors of the encoder {name!r}, which is not one of this project's; "
+            "it can judge such vectors, but no audio."
+        )
+    trained_in = str(spec.get("precision", "auto"))
+    if precision == "auto" and "+" not in trained_in:  # of features of several precisions, the encoder's own
+        precision = trained_in
+    weights = weights or spec.get("source")  # the hub's id, where it was one
+    if weights is None and "source" in spec:
+        usual = default_spec(name)
+        if usual is None or usual["weights"] != spec["weights"]:
+            raise ClassifierError(
+                "This was trained with the weights of a folder, digest "
+                f"{str(spec['weights'])[:8]}; give it again as --encoder_weights."
+            )
+    return lazy_encoder(name, weights, device, precision, **spec.get("options", {}))

@@ -12,6 +12,7 @@ from verification.trials import (
     read_trials,
     same_gender,
 )  # fmt: skip
+from verification.verifier import SpeakerVerifier, Verdict, VerifierError
 
 __all__ = [
     "BACKENDS",
@@ -19,8 +20,11 @@ __all__ = [
     "BackendError",
     "Calibration",
     "CalibrationError",
+    "SpeakerVerifier",
     "TrialError",
     "Trials",
+    "Verdict",
+    "VerifierError",
     "all_pairs",
     "as_norm",
     "create_backend",

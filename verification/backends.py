@@ -59,6 +59,14 @@ class Backend(ABC):
     def embed(self, rows: Tensor) -> Tensor:
         """Map embeddings (n, D) to (n, K)."""
 
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return the learned tensors."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> Self:
+        """Take learned tensors; returns itself."""
+        return self
+
     def score_pairs(self, one: Tensor, other: Tensor) -> Tensor:
         """Score mapped rows (n, K) with mapped rows (n, K), one by one: (n,)."""
         return (one * other).sum(1)
@@ -137,6 +145,13 @@ class ScaledBackend(Backend):
     def embed(self, rows: Tensor) -> Tensor:
         return normalize(self.scaler_.transform(rows), dim=1)
 
+    def state_dict(self) -> dict[str, Tensor]:
+        return {"mean": self.scaler_.mean_, "scale": self.scaler_.scale_}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> Self:
+        self.scaler_ = create_scaler(self.name).load_state_dict(state)
+        return self
+
 
 class LDABackend(Backend):
     """The cosine after a projection to the directions in which speakers differ most for their own variation.
@@ -164,6 +179,13 @@ class LDABackend(Backend):
     def embed(self, rows: Tensor) -> Tensor:
         return normalize((rows.float() - self.mean_) @ self.projection_, dim=1)
 
+    def state_dict(self) -> dict[str, Tensor]:
+        return {"mean": self.mean_, "projection": self.projection_}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> Self:
+        self.mean_, self.projection_ = state["mean"], state["projection"]
+        return self
+
 
 class PLDABackend(Backend):
     """Log-likelihood ratios of the two-covariance model of the head `plda`, of one recording against one.
@@ -177,16 +199,23 @@ class PLDABackend(Backend):
     def _learn(self, rows: Tensor, targets: Tensor) -> None:
         head = create_head("plda").fit(rows, targets)
         assert isinstance(head, PLDAHead)
-        self.head_ = head
-        between = head.between_.double()
+        self.load_state_dict({"mean": head.mean_, "transform": head.transform_, "between": head.between_})
+
+    def state_dict(self) -> dict[str, Tensor]:
+        return {"mean": self.mean_, "transform": self.transform_, "between": self.between_}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> Self:
+        self.mean_, self.transform_, self.between_ = state["mean"], state["transform"], state["between"]
+        between = self.between_.double()
         # ln N(x, y; same) - ln N(x) N(y) = constant - (x^2 + y^2) own / 2 + x y cross
         total, determinant = 1 + between, 1 + 2 * between
         self.own_ = (total / determinant - 1 / total).float()
         self.cross_ = (between / determinant).float()
         self.constant_ = float((total.log() - determinant.log() / 2).sum())
+        return self
 
     def embed(self, rows: Tensor) -> Tensor:
-        return (rows.float() - self.head_.mean_) @ self.head_.transform_
+        return (rows.float() - self.mean_) @ self.transform_
 
     def score_pairs(self, one: Tensor, other: Tensor) -> Tensor:
         own = (one.square() + other.square()) @ self.own_ / 2

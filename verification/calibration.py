@@ -50,7 +50,7 @@ class Calibration:
                 f"{(~is_target).sum()} nontargets, and {(~np.isfinite(values)).sum()} scores that are not finite."
             )
         # In deviations from the mean, so that the penalty, which keeps separable scores finite, has no unit.
-        mean, deviation = values.mean(), max(float(values.std()), 1e-12)
+        mean, deviation = float(values.mean()), max(float(values.std()), 1e-12)
         model = LogisticRegression(C=len(values), class_weight="balanced")
         model.fit(((values - mean) / deviation)[:, None], is_target)
         slope = max(float(model.coef_[0, 0]), 0.0) / deviation  # a higher score never speaks against the speaker

@@ -455,6 +455,23 @@ def test_verification_writes_what_it_promises(trained: Path, run_script: Run, ca
     assert "trained on 2 of the speakers, chosen by seed 0; the other 2 are scored" in trained_backend.stdout
 
 
+def test_a_verifier_is_trained_and_asked(trained: Path, corpus_root: Path, call_script: Run, tmp_path: Path) -> None:
+    features, saved = trained / "librispeech_features_spectral.pt", tmp_path / "verifier.pt"
+    done = call_script(VERIFY, "train", "--features_path", features, "--backend", "within", "--output", saved)
+    assert done.returncode == 0, done.stderr
+    assert "within: trained on 2 speakers, calibrated on 2, whose EER is" in done.stdout
+    one, other = (corpus_root / "101/1010" / f"101-1010-000{number}.flac" for number in (0, 1))
+    done = call_script(VERIFY, "verify", one, other, "--verifier", saved, "--p_target", 0.3)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"^score -?\d\.\d+, log-likelihood ratio [+-]\d+\.\d\d$", done.stdout, re.MULTILINE)
+    assert re.search(r"^(the same speaker|two speakers): .* where 30 % was expected$", done.stdout, re.MULTILINE)
+    assert_one_sentence(call_script(VERIFY, "verify", one, tmp_path / "none.wav", "--verifier", saved), "none.wav")
+    assert_one_sentence(call_script(VERIFY, "verify", one, other, "--verifier", features), "not a speaker verifier")
+    assert_one_sentence(call_script(VERIFY, "verify", one, other, "--p_target", 2), "--p_target is 2")
+    assert_one_sentence(call_script(VERIFY, "train"), "--features_path FILE")
+    assert call_script(VERIFY, "verify", one).returncode == 2
+
+
 def test_verification_refuses_in_a_sentence(trained: Path, call_script: Run, tmp_path: Path) -> None:
     features = ["evaluate", "--features_path", trained / "librispeech_features_spectral.pt", "--output_dir", tmp_path]
     trials = tmp_path / "t.txt"

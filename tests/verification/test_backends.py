@@ -79,9 +79,8 @@ def test_all_with_all_is_pair_by_pair(name: str, halves: tuple[FeatureSet, Featu
 def test_plda_scores_are_likelihood_ratios_of_two_recordings(halves: tuple[FeatureSet, FeatureSet]) -> None:
     train, scored = halves
     backend = create_backend("plda").fit(train)
-    head = backend.head_  # type: ignore[attr-defined]
     rows = backend.embed(scored.features)
-    between = np.diag(head.between_.double().numpy())
+    between = np.diag(backend.state_dict()["between"].double().numpy())
     eye = np.eye(len(between))
     same = np.block([[between + eye, between], [between, between + eye]])
     for one, other in ((0, 1), (0, 30), (5, 200)):
