@@ -80,8 +80,8 @@ def run_one_of(commands: Mapping[str, tuple[type[Any], Callable[[Any], int]]]) -
 
 def command() -> str:
     """Return the command line as it was given."""
-    script, _, subcommand = sys.argv[0].partition(".py ")
-    words = [f"{script}.py", subcommand] if subcommand else [sys.argv[0]]
+    script, _, subcommand = sys.argv[0].rpartition(".py ")
+    words = [f"{script}.py", subcommand] if script and "/" not in subcommand else [sys.argv[0]]
     return shlex.join([*words, *sys.argv[1:]])
 
 

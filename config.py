@@ -217,6 +217,14 @@ class TrialsConfig(ScriptConfig):
     output_dir: Path = Path("outputs/verification")
     """Folder for what is written."""
 
+    def problem(self) -> str | None:
+        """Return a sentence that says which value makes no sense, if one does; asked before any work is done."""
+        if not self.backend:
+            return "--backend names none; give at least one."
+        if self.trials is not None and self.triplets is not None:
+            return "--trials and --triplets both say which pairs are scored; give one of them."
+        return super().problem()
+
 
 @dataclass(frozen=True)
 class VerifierConfig(ScriptConfig):

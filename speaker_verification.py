@@ -15,7 +15,7 @@ def evaluate(config: TrialsConfig) -> int:
     """Score trials of cached features by backends: EER, minDCF, Cllr."""
     from evaluation import compare_backends
     from features import FeatureSet, check_writable
-    from verification import TrialError, random_triplets, read_trials
+    from verification import TrialError, read_trials
 
     check_writable(config.output_dir)
     if config.features_path is None:
@@ -23,15 +23,11 @@ def evaluate(config: TrialsConfig) -> int:
     features, train = FeatureSet.load(config.features_path), None
     if config.train_features is not None:
         train = FeatureSet.load(config.train_features)
-    trials = None
-    if config.trials is not None:
-        trials = read_trials(config.trials, features.ids)
-    elif config.triplets is not None:
-        trials = random_triplets(features, config.triplets, config.seed)
-    found = compare_backends(features, config.backend, trials, train, config.as_norm, config.seed)
+    trials = None if config.trials is None else read_trials(config.trials, features.ids)
+    found = compare_backends(features, config.backend, trials, train, config.as_norm, config.seed, config.triplets)
     saved = found.save(config.output_dir, command())
-    if trials is not None and config.trials is None:
-        saved.append(trials.save(config.output_dir / "trials.txt", features.ids))
+    if config.triplets is not None:
+        saved.append(found.scored[0].trials.save(config.output_dir / "trials.txt", found.ids))
     print(found.table())
     for path in saved:
         print(f"Saved {path}")

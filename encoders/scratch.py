@@ -120,11 +120,8 @@ def _load(path: Path) -> dict[str, Tensor]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
         state = content.get("encoder_state_dict", content)
-        tensors = {
-            name.partition("lstm.")[2]: tensor.float()
-            for name, tensor in state.items()
-            if "lstm." in name and isinstance(tensor, Tensor)
-        }
+        named = {name: tensor for name, tensor in state.items() if "lstm." in name and isinstance(tensor, Tensor)}
+        tensors = {name.partition("lstm.")[2]: tensor.float() for name, tensor in named.items()}
     except Exception as error:  # whatever the file is
         raise EncoderError(f"{path}: this is not a checkpoint of a BiLSTM ({first_line(error)}).") from error
     if "weight_ih_l0" not in tensors:
@@ -132,13 +129,19 @@ def _load(path: Path) -> dict[str, Tensor]:
             f"{path}: this is not a checkpoint of a BiLSTM: there is no 'lstm.weight_ih_l0' in it. Its keys begin with "
             f"{', '.join(map(str, list(state)[:3])) or 'none'}."
         )
+    prefixes = {name.partition("lstm.")[0] for name in named}
+    if len(prefixes) > 1:
+        listing = ", ".join(f"{prefix}lstm" for prefix in sorted(prefixes))
+        raise EncoderError(f"{path}: there are several LSTMs in it ({listing}); expected one.")
+    if not all(bool(torch.isfinite(tensor).all()) for tensor in tensors.values()):
+        raise EncoderError(f"{path}: its weights hold NaN or infinity; get the file again.")
     return tensors
 
 
 def _build(path: Path, state: dict[str, Tensor]) -> nn.LSTM:
     """Return the LSTM that a state fits, in eval mode."""
     first = state["weight_ih_l0"]
-    if first.ndim != 2 or first.shape[0] % 4 or first.shape[1] != N_MFCC:
+    if first.ndim != 2 or not len(first) or len(first) % 4 or first.shape[1] != N_MFCC:
         raise EncoderError(f"{path}: its first weight is {tuple(first.shape)}; expected (4 * hidden, {N_MFCC}).")
     numbers = [int(found[1]) for name in state if (found := re.fullmatch(r"weight_ih_l(\d+)", name))]
     bidirectional = any(name.endswith("_reverse") for name in state)

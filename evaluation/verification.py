@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy.stats import norm
 
@@ -28,6 +29,7 @@ from verification import (
     as_norm,
     create_backend,
     cross_session,
+    random_triplets,
     split_speakers,
 )
 
@@ -37,8 +39,8 @@ FIGURES: dict[str, Callable[..., float]] = {
     "min_dcf_0.01": lambda labels, scores, weights=None: min_dcf(labels, scores, 0.01, weights=weights),
     "min_dcf_0.05": lambda labels, scores, weights=None: min_dcf(labels, scores, 0.05, weights=weights),
 }
-# Scores are sorted into so many for the intervals, so that a draw costs one count of the trials.
-BINS = 2_000
+# Scores are sorted into some times so many bins for the intervals, so that a draw costs one count of the trials.
+BINS = 1_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,11 +64,14 @@ class Verification:
         One for each backend, of all trials.
     notes : list of str
         What one has to know beside the table, in sentences.
+    ids : tuple of str
+        Utterances that were scored, by the rows of the trials.
     """
 
     rows: list[Record]
     scored: list[Scored]
     notes: list[str]
+    ids: tuple[str, ...]
 
     def table(self) -> str:
         """Return the rows as a table, the EER in percent, with 95 % intervals over speakers, and the notes."""
@@ -112,6 +117,7 @@ def compare_backends(
     train_features: FeatureSet | None = None,
     normalise: bool = False,
     seed: int = 0,
+    triplets: int | None = None,
 ) -> Verification:
     """Score trials by backends that never heard the speakers.
 
@@ -131,7 +137,9 @@ def compare_backends(
     normalise : bool
         AS-norm, the training speakers being the cohort.
     seed : int
-        Of the halves and of the intervals.
+        Of the halves, the intervals and the triplets.
+    triplets : int, optional
+        So many are drawn of the speakers that are scored, in place of all pairs.
 
     Returns
     -------
@@ -143,6 +151,8 @@ def compare_backends(
         Training speakers are scored, trials of one kind alone, features of several layers, NaN scores.
     """
     made = [create_backend(name) for name in dict.fromkeys(backends)]
+    if not made:
+        raise BackendError("There is no backend to compare; give one at least.")
     notes = []
     needs_training = normalise or any(backend.is_trained for backend in made)
     if needs_training and train_features is None:
@@ -154,12 +164,17 @@ def compare_backends(
         train_features, features = split_speakers(features, seed)
         counts = [len(np.unique(part.labels.numpy())) for part in (train_features, features)]
         notes.append(f"trained on {counts[0]} of the speakers, chosen by seed {seed}; the other {counts[1]} are scored")
-    trials = all_pairs(features) if trials is None else trials
+    elif train_features is not None:
+        notes.append(f"trained on {train_features.corpus}, {len(train_features)} utterances")
+        _check_strangers(train_features, features)
+    if trials is None:
+        trials = all_pairs(features) if triplets is None else random_triplets(features, triplets, seed)
     n_targets = int(trials.labels.sum())
     if not 0 < n_targets < len(trials):
         raise TrialError(
             f"There are {n_targets} target and {len(trials) - n_targets} nontarget trials; error rates need both kinds."
         )
+    notes += _about(trials, features, normalise)
     kinds = _kinds(trials, features)
     rows, scored = [], []
     for backend in made:
@@ -180,7 +195,38 @@ def compare_backends(
                     **_figures(part, scores[chosen], llrs[chosen], features, seed),
                 }
             )
-    return Verification(rows, scored, notes)
+    return Verification(rows, scored, notes, features.ids)
+
+
+def _check_strangers(train: FeatureSet, features: FeatureSet) -> None:
+    """Refuse to train on recordings that are scored, whatever the speakers are called there."""
+    if train.audio is None or features.audio is None:
+        return
+    sides = [{digest.tobytes() for digest in audio.digest.numpy()} for audio in (train.audio, features.audio)]
+    if sides[0] & sides[1]:
+        raise BackendError(
+            f"{len(sides[0] & sides[1])} recordings are both trained on and scored, which would flatter the backend; "
+            "give other --train_features."
+        )
+
+
+def _about(trials: Trials, features: FeatureSet, normalise: bool) -> list[str]:
+    """Return what one has to know of the trials, in sentences; refuse labels that the speakers contradict."""
+    speakers = features.labels.numpy()
+    wrong = np.flatnonzero((speakers[trials.first] == speakers[trials.second]) != trials.labels)
+    if len(wrong):
+        one, other = (features.ids[side[wrong[0]]] for side in (trials.first, trials.second))
+        raise TrialError(
+            f"{len(wrong)} trials have another label than their speakers say, the first is {one} with {other}; give "
+            "the list that belongs to these features."
+        )
+    notes = ["scores are normalised by the nearest recordings of the training speakers"] * normalise
+    n_selves = int((trials.first == trials.second).sum())
+    if n_selves:
+        notes.append(f"{n_selves} targets compare a recording with itself, which flatters the figures")
+    if not cross_session(trials, features)[trials.labels].any():
+        notes.append("no target is of two sessions: how much of the likeness is the recording cannot be told")
+    return notes
 
 
 def _kinds(trials: Trials, features: FeatureSet) -> dict[str, NDArray[np.bool_]]:
@@ -197,10 +243,12 @@ def _score(
 ) -> NDArray[np.float32]:
     if train is not None:
         backend.fit(train)
-        if normalise:  # a cohort must be as strange to the scored speakers as training is
-            backend.check_strangers(train, features)
     scores = backend.score_trials(features, trials.first, trials.second)
     if normalise and train is not None:
+        cohort_speakers = {train.speakers[label] for label in train.labels.tolist()}
+        used = features.labels[torch.from_numpy(np.union1d(trials.first, trials.second))].tolist()
+        if cohort_speakers & {features.speakers[label] for label in used}:
+            raise BackendError("Speakers of the cohort are scored too, which would flatter the scores; give others.")
         mapped, cohort = backend.embed(features.features), backend.embed(train.features)
         scores = as_norm(backend, mapped, cohort, trials.first, trials.second, scores)
     spoiled = np.flatnonzero(~np.isfinite(scores))
@@ -230,16 +278,20 @@ def _figures(
 def _intervals(
     trials: Trials, scores: NDArray[np.float32], features: FeatureSet, seed: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the bounds of `FIGURES`, of scores that are sorted into bins as full as each other."""
+    """Return the bounds of `FIGURES`, of scores that are sorted into bins."""
     speakers = features.labels.numpy()
-    order = np.argsort(scores, kind="stable")
-    bins = np.empty(len(scores), np.int64)
-    bins[order] = np.arange(len(scores)) * BINS // len(scores)
-    cells = 2 * bins + trials.labels
-    labels, values = np.tile([False, True], BINS), np.repeat(np.arange(BINS), 2)
+    # Fine where targets are, where nontargets are, and among the highest nontargets, which decide the costs of rare
+    # targets; equal scores share a bin.
+    even, tail = np.linspace(0, 1, BINS), 1 - np.geomspace(1e-7, 0.1, BINS)
+    targets, nontargets = scores[trials.labels], scores[~trials.labels]
+    parts = ((targets, even), (nontargets, even), (nontargets, tail))
+    edges = np.unique(np.concatenate([np.quantile(side, at, method="nearest") for side, at in parts]))
+    cells = 2 * np.searchsorted(edges, scores, side="right") + trials.labels
+    n_bins = len(edges) + 1
+    labels, values = np.tile([False, True], n_bins), np.repeat(np.arange(n_bins), 2)
 
     def figures(weights: NDArray[np.float64]) -> list[float]:
-        counts = np.bincount(cells, weights, 2 * BINS)
+        counts = np.bincount(cells, weights, 2 * n_bins)
         return [figure(labels, values, weights=counts) for figure in FIGURES.values()]
 
     low, high = trial_interval(figures, speakers[trials.first], speakers[trials.second], n_draws=200, seed=seed)
@@ -251,7 +303,8 @@ def _intervals(
 def _calibrated(trials: Trials, scores: NDArray[np.float32], features: FeatureSet, seed: int) -> NDArray[np.float64]:
     """Return log-likelihood ratios (n_trials,), those of each half of the speakers calibrated by the other's trials.
 
-    Of trials across both halves it is the mean of both; NaN where a half has no targets.
+    NaN for trials across both halves, one of whose speakers each calibration has heard; and all, where a half has no
+    targets.
     """
     speakers = features.labels.numpy()
     present = np.unique(speakers[np.concatenate([trials.first, trials.second])])
@@ -264,7 +317,7 @@ def _calibrated(trials: Trials, scores: NDArray[np.float32], features: FeatureSe
         except CalibrationError:
             return np.full(len(scores), math.nan)
     by_first, by_second = (each.llrs(scores) for each in maps)
-    llrs: NDArray[np.float64] = np.select([sides == 0, sides == 2], [by_second, by_first], (by_first + by_second) / 2)
+    llrs: NDArray[np.float64] = np.select([sides == 0, sides == 2], [by_second, by_first], math.nan)
     return llrs
 
 
@@ -312,9 +365,10 @@ def save_histogram(path: Path, scored: Sequence[Scored]) -> Path:
 
     figure = Figure(figsize=(6, 2.4 * len(scored)), layout="constrained")
     for axes, result in zip(figure.subplots(len(scored), squeeze=False)[:, 0], scored, strict=True):
-        edges = np.histogram_bin_edges(result.scores, bins=80)
+        scores = result.scores.astype(np.float64)
+        edges = np.histogram_bin_edges(scores, bins=80)
         for label, name, hatch in ((True, "same speaker", ""), (False, "two speakers", "///")):
-            values = result.scores[result.trials.labels == label]
+            values = scores[result.trials.labels == label]
             axes.hist(values, edges, density=True, alpha=0.6, label=name, hatch=hatch)
         axes.set(title=result.backend, yticks=[], xlabel="score")
         axes.legend()

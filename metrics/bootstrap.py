@@ -12,6 +12,8 @@ from scipy import stats
 
 # Draws at a time, to bound the memory for many speakers.
 BLOCK = 250
+# Speakers below which trials have no interval.
+FEWEST = 4
 
 
 def ratio_interval(
@@ -104,12 +106,14 @@ def trial_interval(
     Returns
     -------
     (ndarray, ndarray)
-        Lower and upper bounds, of the figures' shape; NaN if no draw has a figure.
+        Lower and upper bounds, of the figures' shape; NaN if no draw has a figure, or for fewer than 4 speakers.
     """
     one, other = np.asarray(first, dtype=np.int64), np.asarray(second, dtype=np.int64)
     present, numbers = np.unique(np.stack([one, other]), return_inverse=True)
     one, other = numbers.reshape(2, -1)
     same = one == other
+    if len(present) < FEWEST:  # nearly all draws are of nobody twice, or have no nontargets
+        return np.array(np.nan), np.array(np.nan)
     figures = []
     for weights in _draws(len(present), n_draws, seed):
         for drawn in weights:

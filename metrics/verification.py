@@ -49,14 +49,11 @@ def error_rates(labels: ArrayLike, scores: ArrayLike, weights: ArrayLike | None 
     ValueError
         There are no targets or no nontargets, a score is NaN, or the shapes differ.
     """
-    is_target, values = _check(labels, scores)
+    is_target, values, counts = _check(labels, scores, weights)
     order = np.argsort(-values)
-    values, is_target = values[order], is_target[order]
-    counts = np.ones(len(values)) if weights is None else np.asarray(weights, dtype=np.float64)[order]
+    values, is_target, counts = values[order], is_target[order], counts[order]
     targets, nontargets = np.where(is_target, counts, 0).cumsum(), np.where(is_target, 0, counts).cumsum()
-    if not (targets[-1] > 0 and nontargets[-1] > 0):
-        raise ValueError("the weights leave no targets or no nontargets")
-    last = np.append(np.flatnonzero(np.diff(values)), len(values) - 1)  # of equal scores
+    last = np.append(np.flatnonzero(values[1:] != values[:-1]), len(values) - 1)  # of equal scores
     return ErrorRates(
         thresholds=np.append(np.inf, values[last]),
         false_accept=np.append(0.0, nontargets[last] / nontargets[-1]),
@@ -152,8 +149,7 @@ def cllr(labels: ArrayLike, llrs: ArrayLike, weights: ArrayLike | None = None) -
     ValueError
         As `error_rates`.
     """
-    is_target, values = _check(labels, llrs)
-    counts = np.ones(len(values)) if weights is None else np.asarray(weights, dtype=np.float64)
+    is_target, values, counts = _check(labels, llrs, weights)
     losses = np.logaddexp(0, np.where(is_target, -values, values)) / np.log(2)
     return float(sum(np.average(losses[part], weights=counts[part]) for part in (is_target, ~is_target)) / 2)
 
@@ -178,11 +174,10 @@ def min_cllr(labels: ArrayLike, scores: ArrayLike, weights: ArrayLike | None = N
     ValueError
         As `error_rates`.
     """
-    is_target, values = _check(labels, scores)
-    counts = np.ones(len(values)) if weights is None else np.asarray(weights, dtype=np.float64)
+    is_target, values, counts = _check(labels, scores, weights)
     order = np.argsort(values)
     values, is_target, counts = values[order], is_target[order], counts[order]
-    first = np.append(0, np.flatnonzero(np.diff(values)) + 1)  # of equal scores, which stay together
+    first = np.append(0, np.flatnonzero(values[1:] != values[:-1]) + 1)  # of equal scores, which stay together
     targets, trials = (np.add.reduceat(column, first) for column in (np.where(is_target, counts, 0), counts))
     present = trials > 0
     targets, trials = targets[present], trials[present]
@@ -198,7 +193,9 @@ def min_cllr(labels: ArrayLike, scores: ArrayLike, weights: ArrayLike | None = N
     return float(sum(losses) / 2 / np.log(2))
 
 
-def _check(labels: ArrayLike, scores: ArrayLike) -> tuple[NDArray[np.bool_], Floats]:
+def _check(
+    labels: ArrayLike, scores: ArrayLike, weights: ArrayLike | None = None
+) -> tuple[NDArray[np.bool_], Floats, Floats]:
     is_target, values = np.asarray(labels), np.asarray(scores, dtype=np.float64)
     if is_target.ndim != 1 or is_target.shape != values.shape:
         raise ValueError(f"expected (n,) labels and (n,) scores; got {is_target.shape} and {values.shape}")
@@ -212,4 +209,9 @@ def _check(labels: ArrayLike, scores: ArrayLike) -> tuple[NDArray[np.bool_], Flo
         )
     if np.isnan(values).any():
         raise ValueError(f"{int(np.isnan(values).sum())} scores are NaN")
-    return is_target, values
+    counts = np.ones(len(values)) if weights is None else np.asarray(weights, dtype=np.float64)
+    if counts.shape != values.shape or not (counts >= 0).all():
+        raise ValueError(f"expected (n,) weights of 0 or more; got {counts.shape}")
+    if not (counts[is_target].any() and counts[~is_target].any()):
+        raise ValueError("the weights leave no targets or no nontargets")
+    return is_target, values, counts

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from audio import InputError
+from encoders import Spec, spec_differences
 from features import FeatureSet
 from heads import create_head, create_scaler
 from heads.covariance import ClassStatistics
@@ -31,11 +32,14 @@ class Backend(ABC):
     ----------
     speakers_ : tuple of str
         Whom it was trained on; it must not be tested on them.
+    encoder_ : dict or None
+        Spec of the encoder whose vectors it was trained on.
     """
 
     name: str
     is_trained = True
     speakers_: tuple[str, ...] = ()
+    encoder_: Spec | None = None
 
     def fit(self, features: FeatureSet) -> Self:
         """Learn from the speakers of a set of features (N, D); returns itself.
@@ -48,6 +52,7 @@ class Backend(ABC):
         rows = _vectors(features)
         if self.is_trained:
             self.speakers_ = tuple(sorted({features.speakers[label] for label in features.labels.tolist()}))
+            self.encoder_ = features.encoder
             self._learn(rows, torch.unique(features.labels, return_inverse=True)[1])
         return self
 
@@ -83,26 +88,22 @@ class Backend(ABC):
         Raises
         ------
         BackendError
-            The backend was trained on one of the speakers.
+            The backend was trained on one of the speakers, or on vectors of another encoder.
         """
-        self.check_speakers({features.speakers[label] for label in features.labels.tolist()})
+        used = features.labels[torch.from_numpy(np.union1d(first, second))]
+        self.check_speakers({features.speakers[label] for label in used.tolist()})
+        differences = [] if self.encoder_ is None else spec_differences(features.encoder, self.encoder_)
+        if differences:
+            raise BackendError(
+                f"The backend {self.name!r} was trained on vectors of another encoder: {'; '.join(differences)}. Train "
+                "it on features of the same encoder."
+            )
         mapped = self.embed(_vectors(features))
         scores = np.empty(len(first), np.float32)
         for start in range(0, len(first), BLOCK):
             one, other = (torch.from_numpy(side[start : start + BLOCK]) for side in (first, second))
             scores[start : start + BLOCK] = self.score_pairs(mapped[one], mapped[other]).numpy()
         return scores
-
-    def check_strangers(self, train: FeatureSet, features: FeatureSet) -> None:
-        """Refuse a cohort of speakers that are scored.
-
-        Raises
-        ------
-        BackendError
-        """
-        cohort, scored = ({one.speakers[label] for label in one.labels.tolist()} for one in (train, features))
-        if cohort & scored:
-            raise BackendError(f"{len(cohort & scored)} speakers of the cohort are scored too; give other speakers.")
 
     def check_speakers(self, speakers: set[str]) -> None:
         """Refuse to be tested on those it was trained on.
@@ -130,7 +131,8 @@ class CosineBackend(Backend):
         """Nothing is learned."""
 
     def embed(self, rows: Tensor) -> Tensor:
-        return normalize(rows.float(), dim=1)
+        exact = rows.double()  # squares of very large and very small numbers are no float32
+        return normalize(exact, dim=1, eps=1e-300).float()
 
 
 class ScaledBackend(Backend):
@@ -169,6 +171,8 @@ class LDABackend(Backend):
 
     def _learn(self, rows: Tensor, targets: Tensor) -> None:
         statistics = ClassStatistics.of(rows, targets)
+        if len(statistics.counts) < 3:
+            raise BackendError("LDA of two speakers has one direction; give three to train on, or another backend.")
         whitening = statistics.whitening()
         self.mean_ = rows.double().mean(0).float()
         centred = (statistics.means - rows.double().mean(0)) @ whitening
@@ -267,7 +271,14 @@ def _vectors(features: FeatureSet) -> Tensor:
     if features.features.ndim != 2:
         layers: Sequence[int] = features.layers
         raise BackendError(
-            f"The features hold {len(layers)} layers each, and a backend takes one vector; take one with "
-            "FeatureSet.layer(k), or --layers k."
+            f"The features hold {len(layers)} layers each, and a backend takes one vector; extract one with --layers "
+            "k, or take it with FeatureSet.layer(k)."
         )
-    return features.features.float()
+    rows = features.features.float()
+    spoiled = (~torch.isfinite(rows).all(dim=1)).nonzero().flatten().tolist()
+    if spoiled:
+        first = features.ids[spoiled[0]]
+        raise BackendError(
+            f"{len(spoiled)} rows hold NaN or infinity, the first is that of {first}; extract them again."
+        )
+    return rows

@@ -53,7 +53,9 @@ class Calibration:
         mean, deviation = float(values.mean()), max(float(values.std()), 1e-12)
         model = LogisticRegression(C=len(values), class_weight="balanced")
         model.fit(((values - mean) / deviation)[:, None], is_target)
-        slope = max(float(model.coef_[0, 0]), 0.0) / deviation  # a higher score never speaks against the speaker
+        slope = float(model.coef_[0, 0]) / deviation
+        if slope <= 0:  # a higher score never speaks against the speaker; scores that do so say nothing
+            return cls(0.0, 0.0)
         return cls(slope, float(model.intercept_[0]) - slope * mean)
 
     def llrs(self, scores: ArrayLike) -> NDArray[np.float64]:
@@ -67,4 +69,7 @@ class Calibration:
 
     def threshold(self, p_target: float = 0.5) -> float:
         """Return the score above which the same speaker is the likelier, by a prior probability."""
-        return float("inf") if self.slope == 0 else (-float(logit(p_target)) - self.offset) / self.slope
+        needed = -float(logit(p_target)) - self.offset
+        if self.slope == 0:  # all scores are accepted, or none
+            return float("-inf") if needed < 0 else float("inf")
+        return needed / self.slope

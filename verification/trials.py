@@ -51,9 +51,16 @@ class Trials:
 
         Raises
         ------
+        TrialError
+            An utterance has a tab or a line break in its name.
         OutputError
             The file cannot be written.
         """
+        for row in np.union1d(self.first, self.second).tolist():
+            if set(ids[row]) & set("\t\r\n"):
+                raise TrialError(
+                    f"{ids[row]!r} has a tab or a line break in its name, which a list of trials cannot hold."
+                )
         names = {True: "target", False: "nontarget"}
         lines = (
             f"{ids[one]}\t{ids[other]}\t{names[label]}\n"
@@ -85,7 +92,7 @@ def read_trials(path: str | os.PathLike[str], ids: Sequence[str]) -> Trials:
     """
     path = Path(path)
     try:
-        lines = path.read_bytes().decode("utf-8", "surrogateescape").splitlines()
+        lines = path.read_bytes().decode("utf-8", "surrogateescape").split("\n")
     except OSError as error:
         raise TrialError(f"{path}: the trials cannot be read ({error.strerror}).") from error
     rows = {utterance: row for row, utterance in enumerate(ids)}
@@ -93,7 +100,7 @@ def read_trials(path: str | os.PathLike[str], ids: Sequence[str]) -> Trials:
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
-        one, other, label = _parse(path, number, line)
+        one, other, label = _parse(path, number, line.rstrip("\r"))
         for utterance in (one, other):
             if utterance not in rows:
                 raise TrialError(

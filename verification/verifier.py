@@ -1,5 +1,6 @@
 """`SpeakerVerifier`: all that is needed to say whether two recordings are of one speaker, in one file."""
 
+import logging
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -19,6 +20,8 @@ from metrics import equal_error_rate
 from verification.backends import Backend, BackendError, create_backend, split_speakers
 from verification.calibration import Calibration
 from verification.trials import all_pairs, random_triplets
+
+logger = logging.getLogger(__name__)
 
 FORMAT = 1
 WHAT = "a speaker verifier, as speaker_verification.py train saves one"
@@ -106,6 +109,8 @@ class SpeakerVerifier:
         trials = all_pairs(held_out) if few else random_triplets(held_out, TRIPLETS, seed)
         scores = made.score_trials(held_out, trials.first, trials.second)
         calibration = Calibration.fit(trials.labels, scores)
+        if calibration.slope == 0:
+            logger.warning("The scores of %s say nothing of the speakers that calibrate it: it cannot decide.", backend)
         training = {
             "corpus": features.corpus,
             "backend": backend,

@@ -135,6 +135,12 @@ def test_other_files_are_refused_by_name(tmp_path: Path, write_audio: Callable[.
             ({"lstm.weight_ih_l0": torch.ones(8, 39)}, r"first weight is \(8, 39\)"),
             ({"lstm.weight_ih_l0": torch.ones(8, 40)}, "do not make an LSTM of 1 layers"),
             (["a list"], "not a checkpoint"),
+            ({"lstm.weight_ih_l0": torch.ones(0, 40)}, r"first weight is \(0, 40\)"),
+            ({"lstm.weight_ih_l0": torch.full((8, 40), math.nan)}, "hold NaN or infinity"),
+            (
+                {f"{part}lstm.weight_ih_l0": torch.ones(8, 40) for part in ("", "decoder_")},
+                "several LSTMs.*decoder_lstm",
+            ),
         ]
     ):
         torch.save(content, tmp_path / f"{number}.pt")

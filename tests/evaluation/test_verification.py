@@ -12,8 +12,9 @@ import pytest
 import torch
 
 from evaluation import compare_backends
+from evaluation.verification import FIGURES
 from features import FeatureSet
-from metrics import cllr, equal_error_rate, min_dcf
+from metrics import cllr, equal_error_rate, min_dcf, trial_interval
 from verification import BackendError, TrialError, Trials, all_pairs, create_backend, random_triplets
 
 MadeUp = Callable[..., FeatureSet]
@@ -45,7 +46,8 @@ def test_one_session_each_makes_one_kind_of_trials(made_up: MadeUp) -> None:
 def test_backends_are_trained_on_the_speakers_that_are_not_scored(made_up: MadeUp) -> None:
     features = made_up(n_sessions=1)
     found = compare_backends(features, ["cosine", "within"])
-    assert found.notes == ["trained on 6 of the speakers, chosen by seed 0; the other 6 are scored"]
+    assert found.notes[0] == "trained on 6 of the speakers, chosen by seed 0; the other 6 are scored"
+    assert "no target is of two sessions" in found.notes[1]
     assert {row["n_target"] + row["n_nontarget"] for row in found.rows} == {120 * 119 // 2}
     train, scored = features.select(features.labels < 6), features.select(features.labels >= 6)
     given = compare_backends(scored, ["within"], train_features=train)
@@ -55,8 +57,12 @@ def test_backends_are_trained_on_the_speakers_that_are_not_scored(made_up: MadeU
     assert given.rows[0]["eer"] == expected
     with pytest.raises(BackendError, match="was trained on 6 of the speakers"):
         compare_backends(features, ["within"], train_features=train)
-    with pytest.raises(BackendError, match="speakers of the cohort are scored too"):
+    with pytest.raises(BackendError, match="Speakers of the cohort are scored too"):
         compare_backends(features, ["cosine"], train_features=train, normalise=True)
+    with pytest.raises(BackendError, match="no backend to compare"):
+        compare_backends(features, [])
+    drawn = compare_backends(features, ["within"], triplets=50)
+    assert (drawn.rows[0]["n_target"], drawn.rows[0]["n_nontarget"]) == (50, 50)
     with pytest.raises(BackendError, match="give --train_features"):
         compare_backends(features, ["within"], trials=random_triplets(features, 5))
 
@@ -86,7 +92,7 @@ def test_trials_of_one_kind_and_scores_that_are_no_numbers_are_refused(made_up: 
         compare_backends(features, trials=one_kind)
     spoiled = features.features.clone()
     spoiled[3] = torch.nan
-    with pytest.raises(BackendError, match=r"are no numbers, the first is that of 0\.wav and 3\.wav"):
+    with pytest.raises(BackendError, match=r"1 rows hold NaN or infinity, the first is that of 3\.wav"):
         compare_backends(replace(features, features=spoiled))
 
 
@@ -107,3 +113,46 @@ def test_the_same_seed_gives_the_same_rows(made_up: MadeUp) -> None:
     features = made_up()
     assert compare_backends(features, ["lda"], seed=1).rows == compare_backends(features, ["lda"], seed=1).rows
     assert compare_backends(features, ["lda"], seed=1).rows != compare_backends(features, ["lda"], seed=2).rows
+
+
+def test_equal_scores_share_a_bin(made_up: MadeUp) -> None:
+    constant = replace(made_up(n_sessions=1), features=torch.ones(240, 10))
+    for trials in (all_pairs(constant), random_triplets(constant, 200)):
+        row = compare_backends(constant, trials=trials).rows[0]
+        assert row["eer_low"] == row["eer"] == row["eer_high"] == 0.5
+        assert row["min_dcf_0.01_low"] == row["min_dcf_0.01"] == 1
+
+
+def test_intervals_of_bins_are_those_of_the_scores(made_up: MadeUp) -> None:
+    features = made_up(n_speakers=25, n_each=6, n_sessions=1, noise=0.5)
+    trials = all_pairs(features)
+    scores = create_backend("cosine").score_trials(features, trials.first, trials.second)
+    speakers = features.labels.numpy()
+    row = compare_backends(features).rows[0]
+    for name, figure in FIGURES.items():
+        low, high = trial_interval(
+            lambda weights, figure=figure: figure(trials.labels, scores, weights=weights),  # type: ignore[misc]
+            speakers[trials.first], speakers[trials.second], n_draws=200, seed=0,
+        )  # fmt: skip
+        assert row[f"{name}_low"] == pytest.approx(float(low), abs=0.01)
+        assert row[f"{name}_high"] == pytest.approx(float(high), abs=0.01)
+
+
+def test_lists_that_flatter_or_contradict_are_told(made_up: MadeUp) -> None:
+    features = made_up(n_sessions=1)
+    pairs = all_pairs(features)
+    every = np.arange(240)
+    selves = Trials(
+        np.append(pairs.first, every), np.append(pairs.second, every), np.append(pairs.labels, np.full(240, True))
+    )
+    notes = compare_backends(features, trials=selves).notes
+    assert "240 targets compare a recording with itself, which flatters the figures" in notes
+    turned = Trials(pairs.first, pairs.second, ~pairs.labels)
+    with pytest.raises(TrialError, match=r"28680 trials have another label than their speakers say.* 0\.wav with"):
+        compare_backends(features, trials=turned)
+
+
+def test_renamed_speakers_do_not_hide_that_recordings_are_the_same(features: FeatureSet) -> None:
+    renamed = replace(features, speakers=tuple(f"x{name}" for name in features.speakers))
+    with pytest.raises(BackendError, match="40 recordings are both trained on and scored"):
+        compare_backends(features, ["within"], train_features=renamed)

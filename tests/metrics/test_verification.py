@@ -167,6 +167,16 @@ def test_priors_and_costs_that_make_no_sense() -> None:
 
 def test_infinite_scores_are_scores() -> None:
     assert equal_error_rate([1, 0, 1, 0], [math.inf, -math.inf, 0.0, -1.0]) == 0
+    for labels in ([1, 0], [0, 1]):
+        assert equal_error_rate(labels, [math.inf, math.inf]) == 0.5
+        assert min_cllr(labels, [-math.inf, -math.inf]) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("figure", [equal_error_rate, min_dcf, cllr, min_cllr])
+def test_weights_that_leave_nothing_or_make_no_sense(figure: Callable[..., float]) -> None:
+    for weights, said in (([0, 1], "no targets or no nontargets"), ([1], "weights"), ([-1, 1], "0 or more")):
+        with pytest.raises(ValueError, match=said):
+            figure([1, 0], [1.0, 0.0], weights=weights)
 
 
 def trials_of(
@@ -206,8 +216,26 @@ def test_several_figures_share_their_draws() -> None:
     assert (low[1], high[1]) == (float(alone[0]), float(alone[1]))
 
 
-def test_one_speaker_alone_has_no_interval() -> None:
-    figure = partial(equal_error_rate, [1, 1], [0.0, 1.0])
-    low, high = trial_interval(figure, [0, 0], [0, 0])
+def test_a_draw_counts_pairs_as_often_as_both_and_targets_as_often_as_the_speaker() -> None:
+    seen = []
+
+    def remember(weights: NDArray[np.float64]) -> float:
+        seen.append(weights)
+        return 0.0
+
+    one, other = np.array([0, 0, 1, 2, 3, 0]), np.array([0, 1, 1, 2, 3, 3])
+    trial_interval(remember, one, other, n_draws=50)
+    assert len(seen) == 50
+    for weights in seen:
+        drawn = weights[[0, 2, 3, 4]]  # the targets of the four speakers
+        assert drawn.sum() == 4
+        assert weights[1] == drawn[0] * drawn[1]
+        assert weights[5] == drawn[0] * drawn[3]
+
+
+@pytest.mark.parametrize("n_speakers", [1, 3])
+def test_a_few_speakers_have_no_interval(n_speakers: int) -> None:
+    scores, one, other = trials_of(n_speakers, np.random.default_rng(0))
+    low, high = trial_interval(lambda weights: float(weights @ scores), one, other)
     assert math.isnan(low)
     assert math.isnan(high)

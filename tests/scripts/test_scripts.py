@@ -483,8 +483,9 @@ def test_verification_refuses_in_a_sentence(trained: Path, call_script: Run, tmp
     )
     assert_one_sentence(call_script(VERIFY, *features, "--trials", trials, "--backend", "plda"), "--train_features")
     train = ["--train_features", features[2], "--backend", "within"]
-    assert_one_sentence(call_script(VERIFY, *features, *train), "'within' was trained on 4 of the speakers")
+    assert_one_sentence(call_script(VERIFY, *features, *train), "40 recordings are both trained on and scored")
     assert_one_sentence(call_script(VERIFY, "evaluate"), "--features_path FILE")
+    assert_one_sentence(call_script(VERIFY, *features, "--trials", trials, "--triplets", 3), "give one of them")
     assert_one_sentence(call_script(VERIFY, "evalate"), "perhaps you meant evaluate")
     listed = call_script(VERIFY, "--help")
     assert listed.returncode == 0

@@ -105,8 +105,35 @@ def test_cosines_are_cosines(halves: tuple[FeatureSet, FeatureSet]) -> None:
 def test_speakers_that_were_trained_on_are_never_scored(name: str, halves: tuple[FeatureSet, FeatureSet]) -> None:
     train, _ = halves
     backend = create_backend(name).fit(train)
-    with pytest.raises(BackendError, match=f"'{name}' was trained on 20 of the speakers"):
-        backend.score_trials(train, np.array([0]), np.array([1]))
+    with pytest.raises(BackendError, match=f"'{name}' was trained on 2 of the speakers"):
+        backend.score_trials(train, np.array([0]), np.array([239]))
+    mixed = replace(train, speakers=tuple(f"stranger {name}" for name in train.speakers[:-1]) + train.speakers[-1:])
+    last = int(train.labels.max())
+    assert train.speakers[last] in backend.speakers_ or last != len(train.speakers) - 1
+    others = (mixed.labels != len(mixed.speakers) - 1).nonzero().flatten().numpy()
+    assert len(backend.score_trials(mixed, others[:1], others[-1:])) == 1  # a known speaker who is not scored
+
+
+@pytest.mark.parametrize("name", [name for name in BACKENDS if name != "cosine"])
+def test_vectors_of_another_encoder_are_refused_by_name(name: str, halves: tuple[FeatureSet, FeatureSet]) -> None:
+    train, scored = halves
+    backend = create_backend(name).fit(replace(train, encoder={**train.encoder, "name": "another"}))
+    with pytest.raises(BackendError, match="vectors of another encoder: name is 'made up' there, 'another' here"):
+        backend.score_trials(scored, np.array([0]), np.array([1]))
+
+
+def test_cosines_have_no_unit(halves: tuple[FeatureSet, FeatureSet]) -> None:
+    _, scored = halves
+    trials = all_pairs(scored)
+    expected = create_backend("cosine").score_trials(scored, trials.first, trials.second)
+    for factor in (1e-20, 1e20):
+        scaled = replace(scored, features=scored.features * factor)
+        found = create_backend("cosine").score_trials(scaled, trials.first, trials.second)
+        np.testing.assert_allclose(found, expected, atol=1e-4)
+    with pytest.raises(BackendError, match=r"1 rows hold NaN or infinity, the first is that of .*\.wav"):
+        create_backend("whiten").fit(
+            replace(scored, features=torch.cat([scored.features[:-1], scored.features[:1] / 0]))
+        )
 
 
 def test_halves_share_no_speaker_and_lose_nobody() -> None:
@@ -170,8 +197,13 @@ def test_calibration_of_what_cannot_be_calibrated() -> None:
     separable = Calibration.fit([1, 1, 0, 0], [3.0, 2.0, 1.0, 0.0])
     assert np.isfinite([separable.slope, separable.offset]).all()
     upside_down = Calibration.fit([1, 1, 0, 0], [0.0, 1.0, 2.0, 3.0])
-    assert upside_down.slope == 0  # a higher score never speaks against the speaker
-    assert upside_down.threshold() == np.inf
+    assert (upside_down.slope, upside_down.offset) == (0, 0)  # a higher score never speaks against the speaker
+    assert upside_down.threshold(0.1) == np.inf
+    assert upside_down.threshold(0.9) == -np.inf
+    random = np.random.default_rng(0)
+    wrong_way = np.repeat([True, False], 500)
+    skewed = np.where(wrong_way, -3 * random.exponential(size=1000), random.exponential(size=1000))
+    assert cllr(wrong_way, Calibration.fit(wrong_way, skewed).llrs(skewed)) == pytest.approx(1)
     for labels, scores in (([1, 1], [0.0, 1.0]), ([1, 0], [0.0, np.nan]), ([], [])):
         with pytest.raises(CalibrationError, match="takes finite scores of targets and nontargets"):
             Calibration.fit(labels, scores)

@@ -125,6 +125,8 @@ def test_sessions_and_genders_tell_trials_apart(features: FeatureSet) -> None:
 
 
 def test_names_that_are_no_text_come_back(tmp_path: Path, write_audio: Callable[..., Path]) -> None:
-    ids = ("caf\udce9.wav", "b.wav")
+    ids = ("caf\udce9\u2028\x0b.wav", "b\x85.wav", "c\td.wav")
+    with pytest.raises(TrialError, match="has a tab or a line break in its name"):
+        Trials(np.array([0]), np.array([2]), np.array([False])).save(tmp_path / "t.txt", ids)
     path = Trials(np.array([0]), np.array([1]), np.array([False])).save(tmp_path / "t.txt", ids)
     assert read_trials(path, ids).first.tolist() == [0]
