@@ -1,12 +1,11 @@
 """How well each layer of an encoder tells speakers apart: as a table and as a picture."""
 
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from evaluation.pictures import save_figure
 from evaluation.table import format_table
-from features import write_atomically
 
 Record = dict[str, Any]
 
@@ -46,6 +45,4 @@ def save_layer_curve(path: Path, layers: Sequence[Record], best: int) -> Path:
     axes.set_xticks(numbers)
     axes.grid(alpha=0.3)
     axes.legend()
-    image = io.BytesIO()
-    figure.savefig(image, format="png", dpi=150)
-    return write_atomically(path, lambda file: file.write(image.getvalue()))
+    return save_figure(path, figure)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 class Dropout(nn.Module):
     """Zero a share of the inputs in training, and scale the others up.
 
-    Decided by 16 random bits each, drawn 64 at a time: on a CPU a fifth of what `nn.Dropout` takes for 32 x 256 inputs.
+    On a CPU decided by 16 random bits each, drawn 64 at a time: a fifth of what `nn.Dropout` takes for 32 x 256 inputs.
     """
 
     def __init__(self, share: float) -> None:
@@ -23,9 +23,12 @@ class Dropout(nn.Module):
 
     def draw(self, like: Tensor) -> Tensor:
         """Draw the factors, 0 or ``1 / (1 - share)``, of inputs."""
+        share = self.level / 2**16
+        if like.device.type != "cpu":
+            return (torch.rand_like(like) >= share).to(like.dtype).div_(1 - share)
         bits = torch.empty(-(-like.numel() // 4), dtype=torch.int64, device=like.device).random_(-(2**63), None)
         kept = bits.view(torch.int16)[: like.numel()].view(like.shape) >= self.level - 2**15
-        return kept.to(like.dtype).mul_(2**16 / (2**16 - self.level))
+        return kept.to(like.dtype).div_(1 - share)
 
     def forward(self, inputs: Tensor) -> Tensor:
         return inputs * self.draw(inputs) if self.training else inputs
