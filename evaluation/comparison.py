@@ -16,7 +16,13 @@ import numpy as np
 import sklearn
 import torch
 
-from evaluation.notes import about_no_mistake, about_second_best, about_sessions, about_tuning
+from evaluation.notes import (
+    about_layer_shares,
+    about_no_mistake,
+    about_second_best,
+    about_sessions,
+    about_tuning,
+)  # fmt: skip
 from evaluation.outcome import Counts, Outcome, by_speaker, confusion, per_speaker
 from evaluation.records import Record, key_of, rank_by_validation, summarise
 from evaluation.table import format_table
@@ -87,6 +93,7 @@ class Comparison:
             f"heads of one vector of {encoder} were given layer {self._layers_of(encoder)}"
             for encoder in dict.fromkeys(record["encoder"] for record in self.layers)
         ]
+        notes += about_layer_shares(self.classifier.members)
         notes += about_tuning([row["head"] for row in self.rows], self.tuned)
         if self.tuned > 1:
             chosen = next(row["settings"] for row in self.rows if key_of(row) == key_of(self.best))

@@ -6,8 +6,9 @@ import numpy as np
 
 from evaluation.outcome import Counts, Outcome
 from evaluation.records import Record, key_of, rank_by_validation
-from heads import HEADS
+from heads import HEADS, FittedHead
 from heads.registry import search_space
+from heads.weighted import WeightedHead
 from metrics import difference_interval
 
 # Speakers below which no paired test of two sides can come out at 5 %: one sign for all has a chance of 2 / 2^5.
@@ -71,6 +72,19 @@ def about_sessions(
         f"{best['head']} is right on {100 * known:.1f} where the session is known, on {100 * new:.1f} where it is new "
         f"({int(tested.sum())} speakers): {_points(known - new)} points ({_points(low)} to {_points(high)}) {verdict}"
     ]
+
+
+def about_layer_shares(members: Sequence[FittedHead]) -> list[str]:
+    """Tell which layers the heads that learned it weigh most."""
+    notes = []
+    for member in members:
+        if isinstance(member.head, WeightedHead):
+            shares = member.head.layer_weights_.tolist()
+            layers = member.encoder.get("layers") or range(len(shares))
+            most = sorted(zip(shares, layers, strict=True), reverse=True)[:5]
+            listing = ", ".join(f"{layer} {100 * share:.0f} %" for share, layer in most)
+            notes.append(f"{member.name} weighs most the layers {listing}")
+    return notes
 
 
 def about_few_rows(summary: Sequence[Record], n_free: int, dim: int) -> list[str]:

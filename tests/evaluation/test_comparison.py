@@ -262,6 +262,8 @@ def test_a_saved_classifier_knows_its_layer(heads: list[str], tmp_path: Path, la
     features = layered_features
     classifier = compare_heads(features, heads, options=QUICK).classifier
     loaded = SpeakerClassifier.load(classifier.save(tmp_path / "c.pt"))
+    told = compare_heads(features, heads, options=QUICK).table()
+    assert ("weighted weighs most the layers 4 " in told) == (heads == ["weighted"])
     assert loaded.members[0].encoder["layers"] == ([4] if heads == ["lda"] else [3, 4, 5])
     assert loaded.members[0].encoder["options"]["layers"] == ("4" if heads == ["lda"] else "3-5")
     found = loaded.predict_features(features)
