@@ -3,15 +3,17 @@
 import logging
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from difflib import get_close_matches
 from typing import Any
 
+import numpy as np
 import torch
 from tqdm import tqdm
 
 from evaluation.alignment import align, by_encoder
 from evaluation.comparison import Comparison, add_intervals
-from evaluation.fitting import Chosen, Job, fit_heads, rows_of, settings_to_try, validation_score
+from evaluation.fitting import Chosen, Job, fit_heads, fit_temperature, rows_of, settings_to_try, validation_score
 from evaluation.notes import about_few_rows
 from evaluation.outcome import Outcome
 from evaluation.protocol import Parts, SplitBy, leaks, make_parts, protocols, under_two_names, untested_speakers
@@ -196,10 +198,11 @@ class _Run:
         averaged = self._ensembles(chosen) if self.ensemble else []
         single = [(label, name, [each]) for (label, name), each in chosen.items()]
         for label, name, members in [*single, *averaged]:
-            record, outcome = self._judge(label, name, members, parts, about)
+            record, outcome, temperature = self._judge(label, name, members, parts, about)
             self.rows.append(record)
             self.outcomes[key_of(record)].append(outcome)
-            self.members.setdefault(key_of(record), tuple(member.fitted for member in members))
+            fitted = tuple(replace(member.fitted, temperature=temperature) for member in members)
+            self.members.setdefault(key_of(record), fitted)
 
     def _ensembles(self, chosen: Mapping[tuple[str, str], Chosen]) -> Iterator[tuple[str, str, list[Chosen]]]:
         """Yield encoder, head and members of each ensemble: over heads, over encoders, and over both."""
@@ -241,14 +244,17 @@ class _Run:
 
     def _judge(
         self, label: str, name: str, members: Sequence[Chosen], parts: Parts, about: Record
-    ) -> tuple[Record, Outcome]:
-        """Return the row of one head, or of the mean of several, and what it answers to the test rows."""
+    ) -> tuple[Record, Outcome, float]:
+        """Return the row of one head, or of the mean of several, its answers to the test rows, and its temperature."""
         first = next(iter(self.sets.values()))
         classes = members[0].fitted.head.classes_
         val_logits, test_logits = (
             mean_logits([getattr(member, part) for member in members]) for part in ("val_logits", "test_logits")
         )
-        accuracy, loss = validation_score(rows_of(first, parts.validation)[1], val_logits, classes)
+        y_val = rows_of(first, parts.validation)[1]
+        temperature = fit_temperature(val_logits, y_val, classes)
+        val_logits, test_logits = (logits / np.float32(temperature) for logits in (val_logits, test_logits))
+        accuracy, loss = validation_score(y_val, val_logits, classes)
         outcome = Outcome.of(parts.test, rows_of(first, parts.test)[1], test_logits, classes)
         layers: Sequence[int] = members[0].fitted.encoder.get("layers", ()) if len(members) == 1 else ()
         record = {
@@ -264,7 +270,7 @@ class _Run:
             "n_parameters": sum(member.fitted.head.n_parameters_ for member in members),
             "seconds": sum(member.seconds for member in members),
         }
-        return record, outcome
+        return record, outcome, temperature
 
     def _tell(self, sentence: str) -> None:
         """Warn once, not at every seed."""

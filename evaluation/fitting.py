@@ -41,7 +41,7 @@ class Chosen:
     Attributes
     ----------
     fitted : FittedHead
-        For the test: fitted to all of train.
+        For the test: fitted to all of train. Its temperature is 1.
     settings : dict
         Those that it was given.
     val_logits : ndarray (n_validation, n_classes)
@@ -186,12 +186,9 @@ def _choose(job: Job, trials: Sequence[_Trial], table: _Table, scaler: str, part
             return str(error)
         seconds += time.perf_counter() - started
     features = job.features
-    temperature = fit_temperature(trial.logits, table.arrays[3], trial.head.classes_)
-    fitted = FittedHead(
-        fitted_scaler, head, job.name, features.encoder, features.audio.crop if features.audio else None, temperature
-    )
-    val_logits = trial.logits / np.float32(temperature)
-    return Chosen(fitted, settings, val_logits, fitted.logits(rows_of(features, parts.test)[0]), seconds)
+    crop = features.audio.crop if features.audio else None
+    fitted = FittedHead(fitted_scaler, head, job.name, features.encoder, crop)
+    return Chosen(fitted, settings, trial.logits, fitted.logits(rows_of(features, parts.test)[0]), seconds)
 
 
 def fit_temperature(logits: NDArray[np.float32], labels: Rows, classes: Rows) -> float:

@@ -37,7 +37,8 @@ class FittedHead:
     crop : float or None
         ``max_duration`` of the training features (seconds).
     temperature : float
-        What the head's logits are divided by, to be as sure of themselves as they are right.
+        What the head's logits are divided by, to be as sure of themselves as they are right; the same for all members
+        of an ensemble, whose logits are averaged as they are.
     """
 
     scaler: Scaler

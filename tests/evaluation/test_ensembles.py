@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from scipy.optimize import minimize_scalar
+from scipy.special import softmax
 
 from encoders import spec_digest
 from evaluation import compare_heads
@@ -39,7 +41,7 @@ def test_several_encoders_give_one_table(two_encoders: list[FeatureSet]) -> None
     assert {**row, "seconds": 0} == {**alone.rows[0], "seconds": 0}
 
 
-def test_an_ensemble_averages_the_logits_of_its_members(two_encoders: list[FeatureSet], tmp_path: Path) -> None:
+def test_an_ensemble_averages_the_logits_of_its_members(two_encoders: list[FeatureSet]) -> None:
     comparison = compare_heads(two_encoders, ["lda", "logistic"], ensemble=True, seed=1)
     members = {}
     for label, features in zip(("first", "second"), two_encoders, strict=True):
@@ -47,12 +49,20 @@ def test_an_ensemble_averages_the_logits_of_its_members(two_encoders: list[Featu
             members[label, head] = compare_heads(features, [head], seed=1).classifier.members[0]
     outcome = comparison.outcomes["hard", "first + second", "ensemble", "standard", "utterance"][0]
     tables = dict(zip(("first", "second"), two_encoders, strict=True))
+    rows = outcome.rows
     logits = np.mean(
-        [member.logits(tables[label].features[outcome.rows]) for (label, _), member in members.items()], axis=0
+        [
+            member.head.decision_function(member.scaler.transform(tables[label].features[rows]))
+            for (label, _), member in members.items()
+        ],
+        axis=0,
     )
     np.testing.assert_array_equal(outcome.predictions, logits.argmax(axis=1))
-    probabilities = np.exp(logits - logits.max(axis=1, keepdims=True))
-    np.testing.assert_allclose(outcome.confidences, 1 / probabilities.sum(axis=1), rtol=1e-4)
+
+    def difference(log_temperature: float) -> float:
+        return float(np.abs(softmax(logits / np.exp(log_temperature), axis=1).max(axis=1) - outcome.confidences).max())
+
+    assert minimize_scalar(difference, bounds=(-3, 3), method="bounded").fun < 1e-3  # one temperature for the mean
     row = next(row for row in comparison.rows if key_of(row)[1:3] == ("first + second", "ensemble"))
     assert row["n_parameters"] == sum(member.head.n_parameters_ for member in members.values())
 
@@ -61,7 +71,9 @@ def test_a_saved_ensemble_carries_all_its_members(two_encoders: list[FeatureSet]
     comparison = compare_heads(two_encoders, ["lda", "centroid"], ensemble=True)
     best = next(record for record in comparison.summary if key_of(record)[1:3] == ("first + second", "ensemble"))
     pairs = [(features, head) for features in two_encoders for head in ("lda", "centroid")]
-    members = tuple(compare_heads(features, [head]).classifier.members[0] for features, head in pairs)
+    members = tuple(
+        replace(compare_heads(features, [head]).classifier.members[0], temperature=1.0) for features, head in pairs
+    )
     classifier = SpeakerClassifier(members, comparison.speakers, metrics=best)
     loaded = SpeakerClassifier.load(classifier.save(tmp_path / "ensemble.pt"))
     assert [(member.encoder["name"], member.name) for member in loaded.members] == [
@@ -98,6 +110,7 @@ def test_an_ensemble_that_wins_is_what_is_saved(made_up: MadeUp, tmp_path: Path)
     loaded = SpeakerClassifier.load(tmp_path / "speaker_classifier_hard.pt")
     assert comparison.best["encoder"] == "encoder 0 + encoder 1 + encoder 2"
     assert len(loaded.members) == 3
+    assert len({member.temperature for member in loaded.members}) == 1
     assert not (tmp_path / "hard_scaler.pt").exists()
 
 
