@@ -88,17 +88,23 @@ class CosineHead(MinibatchHead):
 
         def written_out(batch: Tensor, targets: Tensor, shares: Tensor | float) -> Tensor:
             columns = targets[:, None]
-            lengths = weight.norm(dim=1, keepdim=True)
-            directions = weight / lengths
-            cosines = batch @ directions.t()
-            own, own_slope = self._with_margin(cosines.gather(1, columns))
-            losses, slope = cross_entropy_slope(cosines.scatter_(1, columns, own).mul_(self.scale), targets, shares)
+            factors = self.scale / torch.linalg.vector_norm(weight, dim=1, keepdim=True)
+            directions = weight * factors  # as long as the scale
+            logits = batch @ directions.t()
+            own_slope: Tensor | float = 1.0
+            if self.margin_type == "am":
+                logits.scatter_(1, columns, -self.scale * self.margin, reduce="add")
+            else:
+                own, own_slope = self._with_margin(logits.gather(1, columns) / self.scale)
+                logits.scatter_(1, columns, self.scale * own)
+            losses, slope = cross_entropy_slope(logits, targets, shares)
             if isinstance(own_slope, Tensor):
                 slope.scatter_(1, columns, slope.gather(1, columns) * own_slope)
             along = slope.t() @ batch
             # What moves a weight along itself does not turn it.
-            torch.addcmul(along, directions, (along * directions).sum(1, keepdim=True), value=-1, out=slope_of_weight)
-            slope_of_weight.mul_(self.scale / lengths)
+            itself = (along * directions).sum(1, keepdim=True)
+            torch.addcmul(along, directions, itself, value=-1 / self.scale**2, out=slope_of_weight)
+            slope_of_weight.mul_(factors)
             return losses
 
         return written_out
