@@ -5,7 +5,6 @@ from metrics.identification import expected_calibration_error, log_loss, macro_f
 from metrics.verification import (
     ErrorRates,
     cllr,
-    eer_threshold,
     equal_error_rate,
     error_rates,
     min_cllr,
@@ -16,7 +15,6 @@ __all__ = [
     "ErrorRates",
     "cllr",
     "difference_interval",
-    "eer_threshold",
     "equal_error_rate",
     "error_rates",
     "expected_calibration_error",

@@ -86,12 +86,6 @@ def equal_error_rate(labels: ArrayLike, scores: ArrayLike, weights: ArrayLike | 
     return float(rates.false_accept[after - 1] + share * (rates.false_accept[after] - rates.false_accept[after - 1]))
 
 
-def eer_threshold(labels: ArrayLike, scores: ArrayLike) -> float:
-    """Return the lowest score to accept at which false accepts and misses are as equal as they get."""
-    rates = error_rates(labels, scores)
-    return float(rates.thresholds[1:][np.argmin(np.abs(rates.false_accept - rates.miss)[1:])])
-
-
 def min_dcf(
     labels: ArrayLike,
     scores: ArrayLike,

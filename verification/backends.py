@@ -156,18 +156,9 @@ class ScaledBackend(Backend):
 
 
 class LDABackend(Backend):
-    """The cosine after a projection to the directions in which speakers differ most for their own variation.
-
-    Parameters
-    ----------
-    n_components : int or None
-        Directions to keep; None keeps one less than there are speakers.
-    """
+    """The cosine after a projection to the directions in which speakers differ, one less than there are speakers."""
 
     name = "lda"
-
-    def __init__(self, n_components: int | None = None) -> None:
-        self.n_components = n_components
 
     def _learn(self, rows: Tensor, targets: Tensor) -> None:
         statistics = ClassStatistics.of(rows, targets)
@@ -177,7 +168,7 @@ class LDABackend(Backend):
         self.mean_ = rows.double().mean(0).float()
         centred = (statistics.means - rows.double().mean(0)) @ whitening
         _, _, directions = torch.linalg.svd(statistics.counts.double().sqrt()[:, None] * centred, full_matrices=False)
-        kept = min(self.n_components or len(rows), len(statistics.counts) - 1, whitening.shape[1])
+        kept = min(len(statistics.counts) - 1, whitening.shape[1])
         self.projection_ = (whitening @ directions[:kept].T).float()
 
     def embed(self, rows: Tensor) -> Tensor:

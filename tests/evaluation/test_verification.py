@@ -77,6 +77,17 @@ def test_calibration_is_learned_on_the_other_half(made_up: MadeUp) -> None:
     assert row["cllr"] < row["min_cllr"] + 0.25
 
 
+def test_no_half_is_calibrated_on_itself(made_up: MadeUp) -> None:
+    """One half of the speakers scores low in all its trials, the other high: only its own calibration would fit it."""
+    features = made_up(n_speakers=20, n_sessions=1, noise=0.3)
+    first_half = np.random.default_rng(0).permutation(20)[:10]  # as seed 0 divides them
+    close = torch.from_numpy(np.isin(features.labels.numpy(), first_half))[:, None]
+    shifted = torch.where(close, features.features + 40, features.features)  # far from zero all cosines are near 1
+    row = compare_backends(replace(features, features=shifted)).rows[0]
+    assert row["cllr"] > 0.9
+    assert compare_backends(features).rows[0]["cllr"] < 0.6
+
+
 def test_trials_that_cannot_be_calibrated_have_no_calibrated_cost(made_up: MadeUp) -> None:
     features = made_up(n_speakers=3, n_sessions=1)
     few = Trials(np.array([0, 0, 1]), np.array([1, 20, 40]), np.array([True, False, False]))

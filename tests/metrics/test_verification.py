@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from metrics import (
     cllr,
-    eer_threshold,
     equal_error_rate,
     error_rates,
     min_cllr,
@@ -137,12 +136,6 @@ def test_a_weight_is_a_repetition(trials: list[Trial], data: st.DataObject) -> N
         return
     for figure in (*FIGURES, cllr):
         assert figure(labels, scores, weights=weights) == pytest.approx(figure(*columns(repeated)), abs=1e-9)
-
-
-def test_the_threshold_of_equal_errors() -> None:
-    labels, scores = [0, 0, 0, 1, 1, 1], [1.0, 2.0, 4.0, 3.0, 5.0, 6.0]
-    threshold = eer_threshold(labels, scores)
-    assert threshold == 4.0  # one of three is accepted wrongly, one of three missed
 
 
 @pytest.mark.parametrize("figure", [equal_error_rate, min_dcf, cllr, min_cllr, error_rates])
