@@ -409,3 +409,18 @@ def test_a_search_space_names_hyper_parameters_and_values_that_fit(name: str, ro
         }
         short = {"epochs": 2, "device": "cpu"} if name in NETWORKS else {}
         assert np.isfinite(create_head(name, **options, **short).fit(X, y).decision_function(X)).all()
+
+
+def test_the_scale_of_centroids_leaves_each_row_out_of_its_own_mean(blobs: Blobs) -> None:
+    X, y = blobs(4, n_each=4, dim=60, spread=0.4)  # so few rows that each one's own part makes its mean look near
+    head: Any = create_head("centroid").fit(X, y)
+    rows = torch.nn.functional.normalize(X, dim=1)
+    cosines = np.empty((16, 4))
+    for row in range(16):
+        for speaker in range(4):
+            others = rows[(torch.from_numpy(y) == speaker) & (torch.arange(16) != row)]
+            mean = others.sum(0)
+            cosines[row, speaker] = float(rows[row] @ mean / mean.norm())
+    best = log_loss(y, float(head.scale_) * cosines)
+    for factor in (0.8, 1.25):
+        assert log_loss(y, factor * float(head.scale_) * cosines) > best
