@@ -21,6 +21,7 @@ ScalerName = Literal[
 ]  # fmt: skip
 ClassWeight = Literal["balanced"]
 BackendName = Literal["cosine", "whiten", "within", "lda", "plda"]
+Existing = Literal["refuse", "add", "replace"]
 SplitBy = Literal["utterance", "session"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 
@@ -40,6 +41,7 @@ LIMITS = {
     "top_k": (1, 10**6),
     "triplets": (1, 10**8),
     "p_target": (1e-9, 1 - 1e-9),
+    "p_known": (1e-9, 1 - 1e-9),
 }
 
 
@@ -241,18 +243,120 @@ class VerifierConfig(ScriptConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class VerifyConfig(ScriptConfig):
-    """Tell whether two recordings are of one speaker."""
+class ListeningConfig(ScriptConfig):
+    """What the commands of verification take that listen to audio."""
 
-    audio: tuple[Path, Path]
-    """The two audio files."""
-    verifier: Path = Path("outputs/speaker_verifier.pt")
-    """Verifier that the command train saved."""
-    p_target: float = 0.5
-    """How probable one speaker is before anything is heard: the operating point of the decision."""
     encoder_weights: str | None = None
     """File or folder of the encoder's weights, where they are not found by themselves."""
     precision: Precision = "auto"
     """What the encoder computes in; auto is what the verifier was trained with."""
     device: str = "auto"
     """Where to compute: auto (CUDA where there is one), cpu, cuda, cuda:N or mps."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class VerifyConfig(ListeningConfig):
+    """Tell whether two recordings are of one speaker, or one is of an enrolled speaker."""
+
+    audio: tuple[Path, ...]
+    """The two audio files; with --store one."""
+    verifier: Path = Path("outputs/speaker_verifier.pt")
+    """Verifier that the command train saved; a store has its own."""
+    store: Path | None = None
+    """Store of the enrolled speaker."""
+    name: str | None = None
+    """Name of the enrolled speaker."""
+    p_target: float = 0.5
+    """How probable one speaker is before anything is heard: the operating point of the decision."""
+
+    def problem(self) -> str | None:
+        """Return a sentence that says which value makes no sense, if one does; asked before any work is done."""
+        if (self.store is None) != (self.name is None):
+            return "--store and --name go together: the speaker of that name in that store."
+        if self.store is None and len(self.audio) != 2:
+            return f"{len(self.audio)} audio files are named; give two, or one with --store and --name."
+        if self.store is not None and len(self.audio) != 1:
+            return f"{len(self.audio)} audio files are named; give one to compare with {self.name!r}."
+        return super().problem()
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoreConfig(ScriptConfig):
+    """List the speakers who are enrolled."""
+
+    store: Path = Path("outputs/speakers.db")
+    """Store of the enrolled speakers."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnrollConfig(StoreConfig, ListeningConfig):
+    """Enrol a speaker by some recordings, or all speakers of a features file."""
+
+    audio: tuple[Path, ...]
+    """Audio files of the speaker, and folders of them."""
+    name: str | None = None
+    """Name of the speaker."""
+    features_path: Path | None = None
+    """Features file whose speakers are enrolled under their names, in place of audio."""
+    existing: Existing = "refuse"
+    """What to do with a speaker who is enrolled: refuse, add to the recordings, or replace them."""
+    verifier: Path | None = None
+    """Verifier for a new store, by default outputs/speaker_verifier.pt; a store that is there has its own."""
+
+    def problem(self) -> str | None:
+        """Return a sentence that says which value makes no sense, if one does; asked before any work is done."""
+        if self.features_path is None and not (self.name and self.audio):
+            return "Say who is enrolled and by what: --name NAME AUDIO ..., or --features_path FILE."
+        if self.features_path is not None and (self.name or self.audio):
+            return "--features_path enrols the speakers of the file under their own names; leave --name and AUDIO out."
+        return super().problem()
+
+
+@dataclass(frozen=True, kw_only=True)
+class RemoveConfig(StoreConfig):
+    """Forget an enrolled speaker."""
+
+    name: str | None = None
+    """Name of the speaker."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MergeConfig(StoreConfig):
+    """Enrol the speakers of another store."""
+
+    other: Path | None = None
+    """The other store, which stays as it is."""
+    existing: Existing = "refuse"
+    """What to do with speakers who are enrolled in both: refuse, add to the recordings, or replace them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class IdentifyConfig(StoreConfig, ListeningConfig):
+    """Tell which enrolled speaker speaks in a file, or in each file of a folder, or that none does."""
+
+    audio_path: Path | None = None
+    """Audio file, or a folder that is searched with all folders in it."""
+    top_k: int = 5
+    """Speakers to name for each file."""
+    p_known: float = 0.5
+    """How probable an enrolled speaker is before anything is heard: the operating point of the decision."""
+    timeline: bool = False
+    """Tell who speaks when, in windows over one file."""
+    window: float = 2.0
+    """Seconds of the windows of --timeline."""
+    hop: float = 0.5
+    """Seconds from one window to the next."""
+    output: Path | None = None
+    """Where the answers go: by default outputs/identified.csv (or a .json), with --timeline outputs/timeline.rttm."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreConfig(StoreConfig):
+    """Find the enrolled speakers that cached embeddings are likest to."""
+
+    features_path: Path | None = None
+    """Features file of the probes."""
+    top_k: int = 5
+    """Speakers to give for each probe."""
+    output: Path = Path("outputs/scores.csv")
+    """Where the scores go: a .csv file."""

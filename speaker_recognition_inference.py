@@ -5,18 +5,17 @@ python speaker_recognition_inference.py --audio_path recordings
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from command_line import EXIT_DONE, EXIT_SOME_FAILED, run
 from config import InferenceConfig
 
 
 def main(config: InferenceConfig) -> int:
+    from corpora import find_recordings
     from evaluation import check_predictions_path, predictions_table, write_predictions
     from features import check_writable
     from heads import SpeakerClassifier
 
-    paths = list_audio(config.audio_path)
+    paths = find_recordings(config.audio_path)
     classifier = SpeakerClassifier.load(config.classifier)
     check_predictions_path(config.output)
     check_writable(config.output.parent)
@@ -37,20 +36,6 @@ def main(config: InferenceConfig) -> int:
     for prediction in failed:
         print(f"failed: {prediction.path}: {prediction.error}")
     return EXIT_SOME_FAILED if failed else EXIT_DONE
-
-
-def list_audio(path: Path | None) -> list[Path]:
-    """Return the file, or the audio files in the folder and all folders in it."""
-    from corpora import CorpusError, find_audio
-
-    if path is None:
-        raise CorpusError("Say what to listen to: --audio_path FILE_OR_FOLDER.")
-    if not path.exists():
-        raise CorpusError(f"{path}: no such file or folder. Give an audio file, or a folder of them, as --audio_path.")
-    paths = [path] if path.is_file() else [path / name for name in find_audio(path)]
-    if not paths:
-        raise CorpusError(f"{path}: there is no audio in this folder. Give the folder that holds the recordings.")
-    return paths
 
 
 if __name__ == "__main__":

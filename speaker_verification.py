@@ -1,14 +1,34 @@
-"""Are these two the same speaker?
+"""Are these two the same speaker? Who is this, if anyone I know?
 
 python speaker_verification.py evaluate --features_path outputs/librispeech_features_spectral.pt --backend within plda
 python speaker_verification.py train --features_path outputs/librispeech_features_spectral.pt --backend plda
 python speaker_verification.py verify A.wav B.wav
+python speaker_verification.py enroll --name anna A.wav B.wav
+python speaker_verification.py identify --audio_path recordings
 """
 
 from __future__ import annotations
 
-from command_line import EXIT_DONE, command, run_one_of
-from config import TrialsConfig, VerifierConfig, VerifyConfig
+from typing import TYPE_CHECKING
+
+from command_line import EXIT_DONE, EXIT_SOME_FAILED, command, run_one_of
+from config import (
+    EnrollConfig,
+    IdentifyConfig,
+    MergeConfig,
+    RemoveConfig,
+    ScoreConfig,
+    StoreConfig,
+    TrialsConfig,
+    VerifierConfig,
+    VerifyConfig,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from encoders import LazyEncoder
+    from verification import SpeakerStore, SpeakerVerifier
 
 
 def evaluate(config: TrialsConfig) -> int:
@@ -53,25 +73,185 @@ def train(config: VerifierConfig) -> int:
 
 
 def verify(config: VerifyConfig) -> int:
-    """Tell whether two recordings are of one speaker."""
-    from verification import SpeakerVerifier
+    """Tell whether two recordings are of one speaker, or one is of an enrolled speaker."""
+    from verification import SpeakerStore, SpeakerVerifier
 
-    verdict = SpeakerVerifier.load(config.verifier).verify(
-        *config.audio,
-        p_target=config.p_target,
-        encoder_weights=config.encoder_weights,
-        device=config.device,
-        precision=config.precision,
-    )
+    if config.store is None or config.name is None:
+        verifier = SpeakerVerifier.load(config.verifier)
+        one, other = config.audio
+        verdict = verifier.verify(one, other, config.p_target, encoder_of(verifier, config))
+    else:
+        with SpeakerStore.open(config.store) as store:
+            [vector] = store.verifier.vectors(config.audio, encoder_of(store.verifier, config))
+            verdict = store.verify(config.name, vector, config.p_target)
     print(f"score {verdict.score:.4f}, log-likelihood ratio {verdict.llr:+.2f}")
+    who = ("the same speaker", "two speakers") if config.name is None else (config.name, f"not {config.name}")
     print(
-        f"{'the same speaker' if verdict.same else 'two speakers'}: the same with a probability of "
-        f"{100 * verdict.probability:.1f} %, where {100 * config.p_target:g} % was expected"
+        f"{who[0] if verdict.same else who[1]}: the same with a probability of {100 * verdict.probability:.1f} %, "
+        f"where {100 * config.p_target:g} % was expected"
     )
     return EXIT_DONE
 
 
+def enroll(config: EnrollConfig) -> int:
+    """Enrol a speaker by some recordings, or all speakers of a features file."""
+    from corpora import Utterance, find_recordings
+    from features import FeatureSet
+    from verification import Recording, StoreError
+
+    listed = [find_recordings(given) if given.is_dir() else [given] for given in config.audio]
+    with open_or_create(config) as store:
+        failed = []
+        if config.features_path is not None:
+            added = store.enroll_features(FeatureSet.load(config.features_path), config.existing)
+        else:
+            utterances = [Utterance(path, speaker="", session="") for paths in listed for path in paths]
+            rows = list(store.verifier.listen(utterances, encoder_of(store.verifier, config)))
+            failed = [row for row in rows if row.vector is None]
+            if len(failed) == len(rows):
+                raise StoreError(f"{failed[0].utterance.path}: {failed[0].error}. Nobody was enrolled.")
+            recordings = [Recording.of(row) for row in rows if row.vector is not None]
+            added = store.enroll(config.name or "", recordings, config.existing)
+        print(f"{added} recordings enrolled; {config.store} has {len(store)} speakers")
+    for row in failed:
+        print(f"failed: {row.utterance.path}: {row.error}")
+    return EXIT_SOME_FAILED if failed else EXIT_DONE
+
+
+def remove(config: RemoveConfig) -> int:
+    """Forget an enrolled speaker."""
+    from verification import SpeakerStore, StoreError
+
+    if config.name is None:
+        raise StoreError("Say who is forgotten: --name NAME.")
+    with SpeakerStore.open(config.store) as store:
+        store.remove(config.name)
+        print(f"{config.name} is removed; {config.store} has {len(store)} speakers")
+    return EXIT_DONE
+
+
+def list_speakers(config: StoreConfig) -> int:
+    """List the speakers who are enrolled."""
+    from evaluation import format_table
+    from verification import SpeakerStore
+
+    with SpeakerStore.open(config.store) as store:
+        lines = [[each.name, str(each.n_recordings), f"{each.seconds:.1f}", each.changed] for each in store.speakers()]
+        verifier = store.verifier
+    print(format_table(["speaker", "recordings", "seconds", "enrolled (UTC)"], lines, "<>><"))
+    print(f"{len(lines)} speakers, heard by {verifier.encoder.get('name')}, compared by {verifier.backend.name}")
+    return EXIT_DONE
+
+
+def merge(config: MergeConfig) -> int:
+    """Enrol the speakers of another store."""
+    from verification import SpeakerStore, StoreError
+
+    if config.other is None:
+        raise StoreError("Say which store's speakers are enrolled: --other FILE.")
+    with SpeakerStore.open(config.store) as store, SpeakerStore.open(config.other) as other:
+        added = store.merge(other, config.existing)
+        print(f"{added} recordings enrolled; {config.store} has {len(store)} speakers")
+    return EXIT_DONE
+
+
+def identify(config: IdentifyConfig) -> int:
+    """Tell which enrolled speaker speaks, or that none does."""
+    from corpora import find_recordings
+    from evaluation import check_predictions_path, predictions_table, write_predictions
+    from features import check_writable
+    from verification import SpeakerStore
+
+    paths = find_recordings(config.audio_path)
+    if config.timeline:
+        return show_timeline(config, paths)
+    output = config.output or config.store.with_name("identified.csv")
+    check_predictions_path(output)
+    check_writable(output.parent)
+    with SpeakerStore.open(config.store) as store:
+        encoder = encoder_of(store.verifier, config)
+        predictions = store.identify_files(paths, encoder, config.top_k, config.p_known, progress=True)
+        top_k = min(config.top_k, len(store) + 1)
+    failed = [prediction for prediction in predictions if prediction.error is not None]
+    saved = write_predictions(output, predictions, top_k)
+    if len(failed) < len(predictions):
+        print(predictions_table(predictions))
+    print(f"Saved {saved}")
+    for prediction in failed:
+        print(f"failed: {prediction.path}: {prediction.error}")
+    return EXIT_SOME_FAILED if failed else EXIT_DONE
+
+
+def show_timeline(config: IdentifyConfig, paths: list[Path]) -> int:
+    """Tell who speaks when in one recording."""
+    from evaluation import format_table
+    from features import check_writable, write_atomically
+    from verification import SpeakerStore, StoreError, find_turns, to_rttm
+
+    if len(paths) != 1:
+        raise StoreError(f"{config.audio_path}: {len(paths)} recordings; --timeline takes one at a time.")
+    output = config.output or config.store.with_name("timeline.rttm")
+    check_writable(output.parent)
+    with SpeakerStore.open(config.store) as store:
+        encoder = encoder_of(store.verifier, config)
+        turns = find_turns(store, paths[0], encoder, config.window, config.hop, config.p_known, progress=True)
+    lines = [[f"{turn.start:.2f}", f"{turn.end:.2f}", turn.speaker, f"{100 * turn.probability:.1f}"] for turn in turns]
+    print(format_table(["from", "to", "speaker", "percent"], lines, ">><>"))
+    text = to_rttm(turns, paths[0])
+    print(f"Saved {write_atomically(output, lambda file: file.write(text.encode('utf-8', 'surrogateescape')))}")
+    return EXIT_DONE
+
+
+def score(config: ScoreConfig) -> int:
+    """Find the enrolled speakers that cached embeddings are likest to."""
+    from evaluation import scores_table, write_scores
+    from features import FeatureSet, check_writable
+    from verification import SpeakerStore, StoreError
+
+    if config.features_path is None:
+        raise StoreError("Say what to score: --features_path FILE.")
+    check_writable(config.output.parent)
+    features = FeatureSet.load(config.features_path)
+    with SpeakerStore.open(config.store) as store:
+        nearest = store.nearest_features(features, config.top_k)
+    saved = write_scores(config.output, features.ids, nearest)
+    print(scores_table(features.ids, nearest))
+    print(f"{len(features)} recordings against {nearest.n_speakers} speakers")
+    print(f"Saved {saved}")
+    return EXIT_DONE
+
+
+def open_or_create(config: EnrollConfig) -> SpeakerStore:
+    """Open the store, or make one with a verifier."""
+    from pathlib import Path
+
+    from verification import SpeakerStore, SpeakerVerifier
+
+    is_new = not config.store.exists() or config.store.stat().st_size == 0
+    if config.verifier is None and not is_new:
+        return SpeakerStore.open(config.store)
+    verifier = SpeakerVerifier.load(config.verifier or Path("outputs/speaker_verifier.pt"))
+    return SpeakerStore.create(config.store, verifier)
+
+
+def encoder_of(verifier: SpeakerVerifier, config: VerifyConfig | EnrollConfig | IdentifyConfig) -> LazyEncoder:
+    """Find the encoder of a verifier, as the flags say."""
+    from heads import find_encoder
+
+    return find_encoder(verifier.encoder, config.encoder_weights, config.device, config.precision)
+
+
 if __name__ == "__main__":
     run_one_of(
-        {"evaluate": (TrialsConfig, evaluate), "train": (VerifierConfig, train), "verify": (VerifyConfig, verify)}
+        {
+            "evaluate": (TrialsConfig, evaluate),
+            "train": (VerifierConfig, train),
+            "verify": (VerifyConfig, verify),
+            "enroll": (EnrollConfig, enroll),
+            "remove": (RemoveConfig, remove),
+            "list": (StoreConfig, list_speakers),
+            "merge": (MergeConfig, merge),
+            "identify": (IdentifyConfig, identify),
+            "score": (ScoreConfig, score),
+        }
     )

@@ -2,7 +2,17 @@
 
 from corpora.corpus import Corpus, CorpusError, Problem, Utterance
 from corpora.layouts import LAYOUTS, load_corpus
-from corpora.scan import find_audio
+from corpora.scan import find_audio, find_recordings
 from corpora.splits import split
 
-__all__ = ["LAYOUTS", "Corpus", "CorpusError", "Problem", "Utterance", "find_audio", "load_corpus", "split"]
+__all__ = [
+    "LAYOUTS",
+    "Corpus",
+    "CorpusError",
+    "Problem",
+    "Utterance",
+    "find_audio",
+    "find_recordings",
+    "load_corpus",
+    "split",
+]

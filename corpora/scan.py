@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from corpora.corpus import CorpusError
+
 logger = logging.getLogger(__name__)
 
 # Files with these endings are meant as audio: one that cannot be decoded is reported, never passed over.
@@ -39,6 +41,24 @@ def find_audio(root: str | os.PathLike[str]) -> list[str]:
     """
     root = os.fspath(root)
     return sorted(path for path in _walk(root, "", set()) if _is_audio(os.path.join(root, path), path))
+
+
+def find_recordings(path: Path | None) -> list[Path]:
+    """Return the file that a user named, or the audio files in the folder and all folders in it.
+
+    Raises
+    ------
+    CorpusError
+        None was named, there is no such file or folder, or no audio in it.
+    """
+    if path is None:
+        raise CorpusError("Say what to listen to: --audio_path FILE_OR_FOLDER.")
+    if not path.exists():
+        raise CorpusError(f"{path}: no such file or folder. Give an audio file, or a folder of them.")
+    paths = [path] if not path.is_dir() else [path / name for name in find_audio(path)]
+    if not paths:
+        raise CorpusError(f"{path}: there is no audio in this folder. Give the folder that holds the recordings.")
+    return paths
 
 
 def _walk(folder: str, prefix: str, visited: set[tuple[int, int]]) -> Iterator[str]:

@@ -3,7 +3,14 @@
 from evaluation.compare import compare_heads
 from evaluation.comparison import Comparison
 from evaluation.layer_curve import layer_table, save_layer_curve
-from evaluation.predictions import check_predictions_path, predictions_table, write_predictions
+from evaluation.predictions import (
+    check_predictions_path,
+    predictions_table,
+    scores_table,
+    write_predictions,
+    write_scores,
+)  # fmt: skip
+from evaluation.table import format_table
 from evaluation.verification import Verification, compare_backends
 
 __all__ = [
@@ -12,8 +19,11 @@ __all__ = [
     "check_predictions_path",
     "compare_backends",
     "compare_heads",
+    "format_table",
     "layer_table",
     "predictions_table",
     "save_layer_curve",
+    "scores_table",
     "write_predictions",
+    "write_scores",
 ]

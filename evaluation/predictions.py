@@ -6,9 +6,14 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from evaluation.comparison import write_csv
 from evaluation.table import format_table
 from features import OutputError, write_atomically
 from heads import Prediction
+from verification import Nearest
+
+# Rows of a table for people; the file has all.
+SHOWN = 20
 
 
 def check_predictions_path(path: Path) -> None:
@@ -45,6 +50,32 @@ def write_predictions(path: Path, predictions: Sequence[Prediction], top_k: int)
     text = _json(predictions) if path.suffix.lower() == ".json" else _csv(predictions, top_k)
     # Names of files need not be valid text; they are written back as the bytes that they are.
     return write_atomically(path, lambda file: file.write(text.encode("utf-8", "surrogateescape")))
+
+
+def scores_table(ids: Sequence[str], nearest: Nearest) -> str:
+    """Lay out the first `SHOWN` of some utterances, with the speakers that they are likest to."""
+    lines = []
+    for name, names, scores, llrs in zip(ids[:SHOWN], nearest.names, nearest.scores, nearest.llrs, strict=False):
+        lines.append([name, names[0], f"{scores[0]:.4f}", f"{llrs[0]:+.2f}", ", ".join(names[1:])])
+    return format_table(["utterance", "speaker", "score", "LLR", "then"], lines, "<<>><")
+
+
+def write_scores(path: Path, ids: Sequence[str], nearest: Nearest) -> Path:
+    """Write the speakers that each utterance is likest to, with scores and log-likelihood ratios, to a ``.csv`` file.
+
+    Raises
+    ------
+    OutputError
+        The file cannot be written.
+    """
+    records = []
+    for name, *best in zip(ids, nearest.names, nearest.scores.tolist(), nearest.llrs.tolist(), strict=True):
+        record = {"id": name}
+        for rank, (speaker, score, llr) in enumerate(zip(*best, strict=True), start=1):
+            suffix = f"_{rank}" if rank > 1 else ""
+            record |= {f"speaker{suffix}": speaker, f"score{suffix}": score, f"llr{suffix}": llr}
+        records.append(record)
+    return write_csv(path, records)
 
 
 def _json(predictions: Sequence[Prediction]) -> str:

@@ -2,9 +2,17 @@
 
 from features.extraction import extract
 from features.feature_set import AudioProvenance, FeaturesError, FeatureSet
-from features.files import OutputError, check_writable, load_tensors, write_atomically, write_tensors
+from features.files import (
+    OutputError,
+    check_writable,
+    load_tensors,
+    tensors_from_bytes,
+    tensors_to_bytes,
+    write_atomically,
+    write_tensors,
+)  # fmt: skip
 from features.pipeline import Row, embed_utterances
-from features.provenance import default_file_name, warn_of_precision
+from features.provenance import default_file_name, file_digest, warn_of_precision
 
 __all__ = [
     "AudioProvenance",
@@ -16,7 +24,10 @@ __all__ = [
     "default_file_name",
     "embed_utterances",
     "extract",
+    "file_digest",
     "load_tensors",
+    "tensors_from_bytes",
+    "tensors_to_bytes",
     "warn_of_precision",
     "write_atomically",
     "write_tensors",

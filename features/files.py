@@ -1,5 +1,6 @@
 """Read and write files whole: nothing loaded can run code, nothing written is ever seen half."""
 
+import io
 import os
 import pickle
 import zipfile
@@ -79,8 +80,24 @@ def load_tensors(path: Path, what: str, error_class: type[InputError]) -> dict[s
         raise error_class(f"{path}: no such file. Expected {what}.")
     # The format of before torch 1.6 cannot be mapped, and Windows cannot replace a file that is.
     mmap = zipfile.is_zipfile(path) and os.name != "nt"
+    return _load(path, mmap, path, what, error_class)
+
+
+def tensors_to_bytes(content: dict[str, Any]) -> bytes:
+    """Return what `write_tensors` would write."""
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    return buffer.getvalue()
+
+
+def tensors_from_bytes(data: bytes, path: Path, what: str, error_class: type[InputError]) -> dict[str, Any]:
+    """Load bytes that were found in a file, as `load_tensors` loads a file."""
+    return _load(io.BytesIO(data), False, path, what, error_class)
+
+
+def _load(source: Path | BinaryIO, mmap: bool, path: Path, what: str, error_class: type[InputError]) -> dict[str, Any]:
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
+        content = torch.load(source, map_location="cpu", weights_only=True, mmap=mmap)
     except pickle.UnpicklingError as error:
         raise error_class(
             f"{path}: this is not {what}. It is no file of torch.save, or holds more than tensors and plain values, "

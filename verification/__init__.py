@@ -1,8 +1,13 @@
-"""From pairs of embeddings to scores: trials, backends, normalisation, calibration."""
+"""From pairs of embeddings to scores: trials, backends, normalisation, calibration, the store of enrolled speakers."""
 
 from verification.backends import BACKENDS, Backend, BackendError, create_backend, split_speakers
 from verification.calibration import Calibration, CalibrationError
+from verification.enrolment import Enrolled, Recording
+from verification.nearest import Nearest
 from verification.normalisation import as_norm
+from verification.store import SpeakerStore
+from verification.store_file import UNKNOWN, StoreError
+from verification.timeline import Turn, find_turns, to_rttm
 from verification.trials import (
     TrialError,
     Trials,
@@ -16,13 +21,22 @@ from verification.verifier import SpeakerVerifier, Verdict, VerifierError
 
 __all__ = [
     "BACKENDS",
+    "UNKNOWN",
     "Backend",
     "BackendError",
     "Calibration",
     "CalibrationError",
+    "Enrolled",
+    "Nearest",
+    "Recording",
+    "SpeakerStore",
     "SpeakerVerifier",
+    "StoreError",
     "TrialError",
     "Trials",
+    "Turn",
+    "find_turns",
+    "to_rttm",
     "Verdict",
     "VerifierError",
     "all_pairs",

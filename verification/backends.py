@@ -49,7 +49,7 @@ class Backend(ABC):
         InputError
             Nothing can be learned from these.
         """
-        rows = _vectors(features)
+        rows = check_vectors(features)
         if self.is_trained:
             self.speakers_ = tuple(sorted({features.speakers[label] for label in features.labels.tolist()}))
             self.encoder_ = features.encoder
@@ -80,6 +80,17 @@ class Backend(ABC):
         """Score all mapped rows (n, K) with all mapped rows (m, K): (n, m)."""
         return enrolled @ probes.T
 
+    def combine(self, rows: Tensor) -> Tensor:
+        """Make the model (K,) of a speaker from the mapped rows (n, K) of recordings: the direction of their mean."""
+        return normalize(rows.mean(0), dim=0)
+
+    def score_speakers(self, probes: Tensor, models: Tensor, counts: Tensor) -> Tensor:
+        """Score all mapped rows (m, K) with all models (N, K), of so many recordings (N,): (m, N).
+
+        A model of one recording scores as the recording does.
+        """
+        return probes @ models.T
+
     def score_trials(
         self, features: FeatureSet, first: NDArray[np.int64], second: NDArray[np.int64]
     ) -> NDArray[np.float32]:
@@ -98,7 +109,7 @@ class Backend(ABC):
                 f"The backend {self.name!r} was trained on vectors of another encoder: {'; '.join(differences)}. Train "
                 "it on features of the same encoder."
             )
-        mapped = self.embed(_vectors(features))
+        mapped = self.embed(check_vectors(features))
         scores = np.empty(len(first), np.float32)
         for start in range(0, len(first), BLOCK):
             one, other = (torch.from_numpy(side[start : start + BLOCK]) for side in (first, second))
@@ -186,7 +197,8 @@ class PLDABackend(Backend):
     """Log-likelihood ratios of the two-covariance model of the head `plda`, of one recording against one.
 
     Both recordings are Gaussian about the same speaker, or about two: in each direction, where speakers have the
-    variance b and recordings 1, the ratio is a quadratic form of the two numbers.
+    variance b and recordings 1, the ratio is a quadratic form of the two numbers. A speaker of whom n recordings of
+    mean m are known is Gaussian about ``n b / (n b + 1) * m`` with the variance ``b / (n b + 1)``, as in the head.
     """
 
     name = "plda"
@@ -219,6 +231,24 @@ class PLDABackend(Backend):
     def score_all(self, enrolled: Tensor, probes: Tensor) -> Tensor:
         own = [side.square() @ self.own_ / 2 for side in (enrolled, probes)]
         return self.constant_ - own[0][:, None] - own[1] + (enrolled * self.cross_) @ probes.T
+
+    def combine(self, rows: Tensor) -> Tensor:
+        return rows.mean(0)
+
+    def score_speakers(self, probes: Tensor, models: Tensor, counts: Tensor) -> Tensor:
+        # ln N(x; share m, spread) - ln N(x; 0, total), whose squares of x are the same for all models of one count
+        distinct, group = torch.unique(counts, return_inverse=True)
+        if len(distinct) == 1:  # as of a million speakers with one recording each
+            group = torch.zeros(1, dtype=torch.int64)
+        between = self.between_.double()
+        known = distinct.double()[:, None] * between
+        share, total = known / (known + 1), 1 + between
+        spread = 1 + between / (known + 1)
+        of_probe = probes.square() @ ((1 / total - 1 / spread) / 2).float().T
+        constant = ((total.log() - spread.log()).sum(1) / 2).float()
+        cross, of_model = (share / spread).float()[group], (share.square() / spread / 2).float()[group]
+        scores: Tensor = probes @ (models * cross).T
+        return scores.add_(of_probe[:, group]).add_(constant[group] - (models.square() * of_model).sum(1))
 
 
 BACKENDS = ("cosine", "whiten", "within", "lda", "plda")
@@ -258,7 +288,14 @@ def split_speakers(features: FeatureSet, seed: int = 0) -> tuple[FeatureSet, Fea
     return features.select(trained), features.select(~trained)
 
 
-def _vectors(features: FeatureSet) -> Tensor:
+def check_vectors(features: FeatureSet) -> Tensor:
+    """Return the vectors (N, D) of a set.
+
+    Raises
+    ------
+    BackendError
+        It has several layers, or rows that are no numbers.
+    """
     if features.features.ndim != 2:
         layers: Sequence[int] = features.layers
         raise BackendError(

@@ -10,14 +10,20 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 import torch
 
 from heads import SpeakerClassifier
 
 ROOT = Path(__file__).parents[2]
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
-SCRIPTS = ["extract_features.py", "speaker_recognition_librispeech.py", "speaker_recognition_inference.py"]
+SCRIPTS = [
+    "extract_features.py",
+    "speaker_recognition_librispeech.py",
+    "speaker_recognition_inference.py",
+]
 VERIFY = "speaker_verification.py"
 COMPARE = "speaker_recognition_librispeech.py"
 INFER = "speaker_recognition_inference.py"
@@ -469,7 +475,7 @@ def test_a_verifier_is_trained_and_asked(trained: Path, corpus_root: Path, call_
     assert_one_sentence(call_script(VERIFY, "verify", one, other, "--verifier", features), "not a speaker verifier")
     assert_one_sentence(call_script(VERIFY, "verify", one, other, "--p_target", 2), "--p_target is 2")
     assert_one_sentence(call_script(VERIFY, "train"), "--features_path FILE")
-    assert call_script(VERIFY, "verify", one).returncode == 2
+    assert_one_sentence(call_script(VERIFY, "verify", one), "1 audio files are named; give two")
 
 
 def test_verification_refuses_in_a_sentence(trained: Path, call_script: Run, tmp_path: Path) -> None:
@@ -490,3 +496,142 @@ def test_verification_refuses_in_a_sentence(trained: Path, call_script: Run, tmp
     listed = call_script(VERIFY, "--help")
     assert listed.returncode == 0
     assert "evaluate    Score trials" in listed.stdout
+
+
+@pytest.fixture(scope="module")
+def enrolled(trained: Path, corpus_root: Path, run_script: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a store with two of the corpus's four speakers, enrolled by a folder and by single files."""
+    folder = tmp_path_factory.mktemp("enrolled")
+    verifier, store = folder / "verifier.pt", folder / "speakers.db"
+    features = trained / "librispeech_features_spectral.pt"
+    assert run_script(VERIFY, "train", "--features_path", features, "--output", verifier).returncode == 0
+    first = ["enroll", "--store", store, "--name", "anna", corpus_root / "101/1010", "--verifier", verifier]
+    done = run_script(VERIFY, *first)
+    assert done.returncode == 0, done.stderr
+    assert f"5 recordings enrolled; {store} has 1 speakers" in done.stdout
+    files = [corpus_root / "102/1020" / f"102-1020-000{number}.flac" for number in (0, 1, 7)]
+    done = run_script(VERIFY, "enroll", *files, "--store", store, "--name", "ben")
+    assert done.returncode == 3, done.stderr  # the third is not there, which costs the others nothing
+    assert "2 recordings enrolled" in done.stdout
+    assert f"failed: {files[2]}: no such file" in done.stdout
+    return store
+
+
+def test_the_enrolled_are_identified(enrolled: Path, corpus_root: Path, call_script: Run, tmp_path: Path) -> None:
+    listed = call_script(VERIFY, "list", "--store", enrolled)
+    assert listed.returncode == 0
+    assert [line.split()[:2] for line in listed.stdout.splitlines()[2:4]] == [["anna", "5"], ["ben", "2"]]
+    output = tmp_path / "identified.json"
+    who = ["identify", "--store", enrolled, "--top_k", 2, "--output", output]
+    done = call_script(VERIFY, *who, "--audio_path", corpus_root / "101/1011")
+    assert done.returncode == 0, done.stderr
+    assert {record["predictions"][0]["speaker"] for record in json.loads(output.read_text())} == {"anna"}
+    strange = call_script(VERIFY, *who, "--audio_path", corpus_root / "104/1040", "--p_known", 0.001)
+    assert "unknown" in strange.stdout
+    names = [each["speaker"] for record in json.loads(output.read_text()) for each in record["predictions"]]
+    assert set(names[::2]) == {"unknown"}
+    one = corpus_root / "101/1011/101-1011-0002.flac"
+    done = call_script(VERIFY, "verify", "--store", enrolled, "--name", "anna", one)
+    assert done.stdout.splitlines()[1].startswith("anna: the same with a probability of ")
+    done = call_script(VERIFY, "verify", "--store", enrolled, "--name", "ben", one, "--p_target", 0.001)
+    assert done.stdout.splitlines()[1].startswith("not ben: the same with a probability of ")
+
+
+def test_cached_embeddings_are_scored(enrolled: Path, trained: Path, call_script: Run, tmp_path: Path) -> None:
+    features, table = trained / "librispeech_features_spectral.pt", tmp_path / "scores.csv"
+    ask = ["score", "--store", enrolled, "--features_path", features, "--top_k", 9, "--output", table]
+    done = call_script(VERIFY, *ask)
+    assert done.returncode == 0, done.stderr
+    assert "40 recordings against 2 speakers" in done.stdout
+    with table.open() as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == ["id", "speaker", "score", "llr", "speaker_2", "score_2", "llr_2"]
+    assert len(rows) == 40
+    own = [row["speaker"] for row in rows if row["id"].startswith(("101/", "102/"))]
+    assert own == ["anna"] * 10 + ["ben"] * 10
+    assert all(float(row["llr"]) >= float(row["llr_2"]) for row in rows)
+
+
+def test_stores_change_only_when_told(
+    enrolled: Path, trained: Path, corpus_root: Path, call_script: Run, tmp_path: Path
+) -> None:
+    store, features = tmp_path / "speakers.db", trained / "librispeech_features_spectral.pt"
+    shutil.copy(enrolled, store)
+    again = ["enroll", "--store", store, "--name", "anna", corpus_root / "101/1011"]
+    assert_one_sentence(call_script(VERIFY, *again), "'anna' is enrolled already", "--existing replace")
+    assert "5 recordings enrolled" in call_script(VERIFY, *again, "--existing", "add").stdout
+    assert "0 recordings enrolled" in call_script(VERIFY, *again, "--existing", "add").stdout
+    removed = call_script(VERIFY, "remove", "--store", store, "--name", "anna")
+    assert f"anna is removed; {store} has 1 speakers" in removed.stdout
+    assert_one_sentence(call_script(VERIFY, "remove", "--store", store, "--name", "bem"), "perhaps you meant 'ben'")
+    assert_one_sentence(
+        call_script(VERIFY, "enroll", "--store", store, "--features_path", features), "enrolled as 'ben' already"
+    )
+    call_script(VERIFY, "remove", "--store", store, "--name", "ben")
+    done = call_script(VERIFY, "enroll", "--store", store, "--features_path", features)
+    assert f"40 recordings enrolled; {store} has 4 speakers" in done.stdout
+    merged = tmp_path / "merged.db"
+    shutil.copy(enrolled, merged)
+    call_script(VERIFY, "remove", "--store", merged, "--name", "ben")
+    assert_one_sentence(call_script(VERIFY, "merge", "--store", merged, "--other", store), "enrolled as 'anna' already")
+    call_script(VERIFY, "remove", "--store", merged, "--name", "anna")
+    done = call_script(VERIFY, "merge", "--store", merged, "--other", store)
+    assert f"40 recordings enrolled; {merged} has 4 speakers" in done.stdout
+
+
+def test_a_timeline_is_a_table_and_rttm(enrolled: Path, corpus_root: Path, call_script: Run, tmp_path: Path) -> None:
+    voices = [sorted((corpus_root / chapter).iterdir()) for chapter in ("101/1011", "102/1021")]
+    parts = [np.concatenate([soundfile.read(path)[0] for path in paths]) for paths in voices]
+    meeting = tmp_path / "the meeting.wav"
+    soundfile.write(meeting, np.concatenate([parts[0], np.zeros(32_000), parts[1]]), 16_000)
+    rttm = tmp_path / "out" / "meeting.rttm"
+    ask = ["identify", "--timeline", "--store", enrolled, "--audio_path"]
+    done = call_script(VERIFY, *ask, meeting, "--window", 0.8, "--hop", 0.2, "--output", rttm)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[0].split() == ["from", "to", "speaker", "percent"]
+    lines = [line.split() for line in rttm.read_text().splitlines()]
+    assert {(line[0], line[1], line[2], len(line)) for line in lines} == {("SPEAKER", "the_meeting", "1", 10)}
+    for name, start, end in (("anna", 0.0, 3.5), ("ben", 5.5, 9.0)):
+        spans = [(float(line[3]), float(line[3]) + float(line[4])) for line in lines if line[7] == name]
+        assert min(span[0] for span in spans) == pytest.approx(start, abs=0.5)
+        assert max(span[1] for span in spans) == pytest.approx(end, abs=0.5)
+    assert_one_sentence(call_script(VERIFY, *ask, corpus_root), "40 recordings; --timeline takes one")
+    assert_one_sentence(call_script(VERIFY, *ask, meeting, "--hop", 3), "3 s apart")
+
+
+def test_the_store_refuses_in_a_sentence(
+    enrolled: Path, corpus_root: Path, write_audio: Callable[..., Path], call_script: Run, tmp_path: Path
+) -> None:
+    one, short = corpus_root / "101/1011/101-1011-0002.flac", write_audio(tmp_path / "short.wav", seconds=0.3)
+    store = ["--store", enrolled]
+    empty, cut = tmp_path / "empty.db", tmp_path / "cut.db"
+    shutil.copy(enrolled, empty)
+    for name in ("anna", "ben"):
+        call_script(VERIFY, "remove", "--store", empty, "--name", name)
+    cut.write_bytes(enrolled.read_bytes()[:50_000])
+    for command, *words in (
+        (["identify", "--store", tmp_path / "none.db", "--audio_path", one], "none.db: no such file"),
+        (["identify", "--store", empty, "--audio_path", one], "empty.db: nobody is enrolled here"),
+        (
+            ["identify", "--store", cut, "--audio_path", one],
+            "cut.db: this is not a store of speakers, or it is damaged",
+        ),
+        (["identify", *store], "--audio_path FILE_OR_FOLDER"),
+        (["identify", *store, "--audio_path", one, "--p_known", 1], "--p_known is 1"),
+        (["score", *store], "--features_path FILE"),
+        (["verify", *store, "--name", "anna", short], "short.wav: 0.30 s of audio say too little", "give 0.5 or more"),
+        (["verify", *store, one], "--store and --name go together"),
+        (["verify", *store, "--name", "anna", one, one], "give one to compare with 'anna'"),
+        (["verify", one, one, one], "3 audio files are named; give two"),
+        (["enroll", *store, "--name", "carl", short], "give 0.5 or more. Nobody was enrolled"),
+        (["enroll", *store, "--name", "carl"], "--name NAME AUDIO"),
+        (
+            ["enroll", "--store", tmp_path / "new.db", "--name", "carl", one, "--verifier", one],
+            "not a speaker verifier",
+        ),
+        (["remove", *store], "--name NAME"),
+        (["merge", *store], "--other FILE"),
+    ):
+        assert_one_sentence(call_script(VERIFY, *command), *words)
+    assert not (tmp_path / "new.db").exists()
+    assert "2 speakers" in call_script(VERIFY, "list", *store).stdout

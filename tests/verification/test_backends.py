@@ -1,5 +1,6 @@
 """Backends against their models, and on speakers that they never heard."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,28 +27,11 @@ from verification import (
 PUBLISHED = Path(__file__).parents[3] / "shared/data/published/audiosep_unet_librispeech_devclean_features.pt"
 
 
-def voices(n_speakers: int = 40, n_each: int = 12, dim: int = 12, seed: int = 0) -> FeatureSet:
-    """Draw speakers from the two-covariance model, mixed by a matrix that hides small directions under large ones."""
-    random = np.random.default_rng(seed)
-    labels = np.repeat(np.arange(n_speakers), n_each)
-    rows = random.normal(0, 2, (n_speakers, dim))[labels] + random.standard_normal((len(labels), dim))
-    rows = rows * np.geomspace(1, 0.01, dim) + 0.5
-    rows[:, 0] += random.normal(0, 5, len(labels))
-    return FeatureSet(
-        features=torch.from_numpy(rows).float(),
-        labels=torch.from_numpy(labels),
-        speakers=tuple(f"{number:03d}" for number in range(n_speakers)),
-        sessions=torch.from_numpy(labels),
-        session_names=tuple(f"{number:03d}" for number in range(n_speakers)),
-        ids=tuple(f"{number}.wav" for number in range(len(rows))),
-        durations=torch.ones(len(rows)),
-        encoder={"name": "made up", "dim": dim, "layers": [], "options": {}},
-        corpus="voices",
-    )
+Voices = Callable[..., FeatureSet]
 
 
 @pytest.fixture(scope="module")
-def halves() -> tuple[FeatureSet, FeatureSet]:
+def halves(voices: Voices) -> tuple[FeatureSet, FeatureSet]:
     return split_speakers(voices())
 
 
@@ -93,6 +77,56 @@ def test_plda_scores_are_likelihood_ratios_of_two_recordings(halves: tuple[Featu
         )
 
 
+def test_plda_scores_are_likelihood_ratios_of_a_speaker_who_is_known_by_several(
+    halves: tuple[FeatureSet, FeatureSet],
+) -> None:
+    train, scored = halves
+    backend = create_backend("plda").fit(train)
+    rows = backend.embed(scored.features)
+    between = np.diag(backend.state_dict()["between"].double().numpy())
+
+    def log_density(*which: int) -> float:
+        """Of recordings of one speaker, jointly."""
+        covariance = np.kron(np.ones((len(which),) * 2), between) + np.eye(len(which) * len(between))
+        return float(multivariate_normal.logpdf(rows[list(which)].double().numpy().ravel(), cov=covariance))
+
+    enrolled = [(0, 1, 2), (12,), (24, 25, 30, 31, 26)]
+    probes = [3, 13, 200]
+    models = torch.stack([backend.combine(rows[list(each)]) for each in enrolled])
+    counts = torch.tensor([len(each) for each in enrolled])
+    expected = [
+        [log_density(probe, *each) - log_density(probe) - log_density(*each) for each in enrolled] for probe in probes
+    ]
+    np.testing.assert_allclose(backend.score_speakers(rows[probes], models, counts), expected, atol=0.02)
+    alone = backend.score_speakers(rows[probes], models[2:], counts[2:])  # all of one count take another way
+    np.testing.assert_allclose(alone, np.array(expected)[:, 2:], atol=0.02)
+
+
+@pytest.mark.parametrize("name", BACKENDS)
+def test_a_speaker_of_one_recording_scores_as_that_does(name: str, halves: tuple[FeatureSet, FeatureSet]) -> None:
+    train, scored = halves
+    backend = create_backend(name).fit(train)
+    rows = backend.embed(scored.features)
+    models = torch.stack([backend.combine(rows[number : number + 1]) for number in range(0, 240, 12)])
+    found = backend.score_speakers(rows[1:9], models, torch.ones(20, dtype=torch.int64))
+    np.testing.assert_allclose(found, backend.score_all(rows[1:9], rows[0:240:12]), rtol=1e-3, atol=2e-3)
+
+
+@pytest.mark.parametrize("name", BACKENDS)
+def test_more_recordings_of_a_speaker_make_fewer_errors(name: str, halves: tuple[FeatureSet, FeatureSet]) -> None:
+    train, scored = halves
+    backend = create_backend(name).fit(train)
+    rows, labels = backend.embed(scored.features), scored.labels.numpy()
+    probes = np.arange(240) % 12 >= 6
+    errors = []
+    for count in (1, 6):
+        models = torch.stack([backend.combine(rows[start : start + count]) for start in range(0, 240, 12)])
+        scores = backend.score_speakers(rows[probes], models, torch.full((20,), count)).numpy()
+        is_target = labels[probes][:, None] == labels[::12]
+        errors.append(equal_error_rate(is_target.ravel(), scores.ravel()))
+    assert errors[1] < errors[0]
+
+
 def test_cosines_are_cosines(halves: tuple[FeatureSet, FeatureSet]) -> None:
     _, scored = halves
     found = create_backend("cosine").score_trials(scored, np.array([0, 3]), np.array([9, 100]))
@@ -136,7 +170,7 @@ def test_cosines_have_no_unit(halves: tuple[FeatureSet, FeatureSet]) -> None:
         )
 
 
-def test_halves_share_no_speaker_and_lose_nobody() -> None:
+def test_halves_share_no_speaker_and_lose_nobody(voices: Voices) -> None:
     whole = voices()
     train, scored = split_speakers(whole, seed=3)
     sides = [{one.speakers[label] for label in one.labels.tolist()} for one in (train, scored)]
@@ -191,6 +225,21 @@ def test_calibration_finds_the_likelihood_ratios() -> None:
     shares = calibration.probabilities(7 * fresh + 40, p_target=0.1)
     near = (shares > 0.4) & (shares < 0.6)
     assert others[near].mean() == pytest.approx(0.5, abs=0.1)
+
+
+def test_calibration_takes_a_count_into_account() -> None:
+    random = np.random.default_rng(0)
+    counts = random.choice([1, 4, 16], 60_000)
+    labels = random.random(60_000) < np.where(counts == 1, 0.5, 0.02)  # how many are targets must not matter
+    shifted = random.normal(np.where(labels, 1.5, -1.5), 1.0) + 0.7 * np.log(counts)
+    calibration = Calibration.fit(labels, shifted, counts)
+    assert calibration.slope == pytest.approx(3, rel=0.05)
+    assert calibration.growth == pytest.approx(-2.1, rel=0.05)
+    assert calibration.offset == pytest.approx(0, abs=0.15)
+    for count in (1, 16):
+        assert calibration.threshold(0.5, count) == pytest.approx(0.7 * np.log(count), abs=0.1)
+        assert calibration.llrs(calibration.threshold(0.2, count), count) == pytest.approx(np.log(4))
+    assert Calibration.fit(labels, shifted).growth == 0
 
 
 def test_calibration_of_what_cannot_be_calibrated() -> None:

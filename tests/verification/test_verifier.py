@@ -110,7 +110,7 @@ def test_what_cannot_be_trained_is_refused(features: FeatureSet) -> None:
         SpeakerVerifier.train(features, "lda")
     with pytest.raises(BackendError, match="There are 3 speakers"):
         SpeakerVerifier.train(features.select(features.labels < 3), "within")
-    with pytest.raises(CalibrationError, match="takes finite scores of targets and nontargets"):
+    with pytest.raises(CalibrationError, match="two speakers at least, one of them with two recordings"):
         SpeakerVerifier.train(features.select([0, 10, 20, 30]), "cosine")
 
 
@@ -130,6 +130,8 @@ class Bomb:
         lambda content: content["calibration"].update(slope="steep"),
         lambda content: content["calibration"].update(slope=float("nan")),
         lambda content: content["calibration"].clear(),
+        lambda content: content["open_set"].update(growth=float("inf")),
+        lambda content: content.pop("open_set"),
         lambda content: content.update(encoder=None),
         lambda content: content.update(crop=-1.0),
         lambda content: content.update(training={}),

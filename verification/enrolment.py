@@ -1,0 +1,81 @@
+"""What is kept of the recordings that a speaker is enrolled by."""
+
+import hashlib
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from features import FeatureSet, Row, file_digest
+
+
+@dataclass(frozen=True, eq=False)
+class Recording:
+    """What is kept of a recording: never the audio.
+
+    Attributes
+    ----------
+    path : str
+        Where it was.
+    digest : bytes or None
+        SHA-256 of what was heard, by which no recording is enrolled twice; None where it is not known.
+    seconds : float
+        Of audio that was heard (0 where unknown).
+    vector : Tensor (D,)
+        float32, as the encoder gave it.
+    """
+
+    path: str
+    digest: bytes | None
+    seconds: float
+    vector: Tensor
+
+    @classmethod
+    def of(cls, row: Row) -> "Recording":
+        """Make it of a whole file that was heard."""
+        assert row.vector is not None
+        path = row.utterance.path
+        status = path.stat()
+        return cls(str(path), file_digest(path, status.st_size, status.st_mtime_ns), row.seconds, row.vector)
+
+
+@dataclass(frozen=True)
+class Enrolled:
+    """A speaker in the store.
+
+    Attributes
+    ----------
+    name : str
+    n_recordings : int
+    seconds : float
+        Of audio in these (0 where unknown).
+    changed : str
+        When the speaker was last enrolled, UTC.
+    """
+
+    name: str
+    n_recordings: int
+    seconds: float
+    changed: str
+
+
+def recordings_of(features: FeatureSet) -> Iterator[tuple[str, list[Recording]]]:
+    """Yield each speaker of a set of features (N, D), with all recordings."""
+    order = torch.argsort(features.labels, stable=True)
+    speakers, sizes = torch.unique_consecutive(features.labels[order], return_counts=True)
+    for speaker, rows in zip(speakers.tolist(), torch.split(order, sizes.tolist()), strict=True):
+        yield features.speakers[speaker], [_recording(features, row) for row in rows.tolist()]
+
+
+def _recording(features: FeatureSet, row: int) -> Recording:
+    audio, digest = features.audio, None
+    if audio is not None:
+        digest = audio.digest[row].numpy().tobytes()
+        start, duration = float(audio.start[row]), float(audio.duration[row])
+        if start or not math.isnan(duration):  # a part of a file
+            digest = hashlib.sha256(digest + np.array([start, duration], "<f8").tobytes()).digest()
+    seconds = float(features.durations[row])
+    return Recording(features.ids[row], digest, 0.0 if math.isnan(seconds) else seconds, features.features[row])
