@@ -192,6 +192,8 @@ class InferenceConfig(ScriptConfig):
     """What the encoder computes in; auto is what the classifier was trained with."""
     top_k: int = 5
     """Speakers to name for each file."""
+    reject: bool = False
+    """Say unknown of strangers, by the threshold that training calibrated."""
     output: Path = Path("outputs/predictions.csv")
     """Where the predictions go: a .csv or a .json file."""
     device: str = "auto"

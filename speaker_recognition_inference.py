@@ -11,7 +11,7 @@ from config import InferenceConfig
 
 def main(config: InferenceConfig) -> int:
     from corpora import find_recordings
-    from evaluation import check_predictions_path, predictions_table, write_predictions
+    from evaluation import about_strangers, check_predictions_path, predictions_table, write_predictions
     from features import check_writable
     from heads import SpeakerClassifier
 
@@ -19,7 +19,7 @@ def main(config: InferenceConfig) -> int:
     classifier = SpeakerClassifier.load(config.classifier)
     check_predictions_path(config.output)
     check_writable(config.output.parent)
-    top_k = min(config.top_k, len(classifier.speakers))
+    top_k = min(config.top_k, len(classifier.speakers) + config.reject)
     predictions = classifier.predict(
         paths,
         top_k,
@@ -27,11 +27,14 @@ def main(config: InferenceConfig) -> int:
         device=config.device,
         precision=config.precision,
         progress=True,
+        reject=config.reject,
     )
     failed = [prediction for prediction in predictions if prediction.error is not None]
     saved = write_predictions(config.output, predictions, top_k)
     if len(failed) < len(predictions):
         print(predictions_table(predictions))
+    if config.reject:
+        print("\n".join(about_strangers(classifier.metrics.get("open_set"))))
     print(f"Saved {saved}")
     for prediction in failed:
         print(f"failed: {prediction.path}: {prediction.error}")

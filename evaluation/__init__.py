@@ -3,6 +3,7 @@
 from evaluation.compare import compare_heads
 from evaluation.comparison import Comparison
 from evaluation.layer_curve import layer_table, save_layer_curve
+from evaluation.open_set import about_strangers
 from evaluation.predictions import (
     check_predictions_path,
     predictions_table,
@@ -16,6 +17,7 @@ from evaluation.verification import Verification, compare_backends
 __all__ = [
     "Comparison",
     "Verification",
+    "about_strangers",
     "check_predictions_path",
     "compare_backends",
     "compare_heads",

@@ -15,6 +15,7 @@ from evaluation.alignment import align, by_encoder
 from evaluation.comparison import Comparison, add_intervals
 from evaluation.fitting import Chosen, Job, fit_heads, fit_temperature, rows_of, settings_to_try, validation_score
 from evaluation.notes import about_few_rows
+from evaluation.open_set import calibrate_rejection
 from evaluation.outcome import Outcome
 from evaluation.protocol import Parts, SplitBy, leaks, make_parts, protocols, under_two_names, untested_speakers
 from evaluation.records import Record, key_of, rank_by_validation, summarise
@@ -112,6 +113,9 @@ def compare_heads(
         "torch": str(torch.__version__),
     }
     members = run.members[key_of(best)]
+    given = [member.view(min(sets.values(), key=member.distance)) for member in members]
+    rejection = calibrate_rejection(members, given, scaler, parts, seed)
+    open_set = rejection.figures if rejection else {}
     n_free = len(parts.train) - len(members[0].head.classes_)
     warnings = [sentence for kind, own in splits.items() for sentence in leaks(first, list(own.values()), kind)]
     warnings += [*under_two_names(first), *about_few_rows(summary, n_free, max(map(_dim, sets.values())))]
@@ -119,7 +123,14 @@ def compare_heads(
         rows=run.rows,
         summary=summary,
         best=best,
-        classifier=SpeakerClassifier(members, first.speakers, metrics=best, training=training),
+        classifier=SpeakerClassifier(
+            members,
+            first.speakers,
+            threshold=rejection.threshold if rejection else None,
+            detector=rejection.detector if rejection else None,
+            metrics=best | {"open_set": open_set},
+            training=training,
+        ),
         speakers=first.speakers,
         outcomes=dict(run.outcomes),
         sizes={kind: own[seed].sizes for kind, own in splits.items()},
@@ -127,6 +138,7 @@ def compare_heads(
         untested=untested,
         layers=run.layers,
         tuned=tune,
+        open_set=open_set,
     )
 
 

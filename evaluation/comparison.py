@@ -23,6 +23,7 @@ from evaluation.notes import (
     about_sessions,
     about_tuning,
 )  # fmt: skip
+from evaluation.open_set import about_strangers
 from evaluation.outcome import Counts, Outcome, by_speaker, confusion, per_speaker
 from evaluation.records import Record, key_of, rank_by_validation, summarise
 from evaluation.table import format_table
@@ -61,6 +62,8 @@ class Comparison:
         Rows of the cheap head that chose a layer, one for each layer; empty where there was none to choose.
     tuned : int
         Settings that were tried of each head.
+    open_set : dict
+        How well the classifier tells strangers (`evaluation.open_set.Rejection`); empty where nobody could be left out.
     """
 
     rows: list[Record]
@@ -74,6 +77,7 @@ class Comparison:
     untested: Mapping[str, Sequence[str]] = field(default_factory=dict)
     layers: list[Record] = field(default_factory=list)
     tuned: int = 1
+    open_set: Record = field(default_factory=dict)
 
     def layer_records(self, encoder: str) -> list[Record]:
         """Return the means over seeds of an encoder's layers, by the split asked for, in the order of the layers."""
@@ -102,6 +106,7 @@ class Comparison:
             notes += about_second_best(self.summary, self.best, self._counts)
             notes += about_sessions(self.summary, self.best, self._counts, self.sizes)
             notes += about_no_mistake(self.outcomes[key_of(self.best)])
+        notes += about_strangers(self.open_set)
         notes += self.leaks
         for kind, names in self.untested.items():
             if names:
@@ -161,6 +166,7 @@ class Comparison:
             "best": self.best,
             **({"layers": self.layers} if self.layers else {}),
             "sizes": self.sizes,
+            "open_set": self.open_set,
             "notes": self.notes,
             "command": command,
             "versions": versions(),

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -33,7 +34,7 @@ def predictions_table(predictions: Sequence[Prediction]) -> str:
     for prediction in predictions:
         if prediction.error is None:
             pairs = zip(prediction.speakers, prediction.probabilities, strict=True)
-            (best, share), *others = [(speaker, f"{100 * probability:.1f}") for speaker, probability in pairs]
+            (best, share), *others = [(speaker, _percent(probability)) for speaker, probability in pairs]
             lines.append([str(prediction.path), best, share, ", ".join(map(" ".join, others))])
     return format_table(["file", "speaker", "percent", "then"], lines, "<<><")
 
@@ -83,7 +84,7 @@ def _json(predictions: Sequence[Prediction]) -> str:
         {
             "path": str(prediction.path),
             "predictions": [
-                {"speaker": speaker, "probability": probability}
+                {"speaker": speaker, "probability": None if math.isnan(probability) else probability}
                 for speaker, probability in zip(prediction.speakers, prediction.probabilities, strict=True)
             ],
             "error": prediction.error,
@@ -100,7 +101,11 @@ def _csv(predictions: Sequence[Prediction], top_k: int) -> str:
     writer.writerow(["path", *(f"{name}{rank}" for rank in ranks for name in ("speaker", "probability")), "error"])
     for prediction in predictions:
         pairs = zip(prediction.speakers, prediction.probabilities, strict=True)
-        cells = [cell for pair in pairs for cell in pair]
+        cells = ["" if cell != cell else cell for pair in pairs for cell in pair]
         padding = [""] * (2 * top_k - len(cells))
         writer.writerow([prediction.path, *cells, *padding, prediction.error or ""])
     return table.getvalue()
+
+
+def _percent(share: float) -> str:
+    return "" if math.isnan(share) else f"{100 * share:.1f}"

@@ -1,7 +1,8 @@
 """`SpeakerClassifier`: all that is needed to say who speaks in a file, in one file."""
 
+import math
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ from heads.fitted import ClassifierError, FittedHead, find_encoder
 
 FORMAT = 1
 WHAT = "a speaker classifier, as speaker_recognition_librispeech.py saves one"
+# What is said of a stranger.
+UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True)
@@ -31,7 +34,7 @@ class Prediction:
     speakers : tuple of str
         The likeliest speakers, best first; empty if the file could not be judged.
     probabilities : tuple of float
-        Their probabilities, among the speakers that the classifier knows.
+        Their probabilities, among the speakers that are known; NaN for `UNKNOWN` where it has none.
     error : str or None
         Why the file could not be judged.
     """
@@ -53,7 +56,10 @@ class SpeakerClassifier:
         classes, numbers into `speakers`.
     speakers : tuple of str
     threshold : float or None
-        Probability under which a speaker counts as unknown; None until it has been calibrated.
+        What a recording must reach not to count as a stranger's: the probability of the likeliest speaker or, where
+        there is a `detector`, the highest of its scores. None where it has not been calibrated.
+    detector : FittedHead or None
+        A head that tells strangers better than the probabilities do; of an encoder of the members.
     metrics : dict
         What was measured of it.
     training : dict
@@ -63,25 +69,27 @@ class SpeakerClassifier:
     members: tuple[FittedHead, ...]
     speakers: tuple[str, ...]
     threshold: float | None = None
+    detector: FittedHead | None = None
     metrics: dict[str, Any] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
 
     def predict_features(
-        self, features: FeatureSet | Sequence[FeatureSet], top_k: int = 5
+        self, features: FeatureSet | Sequence[FeatureSet], top_k: int = 5, reject: bool = False
     ) -> list[tuple[tuple[str, ...], tuple[float, ...]]]:
         """Name the likeliest speakers of each row, best first, with their probabilities.
 
-        An ensemble over several encoders takes a set of each, of the same utterances in the same order.
+        An ensemble over several encoders takes a set of each, of the same utterances in the same order. With `reject`
+        `UNKNOWN` stands before the others where the threshold is not reached.
 
         Raises
         ------
         ClassifierError
-            The features come from another encoder than the classifier's.
+            The features come from another encoder than the classifier's, or it has no threshold.
         """
         sets = [features] if isinstance(features, FeatureSet) else list(features)
         if len({given.ids for given in sets}) != 1:
             raise ClassifierError("The sets of features must hold the same utterances in the same order.")
-        return self._judge([member.vectors(_nearest(sets, member)) for member in self.members], top_k)
+        return self._judge(lambda member: member.vectors(_nearest(sets, member)), top_k, reject)
 
     def predict(
         self,
@@ -92,6 +100,7 @@ class SpeakerClassifier:
         device: str = "auto",
         precision: str = "auto",
         progress: bool = False,
+        reject: bool = False,
     ) -> list[Prediction]:
         """Name the likeliest speakers of each file, best first; a file that cannot be read does not stop the others.
 
@@ -112,6 +121,8 @@ class SpeakerClassifier:
             Of the encoder; ``auto`` is what the classifier was trained with.
         progress : bool
             Show a progress bar, on a terminal.
+        reject : bool
+            Put `UNKNOWN` before the others where the threshold is not reached.
 
         Returns
         -------
@@ -121,8 +132,10 @@ class SpeakerClassifier:
         Raises
         ------
         ClassifierError
-            The encoder is not the one that the classifier was trained with.
+            The encoder is not the one that the classifier was trained with, or there is no threshold to reject by.
         """
+        if reject:
+            self._check_threshold()
         origins = {member.origin: member for member in self.members}
         if encoder is not None:
             encoders: list[Encoder | LazyEncoder] = [encoder] * len(origins)
@@ -143,29 +156,43 @@ class SpeakerClassifier:
             strict=True,
         )
         shown = tqdm(rows, "Listening", len(utterances), unit="file", disable=None if progress else True)
-        return [self._prediction(dict(zip(origins, parts, strict=True)), top_k) for parts in shown]
+        return [self._prediction(dict(zip(origins, parts, strict=True)), top_k, reject) for parts in shown]
 
-    def _prediction(self, rows: dict[tuple[str, float | None], Row], top_k: int) -> Prediction:
+    def _prediction(self, rows: dict[tuple[str, float | None], Row], top_k: int, reject: bool) -> Prediction:
         """Judge one file by its rows, one for each origin."""
         path = next(iter(rows.values())).utterance.path
         errors = [row.error for row in rows.values() if row.error is not None]
         if errors:
             return Prediction(path, error=errors[0])
         vectors = {origin: row.vector[None] for origin, row in rows.items() if row.vector is not None}
-        speakers, probabilities = self._judge([vectors[member.origin] for member in self.members], top_k)[0]
+        speakers, probabilities = self._judge(lambda member: vectors[member.origin], top_k, reject)[0]
         return Prediction(path, speakers, probabilities)
 
-    def _judge(self, vectors: Sequence[torch.Tensor], top_k: int) -> list[tuple[tuple[str, ...], tuple[float, ...]]]:
+    def _judge(
+        self, vectors_of: Callable[[FittedHead], torch.Tensor], top_k: int, reject: bool
+    ) -> list[tuple[tuple[str, ...], tuple[float, ...]]]:
         """Name the speakers of rows, of which there is a table for each member."""
         if top_k < 1:
             raise ClassifierError(f"top_k is {top_k}; expected at least 1.")
-        logits = [member.logits(rows) for member, rows in zip(self.members, vectors, strict=True)]
+        logits = [member.logits(vectors_of(member)) for member in self.members]
         probabilities = torch.from_numpy(mean_logits(logits)).softmax(dim=1).numpy()
         classes = self.members[0].head.classes_
         best = np.argsort(-probabilities, axis=1, kind="stable")[:, :top_k]
         names = [[self.speakers[classes[column]] for column in row] for row in best]
         values = np.take_along_axis(probabilities, best, axis=1).tolist()
+        if reject:
+            scores = probabilities if self.detector is None else self.detector.logits(vectors_of(self.detector))
+            for row in np.flatnonzero(scores.max(axis=1) < self._check_threshold()).tolist():
+                names[row], values[row] = [UNKNOWN, *names[row]][:top_k], [math.nan, *values[row]][:top_k]
         return [(tuple(row), tuple(value)) for row, value in zip(names, values, strict=True)]
+
+    def _check_threshold(self) -> float:
+        if self.threshold is None:
+            raise ClassifierError(
+                "This classifier has no threshold to tell strangers by: it was trained on too few speakers to leave "
+                "some out, or by an earlier version. Train it again, on three speakers or more."
+            )
+        return self.threshold
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the classifier to a ``.pt`` file, atomically.
@@ -181,6 +208,7 @@ class SpeakerClassifier:
             **(parts[0] if len(parts) == 1 else {"members": parts}),
             "speakers": list(self.speakers),
             "threshold": self.threshold,
+            "detector": None if self.detector is None else self.detector.content(),
             "metrics": self.metrics,
             "training": self.training,
         }
@@ -205,6 +233,7 @@ class SpeakerClassifier:
             loaded = cls(
                 members=tuple(map(FittedHead.from_content, content.get("members", [content]))),
                 speakers=tuple(content["speakers"]),
+                detector=FittedHead.from_content(content["detector"]) if content.get("detector") else None,
                 **{key: content[key] for key in ("threshold", "metrics", "training")},
             )
             loaded._check_parts()
@@ -226,8 +255,10 @@ class SpeakerClassifier:
             raise ValueError("its members know different speakers")
         if not all(isinstance(speaker, str) for speaker in self.speakers):
             raise ValueError("a speaker's name is no string")
-        if self.threshold is not None and not 0 <= self.threshold <= 1:
+        if self.threshold is not None and not math.isfinite(self.threshold):
             raise ValueError(f"its threshold is {self.threshold!r}")
+        if self.detector is not None and self.detector.origin not in {member.origin for member in self.members}:
+            raise ValueError("its detector is of another encoder")
         if not isinstance(self.metrics, dict) or not isinstance(self.training, dict):
             raise ValueError("its metrics or its training are no dict")
 

@@ -65,9 +65,7 @@ class FittedHead:
         ClassifierError
             They come from another encoder.
         """
-        layers = self.encoder.get("layers", ())
-        if len(layers) == 1 and layers[0] in features.layers:
-            features = features.layer(layers[0])
+        features = self.view(features)
         self.check_encoder(features.encoder, "the features")
         if features.audio is not None and features.audio.crop != self.crop:
             raise ClassifierError(
@@ -75,6 +73,11 @@ class FittedHead:
                 f"{features.audio.crop}. Extract them with the same."
             )
         return features.features
+
+    def view(self, features: FeatureSet) -> FeatureSet:
+        """Return the layer of a set that this head takes, or the set itself."""
+        layers = self.encoder.get("layers", ())
+        return features.layer(layers[0]) if len(layers) == 1 and layers[0] in features.layers else features
 
     def distance(self, features: FeatureSet) -> tuple[int, bool]:
         """Return how much a set differs from what this head was trained on; (0, False) is not at all."""

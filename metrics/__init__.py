@@ -1,11 +1,19 @@
 """Numbers from labels and scores. Imports no other room; any room may import it."""
 
 from metrics.bootstrap import difference_interval, ratio_interval, trial_interval
-from metrics.identification import expected_calibration_error, log_loss, macro_f1, ranks, top_k_accuracy
+from metrics.identification import (
+    detection_identification_rate,
+    expected_calibration_error,
+    log_loss,
+    macro_f1,
+    ranks,
+    top_k_accuracy,
+)  # fmt: skip
 from metrics.verification import (
     ErrorRates,
     cllr,
     equal_error_rate,
+    equal_error_threshold,
     error_rates,
     min_cllr,
     min_dcf,
@@ -14,8 +22,10 @@ from metrics.verification import (
 __all__ = [
     "ErrorRates",
     "cllr",
+    "detection_identification_rate",
     "difference_interval",
     "equal_error_rate",
+    "equal_error_threshold",
     "error_rates",
     "expected_calibration_error",
     "log_loss",

@@ -40,6 +40,42 @@ def ranks(labels: ArrayLike, scores: ArrayLike, classes: ArrayLike | None = None
     return ahead
 
 
+def detection_identification_rate(
+    scores: ArrayLike, right: ArrayLike, strangers: ArrayLike, false_accept: float = 0.01
+) -> float:
+    """Share of known speakers' utterances that get a name, and the right one, where few strangers' get any.
+
+    The watch-list figure "DIR at FAR" of open-set identification (Phillips, Grother and Micheals, 2011).
+
+    Parameters
+    ----------
+    scores : array-like (n,)
+        Of known speakers' utterances, those of the best names; higher is surer.
+    right : array-like (n,)
+        Whether these names are right.
+    strangers : array-like (m,)
+        Scores of the best names of strangers' utterances.
+    false_accept : float
+        Largest share of strangers that may get a name: the threshold is the lowest one that keeps to it.
+
+    Returns
+    -------
+    float
+        From 0 to 1.
+
+    Raises
+    ------
+    ValueError
+        There are no known speakers' utterances or no strangers', or the shapes differ.
+    """
+    values, correct = np.asarray(scores, dtype=np.float64), np.asarray(right, dtype=bool)
+    others = np.sort(np.asarray(strangers, dtype=np.float64))[::-1]
+    if values.shape != correct.shape or values.ndim != 1 or not len(values) or not len(others):
+        raise ValueError(f"expected (n,) scores and answers and (m,) strangers; got {values.shape}, {others.shape}")
+    threshold = others[min(int(false_accept * len(others) + 1e-9), len(others) - 1)]  # and no more than it
+    return float((correct & (values > threshold)).mean())
+
+
 def top_k_accuracy(labels: ArrayLike, scores: ArrayLike, k: int = 1, classes: ArrayLike | None = None) -> float:
     """Share of the utterances whose speaker is among the k best scored.
 

@@ -86,6 +86,18 @@ def equal_error_rate(labels: ArrayLike, scores: ArrayLike, weights: ArrayLike | 
     return float(rates.false_accept[after - 1] + share * (rates.false_accept[after] - rates.false_accept[after - 1]))
 
 
+def equal_error_threshold(labels: ArrayLike, scores: ArrayLike) -> float:
+    """Score from which on to accept, so that misses are as frequent as false accepts, or just less.
+
+    Parameters
+    ----------
+    labels, scores
+        As `error_rates` takes them.
+    """
+    rates = error_rates(labels, scores)
+    return float(rates.thresholds[np.argmax(rates.false_accept >= rates.miss)])
+
+
 def min_dcf(
     labels: ArrayLike,
     scores: ArrayLike,

@@ -6,7 +6,7 @@ from verification.enrolment import Enrolled, Recording
 from verification.nearest import Nearest
 from verification.normalisation import as_norm
 from verification.store import SpeakerStore
-from verification.store_file import UNKNOWN, StoreError
+from verification.store_file import StoreError
 from verification.timeline import Turn, find_turns, to_rttm
 from verification.trials import (
     TrialError,
@@ -21,7 +21,6 @@ from verification.verifier import SpeakerVerifier, Verdict, VerifierError
 
 __all__ = [
     "BACKENDS",
-    "UNKNOWN",
     "Backend",
     "BackendError",
     "Calibration",

@@ -18,7 +18,7 @@ from tqdm import tqdm
 from corpora import Utterance
 from encoders import Encoder, LazyEncoder, Spec, spec_differences
 from features import FeatureSet, Row, tensors_to_bytes
-from heads import Prediction
+from heads import UNKNOWN, Prediction
 from verification.backends import check_vectors
 from verification.enrolment import Enrolled, Recording, recordings_of
 from verification.nearest import Best, Nearest
@@ -27,7 +27,6 @@ from verification.store_file import (
     FORMAT,
     PAGE_BYTES,
     SCHEMA,
-    UNKNOWN,
     StoreError,
     check_name,
     connect,

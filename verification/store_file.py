@@ -9,6 +9,7 @@ from typing import Literal
 
 from audio import InputError
 from features import tensors_from_bytes
+from heads import UNKNOWN
 from verification.verifier import WHAT, SpeakerVerifier, VerifierError
 
 FORMAT = 1
@@ -29,8 +30,6 @@ SCHEMA = {
 PAGE_BYTES = 16_384
 # How long one writer waits for another, seconds.
 PATIENCE = 60.0
-# What is said of a stranger; nobody can be enrolled under it.
-UNKNOWN = "unknown"
 LONGEST_NAME = 200
 
 

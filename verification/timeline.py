@@ -10,8 +10,9 @@ from tqdm import tqdm
 from audio import AudioError, span_seconds, window_starts
 from corpora import Utterance
 from encoders import Encoder, LazyEncoder
+from heads import UNKNOWN
 from verification.store import SpeakerStore
-from verification.store_file import UNKNOWN, StoreError
+from verification.store_file import StoreError
 from verification.verifier import SHORTEST
 
 

@@ -3,6 +3,7 @@
 import os
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from corpora import Corpus
 from encoders import Encoder, load_encoder
 from evaluation import compare_heads
 from features import FeatureSet
-from heads import HEADS, ClassifierError, SpeakerClassifier
+from heads import HEADS, UNKNOWN, ClassifierError, SpeakerClassifier
 
 
 @pytest.fixture(scope="module", params=[name for name in HEADS if name != "weighted"])
@@ -62,6 +63,19 @@ def test_probabilities_are_sorted_and_sum_to_one(saved: Path, corpus: Corpus) ->
     assert len(prediction.speakers) == len(set(prediction.speakers)) == 4
     assert list(prediction.probabilities) == sorted(prediction.probabilities, reverse=True)
     assert sum(prediction.probabilities) == pytest.approx(1, abs=1e-5)
+
+
+def test_strangers_are_rejected_among_files(saved: Path, corpus: Corpus) -> None:
+    loaded = SpeakerClassifier.load(saved)
+    paths = [utterance.path for utterance in corpus.utterances[::4]]
+    plain, rejecting = loaded.predict(paths), loaded.predict(paths, reject=True)
+    for one, other in zip(plain, rejecting, strict=True):
+        known = other.speakers == one.speakers
+        assert known or other.speakers == (UNKNOWN, *one.speakers)
+    strict = replace(loaded, threshold=float(np.finfo(np.float32).max))
+    assert {prediction.speakers[0] for prediction in strict.predict(paths, reject=True)} == {UNKNOWN}
+    with pytest.raises(ClassifierError, match="has no threshold to tell strangers by"):
+        replace(loaded, threshold=None).predict(paths, reject=True)
 
 
 def test_a_bad_file_does_not_stop_the_others(saved: Path, corpus: Corpus, tmp_path: Path) -> None:
@@ -152,6 +166,8 @@ def test_nothing_in_a_classifier_can_run_code(saved: Path, tmp_path: Path) -> No
         lambda content: content["head"].update(classes=[0.0, 1.0, 2.0, 3.0]),
         lambda content: content.update(temperature=0.0),
         lambda content: content.update(threshold="high"),
+        lambda content: content.update(threshold=float("nan")),
+        lambda content: content.update(detector={"head": None}),
         lambda content: content.update(training=3),
         lambda content: content.update(format=torch.ones(2)),
     ],

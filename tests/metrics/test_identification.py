@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
-from metrics import expected_calibration_error, log_loss, macro_f1, ranks, top_k_accuracy
+from metrics import detection_identification_rate, expected_calibration_error, log_loss, macro_f1, ranks, top_k_accuracy
 
 Scores = NDArray[np.float64]
 
@@ -232,6 +232,38 @@ def test_ranks_count_who_is_ahead() -> None:
     scores = [[3.0, 2.0, 1.0], [1.0, 2.0, 3.0], [2.0, 2.0, 0.0], [math.nan, 1.0, 0.0]]
     assert ranks([0, 0, 1, 0], scores).tolist() == [0, 2, 1, 2]
     assert ranks(["x", "b"], [[1.0, 2.0], [1.0, 2.0]], ["a", "b"]).tolist() == [2, 0]
+
+
+def test_detection_and_identification_by_hand() -> None:
+    strangers = [0.1, 0.2, 0.3, 0.4]
+    scores, right = [0.05, 0.25, 0.35, 0.45, 0.5], [True, True, True, False, True]
+    assert detection_identification_rate(scores, right, strangers, 0.0) == pytest.approx(1 / 5)  # above 0.4, and right
+    assert detection_identification_rate(scores, right, strangers, 0.25) == pytest.approx(2 / 5)  # above 0.3
+    assert detection_identification_rate(scores, right, strangers, 0.24) == pytest.approx(1 / 5)
+    assert detection_identification_rate(scores, right, strangers, 0.75) == pytest.approx(3 / 5)
+    assert detection_identification_rate([0.4], [True], strangers, 0.0) == 0  # a tie with a stranger is not above it
+    for arguments in (([], [], [0.1]), ([0.1], [True], []), ([0.1], [True, False], [0.1])):
+        with pytest.raises(ValueError, match="expected"):
+            detection_identification_rate(*arguments)
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 9), st.booleans()), min_size=1, max_size=20),
+    st.lists(st.integers(0, 9), min_size=1, max_size=20),
+    st.floats(0, 0.99),
+)
+def test_detection_keeps_to_the_false_accepts(
+    known: list[tuple[int, bool]], strangers: list[int], false_accept: float
+) -> None:
+    """The rate is the best of all thresholds under which few enough strangers get a name."""
+    scores, right = zip(*known, strict=True)
+    allowed = [
+        threshold
+        for threshold in range(-1, 10)
+        if sum(score > threshold for score in strangers) <= false_accept * len(strangers) + 1e-9
+    ]
+    best = max(np.mean([ok and score > threshold for score, ok in known]) for threshold in allowed)
+    assert detection_identification_rate(scores, right, strangers, false_accept) == pytest.approx(best)
 
 
 def test_calibration_error_by_hand() -> None:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from metrics import (
     cllr,
     equal_error_rate,
+    equal_error_threshold,
     error_rates,
     min_cllr,
     min_dcf,
@@ -72,6 +73,16 @@ def test_rates_are_those_of_counting(trials: list[Trial]) -> None:
     np.testing.assert_allclose(
         np.stack([rates.false_accept, rates.miss], axis=1), points_by_counting(trials), atol=1e-12
     )
+
+
+@given(TRIALS)
+@settings(max_examples=150, deadline=None)
+def test_at_the_equal_error_threshold_misses_are_no_more_and_above_it_no_fewer(trials: list[Trial]) -> None:
+    labels, scores = map(np.array, columns(trials))
+    threshold = equal_error_threshold(labels, scores)
+    targets, nontargets = scores[labels], scores[~labels]
+    assert (targets < threshold).mean() <= (nontargets >= threshold).mean() + 1e-9
+    assert (targets <= threshold).mean() >= (nontargets > threshold).mean() - 1e-9
 
 
 @given(TRIALS)

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -76,7 +77,7 @@ def test_the_main_job_writes_what_it_promises(trained: Path) -> None:
         "speaker_classifier_librispeech.pt",
     ]
     metrics = json.loads((trained / "metrics.json").read_text())
-    assert set(metrics) == {"rows", "summary", "best", "sizes", "notes", "command", "versions"}
+    assert set(metrics) == {"rows", "summary", "best", "sizes", "open_set", "notes", "command", "versions"}
     assert [row["head"] for row in metrics["rows"]] == 2 * ["linear", "mlp", "lda"]
     assert [row["split_by"] for row in metrics["rows"]] == 3 * ["utterance"] + 3 * ["session"]
     assert "--lr 0.01" in metrics["command"]
@@ -164,6 +165,27 @@ def test_inference_on_a_file_writes_json(trained: Path, corpus_root: Path, run_s
     assert record["error"] is None
     assert record["predictions"][0]["speaker"] == "102"
     assert len(record["predictions"]) == 4  # all there are, though five were asked for
+
+
+def test_strangers_are_called_unknown(trained: Path, corpus_root: Path, call_script: Run, tmp_path: Path) -> None:
+    classifier = trained / "speaker_classifier_librispeech.pt"
+    strict = tmp_path / "strict.pt"
+    loaded = SpeakerClassifier.load(classifier)
+    replace(loaded, threshold=1e6).save(strict)
+    for output in (tmp_path / "out.csv", tmp_path / "out.json"):
+        ask = [INFER, "--audio_path", corpus_root / "101", "--classifier", strict, "--output", output, "--reject"]
+        done = call_script(*ask, "--top_k", 9)
+        assert done.returncode == 0, done.stderr
+        assert "strangers (4 speakers, left out of the training in turn)" in " ".join(done.stdout.split())
+        assert re.search(r"0000\.flac +unknown +101 ", done.stdout)
+    with (tmp_path / "out.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert {(row["speaker"], row["probability"], row["speaker_2"]) for row in rows} == {("unknown", "", "101")}
+    assert all(row["speaker_5"] and row["probability_5"] for row in rows)
+    first = json.loads((tmp_path / "out.json").read_text())[0]["predictions"]
+    assert first[0] == {"speaker": "unknown", "probability": None}
+    replace(loaded, threshold=None).save(strict)
+    assert_one_sentence(call_script(*ask), "no threshold to tell strangers by")
 
 
 def test_a_run_with_bad_files_ends_with_code_3_and_says_which(

@@ -18,7 +18,8 @@ from audio import InputError
 from corpora import Corpus, Utterance
 from encoders import Encoder
 from features import FeatureSet
-from verification import UNKNOWN, Recording, SpeakerStore, SpeakerVerifier, StoreError
+from heads import UNKNOWN
+from verification import Recording, SpeakerStore, SpeakerVerifier, StoreError
 
 Voices = Callable[..., FeatureSet]
 ROOT = Path(__file__).parents[2]

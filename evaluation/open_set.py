@@ -1,0 +1,195 @@
+"""How well strangers are told from the speakers of a classifier, and the threshold that tells them."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.special import softmax
+
+from evaluation.fitting import Chosen, Job, fit_heads, rows_of
+from evaluation.protocol import Parts, Rows
+from evaluation.records import Record
+from features import FeatureSet
+from heads import FittedHead, HeadError, create_head, create_scaler
+from heads.classifier import mean_logits
+from metrics import detection_identification_rate, equal_error_rate, equal_error_threshold
+
+logger = logging.getLogger(__name__)
+
+# Groups of speakers that are left out of the training in turn.
+FOLDS = 4
+# The head whose scores, likelihood ratios, tell strangers best where the probabilities do not.
+DETECTOR = "plda"
+PROBABILITY = "probability"
+
+
+@dataclass(frozen=True, eq=False)
+class Rejection:
+    """How a classifier tells strangers.
+
+    Attributes
+    ----------
+    threshold : float
+        What a recording must reach.
+    detector : FittedHead or None
+        Whose highest score must reach it; None is the classifier's own highest probability.
+    figures : dict
+        ``by`` (what tells strangers), ``n_strangers`` (speakers who were left out), ``false_alarm`` (share of the test
+        recordings of speakers who are known that are called unknown), ``miss`` (share of the strangers' that are given
+        a name), ``dir_at_far_0.01`` (`metrics.detection_identification_rate`).
+    """
+
+    threshold: float
+    detector: FittedHead | None
+    figures: Record
+
+
+@dataclass(frozen=True, eq=False)
+class _Fold:
+    """Scores of a classifier without some speakers, by what tells strangers: higher is surer.
+
+    `calibration` and `test` have the scores of known speakers' recordings and those of strangers'; `right` tells which
+    of the known test recordings are given the right name.
+    """
+
+    calibration: dict[str, tuple[NDArray[np.float32], NDArray[np.float32]]]
+    test: dict[str, tuple[NDArray[np.float32], NDArray[np.float32]]]
+    right: NDArray[np.bool_]
+
+
+def calibrate_rejection(
+    members: Sequence[FittedHead], sets: Sequence[FeatureSet], scaler: str, parts: Parts, seed: int
+) -> Rejection | None:
+    """Leave speakers out of the training in turn, and find the score below which a recording is a stranger's.
+
+    The threshold is that of equal errors on recordings that the test does not have; the figures are of the test
+    recordings, each fold's by the threshold that the strangers of the other folds give.
+
+    Parameters
+    ----------
+    members : sequence of FittedHead
+        Of the classifier.
+    sets : sequence of FeatureSet
+        For each member the set that it was trained on, as it was given it.
+    scaler : str
+        Name of the members' scaler.
+    parts : Parts
+        The classifier's split.
+    seed : int
+        Of the folds.
+
+    Returns
+    -------
+    Rejection or None
+        None if there are too few speakers or recordings to leave some out.
+    """
+    folds = []
+    labels = sets[0].labels.numpy()
+    speakers = np.random.default_rng(seed).permutation(np.unique(labels[parts.fit]))
+    if len(speakers) < 3:
+        return None
+    for left_out in np.array_split(speakers, min(FOLDS, len(speakers))):
+        fold = _leave_out(members, sets, scaler, parts, np.isin(labels, left_out))
+        if isinstance(fold, str):
+            logger.info("No threshold for strangers was calibrated: %s", fold)
+            return None
+        folds.append(fold)
+    shared = set.intersection(*(set(fold.calibration) for fold in folds))
+    ways = [way for way in (PROBABILITY, DETECTOR) if way in shared]
+    pooled = {way: _pool([fold.calibration[way] for fold in folds]) for way in ways}
+    way = min(ways, key=lambda name: equal_error_rate(*pooled[name]))
+    # The detector of all speakers is fitted as the members were.
+    detector = _fit_detector(sets[0], scaler, parts.train) if way == DETECTOR else None
+    if way == DETECTOR and detector is None:
+        way = PROBABILITY
+    return Rejection(equal_error_threshold(*pooled[way]), detector, _figures(folds, way, len(speakers)))
+
+
+def _leave_out(
+    members: Sequence[FittedHead], sets: Sequence[FeatureSet], scaler: str, parts: Parts, strange: NDArray[np.bool_]
+) -> _Fold | str:
+    """Train the members and the detector without some speakers; or say why that cannot be done."""
+    fit, validation, test = (rows[~strange[rows]] for rows in (parts.fit, parts.validation, parts.test))
+    strangers = [rows[strange[rows]] for rows in (np.concatenate([parts.fit, parts.validation]), parts.test)]
+    if not min(len(validation), len(test), *map(len, strangers)):
+        return "too few recordings to leave speakers out"
+    edges = np.cumsum([len(test), len(strangers[0])])
+    split = Parts(fit, validation, fit, np.concatenate([test, *strangers]))
+    jobs = [
+        Job(member.name, given, [member.head.hyper_parameters()]) for member, given in zip(members, sets, strict=True)
+    ]
+    detectors = [] if sets[0].layers else [Job(DETECTOR, sets[0], [{}])]
+    results = {id(job): result for job, result in fit_heads([*jobs, *detectors], scaler, split)}
+    chosen = []
+    for job in jobs:
+        result = results[id(job)]
+        if isinstance(result, str):
+            return result
+        chosen.append(result)
+    val_logits, logits = (
+        mean_logits([getattr(each, part) for each in chosen]) / np.float32(members[0].temperature)
+        for part in ("val_logits", "test_logits")
+    )
+    scores = {PROBABILITY: [softmax(part, axis=1).max(axis=1) for part in (val_logits, logits)]}
+    for result in (results[id(job)] for job in detectors):
+        if isinstance(result, Chosen):
+            scores[DETECTOR] = [part.max(axis=1) for part in (result.val_logits, result.test_logits)]
+    calibration, tested = {}, {}
+    for way, (of_validation, of_test) in scores.items():
+        known, calibrating, strange_test = np.split(of_test, edges)
+        calibration[way], tested[way] = (of_validation, calibrating), (known, strange_test)
+    answers = chosen[0].fitted.head.classes_[logits[: len(test)].argmax(axis=1)]
+    return _Fold(calibration, tested, answers == sets[0].labels.numpy()[test])
+
+
+def _figures(folds: Sequence[_Fold], way: str, n_strangers: int) -> Record:
+    """Return the rates on the test recordings, those of each fold by the threshold that the others give."""
+    rejected, named = [], []
+    for number, fold in enumerate(folds):
+        others = [other.calibration[way] for other in (*folds[:number], *folds[number + 1 :])]
+        threshold = equal_error_threshold(*_pool(others))
+        known, strange = fold.test[way]
+        rejected.append(known < threshold)
+        named.append(strange >= threshold)
+    known, strange = (np.concatenate([fold.test[way][side] for fold in folds]) for side in (0, 1))
+    right = np.concatenate([fold.right for fold in folds])
+    return {
+        "by": way,
+        "n_strangers": n_strangers,
+        "false_alarm": float(np.concatenate(rejected).mean()),
+        "miss": float(np.concatenate(named).mean()),
+        "dir_at_far_0.01": detection_identification_rate(known, right, strange, 0.01),
+    }
+
+
+def _pool(
+    sides: Sequence[tuple[NDArray[np.float32], NDArray[np.float32]]],
+) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
+    """Return labels and scores of known speakers' and strangers' recordings."""
+    known, strange = (np.concatenate([side[number] for side in sides]) for number in (0, 1))
+    return np.repeat([True, False], [len(known), len(strange)]), np.concatenate([known, strange])
+
+
+def _fit_detector(features: FeatureSet, scaler: str, rows: Rows) -> FittedHead | None:
+    X, y = rows_of(features, rows)
+    try:
+        fitted = create_scaler(scaler).fit(X, torch.from_numpy(y))
+        head = create_head(DETECTOR).fit(fitted.transform(X), y)
+    except HeadError:
+        return None
+    return FittedHead(fitted, head, DETECTOR, features.encoder, features.audio.crop if features.audio else None)
+
+
+def about_strangers(figures: Record | None) -> list[str]:
+    """Say how well strangers are told, in a sentence."""
+    if not figures:
+        return []
+    by = "its probability" if figures["by"] == PROBABILITY else f"the scores of {figures['by']}"
+    miss, false_alarm, rate = (f"{100 * figures[name]:.1f} %" for name in ("miss", "false_alarm", "dir_at_far_0.01"))
+    return [
+        f"strangers ({figures['n_strangers']} speakers, left out of the training in turn) by {by}: {miss} of their "
+        f"test recordings get a name, {false_alarm} of the others' are called unknown; DIR at FAR 1 %: {rate}"
+    ]
