@@ -94,8 +94,7 @@ def parse(config_class: type[Config], arguments: Sequence[str]) -> Config:
     known, _ = finder.parse_known_args([part for part in arguments if part != "--config="])
     from_file = _flags(known.config, config_class) if known.config else []
     # The last of two equal flags counts, so the command line's own follow the file's.
-    # What has no default is named without a flag: verify A.wav B.wav.
-    settings = (tyro.conf.PositionalRequiredArgs,)
+    settings = (tyro.conf.PositionalRequiredArgs,) if config_class.is_positional else ()
     config = tyro.cli(config_class, args=[*from_file, *arguments], use_underscores=True, config=settings)
     problem = config.problem()
     if problem:

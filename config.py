@@ -5,7 +5,7 @@ Imports nothing heavy: ``--help`` reads this file alone.
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 # Choices; a test holds them against the registries.
 Layout = Literal["auto", "librispeech", "voxceleb", "folder", "manifest"]
@@ -48,6 +48,9 @@ LIMITS = {
 @dataclass(frozen=True)
 class ScriptConfig:
     """What every script takes."""
+
+    is_positional: ClassVar[bool] = False
+    """Whether what has no default is named without a flag, as in: verify A.wav B.wav."""
 
     config: Path | None = None
     """YAML file with values for these flags (max_duration: 5.0); flags on the command line override it."""
@@ -260,6 +263,7 @@ class ListeningConfig(ScriptConfig):
 class VerifyConfig(ListeningConfig):
     """Tell whether two recordings are of one speaker, or one is of an enrolled speaker."""
 
+    is_positional: ClassVar[bool] = True
     audio: tuple[Path, ...]
     """The two audio files; with --store one."""
     verifier: Path = Path("outputs/speaker_verifier.pt")
@@ -294,6 +298,7 @@ class StoreConfig(ScriptConfig):
 class EnrollConfig(StoreConfig, ListeningConfig):
     """Enrol a speaker by some recordings, or all speakers of a features file."""
 
+    is_positional: ClassVar[bool] = True
     audio: tuple[Path, ...]
     """Audio files of the speaker, and folders of them."""
     name: str | None = None

@@ -3,11 +3,14 @@
 import ast
 import typing
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 import config
+from command_line import parse
+from config import ScriptConfig
 from corpora import LAYOUTS
 from encoders import ALIASES, ENCODERS
 from features import extract
@@ -69,3 +72,23 @@ def test_defaults_of_scripts_and_libraries_agree() -> None:
         for name in names:
             assert parameters[name].default == getattr(config_class, name), name
     assert config.ComparisonConfig.download_url == DEV_CLEAN
+
+
+def test_what_is_required_has_a_flag_unless_it_is_said_to_be_positional() -> None:
+    """The benchmarks and the commands of verification."""
+
+    @dataclass(frozen=True, kw_only=True)
+    class Flagged(ScriptConfig):
+        features_path: Path
+        """File."""
+
+    @dataclass(frozen=True, kw_only=True)
+    class Positional(ScriptConfig):
+        is_positional = True
+        features_path: Path
+        """File."""
+
+    assert parse(Flagged, ["--features_path", "x.pt"]).features_path == Path("x.pt")
+    assert parse(Positional, ["x.pt"]).features_path == Path("x.pt")
+    with pytest.raises(SystemExit):
+        parse(Flagged, ["x.pt"])

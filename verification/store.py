@@ -39,7 +39,7 @@ from verification.verifier import SpeakerVerifier, Verdict, check_prior
 
 # Speakers that are read at a time, and the scores of these and all probes that are held.
 SPEAKERS = 8_192
-SCORES = 8_000_000
+SCORES = 4_000_000
 
 Existing = Literal["refuse", "add", "replace"]
 
@@ -214,6 +214,8 @@ class SpeakerStore:
             for numbers, counts, models in self._models(block_size):
                 scores = self.verifier.backend.score_speakers(probes, models, counts)
                 best.add(scores, self._llrs(scores, counts), numbers)
+                if not bool(torch.isfinite(best.total).all()):
+                    raise damaged(self.path, "a vector holds NaN or infinity")
             names = self._names(best.numbers)
         if not best.n_speakers:
             raise StoreError(f"{self.path}: nobody is enrolled here. Enrol speakers with the command enroll.")
@@ -436,8 +438,6 @@ class SpeakerStore:
         if not all(isinstance(blob, bytes) and len(blob) == 4 * dim for blob in blobs):
             raise damaged(self.path, f"a vector has not the {dim} numbers that it should have")
         table = torch.from_numpy(np.frombuffer(bytearray().join(blobs), "<f4").astype(np.float32, copy=False))
-        if not math.isfinite(float(table.sum(dtype=torch.float64))):  # a sum is finite only if all are
-            raise damaged(self.path, "a vector holds NaN or infinity")
         return table.reshape(len(blobs), dim)
 
     def _llrs(self, scores: Tensor, counts: Tensor) -> Tensor:
