@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from audio import InputError
 from features import FeatureSet, Row, file_digest
 
 
@@ -35,11 +36,22 @@ class Recording:
 
     @classmethod
     def of(cls, row: Row) -> "Recording":
-        """Make it of a whole file that was heard."""
-        assert row.vector is not None
+        """Make it of a whole file that was heard.
+
+        Raises
+        ------
+        InputError
+            It was not heard, or is gone since.
+        """
         path = row.utterance.path
-        status = path.stat()
-        return cls(str(path), file_digest(path, status.st_size, status.st_mtime_ns), row.seconds, row.vector)
+        if row.vector is None:
+            raise InputError(f"{path}: {row.error}")
+        try:
+            status = path.stat()
+            digest = file_digest(path, status.st_size, status.st_mtime_ns)
+        except OSError as error:
+            raise InputError(f"{path}: cannot be read again ({error.strerror}). Nobody was enrolled.") from error
+        return cls(str(path), digest, row.seconds, row.vector)
 
 
 @dataclass(frozen=True)

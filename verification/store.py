@@ -139,7 +139,10 @@ class SpeakerStore:
         """List the speakers by name."""
         columns = "name, n_recordings, seconds, changed"
         with told(self.path):
-            return [Enrolled(*row) for row in self._connection.execute(f"SELECT {columns} FROM speakers ORDER BY name")]
+            rows = self._connection.execute(f"SELECT {columns} FROM speakers ORDER BY name").fetchall()
+        if not all(tuple(map(type, row)) == (str, int, float, str) for row in rows):
+            raise damaged(self.path, "a speaker's row has other values than it should have")
+        return [Enrolled(*row) for row in rows]
 
     def enroll(self, name: str, recordings: Sequence[Recording], existing: Existing = "refuse") -> int:
         """Enrol a speaker by some recordings; returns how many were new.
@@ -301,6 +304,8 @@ class SpeakerStore:
             [(_, counts, models)] = self._models(1, number)
         backend = self.verifier.backend
         score = float(backend.score_speakers(backend.embed(vector[None].float()), models, counts))
+        if not math.isfinite(score):
+            raise damaged(self.path, "a vector holds NaN or infinity")
         return self.verifier.verdict(score, p_target, int(counts))
 
     def _check_features(self, features: FeatureSet) -> None:
@@ -417,8 +422,8 @@ class SpeakerStore:
 
     def _names(self, numbers: Tensor) -> dict[int, str]:
         select = "SELECT name FROM speakers WHERE id = ?"
-        distinct = torch.unique(numbers).tolist()
-        return {number: self._connection.execute(select, [number]).fetchone()[0] for number in distinct if number >= 0}
+        distinct = [number for number in torch.unique(numbers).tolist() if number >= 0]
+        return {number: str(self._connection.execute(select, [number]).fetchone()[0]) for number in distinct}
 
     def _models(self, size: int, number: int | None = None) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """Yield numbers (n,), counts of recordings (n,) and models (n, K) of all speakers, or of one, in blocks."""
