@@ -354,7 +354,7 @@ class IdentifyConfig(StoreConfig, ListeningConfig):
     hop: float = 0.5
     """Seconds from one window to the next."""
     output: Path | None = None
-    """Where the answers go: by default outputs/identified.csv (or a .json), with --timeline outputs/timeline.rttm."""
+    """Where the answers go: by default identified.csv beside the store (or a .json), with --timeline timeline.rttm."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -25,10 +25,12 @@ from config import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
+    from corpora import Utterance
     from encoders import LazyEncoder
-    from verification import SpeakerStore, SpeakerVerifier
+    from verification import SpeakerVerifier
 
 
 def evaluate(config: TrialsConfig) -> int:
@@ -82,6 +84,7 @@ def verify(config: VerifyConfig) -> int:
         verdict = verifier.verify(one, other, config.p_target, encoder_of(verifier, config))
     else:
         with SpeakerStore.open(config.store) as store:
+            store.check_name(config.name)
             [vector] = store.verifier.vectors(config.audio, encoder_of(store.verifier, config))
             verdict = store.verify(config.name, vector, config.p_target)
     print(f"score {verdict.score:.4f}, log-likelihood ratio {verdict.llr:+.2f}")
@@ -95,24 +98,26 @@ def verify(config: VerifyConfig) -> int:
 
 def enroll(config: EnrollConfig) -> int:
     """Enrol a speaker by some recordings, or all speakers of a features file."""
-    from corpora import Utterance, find_recordings
     from features import FeatureSet
-    from verification import Recording, StoreError
+    from verification import Recording, SpeakerStore, StoreError
 
-    listed = [find_recordings(given) if given.is_dir() else [given] for given in config.audio]
-    with open_or_create(config) as store:
-        failed = []
-        if config.features_path is not None:
-            added = store.enroll_features(FeatureSet.load(config.features_path), config.existing)
-        else:
-            utterances = [Utterance(path, speaker="", session="") for paths in listed for path in paths]
-            rows = list(store.verifier.listen(utterances, encoder_of(store.verifier, config)))
-            failed = [row for row in rows if row.vector is None]
-            if len(failed) == len(rows):
-                raise StoreError(f"{failed[0].utterance.path}: {failed[0].error}. Nobody was enrolled.")
-            recordings = [Recording.of(row) for row in rows if row.vector is not None]
-            added = store.enroll(config.name or "", recordings, config.existing)
-        print(f"{added} recordings enrolled; {config.store} has {len(store)} speakers")
+    verifier = verifier_of(config)
+    failed = []
+    if config.features_path is not None:
+        features = FeatureSet.load(config.features_path)
+        with SpeakerStore.create(config.store, verifier) as store:
+            added = store.enroll_features(features, config.existing)
+            n_speakers = len(store)
+    else:
+        rows = list(verifier.listen(list_utterances(config.audio), encoder_of(verifier, config)))
+        failed = [row for row in rows if row.vector is None]
+        if len(failed) == len(rows):
+            raise StoreError(f"{failed[0].utterance.path}: {failed[0].error}. Nobody was enrolled.")
+        recordings = [Recording.of(row) for row in rows if row.vector is not None]
+        with SpeakerStore.create(config.store, verifier) as store:
+            added = store.enroll(str(config.name), recordings, config.existing)
+            n_speakers = len(store)
+    print(f"{added} recordings enrolled; {config.store} has {n_speakers} speakers")
     for row in failed:
         print(f"failed: {row.utterance.path}: {row.error}")
     return EXIT_SOME_FAILED if failed else EXIT_DONE
@@ -165,14 +170,14 @@ def identify(config: IdentifyConfig) -> int:
     paths = find_recordings(config.audio_path)
     if config.timeline:
         return show_timeline(config, paths)
-    output = config.output or config.store.with_name("identified.csv")
+    output = config.output or config.store.parent / "identified.csv"
     check_predictions_path(output)
     check_writable(output.parent)
     with SpeakerStore.open(config.store) as store:
         encoder = encoder_of(store.verifier, config)
         predictions = store.identify_files(paths, encoder, config.top_k, config.p_known, progress=True)
-        top_k = min(config.top_k, len(store) + 1)
     failed = [prediction for prediction in predictions if prediction.error is not None]
+    top_k = max(len(prediction.speakers) for prediction in predictions)
     saved = write_predictions(output, predictions, top_k)
     if len(failed) < len(predictions):
         print(predictions_table(predictions))
@@ -190,7 +195,8 @@ def show_timeline(config: IdentifyConfig, paths: list[Path]) -> int:
 
     if len(paths) != 1:
         raise StoreError(f"{config.audio_path}: {len(paths)} recordings; --timeline takes one at a time.")
-    output = config.output or config.store.with_name("timeline.rttm")
+    output = config.output or config.store.parent / "timeline.rttm"
+    check_suffix(output, ".rttm")
     check_writable(output.parent)
     with SpeakerStore.open(config.store) as store:
         encoder = encoder_of(store.verifier, config)
@@ -210,6 +216,7 @@ def score(config: ScoreConfig) -> int:
 
     if config.features_path is None:
         raise StoreError("Say what to score: --features_path FILE.")
+    check_suffix(config.output, ".csv")
     check_writable(config.output.parent)
     features = FeatureSet.load(config.features_path)
     with SpeakerStore.open(config.store) as store:
@@ -221,17 +228,39 @@ def score(config: ScoreConfig) -> int:
     return EXIT_DONE
 
 
-def open_or_create(config: EnrollConfig) -> SpeakerStore:
-    """Open the store, or make one with a verifier."""
+def check_suffix(path: Path, suffix: str) -> None:
+    """Refuse an output of another kind, which might be a file that is needed."""
+    from features import OutputError
+
+    if path.suffix.lower() != suffix:
+        raise OutputError(f"{path}: this answer is written to a {suffix} file; give --output the name of one.")
+
+
+def list_utterances(audio: Sequence[Path]) -> list[Utterance]:
+    """List the files that are named, and those of folders that are named."""
+    from corpora import Utterance, find_recordings
+
+    listed = [find_recordings(given) if given.is_dir() else [given] for given in audio]
+    return [Utterance(path, speaker="", session="") for paths in listed for path in paths]
+
+
+def verifier_of(config: EnrollConfig) -> SpeakerVerifier:
+    """Return the verifier of the store, or the one for a new store; refuse now what the store would refuse later."""
     from pathlib import Path
 
-    from verification import SpeakerStore, SpeakerVerifier
+    from verification import SpeakerStore, SpeakerVerifier, check_name
 
-    is_new = not config.store.exists() or config.store.stat().st_size == 0
-    if config.verifier is None and not is_new:
-        return SpeakerStore.open(config.store)
-    verifier = SpeakerVerifier.load(config.verifier or Path("outputs/speaker_verifier.pt"))
-    return SpeakerStore.create(config.store, verifier)
+    is_there = config.store.exists() and (config.store.is_dir() or config.store.stat().st_size > 0)
+    if config.name is not None:
+        check_name(config.name)
+    if not is_there:
+        return SpeakerVerifier.load(config.verifier or Path("outputs/speaker_verifier.pt"))
+    if config.verifier is not None:
+        SpeakerStore.create(config.store, SpeakerVerifier.load(config.verifier)).close()
+    with SpeakerStore.open(config.store) as store:
+        if config.name is not None and config.existing == "refuse":
+            store.check_name(config.name, is_enrolled=False)
+        return store.verifier
 
 
 def encoder_of(verifier: SpeakerVerifier, config: VerifyConfig | EnrollConfig | IdentifyConfig) -> LazyEncoder:

@@ -3,7 +3,8 @@
 python benchmarks/open_set.py --features_path outputs/librispeech_features_spectral.pt
 
 Two thirds of the speakers train and calibrate a verifier. Half of the others are enrolled by some recordings each; the
-rest of their recordings, and all of those who are not enrolled, are identified. Rates are means over draws.
+rest of their recordings, and all of those who are not enrolled, are identified. Who has several sessions is enrolled by
+one and heard in the others. Rates are means over draws.
 """
 
 import sys
@@ -59,20 +60,22 @@ def main(config: OpenSetBenchmark) -> int:
 def measure(features: FeatureSet, backend: str, count: int, seed: int, p_known: float) -> tuple[float, float, float]:
     """Return the rates of one draw."""
     random = np.random.default_rng(seed)
-    labels = features.labels.numpy()
+    labels, sessions = features.labels.numpy(), features.sessions.numpy()
     speakers = random.permutation(np.unique(labels))
     trained, held_out = np.split(speakers, [2 * len(speakers) // 3])
     verifier = SpeakerVerifier.train(features.select(np.isin(labels, trained)), backend, seed)
     known = held_out[: len(held_out) // 2]
-    rows = np.flatnonzero(np.isin(labels, held_out))
-    enrolled = []
+    not_heard: list[int] = []
     with tempfile.TemporaryDirectory() as folder, SpeakerStore.create(Path(folder) / "s.db", verifier) as store:
         for speaker in known.tolist():
-            chosen = random.permutation(np.flatnonzero(labels == speaker))[:count].tolist()
-            recordings = [Recording(features.ids[row], None, 0.0, features.features[row]) for row in chosen]
+            own = np.flatnonzero(labels == speaker)
+            several = len(np.unique(sessions[own])) > 1
+            one = own[sessions[own] == random.choice(sessions[own])] if several else own
+            chosen = random.permutation(one)[:count]
+            recordings = [Recording(str(row), str(row).encode(), 0.0, features.features[row]) for row in chosen]
             store.enroll(features.speakers[speaker], recordings)
-            enrolled += chosen
-        probes = np.setdiff1d(rows, enrolled)
+            not_heard += (one if several else chosen).tolist()
+        probes = np.setdiff1d(np.flatnonzero(np.isin(labels, held_out)), not_heard)
         heard = [Row(Utterance(Path(features.ids[row]), "", ""), features.features[row]) for row in probes.tolist()]
         names = np.array([found.speakers[0] for found in store.identify(heard, 1, p_known)])
     is_known, is_named = np.isin(labels[probes], known), names != UNKNOWN

@@ -101,7 +101,7 @@ def compare_heads(
     summary = summarise(run.rows)
     add_intervals(summary, run.outcomes, len(first.speakers))
     best = rank_by_validation(summary, split_by)[0]
-    parts = splits[split_by][seed]
+    parts = splits[split_by][best["seeds"][0]]
     untested = {str(kind): untested_speakers(first, own[seed]) for kind, own in splits.items()}
     training = {
         "corpus": first.corpus,
@@ -115,7 +115,7 @@ def compare_heads(
     members = run.members[key_of(best)]
     given = [member.view(min(sets.values(), key=member.distance)) for member in members]
     rejection = calibrate_rejection(members, given, scaler, parts, seed)
-    open_set = rejection.figures if rejection else {}
+    open_set = {**rejection.figures, "split_by": split_by, "seed": best["seeds"][0]} if rejection else {}
     n_free = len(parts.train) - len(members[0].head.classes_)
     warnings = [sentence for kind, own in splits.items() for sentence in leaks(first, list(own.values()), kind)]
     warnings += [*under_two_names(first), *about_few_rows(summary, n_free, max(map(_dim, sets.values())))]

@@ -1,21 +1,21 @@
 """How well strangers are told from the speakers of a classifier, and the threshold that tells them."""
 
 import logging
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.special import softmax
 
 from evaluation.fitting import Chosen, Job, fit_heads, rows_of
 from evaluation.protocol import Parts, Rows
 from evaluation.records import Record
 from features import FeatureSet
 from heads import FittedHead, HeadError, create_head, create_scaler
-from heads.classifier import mean_logits
-from metrics import detection_identification_rate, equal_error_rate, equal_error_threshold
+from heads.classifier import log_odds, mean_logits
+from metrics import detection_identification_rate, equal_error_rate, equal_error_threshold, ratio_interval
 
 logger = logging.getLogger(__name__)
 
@@ -35,11 +35,12 @@ class Rejection:
     threshold : float
         What a recording must reach.
     detector : FittedHead or None
-        Whose highest score must reach it; None is the classifier's own highest probability.
+        Whose highest score must reach it; None are the classifier's own log-odds of the likeliest speaker.
     figures : dict
         ``by`` (what tells strangers), ``n_strangers`` (speakers who were left out), ``false_alarm`` (share of the test
         recordings of speakers who are known that are called unknown), ``miss`` (share of the strangers' that are given
-        a name), ``dir_at_far_0.01`` (`metrics.detection_identification_rate`).
+        a name), both with ``_low`` and ``_high`` (95 % intervals over speakers), ``dir_at_far_0.01``
+        (`metrics.detection_identification_rate`); ``split_by`` and ``seed`` of the one split that they are of.
     """
 
     threshold: float
@@ -52,12 +53,13 @@ class _Fold:
     """Scores of a classifier without some speakers, by what tells strangers: higher is surer.
 
     `calibration` and `test` have the scores of known speakers' recordings and those of strangers'; `right` tells which
-    of the known test recordings are given the right name.
+    of the known test recordings are given the right name, `labels` whose the test recordings of both are.
     """
 
-    calibration: dict[str, tuple[NDArray[np.float32], NDArray[np.float32]]]
-    test: dict[str, tuple[NDArray[np.float32], NDArray[np.float32]]]
+    calibration: dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]]
+    test: dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]]
     right: NDArray[np.bool_]
+    labels: tuple[Rows, Rows]
 
 
 def calibrate_rejection(
@@ -133,41 +135,41 @@ def _leave_out(
         mean_logits([getattr(each, part) for each in chosen]) / np.float32(members[0].temperature)
         for part in ("val_logits", "test_logits")
     )
-    scores = {PROBABILITY: [softmax(part, axis=1).max(axis=1) for part in (val_logits, logits)]}
+    scores = {PROBABILITY: [log_odds(part) for part in (val_logits, logits)]}
     for result in (results[id(job)] for job in detectors):
         if isinstance(result, Chosen):
-            scores[DETECTOR] = [part.max(axis=1) for part in (result.val_logits, result.test_logits)]
+            scores[DETECTOR] = [part.max(axis=1).astype(np.float64) for part in (result.val_logits, result.test_logits)]
     calibration, tested = {}, {}
     for way, (of_validation, of_test) in scores.items():
         known, calibrating, strange_test = np.split(of_test, edges)
         calibration[way], tested[way] = (of_validation, calibrating), (known, strange_test)
     answers = chosen[0].fitted.head.classes_[logits[: len(test)].argmax(axis=1)]
-    return _Fold(calibration, tested, answers == sets[0].labels.numpy()[test])
+    labels = sets[0].labels.numpy()
+    return _Fold(calibration, tested, answers == labels[test], (labels[test], labels[strangers[1]]))
 
 
 def _figures(folds: Sequence[_Fold], way: str, n_strangers: int) -> Record:
     """Return the rates on the test recordings, those of each fold by the threshold that the others give."""
-    rejected, named = [], []
+    wrong: tuple[list[NDArray[np.bool_]], list[NDArray[np.bool_]]] = [], []
     for number, fold in enumerate(folds):
         others = [other.calibration[way] for other in (*folds[:number], *folds[number + 1 :])]
         threshold = equal_error_threshold(*_pool(others))
         known, strange = fold.test[way]
-        rejected.append(known < threshold)
-        named.append(strange >= threshold)
+        wrong[0].append(known < threshold)
+        wrong[1].append(strange >= threshold)
+    figures: Record = {"by": way, "n_strangers": n_strangers}
+    for side, name in enumerate(("false_alarm", "miss")):
+        labels, errors = np.concatenate([fold.labels[side] for fold in folds]), np.concatenate(wrong[side])
+        low, high = ratio_interval(np.bincount(labels, errors), np.bincount(labels).astype(np.float64))
+        figures |= {name: float(errors.mean()), f"{name}_low": low, f"{name}_high": high}
     known, strange = (np.concatenate([fold.test[way][side] for fold in folds]) for side in (0, 1))
     right = np.concatenate([fold.right for fold in folds])
-    return {
-        "by": way,
-        "n_strangers": n_strangers,
-        "false_alarm": float(np.concatenate(rejected).mean()),
-        "miss": float(np.concatenate(named).mean()),
-        "dir_at_far_0.01": detection_identification_rate(known, right, strange, 0.01),
-    }
+    return figures | {"dir_at_far_0.01": detection_identification_rate(known, right, strange, 0.01)}
 
 
 def _pool(
-    sides: Sequence[tuple[NDArray[np.float32], NDArray[np.float32]]],
-) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
+    sides: Sequence[tuple[NDArray[np.float64], NDArray[np.float64]]],
+) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
     """Return labels and scores of known speakers' and strangers' recordings."""
     known, strange = (np.concatenate([side[number] for side in sides]) for number in (0, 1))
     return np.repeat([True, False], [len(known), len(strange)]), np.concatenate([known, strange])
@@ -188,8 +190,16 @@ def about_strangers(figures: Record | None) -> list[str]:
     if not figures:
         return []
     by = "its probability" if figures["by"] == PROBABILITY else f"the scores of {figures['by']}"
-    miss, false_alarm, rate = (f"{100 * figures[name]:.1f} %" for name in ("miss", "false_alarm", "dir_at_far_0.01"))
+    miss, false_alarm = (
+        f"{_percent(figures[name])} % ({_percent(figures[f'{name}_low'])} to {_percent(figures[f'{name}_high'])})"
+        for name in ("miss", "false_alarm")
+    )
     return [
-        f"strangers ({figures['n_strangers']} speakers, left out of the training in turn) by {by}: {miss} of their "
-        f"test recordings get a name, {false_alarm} of the others' are called unknown; DIR at FAR 1 %: {rate}"
+        f"strangers ({figures['n_strangers']} speakers, left out of the training in turn, split by "
+        f"{figures['split_by']}, seed {figures['seed']}) by {by}: {miss} of their test recordings get a name, "
+        f"{false_alarm} of the others' are called unknown; DIR at FAR 1 %: {_percent(figures['dir_at_far_0.01'])} %"
     ]
+
+
+def _percent(share: float) -> str:
+    return "-" if math.isnan(share) else f"{100 * share:.1f}"

@@ -12,7 +12,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from audio import AudioError, read_audio, read_window, span_seconds, window_starts
+from audio import AudioError, AudioFault, read_audio, read_window, span_seconds, window_starts
 from corpora import Utterance
 from encoders import Encoder, LazyEncoder, windows_of
 from features.provenance import StoredRows, file_digest
@@ -47,6 +47,8 @@ class Row:
         Length of the audio that went into the vector.
     error : str or None
         Why there is no vector, without the path.
+    fault : AudioFault or None
+        What kind of reason that is, where it is the audio's.
     file : FileState or None
         The file that was read, where the caller keeps a cache.
     reused : bool
@@ -57,6 +59,7 @@ class Row:
     vector: Tensor | None = None
     seconds: float = 0.0
     error: str | None = None
+    fault: AudioFault | None = None
     file: FileState | None = None
     reused: bool = False
 
@@ -236,7 +239,7 @@ def _assemble(row: Row, vectors: list[Tensor], faults: list[AudioError], encoder
         return row
     broken = [fault for fault in faults if fault.fault != "silent" or not vectors]
     if broken:
-        return Row(row.utterance, error=broken[0].reason)
+        return Row(row.utterance, error=broken[0].reason, fault=broken[0].fault)
     vector = vectors[0] if len(vectors) == 1 else encoder.merge(torch.stack(vectors))
     if not bool(torch.isfinite(vector).all()):
         return Row(row.utterance, error="the encoder gave NaN or infinity for it")

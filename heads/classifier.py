@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.special import logsumexp
 from tqdm import tqdm
 
 from corpora import Utterance
@@ -56,7 +57,7 @@ class SpeakerClassifier:
         classes, numbers into `speakers`.
     speakers : tuple of str
     threshold : float or None
-        What a recording must reach not to count as a stranger's: the probability of the likeliest speaker or, where
+        What a recording must reach not to count as a stranger's: the `log_odds` of the likeliest speaker or, where
         there is a `detector`, the highest of its scores. None where it has not been calibrated.
     detector : FittedHead or None
         A head that tells strangers better than the probabilities do; of an encoder of the members.
@@ -175,22 +176,26 @@ class SpeakerClassifier:
         if top_k < 1:
             raise ClassifierError(f"top_k is {top_k}; expected at least 1.")
         logits = [member.logits(vectors_of(member)) for member in self.members]
-        probabilities = torch.from_numpy(mean_logits(logits)).softmax(dim=1).numpy()
+        mean = mean_logits(logits)
+        probabilities = torch.from_numpy(mean).softmax(dim=1).numpy()
         classes = self.members[0].head.classes_
         best = np.argsort(-probabilities, axis=1, kind="stable")[:, :top_k]
         names = [[self.speakers[classes[column]] for column in row] for row in best]
         values = np.take_along_axis(probabilities, best, axis=1).tolist()
         if reject:
-            scores = probabilities if self.detector is None else self.detector.logits(vectors_of(self.detector))
-            for row in np.flatnonzero(scores.max(axis=1) < self._check_threshold()).tolist():
+            if self.detector is None:
+                scores = log_odds(mean)
+            else:
+                scores = self.detector.logits(vectors_of(self.detector)).max(axis=1).astype(np.float64)
+            for row in np.flatnonzero(scores < self._check_threshold()).tolist():
                 names[row], values[row] = [UNKNOWN, *names[row]][:top_k], [math.nan, *values[row]][:top_k]
         return [(tuple(row), tuple(value)) for row, value in zip(names, values, strict=True)]
 
     def _check_threshold(self) -> float:
         if self.threshold is None:
             raise ClassifierError(
-                "This classifier has no threshold to tell strangers by: it was trained on too few speakers to leave "
-                "some out, or by an earlier version. Train it again, on three speakers or more."
+                "This classifier has no threshold to tell strangers by: it was trained on too few speakers or "
+                "recordings to leave some out, or by an earlier version. Train it again, on more."
             )
         return self.threshold
 
@@ -261,12 +266,24 @@ class SpeakerClassifier:
             raise ValueError("its detector is of another encoder")
         if not isinstance(self.metrics, dict) or not isinstance(self.training, dict):
             raise ValueError("its metrics or its training are no dict")
+        if not isinstance(self.metrics.get("open_set", {}), dict):
+            raise ValueError("its figures of strangers are no dict")
 
 
 def mean_logits(logits: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
     """Average the logits (n, n_classes) of an ensemble's members."""
     mean: NDArray[np.float32] = np.mean(logits, axis=0, dtype=np.float32) if len(logits) > 1 else logits[0]
     return mean
+
+
+def log_odds(logits: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return the log-odds (n,) of the likeliest of the classes against all others; logits (n, n_classes).
+
+    They order rows as the probability does, and do not end at 1.
+    """
+    sorted_logits = np.sort(logits.astype(np.float64), axis=1)
+    odds: NDArray[np.float64] = sorted_logits[:, -1] - logsumexp(sorted_logits[:, :-1], axis=1)
+    return odds
 
 
 def _nearest(sets: Sequence[FeatureSet], member: FittedHead) -> FeatureSet:

@@ -89,13 +89,16 @@ def equal_error_rate(labels: ArrayLike, scores: ArrayLike, weights: ArrayLike | 
 def equal_error_threshold(labels: ArrayLike, scores: ArrayLike) -> float:
     """Score from which on to accept, so that misses are as frequent as false accepts, or just less.
 
+    It is halfway between the lowest score that is then accepted and the highest that is not.
+
     Parameters
     ----------
     labels, scores
         As `error_rates` takes them.
     """
     rates = error_rates(labels, scores)
-    return float(rates.thresholds[np.argmax(rates.false_accept >= rates.miss)])
+    crossing = int(np.argmax(rates.false_accept >= rates.miss))
+    return float(rates.thresholds[crossing : crossing + 2].mean())
 
 
 def min_dcf(

@@ -6,7 +6,7 @@ from verification.enrolment import Enrolled, Recording
 from verification.nearest import Nearest
 from verification.normalisation import as_norm
 from verification.store import SpeakerStore
-from verification.store_file import StoreError
+from verification.store_file import StoreError, check_name
 from verification.timeline import Turn, find_turns, to_rttm
 from verification.trials import (
     TrialError,
@@ -40,6 +40,7 @@ __all__ = [
     "VerifierError",
     "all_pairs",
     "as_norm",
+    "check_name",
     "create_backend",
     "cross_session",
     "random_triplets",

@@ -32,7 +32,9 @@ class Calibration:
     growth: float = 0.0
 
     @classmethod
-    def fit(cls, labels: ArrayLike, scores: ArrayLike, counts: ArrayLike = 1) -> "Calibration":
+    def fit(
+        cls, labels: ArrayLike, scores: ArrayLike, counts: ArrayLike = 1, n_distinct: int | None = None
+    ) -> "Calibration":
         """Learn by logistic regression (Brümmer and du Preez, 2006).
 
         Targets and nontargets of a count weigh the same; a count of which there is one kind alone says nothing.
@@ -45,6 +47,8 @@ class Calibration:
             Of speakers who are not tested by it.
         counts : array-like (n,), or one number
             1 or more.
+        n_distinct : int, optional
+            How many of the trials are different ones, where they were drawn again and again; by default all.
 
         Raises
         ------
@@ -62,7 +66,7 @@ class Calibration:
         # holds the ratios back, and many of which some are wrong outweigh it.
         columns = np.stack([values, logs], axis=1)
         means, deviations = columns.mean(axis=0), np.maximum(columns.std(axis=0), 1e-12)
-        model = LogisticRegression(C=1.0)
+        model = LogisticRegression(C=min(1.0, (n_distinct or len(values)) / len(values)))
         model.fit((columns - means) / deviations, is_target, sample_weight=_balanced(is_target, logs))
         slope, growth = (model.coef_[0] / deviations).tolist()
         if slope <= 0:  # a higher score never speaks against the speaker; scores that do so say nothing

@@ -1,6 +1,7 @@
 """What is kept of the recordings that a speaker is enrolled by."""
 
 import hashlib
+import logging
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,6 +12,9 @@ from torch import Tensor
 
 from audio import InputError
 from features import FeatureSet, Row, file_digest
+from verification.verifier import SHORTEST
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,8 +25,8 @@ class Recording:
     ----------
     path : str
         Where it was.
-    digest : bytes or None
-        SHA-256 of what was heard, by which no recording is enrolled twice; None where it is not known.
+    digest : bytes
+        SHA-256 of what was heard, by which no recording is enrolled twice.
     seconds : float
         Of audio that was heard (0 where unknown).
     vector : Tensor (D,)
@@ -30,7 +34,7 @@ class Recording:
     """
 
     path: str
-    digest: bytes | None
+    digest: bytes
     seconds: float
     vector: Tensor
 
@@ -75,7 +79,11 @@ class Enrolled:
 
 
 def recordings_of(features: FeatureSet) -> Iterator[tuple[str, list[Recording]]]:
-    """Yield each speaker of a set of features (N, D), with all recordings."""
+    """Yield each speaker of a set of features (N, D), with all recordings that are long enough."""
+    short = features.durations < SHORTEST - 1e-3
+    if bool(short.any()):
+        logger.warning("%d recordings of less than %g s are left out.", int(short.sum()), SHORTEST)
+        features = features.select(~short.numpy())
     order = torch.argsort(features.labels, stable=True)
     speakers, sizes = torch.unique_consecutive(features.labels[order], return_counts=True)
     for speaker, rows in zip(speakers.tolist(), torch.split(order, sizes.tolist()), strict=True):
@@ -83,11 +91,13 @@ def recordings_of(features: FeatureSet) -> Iterator[tuple[str, list[Recording]]]
 
 
 def _recording(features: FeatureSet, row: int) -> Recording:
-    audio, digest = features.audio, None
-    if audio is not None:
+    audio, vector = features.audio, features.features[row]
+    if audio is None:
+        digest = hashlib.sha256(vector.float().numpy().astype("<f4").tobytes()).digest()
+    else:
         digest = audio.digest[row].numpy().tobytes()
         start, duration = float(audio.start[row]), float(audio.duration[row])
         if start or not math.isnan(duration):  # a part of a file
             digest = hashlib.sha256(digest + np.array([start, duration], "<f8").tobytes()).digest()
     seconds = float(features.durations[row])
-    return Recording(features.ids[row], digest, 0.0 if math.isnan(seconds) else seconds, features.features[row])
+    return Recording(features.ids[row], digest, 0.0 if math.isnan(seconds) else seconds, vector)

@@ -46,7 +46,7 @@ class Best:
         highest = llrs.amax(dim=1)
         # What is e^-60 of the highest adds nothing, and takes ten times as long to add.
         self.total = torch.logaddexp(self.total, llrs.clamp_min(highest[:, None] - 60).logsumexp(dim=1))
-        # After some blocks few probes find anyone better; equal ones stay in the order of enrolment.
+        # After some blocks few probes find anyone better.
         rows = (highest > self.llrs[:, -1]).nonzero().flatten()
         if not len(rows):
             return

@@ -11,9 +11,11 @@ from features import FeatureSet
 from verification.backends import Backend
 from verification.calibration import Calibration, CalibrationError
 
-# Recordings of which speakers are enrolled, numbers of speakers, and how often each is drawn.
+Rows = NDArray[np.int64]
+
+# Recordings of which speakers are enrolled, numbers of speakers, and how often these are drawn (large ones less often).
 ENROLMENTS = (1, 2, 4, 8)
-MOST_SPEAKERS = 64
+SPEAKERS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 DRAWS = 10
 # Recordings that are scored in one draw.
 PROBES = 500
@@ -73,27 +75,57 @@ def calibrate(backend: Backend, features: FeatureSet, seed: int = 0) -> tuple[Ca
         np.concatenate([getattr(draw, name).reshape(-1) for draw in draws]) for name in ("is_target", "scores")
     )
     counts = np.concatenate([np.full(draw.scores.size, draw.n_recordings) for draw in draws])
-    calibration = Calibration.fit(labels, scores, counts)
+    n_held_out = len(np.unique(features.labels.numpy()))
+    calibration = Calibration.fit(labels, scores, counts, len(features) * n_held_out)
     best = [calibration.llrs(draw.scores.max(axis=1), draw.n_recordings) for draw in draws]
     known = [draw.is_target.any(axis=1) for draw in draws]
     n_speakers = np.concatenate([np.full(len(draw.scores), draw.scores.shape[1]) for draw in draws])
-    return calibration, Calibration.fit(np.concatenate(known), np.concatenate(best), n_speakers)
+    return calibration, Calibration.fit(np.concatenate(known), np.concatenate(best), n_speakers, len(features))
+
+
+def most_speakers(n_held_out: int) -> int:
+    """Return the largest number of enrolled speakers that so many held-out ones calibrate for."""
+    return max([1, *(count for count in SPEAKERS if count <= n_held_out // 2)])
 
 
 def _draw(backend: Backend, features: FeatureSet, seed: int) -> Iterator[Draw]:
-    """Enrol random speakers of a set by random recordings, and score others."""
+    """Enrol random speakers of a set by random recordings, and score others.
+
+    A speaker with several sessions is enrolled by one of them, and heard in the others.
+    """
     random = np.random.default_rng(seed)
     mapped, labels = backend.embed(features.features.float()), features.labels.numpy()
-    speakers, sizes = np.unique(labels, return_counts=True)
-    n_known = [count for count in 2 ** np.arange(20) if count <= min(len(speakers) // 2, MOST_SPEAKERS)]
-    for n_recordings in ENROLMENTS:
-        able = speakers[sizes > n_recordings]
-        for count in (count for count in n_known if count <= len(able)):
-            for _ in range(DRAWS):
-                known = random.permutation(able)[:count]
-                enrolled = [random.permutation(np.flatnonzero(labels == speaker))[:n_recordings] for speaker in known]
-                probes = np.setdiff1d(np.arange(len(labels)), np.concatenate(enrolled))
-                probes = random.permutation(probes)[:PROBES]
+    rows_of = [_by_session(features, speaker) for speaker in np.unique(labels)]
+    for n_recordings in ENROLMENTS if len(rows_of) > 1 else ():
+        able = [number for number, sessions in enumerate(rows_of) if _choices(sessions, n_recordings)]
+        for count in SPEAKERS:
+            if count > min(most_speakers(len(rows_of)), len(able)):
+                break
+            for _ in range(max(1, min(DRAWS, 8 * DRAWS // count))):
+                known = [rows_of[number] for number in random.permutation(able)[:count].tolist()]
+                enrolled, heard = zip(*(_enrol(sessions, n_recordings, random) for sessions in known), strict=True)
+                probes = random.permutation(np.setdiff1d(np.arange(len(labels)), np.concatenate(heard)))[:PROBES]
                 models = torch.stack([backend.combine(mapped[rows]) for rows in enrolled])
                 scores = backend.score_speakers(mapped[probes], models, torch.full((count,), n_recordings))
-                yield Draw(scores.numpy(), labels[probes][:, None] == known, n_recordings)
+                names = np.array([labels[rows[0]] for rows in enrolled])
+                yield Draw(scores.numpy(), labels[probes][:, None] == names, n_recordings)
+
+
+def _by_session(features: FeatureSet, speaker: int) -> list[Rows]:
+    """Return the rows of each session of a speaker."""
+    rows = np.flatnonzero(features.labels.numpy() == speaker)
+    sessions = features.sessions.numpy()[rows]
+    return [rows[sessions == session] for session in np.unique(sessions)]
+
+
+def _choices(sessions: list[Rows], count: int) -> list[Rows]:
+    """Return the sessions by which a speaker can be enrolled, so that recordings are left to be heard."""
+    return [rows for rows in sessions if len(rows) >= count + (len(sessions) == 1)]
+
+
+def _enrol(sessions: list[Rows], count: int, random: np.random.Generator) -> tuple[Rows, Rows]:
+    """Return random rows by which a speaker is enrolled, and those that are therefore not heard."""
+    choices = _choices(sessions, count)
+    session = choices[int(random.integers(len(choices)))]
+    enrolled = random.permutation(session)[:count]
+    return enrolled, enrolled if len(sessions) == 1 else session

@@ -1,5 +1,6 @@
 """`SpeakerStore`: the speakers that are enrolled, in one SQLite file, and the questions that it answers."""
 
+import logging
 import math
 import os
 import sqlite3
@@ -42,6 +43,8 @@ SPEAKERS = 8_192
 SCORES = 4_000_000
 
 Existing = Literal["refuse", "add", "replace"]
+
+logger = logging.getLogger(__name__)
 
 
 class SpeakerStore:
@@ -142,7 +145,31 @@ class SpeakerStore:
             rows = self._connection.execute(f"SELECT {columns} FROM speakers ORDER BY name").fetchall()
         if not all(tuple(map(type, row)) == (str, int, float, str) for row in rows):
             raise damaged(self.path, "a speaker's row has other values than it should have")
+        self._check_stored_names([row[0] for row in rows])
         return [Enrolled(*row) for row in rows]
+
+    def check_name(self, name: str, is_enrolled: bool = True) -> None:
+        """Refuse a name that is not enrolled or, if it is to be a new one, that is.
+
+        Raises
+        ------
+        StoreError
+        """
+        with told(self.path):
+            if is_enrolled:
+                self._number(name)
+            else:
+                self._check_new(name)
+
+    def check_not_empty(self) -> None:
+        """Refuse to be asked who speaks when nobody is enrolled.
+
+        Raises
+        ------
+        StoreError
+        """
+        if not len(self):
+            raise StoreError(f"{self.path}: nobody is enrolled here. Enrol speakers with the command enroll.")
 
     def enroll(self, name: str, recordings: Sequence[Recording], existing: Existing = "refuse") -> int:
         """Enrol a speaker by some recordings; returns how many were new.
@@ -196,7 +223,8 @@ class SpeakerStore:
             raise StoreError(f"{self.path}: a store cannot be merged with itself; give two.")
         self._check_origin(str(other.path), other.verifier.encoder, other.verifier.crop)
         with told(other.path), transaction(other._connection, "DEFERRED"):
-            return self._enroll_all(other._contents(), existing)
+            speakers = list(other._contents())  # read first: two stores that are merged both ways would wait for ever
+        return self._enroll_all(speakers, existing)
 
     def nearest(self, rows: Tensor, top_k: int = 5) -> Nearest:
         """Find the speakers that embeddings (n, D) are likest to.
@@ -211,20 +239,18 @@ class SpeakerStore:
         if top_k < 1:
             raise StoreError(f"top_k is {top_k}; expected at least 1.")
         probes = self.verifier.backend.embed(rows.float())
-        best = Best(len(probes), top_k)
         block_size = min(max(SCORES // max(len(probes), 1), 1), SPEAKERS)
         with told(self.path), transaction(self._connection, "DEFERRED"):
+            self.check_not_empty()
+            best = Best(len(probes), min(top_k, len(self)))
             for numbers, counts, models in self._models(block_size):
                 scores = self.verifier.backend.score_speakers(probes, models, counts)
                 best.add(scores, self._llrs(scores, counts), numbers)
                 if not bool(torch.isfinite(best.total).all()):
                     raise damaged(self.path, "a vector holds NaN or infinity")
             names = self._names(best.numbers)
-        if not best.n_speakers:
-            raise StoreError(f"{self.path}: nobody is enrolled here. Enrol speakers with the command enroll.")
-        kept = min(top_k, best.n_speakers)
-        listed = [[names[number] for number in row] for row in best.numbers[:, :kept].tolist()]
-        return Nearest(listed, best.scores[:, :kept], best.llrs[:, :kept], best.total, best.n_speakers)
+        listed = [[names[number] for number in row] for row in best.numbers.tolist()]
+        return Nearest(listed, best.scores, best.llrs, best.total, best.n_speakers)
 
     def nearest_features(self, features: FeatureSet, top_k: int = 5) -> Nearest:
         """Find the speakers that the rows of a set of features (N, D) are likest to, as `nearest` does.
@@ -252,7 +278,7 @@ class SpeakerStore:
         Returns
         -------
         list of Prediction
-            `UNKNOWN` stands first where a stranger is the likelier.
+            `UNKNOWN` stands first where that is the likelier, else among the others, by its probability.
 
         Raises
         ------
@@ -262,6 +288,12 @@ class SpeakerStore:
         check_prior("p_known", p_known)
         heard = [row.vector for row in rows if row.vector is not None]
         found = self.nearest(torch.stack(heard) if heard else torch.zeros(0, self._dim), top_k)
+        calibrated_for = self.verifier.training["most_speakers"]
+        if found.n_speakers > calibrated_for:
+            logger.warning(
+                "The verifier was calibrated for up to %d speakers, %d are enrolled: the farther beyond, the more "
+                "often it calls them unknown. Train it on more speakers.", calibrated_for, found.n_speakers
+            )  # fmt: skip
         known = self.verifier.open_set.probabilities(found.llrs[:, 0].numpy(), p_known, found.n_speakers)
         shares = (found.llrs - found.total[:, None]).exp() * torch.from_numpy(known)[:, None]
         judged = iter(zip(found.names, shares.tolist(), known.tolist(), strict=True))
@@ -271,8 +303,9 @@ class SpeakerStore:
                 predictions.append(Prediction(row.utterance.path, error=row.error))
                 continue
             names, probabilities, is_known = next(judged)
-            if is_known < 0.5:
-                names, probabilities = [UNKNOWN, *names][:top_k], [1 - is_known, *probabilities][:top_k]
+            ahead = 0 if is_known < 0.5 else max(1, sum(share > 1 - is_known for share in probabilities))
+            names = [*names[:ahead], UNKNOWN, *names[ahead:]][:top_k]
+            probabilities = [*probabilities[:ahead], 1 - is_known, *probabilities[ahead:]][:top_k]
             predictions.append(Prediction(row.utterance.path, tuple(names), tuple(probabilities)))
         return predictions
 
@@ -285,6 +318,7 @@ class SpeakerStore:
         progress: bool = False,
     ) -> list[Prediction]:
         """Listen to files with the store's encoder, and `identify` their speakers; `progress` shows a bar."""
+        self.check_not_empty()
         utterances = [Utterance(path, speaker="", session="") for path in paths]
         rows = self.verifier.listen(utterances, encoder)
         shown = tqdm(rows, "Listening", len(utterances), unit="file", disable=None if progress else True)
@@ -326,36 +360,43 @@ class SpeakerStore:
 
     def _enroll_all(self, speakers: Iterable[tuple[str, Sequence[Recording]]], existing: Existing) -> int:
         """Enrol several speakers, or none of them."""
+        listed = list(speakers)
         with told(self.path), transaction(self._connection):
-            return sum(self._enroll(name, recordings, existing) for name, recordings in speakers)
+            for name, _ in listed:
+                if existing == "refuse":
+                    self._check_new(name)
+                elif existing == "replace":  # all of them first: a recording may go from one to another
+                    self._forget(self._find(name))
+            return sum(self._enroll(name, recordings) for name, recordings in listed)
+
+    def _check_new(self, name: str) -> None:
+        check_name(name)
+        if self._find(name) is not None:
+            raise StoreError(
+                f"{self.path}: {name!r} is enrolled already. Say --existing add to add these recordings, or "
+                "--existing replace to forget the earlier ones."
+            )
 
     def _contents(self) -> Iterator[tuple[str, list[Recording]]]:
         """Yield each speaker, with all recordings."""
         select = "SELECT path, digest, seconds, vector FROM recordings WHERE speaker = ?"
         for speaker in self.speakers():
-            rows = self._connection.execute(select, [self._number(speaker.name)])
-            yield (
-                speaker.name,
-                [
-                    Recording(path, digest, seconds, self._vectors([vector], self._dim)[0])
-                    for path, digest, seconds, vector in rows
-                ],
-            )
+            rows = self._connection.execute(select, [self._number(speaker.name)]).fetchall()
+            if not all(tuple(map(type, row)) == (str, bytes, float, bytes) for row in rows):
+                raise damaged(self.path, "a recording's row has other values than it should have")
+            vectors = self._vectors([row[3] for row in rows], self._dim)
+            recordings = [
+                Recording(path, digest, seconds, vector)
+                for (path, digest, seconds, _), vector in zip(rows, vectors, strict=True)
+            ]
+            yield speaker.name, recordings
 
-    def _enroll(self, name: str, recordings: Sequence[Recording], existing: Existing) -> int:
+    def _enroll(self, name: str, recordings: Sequence[Recording]) -> int:
         """Enrol a speaker within a transaction."""
         check_name(name)
         if not recordings:
             raise StoreError(f"There is no recording to enrol {name!r} by.")
         found = self._find(name)
-        if found is not None and existing == "refuse":
-            raise StoreError(
-                f"{self.path}: {name!r} is enrolled already. Say --existing add to add these recordings, or "
-                "--existing replace to forget the earlier ones."
-            )
-        if found is not None and existing == "replace":
-            self._forget(found)
-            found = None
         if found is None:
             insert = "INSERT INTO speakers (name, n_recordings, seconds, changed, model) VALUES (?, 0, 0, '', x'')"
             found = self._connection.execute(insert, [name]).lastrowid
@@ -375,10 +416,11 @@ class SpeakerStore:
             )
         if found:
             return False
+        path = recording.path.encode(errors="backslashreplace").decode()  # names of files need not be text
         vector = recording.vector.float().numpy().astype("<f4").tobytes()
         self._connection.execute(
             "INSERT INTO recordings (speaker, path, digest, seconds, vector) VALUES (?, ?, ?, ?, ?)",
-            [number, recording.path, recording.digest, recording.seconds, vector],
+            [number, path, recording.digest, recording.seconds, vector],
         )
         return True
 
@@ -387,6 +429,8 @@ class SpeakerStore:
         rows = self._connection.execute(
             "SELECT seconds, vector FROM recordings WHERE speaker = ? ORDER BY digest, vector", [number]
         ).fetchall()
+        if not all(isinstance(length, float) for length, _ in rows):
+            raise damaged(self.path, "a recording's row has other values than it should have")
         vectors = self._vectors([vector for _, vector in rows], self._dim)
         backend = self.verifier.backend
         model = backend.combine(backend.embed(vectors))
@@ -408,6 +452,7 @@ class SpeakerStore:
         return None if found is None else int(found[0])
 
     def _number(self, name: str) -> int:
+        check_name(name)
         number = self._find(name)
         if number is None:
             names = [row[0] for row in self._connection.execute("SELECT name FROM speakers")]
@@ -416,14 +461,24 @@ class SpeakerStore:
             raise StoreError(f"{self.path}: {name!r} is not enrolled; {hint}.")
         return number
 
-    def _forget(self, number: int) -> None:
+    def _forget(self, number: int | None) -> None:
         self._connection.execute("DELETE FROM recordings WHERE speaker = ?", [number])
         self._connection.execute("DELETE FROM speakers WHERE id = ?", [number])
 
     def _names(self, numbers: Tensor) -> dict[int, str]:
         select = "SELECT name FROM speakers WHERE id = ?"
         distinct = [number for number in torch.unique(numbers).tolist() if number >= 0]
-        return {number: str(self._connection.execute(select, [number]).fetchone()[0]) for number in distinct}
+        names = {number: self._connection.execute(select, [number]).fetchone()[0] for number in distinct}
+        self._check_stored_names(list(names.values()))
+        return names
+
+    def _check_stored_names(self, names: Sequence[str]) -> None:
+        """Refuse names that `enroll` would not have taken."""
+        try:
+            for name in names:
+                check_name(name if isinstance(name, str) else "")
+        except StoreError as error:
+            raise damaged(self.path, str(error).partition(";")[0]) from error
 
     def _models(self, size: int, number: int | None = None) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """Yield numbers (n,), counts of recordings (n,) and models (n, K) of all speakers, or of one, in blocks."""
@@ -448,4 +503,5 @@ class SpeakerStore:
     def _llrs(self, scores: Tensor, counts: Tensor) -> Tensor:
         calibration = self.verifier.calibration
         of_count = torch.from_numpy(calibration.llrs(0.0, counts.numpy())).float()
-        return torch.add(of_count, scores, alpha=calibration.slope)
+        # Scores that say nothing have an order all the same.
+        return torch.add(of_count, scores, alpha=calibration.slope or 1e-9)

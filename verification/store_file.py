@@ -22,7 +22,7 @@ SCHEMA = {
     ),
     "recordings": (
         "CREATE TABLE recordings (id INTEGER PRIMARY KEY, speaker INTEGER NOT NULL, path TEXT NOT NULL, "
-        "digest BLOB UNIQUE, seconds REAL NOT NULL, vector BLOB NOT NULL)"
+        "digest BLOB NOT NULL UNIQUE, seconds REAL NOT NULL, vector BLOB NOT NULL)"
     ),
     "recordings_of_speaker": "CREATE INDEX recordings_of_speaker ON recordings (speaker)",
 }
@@ -93,6 +93,8 @@ def told(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.OperationalError as error:
+        if "decode" in str(error):
+            raise damaged(path, str(error)) from error
         raise StoreError(f"{path}: {_advice(str(error))}") from error
     except sqlite3.DatabaseError as error:
         raise damaged(path, str(error)) from error

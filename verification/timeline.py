@@ -67,8 +67,16 @@ def find_turns(
     Raises
     ------
     StoreError
-        The file cannot be read or is too short, nobody is enrolled, or the windows make no sense.
+        The file, or a part of it, cannot be read or is too short, nobody is enrolled, or the windows make no sense:
+        an encoder that hears no more than a crop or a clip cannot hear a longer window.
     """
+    store.check_not_empty()
+    heard_of_each = [length for length in (store.verifier.crop, encoder.spec.get("clip_seconds")) if length is not None]
+    if window > min(heard_of_each, default=window):
+        raise StoreError(
+            f"The windows are {window:g} s long, of which {min(heard_of_each):g} s would be heard; give --window "
+            f"{min(heard_of_each):g} or less."
+        )
     if window < SHORTEST or not 0 < hop <= window:
         raise StoreError(
             f"The windows are {window:g} s long and {hop:g} s apart; expected {SHORTEST:g} s or more, and a distance "
@@ -84,8 +92,10 @@ def find_turns(
     windows = [Utterance(path, speaker="", session="", start=start, duration=length) for start in starts.tolist()]
     rows = store.verifier.listen(windows, encoder)
     heard = list(tqdm(rows, "Listening", len(windows), unit="window", disable=None if progress else True))
-    if all(row.vector is None for row in heard):
-        raise StoreError(f"{path}: {heard[0].error}")
+    faults = [row for row in heard if row.vector is None and row.fault != "silent"]
+    if faults or all(row.vector is None for row in heard):
+        first = (faults or heard)[0]
+        raise StoreError(f"{path}: from {first.utterance.start:.2f} s on: {first.error}")
     edges = np.concatenate([[0.0], (starts[1:] + starts[:-1] + length) / 2, [seconds]]).tolist()
     judged = store.identify(heard, 1, p_known)
     named = [

@@ -19,7 +19,7 @@ from heads import find_encoder
 from metrics import equal_error_rate
 from verification.backends import Backend, BackendError, create_backend, split_speakers
 from verification.calibration import Calibration
-from verification.open_set import calibrate
+from verification.open_set import calibrate, most_speakers
 from verification.trials import all_pairs, random_triplets
 
 logger = logging.getLogger(__name__)
@@ -117,11 +117,15 @@ class SpeakerVerifier:
         calibration, open_set = calibrate(made, held_out, seed)
         if calibration.slope == 0:
             logger.warning("The scores of %s say nothing of the speakers that calibrate it: it cannot decide.", backend)
+        elif open_set.slope == 0:
+            logger.warning("The scores of %s do not tell strangers from the speakers that calibrate it.", backend)
+        calibrated_on = sorted({held_out.speakers[label] for label in held_out.labels.tolist()})
         training = {
             "corpus": features.corpus,
             "backend": backend,
             "trained_on": list(made.speakers_),
-            "calibrated_on": sorted({held_out.speakers[label] for label in held_out.labels.tolist()}),
+            "calibrated_on": calibrated_on,
+            "most_speakers": most_speakers(len(calibrated_on)),
             "eer": equal_error_rate(trials.labels, scores),
             "seed": seed,
         }
@@ -199,7 +203,7 @@ class SpeakerVerifier:
             )
         warn_of_precision("The features that the verifier was trained on", self.encoder, encoder.spec)
         for row in embed_utterances(utterances, encoder, self.crop):
-            if row.vector is not None and row.seconds < SHORTEST:
+            if row.vector is not None and row.seconds < SHORTEST - 1e-3:  # resampling rounds
                 reason = f"{row.seconds:.2f} s of audio say too little of a voice; give {SHORTEST:g} or more"
                 row = replace(row, vector=None, error=reason)
             yield row
@@ -276,8 +280,12 @@ class SpeakerVerifier:
 
     def _check(self) -> None:
         """Raise if the parts do not fit together; two rows go all the way through them."""
+        if not isinstance(self.encoder, dict) or not isinstance(self.encoder.get("options", {}), dict):
+            raise BackendError("its encoder is no spec")
         if self.crop is not None and not 0 < self.crop < float("inf"):
             raise BackendError(f"its crop is {self.crop!r}")
+        if not isinstance(self.training["most_speakers"], int):
+            raise BackendError("its training has no number of speakers")
         mapped = self.backend.embed(torch.ones(2, int(self.encoder["dim"])))
         score = self.backend.score_pairs(mapped[:1], mapped[1:])
         of_model = self.backend.score_speakers(mapped, self.backend.combine(mapped)[None], torch.ones(1))

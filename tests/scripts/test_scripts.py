@@ -176,7 +176,7 @@ def test_strangers_are_called_unknown(trained: Path, corpus_root: Path, call_scr
         ask = [INFER, "--audio_path", corpus_root / "101", "--classifier", strict, "--output", output, "--reject"]
         done = call_script(*ask, "--top_k", 9)
         assert done.returncode == 0, done.stderr
-        assert "strangers (4 speakers, left out of the training in turn)" in " ".join(done.stdout.split())
+        assert "strangers (4 speakers, left out of the training in turn, split by" in " ".join(done.stdout.split())
         assert re.search(r"0000\.flac +unknown +101 ", done.stdout)
     with (tmp_path / "out.csv").open() as file:
         rows = list(csv.DictReader(file))
@@ -626,7 +626,7 @@ def test_the_store_refuses_in_a_sentence(
 ) -> None:
     one, short = corpus_root / "101/1011/101-1011-0002.flac", write_audio(tmp_path / "short.wav", seconds=0.3)
     store = ["--store", enrolled]
-    empty, cut = tmp_path / "empty.db", tmp_path / "cut.db"
+    verifier, empty, cut = enrolled.with_name("verifier.pt"), tmp_path / "empty.db", tmp_path / "cut.db"
     shutil.copy(enrolled, empty)
     for name in ("anna", "ben"):
         call_script(VERIFY, "remove", "--store", empty, "--name", name)
@@ -646,6 +646,11 @@ def test_the_store_refuses_in_a_sentence(
         (["verify", *store, "--name", "anna", one, one], "give one to compare with 'anna'"),
         (["verify", one, one, one], "3 audio files are named; give two"),
         (["enroll", *store, "--name", "carl", short], "give 0.5 or more. Nobody was enrolled"),
+        (["enroll", "--store", tmp_path / "new.db", "--name", "carl", short, "--verifier", verifier], "0.5 or more"),
+        (["enroll", *store, "--name", "unknown", one], "'unknown' cannot be a speaker's name"),
+        (["identify", "--store", ".", "--audio_path", one], "no such file. Expected a store"),
+        (["identify", *store, "--timeline", "--audio_path", one, "--output", enrolled], "is written to a .rttm file"),
+        (["score", *store, "--features_path", one, "--output", enrolled], "is written to a .csv file"),
         (["enroll", *store, "--name", "carl"], "--name NAME AUDIO"),
         (
             ["enroll", "--store", tmp_path / "new.db", "--name", "carl", one, "--verifier", one],
