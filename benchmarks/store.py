@@ -84,7 +84,7 @@ def score(path: Path, n_probes: int) -> None:
 
 def embed(backend: Backend, rows: torch.Tensor) -> torch.Tensor:
     """Make models of one recording each, in parts that memory holds."""
-    return torch.cat([backend.embed(part) for part in rows.split(100_000)])
+    return torch.cat([backend.embed(part) for part in torch.split(rows, 100_000)])
 
 
 def naive(backend: Backend, models: torch.Tensor, probes: torch.Tensor) -> torch.return_types.topk:
