@@ -5,6 +5,9 @@ python speaker_recognition_inference.py --audio_path recordings
 
 from __future__ import annotations
 
+import textwrap
+from pathlib import Path
+
 from command_line import EXIT_DONE, EXIT_SOME_FAILED, run
 from config import InferenceConfig
 
@@ -16,7 +19,7 @@ def main(config: InferenceConfig) -> int:
     from heads import SpeakerClassifier
 
     paths = find_recordings(config.audio_path)
-    classifier = SpeakerClassifier.load(config.classifier)
+    classifier = SpeakerClassifier.load(find_classifier(config.classifier))
     check_predictions_path(config.output)
     check_writable(config.output.parent)
     top_k = min(config.top_k, len(classifier.speakers) + config.reject)
@@ -34,11 +37,23 @@ def main(config: InferenceConfig) -> int:
     if len(failed) < len(predictions):
         print(predictions_table(predictions))
     if config.reject:
-        print("\n".join(about_strangers(classifier.metrics.get("open_set"))))
+        for sentence in about_strangers(classifier.metrics.get("open_set")):
+            print(textwrap.fill(sentence, 100, subsequent_indent="  "))
     print(f"Saved {saved}")
     for prediction in failed:
         print(f"failed: {prediction.path}: {prediction.error}")
     return EXIT_SOME_FAILED if failed else EXIT_DONE
+
+
+def find_classifier(path: Path) -> Path:
+    """Return the path, or say which classifiers there are instead."""
+    from heads import ClassifierError
+
+    others = [] if path.exists() else sorted(path.parent.glob("speaker_classifier_*.pt"))
+    if others:
+        listed = ", ".join(map(str, others[:3])) + ", ..." * (len(others) > 3)
+        raise ClassifierError(f"{path}: no such file, but there is {listed}. Give the one you mean as --classifier.")
+    return path
 
 
 if __name__ == "__main__":

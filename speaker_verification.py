@@ -66,9 +66,9 @@ def train(config: VerifierConfig) -> int:
     check_writable(config.output.parent)
     verifier = SpeakerVerifier.train(FeatureSet.load(config.features_path), config.backend, config.seed)
     n_trained, n_calibrated = (len(verifier.training[name]) for name in ("trained_on", "calibrated_on"))
+    trained = f"trained on {n_trained} speakers, " * (n_trained > 0)
     print(
-        f"{config.backend}: trained on {n_trained} speakers, calibrated on {n_calibrated}, "
-        f"whose EER is {100 * verifier.training['eer']:.2f} %"
+        f"{config.backend}: {trained}calibrated on {n_calibrated}, whose EER is {100 * verifier.training['eer']:.2f} %"
     )
     print(f"Saved {verifier.save(config.output)}")
     return EXIT_DONE
@@ -90,8 +90,8 @@ def verify(config: VerifyConfig) -> int:
     print(f"score {verdict.score:.4f}, log-likelihood ratio {verdict.llr:+.2f}")
     who = ("the same speaker", "two speakers") if config.name is None else (config.name, f"not {config.name}")
     print(
-        f"{who[0] if verdict.same else who[1]}: the same with a probability of {100 * verdict.probability:.1f} %, "
-        f"where {100 * config.p_target:g} % was expected"
+        f"{who[0] if verdict.same else who[1]}: probability of {who[0]} {100 * verdict.probability:.1f} %, "
+        f"before anything was heard {100 * config.p_target:g} %"
     )
     return EXIT_DONE
 
@@ -101,12 +101,12 @@ def enroll(config: EnrollConfig) -> int:
     from features import FeatureSet
     from verification import Recording, SpeakerStore, StoreError
 
-    verifier = verifier_of(config)
+    verifier, is_new = verifier_of(config), not config.store.exists()
     failed = []
     if config.features_path is not None:
         features = FeatureSet.load(config.features_path)
         with SpeakerStore.create(config.store, verifier) as store:
-            added = store.enroll_features(features, config.existing)
+            added, given = store.enroll_features(features, config.existing), len(features)
             n_speakers = len(store)
     else:
         rows = list(verifier.listen(list_utterances(config.audio), encoder_of(verifier, config)))
@@ -115,9 +115,12 @@ def enroll(config: EnrollConfig) -> int:
             raise StoreError(f"{failed[0].utterance.path}: {failed[0].error}. Nobody was enrolled.")
         recordings = [Recording.of(row) for row in rows if row.vector is not None]
         with SpeakerStore.create(config.store, verifier) as store:
-            added = store.enroll(str(config.name), recordings, config.existing)
+            added, given = store.enroll(str(config.name), recordings, config.existing), len(recordings)
             n_speakers = len(store)
-    print(f"{added} recordings enrolled; {config.store} has {n_speakers} speakers")
+    if is_new:
+        print(f"Made {config.store}")
+    already = f", {given - added} were there already or are too short" * (added < given)
+    print(f"{count(added, 'recording')} enrolled{already}; {config.store} has {count(n_speakers, 'speaker')}")
     for row in failed:
         print(f"failed: {row.utterance.path}: {row.error}")
     return EXIT_SOME_FAILED if failed else EXIT_DONE
@@ -131,7 +134,7 @@ def remove(config: RemoveConfig) -> int:
         raise StoreError("Say who is forgotten: --name NAME.")
     with SpeakerStore.open(config.store) as store:
         store.remove(config.name)
-        print(f"{config.name} is removed; {config.store} has {len(store)} speakers")
+        print(f"{config.name} is removed; {config.store} has {count(len(store), 'speaker')}")
     return EXIT_DONE
 
 
@@ -144,7 +147,9 @@ def list_speakers(config: StoreConfig) -> int:
         lines = [[each.name, str(each.n_recordings), f"{each.seconds:.1f}", each.changed] for each in store.speakers()]
         verifier = store.verifier
     print(format_table(["speaker", "recordings", "seconds", "enrolled (UTC)"], lines, "<>><"))
-    print(f"{len(lines)} speakers, heard by {verifier.encoder.get('name')}, compared by {verifier.backend.name}")
+    print(
+        f"{count(len(lines), 'speaker')}, heard by {verifier.encoder.get('name')}, compared by {verifier.backend.name}"
+    )
     return EXIT_DONE
 
 
@@ -156,7 +161,7 @@ def merge(config: MergeConfig) -> int:
         raise StoreError("Say which store's speakers are enrolled: --other FILE.")
     with SpeakerStore.open(config.store) as store, SpeakerStore.open(config.other) as other:
         added = store.merge(other, config.existing)
-        print(f"{added} recordings enrolled; {config.store} has {len(store)} speakers")
+        print(f"{count(added, 'recording')} enrolled; {config.store} has {count(len(store), 'speaker')}")
     return EXIT_DONE
 
 
@@ -210,7 +215,7 @@ def show_timeline(config: IdentifyConfig, paths: list[Path]) -> int:
 
 def score(config: ScoreConfig) -> int:
     """Find the enrolled speakers that cached embeddings are likest to."""
-    from evaluation import scores_table, write_scores
+    from evaluation import SHOWN, scores_table, write_scores
     from features import FeatureSet, check_writable
     from verification import SpeakerStore, StoreError
 
@@ -223,9 +228,15 @@ def score(config: ScoreConfig) -> int:
         nearest = store.nearest_features(features, config.top_k)
     saved = write_scores(config.output, features.ids, nearest)
     print(scores_table(features.ids, nearest))
-    print(f"{len(features)} recordings against {nearest.n_speakers} speakers")
+    shown = f" (the first {SHOWN} above)" * (len(features) > SHOWN)
+    print(f"{count(len(features), 'recording')} against {count(nearest.n_speakers, 'speaker')}{shown}")
     print(f"Saved {saved}")
     return EXIT_DONE
+
+
+def count(number: int, thing: str) -> str:
+    """Write how many there are of a thing."""
+    return f"{number} {thing}{'s' * (number != 1)}"
 
 
 def check_suffix(path: Path, suffix: str) -> None:

@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 
 from command_line import EXIT_DONE, run
-from config import BackendName, ScriptConfig
+from config import BackendName, LogLevel, ScriptConfig
 from corpora import Utterance
 from evaluation import format_table
 from features import FeatureSet, Row
@@ -39,6 +39,8 @@ class OpenSetBenchmark(ScriptConfig):
     """Draws of the speakers and of their recordings."""
     p_known: float = 0.5
     """How probable an enrolled speaker is before anything is heard."""
+    log_level: LogLevel = "error"
+    """How much is told of the work."""
 
 
 def main(config: OpenSetBenchmark) -> int:

@@ -5,6 +5,7 @@ from evaluation.comparison import Comparison
 from evaluation.layer_curve import layer_table, save_layer_curve
 from evaluation.open_set import about_strangers
 from evaluation.predictions import (
+    SHOWN,
     check_predictions_path,
     predictions_table,
     scores_table,
@@ -15,6 +16,7 @@ from evaluation.table import format_table
 from evaluation.verification import Verification, compare_backends
 
 __all__ = [
+    "SHOWN",
     "Comparison",
     "Verification",
     "about_strangers",

@@ -13,9 +13,9 @@ from verification.calibration import Calibration, CalibrationError
 
 Rows = NDArray[np.int64]
 
-# Recordings of which speakers are enrolled, numbers of speakers, and how often these are drawn (large ones less often).
+# Recordings of which speakers are enrolled, most speakers, and how often speakers are drawn (many less often).
 ENROLMENTS = (1, 2, 4, 8)
-SPEAKERS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
+MOST_SPEAKERS = 512
 DRAWS = 10
 # Recordings that are scored in one draw.
 PROBES = 500
@@ -85,7 +85,7 @@ def calibrate(backend: Backend, features: FeatureSet, seed: int = 0) -> tuple[Ca
 
 def most_speakers(n_held_out: int) -> int:
     """Return the largest number of enrolled speakers that so many held-out ones calibrate for."""
-    return max([1, *(count for count in SPEAKERS if count <= n_held_out // 2)])
+    return max(1, min(n_held_out // 2, MOST_SPEAKERS))
 
 
 def _draw(backend: Backend, features: FeatureSet, seed: int) -> Iterator[Draw]:
@@ -98,9 +98,8 @@ def _draw(backend: Backend, features: FeatureSet, seed: int) -> Iterator[Draw]:
     rows_of = [_by_session(features, speaker) for speaker in np.unique(labels)]
     for n_recordings in ENROLMENTS if len(rows_of) > 1 else ():
         able = [number for number, sessions in enumerate(rows_of) if _choices(sessions, n_recordings)]
-        for count in SPEAKERS:
-            if count > min(most_speakers(len(rows_of)), len(able)):
-                break
+        most = min(most_speakers(len(rows_of)), len(able))
+        for count in sorted({2**power for power in range(most.bit_length())} | {most} if most else set()):
             for _ in range(max(1, min(DRAWS, 8 * DRAWS // count))):
                 known = [rows_of[number] for number in random.permutation(able)[:count].tolist()]
                 enrolled, heard = zip(*(_enrol(sessions, n_recordings, random) for sessions in known), strict=True)

@@ -113,7 +113,8 @@ class SpeakerStore:
         """
         path = Path(path)
         if not path.is_file():
-            raise StoreError(f"{path}: no such file. Expected a store of speakers, as the command enroll makes one.")
+            found = "this is a folder" if path.is_dir() else "no such file"
+            raise StoreError(f"{path}: {found}. Expected a store of speakers, as the command enroll makes one.")
         with told(path):
             connection = connect(path, "rw")
             try:
@@ -411,8 +412,8 @@ class SpeakerStore:
         found = self._connection.execute(owner, [recording.digest]).fetchone()
         if found and found[0] != name:
             raise StoreError(
-                f"{recording.path}: this recording is enrolled as {found[0]!r} already; nobody was enrolled. Remove "
-                f"{found[0]!r}, or leave the recording out."
+                f"{recording.path}: this recording, which is to be {name!r}, is enrolled as {found[0]!r} already; "
+                f"nobody was enrolled. Remove {found[0]!r}, or leave the recording out."
             )
         if found:
             return False

@@ -146,7 +146,7 @@ def test_enrolling_again_is_explicit(store: SpeakerStore, everyone: FeatureSet) 
     assert store.speakers()[0].n_recordings == 2
     assert store.enroll("anna", [three], "replace") == 1
     assert store.speakers()[0].n_recordings == 1
-    with pytest.raises(StoreError, match=r"this recording is enrolled as 'anna' already; nobody was enrolled"):
+    with pytest.raises(StoreError, match=r"is to be 'ben', is enrolled as 'anna' already; nobody was enrolled"):
         store.enroll("ben", [one, three])
     assert len(store) == 1
     store.remove("anna")
@@ -178,15 +178,15 @@ def test_short_recordings_are_left_out(
 def test_many_more_speakers_than_were_calibrated_for_are_told_of(
     everyone: FeatureSet, verifier: SpeakerVerifier, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    assert verifier.training["most_speakers"] == 8  # half of 30, as powers of two go
+    assert verifier.training["most_speakers"] == 15  # half of those that calibrate
     with SpeakerStore.create(tmp_path / "s.db", verifier) as store:
         row = Row(Utterance(Path("x.wav"), "", ""), everyone.features[-1])
-        store.enroll_features(part(everyone, 60, 68))
+        store.enroll_features(part(everyone, 60, 75))
         store.identify([row])
         assert not caplog.text
-        store.enroll_features(part(everyone, 68, 80))
+        store.enroll_features(part(everyone, 75, 80))
         store.identify([row])
-        assert "calibrated for up to 8 speakers, 20 are enrolled" in caplog.text
+        assert "calibrated for up to 15 speakers, 20 are enrolled" in caplog.text
 
 
 def test_files_whose_names_are_no_text_are_enrolled(store: SpeakerStore, everyone: FeatureSet) -> None:
@@ -417,7 +417,7 @@ def test_what_is_no_store_is_left_alone(verifier: SpeakerVerifier, tmp_path: Pat
         assert path.read_bytes() == before
     with pytest.raises(StoreError, match=r"none\.db: no such file. Expected a store of speakers"):
         SpeakerStore.open(tmp_path / "none.db")
-    with pytest.raises(StoreError, match="no such file"):
+    with pytest.raises(StoreError, match=r"this is a folder\. Expected a store"):
         SpeakerStore.open(tmp_path)
     with pytest.raises(StoreError, match=r"notes\.txt.*cannot be written|cannot be used"):
         SpeakerStore.create(text / "speakers.db", verifier)
