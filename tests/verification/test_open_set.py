@@ -1,6 +1,7 @@
 """Calibration by held-out speakers: of enrolled speakers, and of strangers."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import torch
 from features import FeatureSet
 from metrics import cllr, min_cllr
 from verification import BACKENDS, Backend, Calibration, CalibrationError, create_backend
+from verification.backends import ScaledBackend as WithinBackend
 from verification.open_set import calibrate
 
 Voices = Callable[..., FeatureSet]
@@ -54,6 +56,39 @@ def test_half_of_the_errors_are_strangers_who_get_a_name(scored: Scored) -> None
         named, rejected = rates[1], 1 - rates[0]
         assert named < 0.3
         assert rejected < 0.3
+
+
+class Grown(WithinBackend):
+    """A backend whose scores grow with the recordings of the speaker, which calibration takes out again."""
+
+    def score_speakers(self, probes: torch.Tensor, models: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
+        return super().score_speakers(probes, models, counts) + 2 * counts.log()
+
+
+def test_strangers_are_told_whatever_the_number_of_recordings_does_to_scores(voices: Voices) -> None:
+    everyone = voices(n_speakers=80)
+    plain, grown = (kind("within").fit(part(everyone, 0, 40)) for kind in (WithinBackend, Grown))
+    (_, expected), (calibration, found) = (calibrate(backend, part(everyone, 40, 80)) for backend in (plain, grown))
+    assert calibration.growth < -5
+    for name in ("slope", "offset", "growth"):
+        assert getattr(found, name) == pytest.approx(getattr(expected, name), abs=0.5)
+
+
+def test_more_speakers_ask_for_higher_ratios(scored: Scored) -> None:
+    _, open_set, _, backend = scored
+    assert -1.5 < open_set.growth < (0 if backend.name == "cosine" else -0.3)
+
+
+def test_who_has_several_sessions_is_heard_in_another(voices: Voices) -> None:
+    """Where recordings are copies of their session's, and that says nothing of the voice, no score does."""
+    held_out = voices(n_speakers=30)
+    sessions = torch.arange(len(held_out)) // 4
+    rows = torch.randn(90, 12, generator=torch.Generator().manual_seed(0))[sessions]
+    copied = replace(held_out, features=rows, sessions=sessions, session_names=tuple(map(str, range(90))))
+    by_session, _ = calibrate(create_backend("cosine"), copied)
+    by_chance, _ = calibrate(create_backend("cosine"), replace(copied, sessions=copied.labels))
+    assert abs(by_session.llrs(1.0)) < 0.5
+    assert by_chance.llrs(1.0) > 1
 
 
 def test_the_same_seed_calibrates_the_same(voices: Voices) -> None:

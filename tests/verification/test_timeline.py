@@ -56,6 +56,8 @@ def test_turns_follow_each_other_and_leave_silence_out(
         assert turn.speaker == speaker, second
         assert 0 < turn.probability <= 1
     assert not [turn for turn in turns if turn.start <= 4.5 < turn.end]
+    change = next(turn.start for turn in turns if turn.speaker == "anna" and turn.start > 7)
+    assert change == pytest.approx(9.0, abs=0.3)
 
 
 def test_a_recording_shorter_than_a_window_is_one_turn(
