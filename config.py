@@ -204,6 +204,14 @@ class InferenceConfig(ScriptConfig):
 
 
 @dataclass(frozen=True)
+class ReportConfig(ScriptConfig):
+    """Make the report of a comparison again."""
+
+    output_dir: Path = Path("outputs")
+    """Folder that the comparison wrote."""
+
+
+@dataclass(frozen=True)
 class TrialsConfig(ScriptConfig):
     """Score pairs of cached embeddings: are they of the same speaker?"""
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def main(config: ComparisonConfig) -> int:
-    from evaluation import compare_heads
+    from evaluation import compare_heads, save_embedding_map, write_report
     from features import check_writable
 
     check_writable(config.output_dir)
@@ -44,6 +44,8 @@ def main(config: ComparisonConfig) -> int:
     )
     saved = comparison.save(config.output_dir, sets[0].corpus, command())
     saved += show_layers(comparison, config.output_dir)
+    saved.append(save_embedding_map(config.output_dir / "embedding_map.csv", comparison.classifier, sets))
+    saved.append(write_report(config.output_dir))
     print(comparison.table())
     for path in saved:
         print(f"Saved {path}")

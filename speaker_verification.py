@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 def evaluate(config: TrialsConfig) -> int:
     """Score trials of cached features by backends: EER, minDCF, Cllr."""
-    from evaluation import compare_backends
+    from evaluation import compare_backends, write_report
     from features import FeatureSet, check_writable
     from verification import TrialError, read_trials
 
@@ -48,6 +48,7 @@ def evaluate(config: TrialsConfig) -> int:
     trials = None if config.trials is None else read_trials(config.trials, features.ids)
     found = compare_backends(features, config.backend, trials, train, config.as_norm, config.seed, config.triplets)
     saved = found.save(config.output_dir, command())
+    saved.append(write_report(config.output_dir))
     if config.triplets is not None:
         saved.append(found.scored[0].trials.save(config.output_dir / "trials.txt", found.ids))
     print(found.table())

@@ -2,6 +2,7 @@
 
 from evaluation.compare import compare_heads
 from evaluation.comparison import Comparison
+from evaluation.embedding_map import save_embedding_map
 from evaluation.layer_curve import layer_table, save_layer_curve
 from evaluation.open_set import about_strangers
 from evaluation.predictions import (
@@ -12,12 +13,14 @@ from evaluation.predictions import (
     write_predictions,
     write_scores,
 )  # fmt: skip
+from evaluation.report import ReportError, write_report
 from evaluation.table import format_table
 from evaluation.verification import Verification, compare_backends
 
 __all__ = [
     "SHOWN",
     "Comparison",
+    "ReportError",
     "Verification",
     "about_strangers",
     "check_predictions_path",
@@ -26,8 +29,10 @@ __all__ = [
     "format_table",
     "layer_table",
     "predictions_table",
+    "save_embedding_map",
     "save_layer_curve",
     "scores_table",
     "write_predictions",
+    "write_report",
     "write_scores",
 ]

@@ -12,7 +12,7 @@ import torch
 from tqdm import tqdm
 
 from evaluation.alignment import align, by_encoder
-from evaluation.comparison import Comparison, add_intervals
+from evaluation.comparison import Comparison, add_intervals, origin_of
 from evaluation.fitting import Chosen, Job, fit_heads, fit_temperature, rows_of, settings_to_try, validation_score
 from evaluation.notes import about_few_rows
 from evaluation.open_set import calibrate_rejection
@@ -139,6 +139,9 @@ def compare_heads(
         layers=run.layers,
         tuned=tune,
         open_set=open_set,
+        ids=first.ids,
+        curves=run.curves,
+        origins=[origin_of(label, given) for label, given in sets.items()],
     )
 
 
@@ -185,6 +188,7 @@ class _Run:
         self.layers: list[Record] = []
         self.outcomes: dict[tuple[str, ...], list[Outcome]] = defaultdict(list)
         self.members: dict[tuple[str, ...], tuple[FittedHead, ...]] = {}  # the first seed's
+        self.curves: dict[str, Sequence[Mapping[str, float]]] = {}  # the first split's
         self.told: set[str] = set()
 
     def compare(self, split_by: SplitBy, seed: int, parts: Parts) -> None:
@@ -205,6 +209,9 @@ class _Run:
             for job, result in fit_heads(jobs, self.scaler, parts):
                 if isinstance(result, Chosen):
                     chosen[label, job.name] = result
+                    if result.history:
+                        name = f"{job.name} of {label}" if len(self.sets) > 1 else job.name
+                        self.curves.setdefault(name, result.history)
                 else:
                     self._tell(f"The head {job.name} is left out{f' for {label}' * (len(self.sets) > 1)}: {result}")
         averaged = self._ensembles(chosen) if self.ensemble else []

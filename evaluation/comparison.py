@@ -1,6 +1,7 @@
 """The result of a comparison, on the terminal and in files."""
 
 import csv
+import hashlib
 import io
 import json
 import math
@@ -27,7 +28,7 @@ from evaluation.open_set import about_strangers
 from evaluation.outcome import Counts, Outcome, by_speaker, confusion, per_speaker
 from evaluation.records import Record, key_of, rank_by_validation, summarise
 from evaluation.table import format_table
-from features import write_atomically, write_tensors
+from features import FeatureSet, write_atomically, write_tensors
 from heads import SpeakerClassifier
 from metrics import ratio_interval
 
@@ -64,6 +65,12 @@ class Comparison:
         Settings that were tried of each head.
     open_set : dict
         How well the classifier tells strangers (`evaluation.open_set.Rejection`); empty where nobody could be left out.
+    ids : sequence of str
+        Utterances, by the rows of the outcomes.
+    curves : dict
+        By head, what was measured of each epoch of the first split.
+    origins : list of dict
+        Of each encoder its spec, the number of utterances, and a digest of all their audio.
     """
 
     rows: list[Record]
@@ -78,6 +85,9 @@ class Comparison:
     layers: list[Record] = field(default_factory=list)
     tuned: int = 1
     open_set: Record = field(default_factory=dict)
+    ids: Sequence[str] = ()
+    curves: Mapping[str, Sequence[Mapping[str, float]]] = field(default_factory=dict)
+    origins: Sequence[Record] = ()
 
     def layer_records(self, encoder: str) -> list[Record]:
         """Return the means over seeds of an encoder's layers, by the split asked for, in the order of the layers."""
@@ -167,6 +177,9 @@ class Comparison:
             **({"layers": self.layers} if self.layers else {}),
             "sizes": self.sizes,
             "open_set": self.open_set,
+            "speakers": self.speakers,
+            "curves": self.curves,
+            "origins": self.origins,
             "notes": self.notes,
             "command": command,
             "versions": versions(),
@@ -179,7 +192,7 @@ class Comparison:
             write_csv(folder / "metrics.csv", self.rows),
         ]
         # Of an earlier run, they would not be of this one.
-        for name in (f"{corpus}_scaler.pt", "per_speaker.csv", "confusion.csv"):
+        for name in (f"{corpus}_scaler.pt", "per_speaker.csv", "confusion.csv", "answers.csv", "embedding_map.csv"):
             (folder / name).unlink(missing_ok=True)
         members = self.classifier.members
         if len(members) == 1:
@@ -188,8 +201,27 @@ class Comparison:
             written += [
                 write_csv(folder / "per_speaker.csv", per_speaker(outcomes, self.speakers)),
                 write_csv(folder / "confusion.csv", confusion(outcomes, self.speakers)),
+                write_csv(folder / "answers.csv", self._answers(outcomes)),
             ]
         return written
+
+    def _answers(self, outcomes: Sequence[Outcome]) -> list[Record]:
+        """List the answers of the best to the test recordings of all seeds."""
+        return [
+            {
+                "seed": seed,
+                "id": self.ids[row],
+                "speaker": self.speakers[label],
+                "named": self.speakers[named],
+                "right": int(rank == 0),
+                "probability": confidence,
+            }
+            for seed, outcome in zip(self.best["seeds"], outcomes, strict=True)
+            for row, label, named, rank, confidence in zip(
+                outcome.rows.tolist(), outcome.labels.tolist(), outcome.predictions.tolist(),
+                outcome.ranks.tolist(), outcome.confidences.tolist(), strict=True,
+            )
+        ]  # fmt: skip
 
     def _layers_of(self, encoder: str) -> str:
         """Name the layers that the splits chose."""
@@ -234,6 +266,13 @@ def without_nan(value: Any) -> Any:
     if isinstance(value, list):
         return [without_nan(item) for item in value]
     return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def origin_of(name: str, features: FeatureSet) -> Record:
+    """Say what vectors were made of: the encoder's spec, and a digest of all the audio."""
+    audio = features.audio
+    digest = None if audio is None else hashlib.sha256(audio.digest.contiguous().numpy().tobytes()).hexdigest()
+    return {"name": name, "spec": features.encoder, "n_utterances": len(features), "audio_sha256": digest}
 
 
 def versions() -> dict[str, str]:

@@ -49,6 +49,8 @@ class Chosen:
     test_logits : ndarray (n_test, n_classes)
     seconds : float
         Of all fits.
+    history : list of dict
+        Of each epoch, where the head is trained in epochs (`MinibatchHead.history_`).
     """
 
     fitted: FittedHead
@@ -56,6 +58,7 @@ class Chosen:
     val_logits: NDArray[np.float32]
     test_logits: NDArray[np.float32]
     seconds: float
+    history: Sequence[Mapping[str, float]] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -175,6 +178,7 @@ def _choose(job: Job, trials: Sequence[_Trial], table: _Table, scaler: str, part
     if trial.head is None:
         return trial.problem
     head, fitted_scaler = trial.head, table.scaler
+    history = head.history_ if isinstance(head, MinibatchHead) else ()
     if len(parts.train) > len(parts.fit):
         started = time.perf_counter()
         again = {**settings, "epochs": head.best_epoch_} if isinstance(head, MinibatchHead) else settings
@@ -188,7 +192,7 @@ def _choose(job: Job, trials: Sequence[_Trial], table: _Table, scaler: str, part
     features = job.features
     crop = features.audio.crop if features.audio else None
     fitted = FittedHead(fitted_scaler, head, job.name, features.encoder, crop)
-    return Chosen(fitted, settings, trial.logits, fitted.logits(rows_of(features, parts.test)[0]), seconds)
+    return Chosen(fitted, settings, trial.logits, fitted.logits(rows_of(features, parts.test)[0]), seconds, history)
 
 
 def fit_temperature(logits: NDArray[np.float32], labels: Rows, classes: Rows) -> float:

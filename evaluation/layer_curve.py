@@ -2,10 +2,13 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from evaluation.pictures import save_figure
+from evaluation.drawing import new_figure, save_figure
 from evaluation.table import format_table
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 Record = dict[str, Any]
 
@@ -31,9 +34,12 @@ def save_layer_curve(path: Path, layers: Sequence[Record], best: int) -> Path:
     OutputError
         The file cannot be written.
     """
-    from matplotlib.figure import Figure  # not pyplot: no window, no state
+    return save_figure(path, draw_layers(layers, best))
 
-    figure = Figure(figsize=(7, 4), layout="constrained")
+
+def draw_layers(layers: Sequence[Record], best: int) -> "Figure":
+    """Draw the accuracies over the layers."""
+    figure = new_figure(7, 4)
     axes = figure.subplots()
     numbers = [record["layer"] for record in layers]
     for measure, label, style in (("val_accuracy", "validation", "o-"), ("test_accuracy", "test", "s--")):
@@ -44,5 +50,5 @@ def save_layer_curve(path: Path, layers: Sequence[Record], best: int) -> Path:
     axes.set_title(title, parse_math=False)  # the name of a corpus may hold any character
     axes.set_xticks(numbers)
     axes.grid(alpha=0.3)
-    axes.legend()
-    return save_figure(path, figure)
+    axes.legend(framealpha=0)
+    return figure

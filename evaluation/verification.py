@@ -3,17 +3,18 @@
 import json
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from evaluation.comparison import versions, without_nan, write_csv
-from evaluation.pictures import Scored, save_det_curve, save_histogram
+from evaluation.comparison import origin_of, versions, without_nan, write_csv
+from evaluation.pictures import Scored
 from evaluation.records import Record
 from evaluation.table import format_table
+from evaluation.verification_report import det_records, histogram_records, operating_points
 from features import FeatureSet, write_atomically
 from metrics import cllr, equal_error_rate, min_cllr, min_dcf, trial_interval
 from verification import (
@@ -55,12 +56,15 @@ class Verification:
         What one has to know beside the table, in sentences.
     ids : tuple of str
         Utterances that were scored, by the rows of the trials.
+    origins : list of dict
+        Of the vectors their encoder's spec, their number, and a digest of all their audio.
     """
 
     rows: list[Record]
     scored: list[Scored]
     notes: list[str]
     ids: tuple[str, ...]
+    origins: list[Record] = field(default_factory=list)
 
     def table(self) -> str:
         """Return the rows as a table, the EER in percent, with 95 % intervals over speakers, and the notes."""
@@ -82,20 +86,27 @@ class Verification:
         return "\n".join([format_table(header, lines, "<<>>>>>>>"), *self.notes])
 
     def save(self, folder: Path, command: str) -> list[Path]:
-        """Write ``metrics.json``, ``metrics.csv``, ``det_curve.png`` and ``score_histogram.png``; returns the paths.
+        """Write ``metrics.json``, ``metrics.csv``, ``det_curve.csv`` and ``score_histogram.csv``; returns the paths.
 
         Raises
         ------
         OutputError
             The folder cannot be written.
         """
-        content = {"rows": self.rows, "notes": self.notes, "command": command, "versions": versions()}
+        content = {
+            "rows": self.rows,
+            "operating_points": operating_points(self.scored),
+            "origins": self.origins,
+            "notes": self.notes,
+            "command": command,
+            "versions": versions(),
+        }
         text = json.dumps(without_nan(content), indent=2, allow_nan=False)
         return [
             write_atomically(folder / "metrics.json", lambda file: file.write(text.encode())),
             write_csv(folder / "metrics.csv", self.rows),
-            save_det_curve(folder / "det_curve.png", self.scored),
-            save_histogram(folder / "score_histogram.png", self.scored),
+            write_csv(folder / "det_curve.csv", det_records(self.scored)),
+            write_csv(folder / "score_histogram.csv", histogram_records(self.scored)),
         ]
 
 
@@ -184,7 +195,9 @@ def compare_backends(
                     **_figures(part, scores[chosen], llrs[chosen], features, seed),
                 }
             )
-    return Verification(rows, scored, notes, features.ids)
+    sets = {"scored": features} | ({} if train_features is None else {"trained on": train_features})
+    origins = [origin_of(name, given) for name, given in sets.items()]
+    return Verification(rows, scored, notes, features.ids, origins)
 
 
 def _check_strangers(train: FeatureSet, features: FeatureSet) -> None:

@@ -301,6 +301,7 @@ def test_the_files_hold_what_was_found(tmp_path: Path, made_up: MadeUp) -> None:
     comparison = compare_heads(features, options=QUICK)
     paths = comparison.save(tmp_path, "hard", "python script.py")
     assert sorted(path.name for path in paths) == [
+        "answers.csv",
         "confusion.csv",
         "hard_scaler.pt",
         "metrics.csv",

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from evaluation import compare_backends
+from evaluation import compare_backends, write_report
 from evaluation.verification import FIGURES
 from features import FeatureSet
 from metrics import cllr, equal_error_rate, min_dcf, trial_interval
@@ -113,6 +113,7 @@ def test_the_files_hold_what_was_found(made_up: MadeUp, tmp_path: Path) -> None:
     metrics = json.loads((tmp_path / "metrics.json").read_text())
     assert metrics["rows"] == found.rows
     assert metrics["command"] == "a command"
+    write_report(tmp_path)
     for name in ("det_curve.png", "score_histogram.png"):
         assert matplotlib.image.imread(tmp_path / name).std() > 0.01
     lines = found.table().splitlines()

@@ -51,7 +51,7 @@ def trained(corpus_root: Path, run_script: Run, tmp_path_factory: pytest.TempPat
     return outputs
 
 
-@pytest.mark.parametrize("script", SCRIPTS)
+@pytest.mark.parametrize("script", [*SCRIPTS, "make_report.py"])
 def test_help_needs_no_heavy_library(script: str, run_script: Run) -> None:
     done = run_script(script, "--help")
     assert done.returncode == 0
@@ -68,16 +68,26 @@ def test_help_needs_no_heavy_library(script: str, run_script: Run) -> None:
 
 def test_the_main_job_writes_what_it_promises(trained: Path) -> None:
     assert sorted(path.name for path in trained.iterdir()) == [
+        "answers.csv",
+        "calibration.png",
         "confusion.csv",
+        "confusion.png",
+        "embedding_map.csv",
+        "embedding_map.png",
+        "learning_curves.png",
         "librispeech_features_spectral.pt",
         "librispeech_scaler.pt",
         "metrics.csv",
         "metrics.json",
         "per_speaker.csv",
+        "report.html",
         "speaker_classifier_librispeech.pt",
+        "speakers.png",
     ]
     metrics = json.loads((trained / "metrics.json").read_text())
-    assert set(metrics) == {"rows", "summary", "best", "sizes", "open_set", "notes", "command", "versions"}
+    assert set(metrics) == {
+        "rows", "summary", "best", "sizes", "open_set", "speakers", "curves", "origins", "notes", "command", "versions",
+    }  # fmt: skip
     assert [row["head"] for row in metrics["rows"]] == 2 * ["linear", "mlp", "lda"]
     assert [row["split_by"] for row in metrics["rows"]] == 3 * ["utterance"] + 3 * ["session"]
     assert "--lr 0.01" in metrics["command"]
@@ -100,6 +110,18 @@ def test_a_second_run_reuses_the_cache_and_prints_the_same_table(
             assert "0 of them computed now" in done.stderr
     assert tables[0] == tables[1]
     assert features.stat().st_mtime_ns == before
+
+
+def test_the_report_is_made_again(trained: Path, call_script: Run, tmp_path: Path) -> None:
+    again = tmp_path / "again"
+    shutil.copytree(trained, again)
+    (again / "report.html").unlink()
+    done = call_script("make_report.py", "--output_dir", again)
+    assert done.returncode == 0, done.stderr
+    assert (again / "report.html").read_bytes() == (trained / "report.html").read_bytes()
+    assert_one_sentence(
+        call_script("make_report.py", "--output_dir", tmp_path), "metrics.json", "no results can be read"
+    )
 
 
 def test_extraction_alone_names_its_file(corpus_root: Path, run_script: Run, call_script: Run, tmp_path: Path) -> None:
@@ -465,7 +487,8 @@ def test_verification_writes_what_it_promises(trained: Path, run_script: Run, ca
     done = run_script(VERIFY, "evaluate", "--features_path", features, "--output_dir", tmp_path)
     assert done.returncode == 0, done.stderr
     assert sorted(path.name for path in tmp_path.iterdir()) == [
-        "det_curve.png", "metrics.csv", "metrics.json", "score_histogram.png",
+        "det_curve.csv", "det_curve.png", "metrics.csv", "metrics.json", "report.html", "score_histogram.csv",
+        "score_histogram.png",
     ]  # fmt: skip
     metrics = json.loads((tmp_path / "metrics.json").read_text())
     assert [row["trials"] for row in metrics["rows"]] == ["all", "cross-session", "same-session"]

@@ -1,0 +1,137 @@
+"""Pictures of a comparison of heads."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evaluation.drawing import COLOURS, LINES, new_figure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Record = dict[str, Any]
+
+# Speakers who are named on the axes of a picture; of more the picture shows the crowd.
+NAMED = 60
+BLUE, RED, GREEN = COLOURS[:3]
+
+
+def draw_confusion(cells: Sequence[Record], speakers: Sequence[str]) -> "Figure":
+    """Draw for whom each speaker was taken: squares of the counts or, of many speakers, a point for each mistake."""
+    places = {name: place for place, name in enumerate(speakers)}
+    true, predicted = (np.array([places[cell[key]] for cell in cells]) for key in ("speaker", "predicted"))
+    counts = np.array([int(cell["count"]) for cell in cells])
+    size = len(speakers)
+    figure = new_figure(7.5, 7.5)
+    from matplotlib.collections import PathCollection
+
+    axes = figure.subplots()
+    axes.set(xlabel="named", ylabel="speaker", aspect="equal", xlim=(-0.7, size - 0.3), ylim=(size - 0.3, -0.7))
+    right = true == predicted
+    scale = (250 / size) ** 2 if size <= NAMED else 12.0
+    largest = counts.max(initial=1)
+    if size <= NAMED:
+        axes.scatter(true[right], true[right], scale * counts[right] / largest, c=BLUE, marker="s", label="right")
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_ticks(
+                range(size), [_short(name) for name in speakers], fontsize=max(4, min(9, 300 / size)), parse_math=False
+            )
+        axes.tick_params("x", rotation=90)
+    else:
+        axes.plot([0, size - 1], [0, size - 1], color=BLUE, linewidth=1, label="right")
+    sizes = np.maximum(scale * counts[~right] / largest, 8)
+    axes.scatter(predicted[~right], true[~right], sizes, c=RED, marker="D", label="wrong")
+    legend = axes.legend(loc="upper left", bbox_to_anchor=(0, 1.07), ncols=2, framealpha=0)
+    for handle in legend.legend_handles:
+        if isinstance(handle, PathCollection):
+            handle.set_sizes([30.0])  # not those of the counts
+    return figure
+
+
+def draw_speakers(records: Sequence[Record]) -> "Figure":
+    """Draw the accuracy of each speaker, the worst first, or of many speakers how it is spread."""
+    shares = np.array([float(record["accuracy"]) for record in records])
+    if len(records) <= NAMED:
+        figure = new_figure(7.5, 1 + 0.15 * len(records))
+        axes = figure.subplots()
+        axes.barh(range(len(records)), 100 * shares, color=np.where(shares < 1, RED, BLUE), height=0.7)
+        names = [_short(record["speaker"]) for record in records]
+        axes.set_yticks(range(len(records)), names, fontsize=8, parse_math=False)
+        axes.set(xlabel="accuracy (%)", xlim=(0, 100), ylim=(len(records) - 0.4, -0.6))
+    else:
+        figure = new_figure(7.5, 3)
+        axes = figure.subplots()
+        axes.hist(100 * shares, np.linspace(0, 100, 21).tolist(), color=BLUE)
+        axes.set(xlabel="accuracy (%)", ylabel="speakers", xlim=(0, 100), yscale="symlog")
+    axes.set_axisbelow(True)
+    axes.grid(axis="x", alpha=0.3)
+    return figure
+
+
+def draw_curves(curves: Mapping[str, Sequence[Record]]) -> "Figure":
+    """Draw training loss and validation accuracy over the epochs of each head."""
+    figure = new_figure(7.5, 3.2)
+    losses, accuracies = figure.subplots(1, 2)
+    for number, (name, history) in enumerate(curves.items()):
+        epochs = range(1, len(history) + 1)
+        look: Record = {"color": COLOURS[number % 6], "linestyle": LINES[number % 4], "label": name}
+        losses.plot(epochs, [record["train_loss"] for record in history], **look)
+        accuracies.plot(epochs, [100 * record["val_accuracy"] for record in history], **look)
+    losses.set(xlabel="epoch", ylabel="training loss", yscale="log")
+    accuracies.set(xlabel="epoch", ylabel="validation accuracy (%)")
+    for axes in (losses, accuracies):
+        axes.grid(alpha=0.3)
+    accuracies.legend(framealpha=0, loc="lower right")
+    return figure
+
+
+def draw_calibration(confidences: NDArray[np.float64], right: NDArray[np.bool_]) -> "Figure":
+    """Draw how often answers are right over how probable they were said to be."""
+    figure = new_figure(7.5, 3.4)
+    axes, below = figure.subplots(1, 2)
+    edges = np.linspace(0, 1, 11)
+    bins = np.clip(np.digitize(confidences, edges) - 1, 0, 9)
+    counts = np.bincount(bins, minlength=10)
+    said, true = (np.bincount(bins, values, 10)[counts > 0] / counts[counts > 0] for values in (confidences, right))
+    axes.plot([0, 100], [0, 100], color="0.5", linewidth=1)
+    axes.plot(100 * said, 100 * true, color=BLUE, marker="o")
+    axes.set(xlabel="probability that was given (%)", ylabel="right (%)", xlim=(0, 102), ylim=(0, 102), aspect="equal")
+    below.hist([100 * confidences[right], 100 * confidences[~right]], 100 * edges, stacked=True, color=[BLUE, RED],
+               label=["right", "wrong"])  # fmt: skip
+    below.set(xlabel="probability that was given (%)", ylabel="test recordings")
+    below.legend(framealpha=0, loc="upper left")
+    for each in (axes, below):
+        each.grid(alpha=0.3)
+    return figure
+
+
+def draw_maps(
+    points: Mapping[str, NDArray[np.float64]], speakers: NDArray[np.int64], answers: NDArray[np.int64]
+) -> "Figure":
+    """Draw maps of the embeddings, coloured by speaker, and by right (1), wrong (0) and not tested (-1).
+
+    Points are in groups of the ids ``points-N``, in the order in which they are drawn: that of their rows, which
+    `answers` leaves.
+    """
+    figure = new_figure(7.5, 7.2)
+    grid = figure.subplots(2, len(points), squeeze=False)
+    palette = np.array([COLOURS[number % 6] for number in range(6)])
+    for column, (name, places) in enumerate(points.items()):
+        top, bottom = grid[:, column]
+        top.set_title(name)
+        top.scatter(*places.T, s=7, c=palette[speakers % 6], linewidths=0, gid=f"points-{column}")
+        bottom.scatter(*places[answers < 0].T, s=5, c="0.6", linewidths=0, alpha=0.5, label="not tested")
+        bottom.scatter(*places[answers == 1].T, s=9, c=BLUE, linewidths=0, label="right")
+        bottom.scatter(*places[answers == 0].T, s=26, c=RED, marker="X", linewidths=0, label="wrong")
+        for axes in (top, bottom):
+            axes.set(xticks=[], yticks=[])
+    grid[1, 0].legend(framealpha=0, loc="best", markerscale=1.5)
+    return figure
+
+
+def _short(name: str) -> str:
+    """Shorten a name to what an axis has room for, in letters that a font has."""
+    shown = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in name)
+    return shown if len(shown) <= 16 else shown[:15] + "…"

@@ -1,0 +1,88 @@
+"""How pictures look, as PNG files and as SVG inside a page."""
+
+import io
+import re
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree
+
+from features import write_atomically
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+# Of Okabe and Ito (2008), told apart by colour-blind readers, on paper, and on white and black: blue, vermilion, green,
+# purple, orange, sky.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+LINES = ("-", "--", "-.", ":")
+SVG, XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
+
+
+def new_figure(width: float, height: float) -> "Figure":
+    """Make an empty figure of a size in inches."""
+    from matplotlib.figure import Figure  # not pyplot: no window, no state
+
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def save_figure(path: Path, figure: "Figure") -> Path:
+    """Write a figure of matplotlib to a PNG file, atomically; returns its path.
+
+    Raises
+    ------
+    OutputError
+        The file cannot be written.
+    """
+    image = io.BytesIO()
+    _draw(figure, image, format="png", dpi=150)
+    return write_atomically(path, lambda file: file.write(image.getvalue()))
+
+
+def to_svg(figure: "Figure", name: str, label: str, titles: Mapping[str, Sequence[str]] | None = None) -> str:
+    """Return a figure as an ``svg`` element for a page, without a ground, and with text in the page's own colour.
+
+    Parameters
+    ----------
+    figure : Figure
+    name : str
+        Begins all ids within, so that those of several figures of a page differ.
+    label : str
+        What is shown, for those who cannot see it.
+    titles : mapping, optional
+        By the ``gid`` of a collection, what is told of each of its points when one hovers over it.
+    """
+    import matplotlib
+
+    text = io.StringIO()
+    # Text stays text; the salt makes ids, which are random otherwise, the same each time.
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
+        _draw(figure, text, format="svg", transparent=True, metadata={"Date": None})
+    ElementTree.register_namespace("", SVG)
+    ElementTree.register_namespace("xlink", XLINK)
+    root = ElementTree.fromstring(text.getvalue())
+    for metadata in root.findall(f"{{{SVG}}}metadata"):
+        root.remove(metadata)
+    for gid, points in (titles or {}).items():
+        group = root.find(f".//{{{SVG}}}g[@id='{gid}']")
+        uses = [] if group is None else group.iter(f"{{{SVG}}}use")
+        for use, title in zip(list(uses), points, strict=True):
+            ElementTree.SubElement(use, f"{{{SVG}}}title").text = _printable(title)
+    for size in ("width", "height"):
+        root.attrib.pop(size)
+    root.attrib |= {"role": "img", "aria-label": _printable(label)}
+    svg = ElementTree.tostring(root, encoding="unicode")
+    svg = re.sub(r'(\bid="|url\(#|xlink:href="#)', rf"\g<1>{name}-", svg)
+    return svg.replace("#000000", "currentColor")
+
+
+def _draw(figure: "Figure", file: io.BytesIO | io.StringIO, **options: Any) -> None:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # a name's, which the page shows and a PNG file cannot
+        figure.savefig(file, **options)
+
+
+def _printable(text: str) -> str:
+    """Replace what XML cannot hold."""
+    return re.sub(r"[^\t\n\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", "\N{REPLACEMENT CHARACTER}", text)

@@ -1,0 +1,183 @@
+"""The report: one page, well formed, that reaches for nothing, says what the files say, and takes any name."""
+
+import json
+import re
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from evaluation import ReportError, compare_backends, compare_heads, save_embedding_map, write_report
+from features import FeatureSet
+
+MadeUp = Callable[..., FeatureSet]
+VOID = {"meta", "br", "img"}
+HOSTILE = (
+    "<script>alert(1)</script>", '" onmouseover="alert(2)', "</svg><img src=x onerror=alert(3)>", "$x^{2", "&lt;b&gt;",
+    "a\x00b\x1b[31m", "\udcff", "]]>", "李雷", "{x} %s", "javascript:alert(4)", "O'Brien\n",
+)  # fmt: skip
+
+
+class Checker(HTMLParser):
+    """Follows the elements of a page."""
+
+    def __init__(self) -> None:
+        super().__init__(convert_charrefs=True)
+        self.open: list[str] = []
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.text: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text.append(data)
+
+
+def check(path: Path) -> Checker:
+    """Parse a page, and check what holds for each."""
+    page = Checker()
+    page.feed(path.read_text(encoding="utf-8"))
+    page.close()
+    assert not page.open
+    assert [tag for tag, _ in page.elements].count("script") == 1
+    for _, attributes in page.elements:
+        assert not [name for name in attributes if name.startswith("on")]
+        for name in ("src", "href", "xlink:href", "action", "srcset"):
+            assert (attributes.get(name) or "#").startswith(("#", "data:"))
+    ids = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    styles = " ".join(str(attributes.get("style")) for _, attributes in page.elements) + path.read_text(
+        encoding="utf-8"
+    )
+    assert not re.search(r"url\((?!#)|@import|<link|<iframe|<object", styles)
+    return page
+
+
+def save(features: FeatureSet, folder: Path, heads: tuple[str, ...] = ("linear", "lda")) -> Path:
+    comparison = compare_heads(features, heads, seeds=2, options={"epochs": 5})
+    comparison.save(folder, "corpus", "python script.py --data_dir <&>")
+    save_embedding_map(folder / "embedding_map.csv", comparison.classifier, [features])
+    return write_report(folder)
+
+
+@pytest.fixture(scope="module")
+def saved(made_up: MadeUp, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of a comparison with its report."""
+    folder = tmp_path_factory.mktemp("report")
+    save(made_up(), folder)
+    return folder
+
+
+def test_the_page_is_well_formed_and_reaches_for_nothing(saved: Path) -> None:
+    page = check(saved / "report.html")
+    assert [tag for tag, _ in page.elements].count("svg") == 5
+    policy = next(attributes["content"] for tag, attributes in page.elements if "http-equiv" in attributes)
+    assert str(policy).startswith("default-src 'none';")
+
+
+def test_the_page_holds_the_numbers_of_the_file(saved: Path) -> None:
+    metrics = json.loads((saved / "metrics.json").read_text())
+    page = check(saved / "report.html")
+    values = {attributes.get("data-value") for tag, attributes in page.elements if tag == "td"}
+    for row in metrics["summary"]:
+        for name in ("val_accuracy", "test_accuracy", "test_macro_f1", "test_ece", "seconds"):
+            assert repr(row[name]) in values
+    text = " ".join(" ".join(page.text).split())
+    best = metrics["best"]
+    assert f"{best['head']} on vectors of made up names {100 * best['test_accuracy']:.1f} % of the rec" in text
+    assert f"{100 * best['test_accuracy_low']:.1f} to {100 * best['test_accuracy_high']:.1f}" in text
+    by_session = next(row for row in metrics["summary"] if row["head"] == best["head"] and row["split_by"] == "session")
+    assert f"in new ones {100 * by_session['test_accuracy']:.1f} %" in text
+    for note in metrics["notes"]:
+        assert " ".join(note.split()) in text
+    assert "python script.py --data_dir <&>" in text
+
+
+def test_pictures_lie_beside_it_and_points_tell_their_file(saved: Path) -> None:
+    for name in ("confusion", "speakers", "calibration", "learning_curves", "embedding_map"):
+        assert (saved / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+    page = check(saved / "report.html")
+    assert [tag for tag, _ in page.elements].count("title") == 1 + 2 * 240  # the page's, and two maps of all points
+    assert "0.wav: speaker 00" in " ".join(page.text)
+
+
+def test_it_is_made_again_from_the_files_alone(saved: Path, tmp_path: Path) -> None:
+    shutil.copytree(saved, tmp_path / "copy")
+    (tmp_path / "copy" / "report.html").unlink()
+    assert write_report(tmp_path / "copy").read_bytes() == (saved / "report.html").read_bytes()
+    for name in ("answers.csv", "embedding_map.csv"):
+        (tmp_path / "copy" / name).unlink()
+    assert "Learning" in check(write_report(tmp_path / "copy")).text
+
+
+def test_nothing_acts_by_its_name(made_up: MadeUp, tmp_path: Path) -> None:
+    features = made_up(n_speakers=len(HOSTILE))
+    ids = tuple(f"{HOSTILE[number % len(HOSTILE)]}/{number}.wav" for number in range(len(features)))
+    hostile = replace(features, speakers=HOSTILE, ids=ids, corpus=HOSTILE[0])
+    page = check(save(hostile, tmp_path, ("centroid", "linear")))
+    assert not {"img", "b"} & {tag for tag, _ in page.elements}
+    assert "<script>alert(1)</script>" in " ".join(page.text)
+
+
+def test_many_speakers_are_a_crowd(made_up: MadeUp, tmp_path: Path) -> None:
+    page = check(save(made_up(n_speakers=80, n_each=10), tmp_path, ("centroid",)))
+    assert "80 speakers by row" in " ".join(page.text)
+    assert (tmp_path / "report.html").stat().st_size < 10e6
+
+
+def test_nothing_was_tested(made_up: MadeUp, tmp_path: Path) -> None:
+    comparison = compare_heads(made_up(n_sessions=1), ["lda"], fractions=(0.8, 0.2, 0))
+    comparison.save(tmp_path, "corpus", "command")
+    assert "No speaker had a recording to spare for a test." in check(write_report(tmp_path)).text
+
+
+def test_trials_have_a_report_too(made_up: MadeUp, tmp_path: Path) -> None:
+    found = compare_backends(made_up(), ["cosine", "plda"])
+    found.save(tmp_path, "python speaker_verification.py evaluate")
+    page = check(write_report(tmp_path))
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    values = {attributes.get("data-value") for tag, attributes in page.elements if tag == "td"}
+    for row in metrics["rows"]:
+        for name in ("eer", "eer_low", "min_dcf_0.01", "cllr", "n_target"):
+            assert repr(row[name]) in values
+    best = min((row for row in metrics["rows"] if row["trials"] == "all"), key=lambda row: row["eer"])
+    text = " ".join(" ".join(page.text).split())
+    assert f"hard: {best['backend']} has an equal error rate of {100 * best['eer']:.2f} %" in text
+    for point in metrics["operating_points"]:
+        if point["where"] == "equal errors":
+            row = next(row for row in metrics["rows"] if row["backend"] == point["backend"] and row["trials"] == "all")
+            assert point["false_accept"] == pytest.approx(row["eer"], abs=0.01)
+            assert point["miss"] == pytest.approx(row["eer"], abs=0.01)
+    for name in ("det_curve", "score_histogram"):
+        assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+    before = (tmp_path / "report.html").read_bytes()
+    assert write_report(tmp_path).read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (None, "no results can be read"),
+        ("{", "no results can be read"),
+        ("[]", "holds no results"),
+        ('{"rows": []}', "holds no results"),
+        ('{"rows": [{"features": "x"}]}', "a report cannot be made of the results here"),
+    ],
+)
+def test_what_holds_no_results_is_refused(content: str | None, told: str, tmp_path: Path) -> None:
+    if content is not None:
+        (tmp_path / "metrics.json").write_text(content)
+    with pytest.raises(ReportError, match=told):
+        write_report(tmp_path)
