@@ -44,9 +44,9 @@ def main(config: ComparisonConfig) -> int:
     )
     saved = comparison.save(config.output_dir, sets[0].corpus, command())
     saved += show_layers(comparison, config.output_dir)
+    print(comparison.table())
     saved.append(save_embedding_map(config.output_dir / "embedding_map.csv", comparison.classifier, sets))
     saved.append(write_report(config.output_dir))
-    print(comparison.table())
     for path in saved:
         print(f"Saved {path}")
     return max(report_failures(features) for features in sets) if config.data_dir else EXIT_DONE

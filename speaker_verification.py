@@ -48,10 +48,10 @@ def evaluate(config: TrialsConfig) -> int:
     trials = None if config.trials is None else read_trials(config.trials, features.ids)
     found = compare_backends(features, config.backend, trials, train, config.as_norm, config.seed, config.triplets)
     saved = found.save(config.output_dir, command())
-    saved.append(write_report(config.output_dir))
     if config.triplets is not None:
         saved.append(found.scored[0].trials.save(config.output_dir / "trials.txt", found.ids))
     print(found.table())
+    saved.append(write_report(config.output_dir))
     for path in saved:
         print(f"Saved {path}")
     return EXIT_DONE

@@ -32,6 +32,9 @@ from features import FeatureSet, write_atomically, write_tensors
 from heads import SpeakerClassifier
 from metrics import ratio_interval
 
+# What the report draws.
+PICTURES = tuple(f"{name}.png" for name in ("confusion", "speakers", "calibration", "learning_curves", "embedding_map"))
+
 Outcomes = Mapping[tuple[str, ...], Sequence[Outcome]]
 
 
@@ -192,7 +195,15 @@ class Comparison:
             write_csv(folder / "metrics.csv", self.rows),
         ]
         # Of an earlier run, they would not be of this one.
-        for name in (f"{corpus}_scaler.pt", "per_speaker.csv", "confusion.csv", "answers.csv", "embedding_map.csv"):
+        for name in (
+            f"{corpus}_scaler.pt",
+            "per_speaker.csv",
+            "confusion.csv",
+            "answers.csv",
+            "embedding_map.csv",
+            "report.html",
+            *PICTURES,
+        ):
             (folder / name).unlink(missing_ok=True)
         members = self.classifier.members
         if len(members) == 1:
@@ -260,12 +271,12 @@ def write_csv(path: Path, records: Sequence[Record]) -> Path:
 
 
 def without_nan(value: Any) -> Any:
-    """Replace NaN, which JSON does not know, by None."""
+    """Replace NaN and infinity, which JSON does not know, by None."""
     if isinstance(value, dict):
         return {key: without_nan(item) for key, item in value.items()}
     if isinstance(value, list):
         return [without_nan(item) for item in value]
-    return None if isinstance(value, float) and math.isnan(value) else value
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def origin_of(name: str, features: FeatureSet) -> Record:

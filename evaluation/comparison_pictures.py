@@ -1,21 +1,24 @@
 """Pictures of a comparison of heads."""
 
+import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluation.drawing import COLOURS, LINES, new_figure
+from evaluation.drawing import COLOURS, LINES, clean, new_figure
+from evaluation.records import Record
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-Record = dict[str, Any]
 
 # Speakers who are named on the axes of a picture; of more the picture shows the crowd.
 NAMED = 60
 BLUE, RED, GREEN = COLOURS[:3]
+# Label, colour and size of points by their answer.
+ANSWERS = {-1: ("not tested", "#999999", 5), 1: ("right", BLUE, 9), 0: ("wrong", RED, 26)}
 
 
 def draw_confusion(cells: Sequence[Record], speakers: Sequence[str]) -> "Figure":
@@ -76,9 +79,10 @@ def draw_curves(curves: Mapping[str, Sequence[Record]]) -> "Figure":
     losses, accuracies = figure.subplots(1, 2)
     for number, (name, history) in enumerate(curves.items()):
         epochs = range(1, len(history) + 1)
-        look: Record = {"color": COLOURS[number % 6], "linestyle": LINES[number % 4], "label": name}
+        look: Record = {"color": COLOURS[number % 6], "linestyle": LINES[number % 4], "label": clean(name)}
         losses.plot(epochs, [record["train_loss"] for record in history], **look)
-        accuracies.plot(epochs, [100 * record["val_accuracy"] for record in history], **look)
+        shares = [record.get("val_accuracy") for record in history]
+        accuracies.plot(epochs, [math.nan if share is None else 100 * share for share in shares], **look)
     losses.set(xlabel="epoch", ylabel="training loss", yscale="log")
     accuracies.set(xlabel="epoch", ylabel="validation accuracy (%)")
     for axes in (losses, accuracies):
@@ -112,8 +116,8 @@ def draw_maps(
 ) -> "Figure":
     """Draw maps of the embeddings, coloured by speaker, and by right (1), wrong (0) and not tested (-1).
 
-    Points are in groups of the ids ``points-N``, in the order in which they are drawn: that of their rows, which
-    `answers` leaves.
+    The points of map N are in the group ``points-N`` and, by their answer, in ``points-N-1``, ``points-N-0`` and
+    ``points-N--1``.
     """
     figure = new_figure(7.5, 7.2)
     grid = figure.subplots(2, len(points), squeeze=False)
@@ -122,9 +126,12 @@ def draw_maps(
         top, bottom = grid[:, column]
         top.set_title(name)
         top.scatter(*places.T, s=7, c=palette[speakers % 6], linewidths=0, gid=f"points-{column}")
-        bottom.scatter(*places[answers < 0].T, s=5, c="0.6", linewidths=0, alpha=0.5, label="not tested")
-        bottom.scatter(*places[answers == 1].T, s=9, c=BLUE, linewidths=0, label="right")
-        bottom.scatter(*places[answers == 0].T, s=26, c=RED, marker="X", linewidths=0, label="wrong")
+        for kind, (label, colour, size) in ANSWERS.items():
+            mark = "X" if kind == 0 else "o"
+            chosen = places[answers == kind].T
+            bottom.scatter(
+                *chosen, s=size, c=colour, marker=mark, linewidths=0, label=label, gid=f"points-{column}-{kind}"
+            )
         for axes in (top, bottom):
             axes.set(xticks=[], yticks=[])
     grid[1, 0].legend(framealpha=0, loc="best", markerscale=1.5)

@@ -1,5 +1,6 @@
 """What the report of a comparison of heads shows."""
 
+import math
 from collections import defaultdict
 from pathlib import Path
 
@@ -25,10 +26,10 @@ def comparison_sections(folder: Path, metrics: Record) -> list[str]:
     """Make the sections from ``metrics.json`` and the CSV files beside it, and write the pictures as PNG files too."""
     answers = read_csv(folder / "answers.csv")
     sections = [answer_section(metrics), table_section(metrics)]
-    if answers:
+    if answers and read_csv(folder / "confusion.csv") and read_csv(folder / "per_speaker.csv"):
         sections += [confusion_section(folder), speaker_section(folder, answers), calibration_section(folder, answers)]
     if metrics["curves"]:
-        caption = "Of the heads that are trained in epochs, on the first split; each is kept as it was at its best."
+        caption = "Of the heads that are trained in epochs, on the first split that each was fitted on."
         drawn = draw_curves(metrics["curves"])
         sections.append(section("Learning", picture(folder, "learning_curves", drawn, caption)))
     sections += layer_sections(folder, metrics)
@@ -66,20 +67,18 @@ def about_the_session(metrics: Record) -> str:
         if all(row[key] == best[key] for key in ("encoder", "head", "scaler")) and row["test_accuracy"] is not None
     ]  # fmt: skip
     shares = {row["split_by"]: row["test_accuracy"] for row in same}
+    if len(shares) < 2 and best["split_by"] == "session":
+        return "Its test recordings are of sessions that it was not trained on."
     if len(shares) < 2:
         return (
             "There is no split that keeps sessions apart beside it: how much of this is the recording, not the voice, "
             "is not known."
         )
     gap = shares["utterance"] - shares["session"]
-    meaning = (
-        "expect the lower figure of recordings from another day or room"
-        if gap > 0.02
-        else "another session costs next to nothing here"
-    )
     return (
         f"Within known sessions {percent(shares['utterance'])} %, in new ones {percent(shares['session'])} %: a gap of "
-        f"{100 * gap:.1f} points; {meaning}."
+        f"{100 * gap:.1f} points. Of recordings from another day or room expect the second figure; the lines below say "
+        "whether the gap is more than chance."
     )
 
 
@@ -107,7 +106,7 @@ def table_section(metrics: Record) -> str:
         for row in metrics["summary"]
     ]  # fmt: skip
     best = metrics["summary"].index(metrics["best"])
-    note = "Percent, means over the seeds, 95 % intervals over speakers; marked is what validation chose."
+    note = "Percent (and seconds), means over the seeds, 95 % intervals over speakers; marked is what validation chose."
     return section("All heads", table(header, lines, best, text=(0, 1, 2)), paragraph(note, "faint"))
 
 
@@ -143,7 +142,7 @@ def speaker_section(folder: Path, answers: list[Record]) -> str:
             record["taken_for"] or "–", ", ".join(files) + (f" and {more} more" if more else "") or "–",
         ])  # fmt: skip
     n_perfect = sum(float(record["accuracy"]) == 1 for record in records)
-    caption = f"Share of the test recordings that are named right, all seeds; all of {n_perfect} speakers."
+    caption = f"Share of the test recordings that are named right, all seeds; {n_perfect} of {len(records)} lost none."
     parts = [picture(folder, "speakers", draw_speakers(records), caption)]
     if lines:
         header = ["speaker", "tested", "accuracy", "most taken for", "lost files"]
@@ -164,7 +163,11 @@ def calibration_section(folder: Path, answers: list[Record]) -> str:
 
 def layer_sections(folder: Path, metrics: Record) -> list[str]:
     """Show how well each layer does, of the encoders that have several."""
-    own = [row for row in metrics.get("layers", ()) if row["split_by"] == metrics["best"]["split_by"]]
+    filled = [
+        {key: math.nan if value is None and key != "layer" else value for key, value in row.items()}
+        for row in metrics.get("layers", ())
+    ]
+    own = [row for row in filled if row["split_by"] == metrics["best"]["split_by"]]
     sections = []
     for number, encoder in enumerate(dict.fromkeys(row["encoder"] for row in own), start=1):
         rows = [row for row in own if row["encoder"] == encoder]
@@ -198,4 +201,8 @@ def map_section(folder: Path, points: list[Record], answers: list[Record]) -> st
         "split. Hover over a point for its file. Distances in a t-SNE between groups mean little."
     )
     hover = {f"points-{column}": titles for column in range(len(places))}
+    for column in range(len(places)):
+        for kind in (-1, 0, 1):
+            chosen = [title for title, answer in zip(titles, tested.tolist(), strict=True) if answer == kind]
+            hover[f"points-{column}-{kind}"] = chosen
     return section("The embeddings", picture(folder, "embedding_map", drawn, caption, hover))

@@ -62,8 +62,6 @@ def to_svg(figure: "Figure", name: str, label: str, titles: Mapping[str, Sequenc
     ElementTree.register_namespace("", SVG)
     ElementTree.register_namespace("xlink", XLINK)
     root = ElementTree.fromstring(text.getvalue())
-    for metadata in root.findall(f"{{{SVG}}}metadata"):
-        root.remove(metadata)
     for gid, points in (titles or {}).items():
         group = root.find(f".//{{{SVG}}}g[@id='{gid}']")
         uses = [] if group is None else group.iter(f"{{{SVG}}}use")
@@ -71,10 +69,31 @@ def to_svg(figure: "Figure", name: str, label: str, titles: Mapping[str, Sequenc
             ElementTree.SubElement(use, f"{{{SVG}}}title").text = _printable(title)
     for size in ("width", "height"):
         root.attrib.pop(size)
-    root.attrib |= {"role": "img", "aria-label": _printable(label)}
-    svg = ElementTree.tostring(root, encoding="unicode")
-    svg = re.sub(r'(\bid="|url\(#|xlink:href="#)', rf"\g<1>{name}-", svg)
-    return svg.replace("#000000", "currentColor")
+    root.attrib |= {"role": "img", "aria-label": _printable(label), "stroke-linejoin": "round"}
+    _rewrite(root, name)
+    return ElementTree.tostring(root, encoding="unicode")
+
+
+def _rewrite(root: ElementTree.Element, name: str) -> None:
+    """Begin all ids by a name, and take the page's colour of text for black; what is said stays as it is."""
+    for parent in list(root.iter()):
+        for child in list(parent):
+            if child.tag in (f"{{{SVG}}}metadata", f"{{{SVG}}}style"):  # a style would be that of the whole page
+                parent.remove(child)
+    for element in root.iter():
+        for key, value in element.attrib.items():
+            if key == "id":
+                value = f"{name}-{value}"
+            elif key == f"{{{XLINK}}}href":
+                value = value.replace("#", f"#{name}-", 1)
+            if key != "aria-label":
+                element.set(key, value.replace("url(#", f"url(#{name}-").replace("#000000", "currentColor"))
+
+
+def clean(text: str) -> str:
+    """Make any text one that matplotlib takes as it is, in a title or a legend."""
+    shown = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
+    return " " * shown.startswith("_") + shown.replace("$", r"\$")
 
 
 def _draw(figure: "Figure", file: io.BytesIO | io.StringIO, **options: Any) -> None:

@@ -61,6 +61,8 @@ def save_embedding_map(path: Path, classifier: SpeakerClassifier, sets: Sequence
 
 def by_pca(vectors: NDArray[np.float64], dim: int = 2) -> NDArray[np.float64]:
     """Project vectors (n, D) onto the directions of the largest variance: (n, dim), zeros where there are fewer."""
+    if not float(np.ptp(vectors, axis=0).max(initial=0.0)) > 0:  # all the same, which PCA would divide by
+        return np.zeros((len(vectors), dim))
     found = PCA(min(dim, *vectors.shape), random_state=0).fit_transform(vectors)
     places: NDArray[np.float64] = np.pad(found, ((0, 0), (0, dim - found.shape[1])))
     return places
@@ -68,7 +70,10 @@ def by_pca(vectors: NDArray[np.float64], dim: int = 2) -> NDArray[np.float64]:
 
 def by_tsne(vectors: NDArray[np.float64], seed: int = 0) -> NDArray[np.float64]:
     """Lay out vectors (n, D) so that neighbours stay neighbours (van der Maaten and Hinton, 2008): (n, 2)."""
+    reduced = by_pca(vectors, DIMENSIONS)
+    if len(vectors) < 3 or not float(reduced.std()) > 1e-12:  # nothing to lay out, which t-SNE would divide by
+        return reduced[:, :2]
     perplexity = min(30.0, (len(vectors) - 1) / 3)
     tsne = TSNE(perplexity=perplexity, init="pca", random_state=seed, max_iter=STEPS)
-    places: NDArray[np.float64] = tsne.fit_transform(by_pca(vectors, DIMENSIONS)).astype(np.float64)
+    places: NDArray[np.float64] = tsne.fit_transform(reduced).astype(np.float64)
     return places

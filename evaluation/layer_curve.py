@@ -2,15 +2,14 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from evaluation.drawing import new_figure, save_figure
+from evaluation.drawing import clean, new_figure, save_figure
+from evaluation.records import Record
 from evaluation.table import format_table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-Record = dict[str, Any]
 
 
 def layer_table(layers: Sequence[Record], best: int) -> str:
@@ -47,7 +46,7 @@ def draw_layers(layers: Sequence[Record], best: int) -> "Figure":
     axes.axvline(best, color="0.6", linestyle=":", label=f"chosen: layer {best}")
     axes.set(xlabel="layer (0: before the first transformer layer)", ylabel="accuracy (%)")
     title = f"{layers[0]['encoder']}, {layers[0]['features']}, head {layers[0]['head']}"
-    axes.set_title(title, parse_math=False)  # the name of a corpus may hold any character
+    axes.set_title(clean(title))
     axes.set_xticks(numbers)
     axes.grid(alpha=0.3)
     axes.legend(framealpha=0)

@@ -1,6 +1,7 @@
 """`write_report`: one page that shows what a folder of results holds, made from its files alone."""
 
 import base64
+import csv
 import hashlib
 import json
 from html import escape
@@ -11,7 +12,7 @@ from evaluation.comparison_report import comparison_sections
 from evaluation.page import provenance_section
 from evaluation.records import Record
 from evaluation.verification_report import verification_sections
-from features import write_atomically
+from features import OutputError, write_atomically
 
 
 class ReportError(InputError):
@@ -47,7 +48,9 @@ figure svg text { fill: currentColor; }
 pre, code { font: .85rem/1.45 ui-monospace, monospace; }
 pre { white-space: pre-wrap; overflow-wrap: anywhere; margin: .4rem 0; }
 li { margin: .3rem 0; }
-@media print { :root { --ground: #fff; --text: #000; } figure, tr { break-inside: avoid; } }
+@media print {
+  :root { color-scheme: light; --ground: #fff; --text: #000; --faint: #444; --line: #bbb; --mark: #e8f1fa; }
+  figure, tr { break-inside: avoid; } }
 """
 SCRIPT = """
 for (const button of document.querySelectorAll("th button")) button.onclick = () => {
@@ -82,18 +85,24 @@ def write_report(folder: Path) -> Path:
     """
     metrics = read_metrics(folder)
     try:
-        sections = (verification_sections if "eer" in metrics["rows"][0] else comparison_sections)(folder, metrics)
-    except (KeyError, IndexError, TypeError, ValueError, OSError) as error:
-        if isinstance(error, InputError):
-            raise
+        page = _page(folder, metrics)
+    except OutputError:
+        raise
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, OSError, csv.Error) as error:
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         raise ReportError(
             f"{folder}: a report cannot be made of the results here ({reason}). Make them again, by the command that "
             "metrics.json names."
         ) from error
+    # Names of speakers and files need not be text.
+    return write_atomically(folder / "report.html", lambda file: file.write(page.encode("utf-8", "backslashreplace")))
+
+
+def _page(folder: Path, metrics: Record) -> str:
+    sections = (verification_sections if "eer" in metrics["rows"][0] else comparison_sections)(folder, metrics)
     digest = base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode()
     policy = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
-    page = f"""<!DOCTYPE html>
+    return f"""<!DOCTYPE html>
 <html lang="en">
 <head>
 <meta charset="utf-8"/>
@@ -109,8 +118,6 @@ def write_report(folder: Path) -> Path:
 </body>
 </html>
 """
-    # Names of speakers and files need not be text.
-    return write_atomically(folder / "report.html", lambda file: file.write(page.encode("utf-8", "backslashreplace")))
 
 
 def read_metrics(folder: Path) -> Record:

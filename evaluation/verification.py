@@ -101,6 +101,7 @@ class Verification:
             "command": command,
             "versions": versions(),
         }
+        (folder / "report.html").unlink(missing_ok=True)  # of an earlier run
         text = json.dumps(without_nan(content), indent=2, allow_nan=False)
         return [
             write_atomically(folder / "metrics.json", lambda file: file.write(text.encode())),

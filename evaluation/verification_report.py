@@ -38,6 +38,7 @@ def verification_sections(folder: Path, metrics: Record) -> list[str]:
     return [
         heading(f"{best['features']}: {best['backend']} has an equal error rate of {percent(best['eer'], 2)} %")
         + paragraph(f"95 % interval over speakers {low} to {high}; {counts}, vectors {encoder}.")
+        + paragraph(about_the_sessions(rows, best), "answer")
         + listing(metrics["notes"]),
         section(
             "All backends",
@@ -60,6 +61,18 @@ def verification_sections(folder: Path, metrics: Record) -> list[str]:
             paragraph("Thresholds from which on a pair is accepted, and the errors of these very trials.", "faint"),
         ),
     ]  # fmt: skip
+
+
+def about_the_sessions(rows: Sequence[Record], best: Record) -> str:
+    """Say what the rate means, and how much of it the session is."""
+    own = {row["trials"]: row["eer"] for row in rows if row["backend"] == best["backend"]}
+    text = f"Where both errors are as frequent, {percent(best['eer'])} of 100 pairs are judged wrong."
+    if "cross-session" in own:
+        text += (
+            f" Targets of one session {percent(own['same-session'], 2)} %, of two {percent(own['cross-session'], 2)} %:"
+            " expect the second figure of recordings from another day or room."
+        )
+    return text
 
 
 def det_records(scored: Sequence[Scored]) -> list[Record]:

@@ -8,9 +8,12 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
 from evaluation import ReportError, compare_backends, compare_heads, save_embedding_map, write_report
+from evaluation.embedding_map import by_tsne
 from features import FeatureSet
 
 MadeUp = Callable[..., FeatureSet]
@@ -109,7 +112,7 @@ def test_pictures_lie_beside_it_and_points_tell_their_file(saved: Path) -> None:
     for name in ("confusion", "speakers", "calibration", "learning_curves", "embedding_map"):
         assert (saved / f"{name}.png").read_bytes().startswith(b"\x89PNG")
     page = check(saved / "report.html")
-    assert [tag for tag, _ in page.elements].count("title") == 1 + 2 * 240  # the page's, and two maps of all points
+    assert [tag for tag, _ in page.elements].count("title") == 1 + 4 * 240  # the page's, and four maps
     assert "0.wav: speaker 00" in " ".join(page.text)
 
 
@@ -131,10 +134,43 @@ def test_nothing_acts_by_its_name(made_up: MadeUp, tmp_path: Path) -> None:
     assert "<script>alert(1)</script>" in " ".join(page.text)
 
 
+def test_layers_and_several_encoders_are_shown(made_up: MadeUp, tmp_path: Path) -> None:
+    one = made_up()
+    noise = torch.randn(one.features.shape, generator=torch.Generator().manual_seed(0))
+    layers = torch.stack([one.features, noise], dim=1)
+    layered = replace(one, features=layers, encoder={**one.encoder, "layers": [0, 1]})
+    other = replace(made_up(seed=1, encoder="another"), labels=one.labels)
+    comparison = compare_heads([layered, other], ["linear", "centroid"], ensemble=True, options={"epochs": 5})
+    comparison.save(tmp_path, "corpus", "command")
+    save_embedding_map(tmp_path / "embedding_map.csv", comparison.classifier, [layered, other])
+    text = " ".join(check(write_report(tmp_path)).text)
+    assert "Layers of made up" in text
+    assert "Head linear on each layer of made up; layer 0 is the best by validation." in text
+    assert (tmp_path / "layers_1.png").exists()
+    assert "another" in text
+
+
 def test_many_speakers_are_a_crowd(made_up: MadeUp, tmp_path: Path) -> None:
     page = check(save(made_up(n_speakers=80, n_each=10), tmp_path, ("centroid",)))
     assert "80 speakers by row" in " ".join(page.text)
     assert (tmp_path / "report.html").stat().st_size < 10e6
+
+
+@pytest.mark.parametrize("name", ["a\x1bb", "\udcff", "$x^{2$", "_hidden", "<b>"])
+def test_encoders_may_have_any_name(name: str, made_up: MadeUp, tmp_path: Path) -> None:
+    one = made_up(n_speakers=4, encoder=name)
+    layers = torch.stack([one.features, one.features.flip(1)], dim=1)
+    layered = replace(one, features=layers, encoder={**one.encoder, "layers": [0, 1]}, corpus=name)
+    other = replace(made_up(n_speakers=4, seed=1), labels=one.labels)
+    comparison = compare_heads([layered, other], ["linear"], options={"epochs": 2}, fractions=(0.8, 0.2, 0))
+    comparison.save(tmp_path, "corpus", "command")
+    assert "No speaker had a recording to spare for a test." in " ".join(check(write_report(tmp_path)).text)
+    assert (tmp_path / "layers_1.png").exists()
+
+
+def test_vectors_that_are_all_the_same_have_a_place() -> None:
+    assert not by_tsne(np.ones((50, 8))).any()
+    assert by_tsne(np.random.default_rng(0).normal(size=(2, 8))).shape == (2, 2)
 
 
 def test_nothing_was_tested(made_up: MadeUp, tmp_path: Path) -> None:
@@ -174,6 +210,7 @@ def test_trials_have_a_report_too(made_up: MadeUp, tmp_path: Path) -> None:
         ("[]", "holds no results"),
         ('{"rows": []}', "holds no results"),
         ('{"rows": [{"features": "x"}]}', "a report cannot be made of the results here"),
+        ('{"rows": [{"eer": 1}], "command": null}', "a report cannot be made of the results here"),
     ],
 )
 def test_what_holds_no_results_is_refused(content: str | None, told: str, tmp_path: Path) -> None:
