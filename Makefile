@@ -13,7 +13,7 @@ demo: .venv/installed  ## run the main job on the synthetic sample, with the enc
 	$(BIN)/python speaker_recognition_librispeech.py --data_dir sample/LibriSpeech --encoder spectral --output_dir outputs/demo
 	$(BIN)/python speaker_recognition_inference.py --audio_path sample/held_out \
 		--classifier outputs/demo/speaker_classifier_librispeech.pt --output outputs/demo/predictions.csv
-	@echo "The results are in outputs/demo: metrics.json, metrics.csv, predictions.csv and the saved classifier."
+	@echo "The results are in outputs/demo: report.html, metrics.json, metrics.csv, predictions.csv and the saved classifier."
 
 test: .venv/installed-dev  ## run the tests
 	$(BIN)/python -m pytest

@@ -16,20 +16,20 @@ if TYPE_CHECKING:
 
 # Speakers who are named on the axes of a picture; of more the picture shows the crowd.
 NAMED = 60
-BLUE, RED, GREEN = COLOURS[:3]
+BLUE, RED = COLOURS[:2]
 # Label, colour and size of points by their answer.
 ANSWERS = {-1: ("not tested", "#999999", 5), 1: ("right", BLUE, 9), 0: ("wrong", RED, 26)}
 
 
 def draw_confusion(cells: Sequence[Record], speakers: Sequence[str]) -> "Figure":
     """Draw for whom each speaker was taken: squares of the counts or, of many speakers, a point for each mistake."""
+    from matplotlib.collections import PathCollection
+
     places = {name: place for place, name in enumerate(speakers)}
     true, predicted = (np.array([places[cell[key]] for cell in cells]) for key in ("speaker", "predicted"))
     counts = np.array([int(cell["count"]) for cell in cells])
     size = len(speakers)
     figure = new_figure(7.5, 7.5)
-    from matplotlib.collections import PathCollection
-
     axes = figure.subplots()
     axes.set(xlabel="named", ylabel="speaker", aspect="equal", xlim=(-0.7, size - 0.3), ylim=(size - 0.3, -0.7))
     right = true == predicted

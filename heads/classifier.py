@@ -266,8 +266,14 @@ class SpeakerClassifier:
             raise ValueError("its detector is of another encoder")
         if not isinstance(self.metrics, dict) or not isinstance(self.training, dict):
             raise ValueError("its metrics or its training are no dict")
-        if not isinstance(self.metrics.get("open_set", {}), dict):
-            raise ValueError("its figures of strangers are no dict")
+        figures = self.metrics.get("open_set") or {}
+        shares = [f"{name}{end}" for name in ("miss", "false_alarm") for end in ("", "_low", "_high")]
+        numbers = [figures[name] for name in (*shares, "dir_at_far_0.01")] if figures else []
+        told = [figures[name] for name in ("by", "n_strangers", "split_by", "seed")] if figures else []
+        if not all(isinstance(each, float) for each in numbers) or not all(
+            isinstance(each, str | int) for each in told
+        ):
+            raise ValueError("its figures of strangers are no numbers")
 
 
 def mean_logits(logits: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
