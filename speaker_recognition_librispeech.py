@@ -43,7 +43,7 @@ def main(config: ComparisonConfig) -> int:
         config.ensemble,
     )
     saved = comparison.save(config.output_dir, sets[0].corpus, command())
-    saved += show_layers(comparison, config.output_dir)
+    show_layers(comparison)
     print(comparison.table())
     saved.append(save_embedding_map(config.output_dir / "embedding_map.csv", comparison.classifier, sets))
     saved.append(write_report(config.output_dir))
@@ -114,19 +114,13 @@ def read_value(text: str) -> float | int | bool | str | None:
     return text
 
 
-def show_layers(comparison: Comparison, folder: Path) -> list[Path]:
-    """Print and draw how well each layer does, for each encoder that has several; returns the pictures."""
-    from evaluation import layer_table, save_layer_curve
+def show_layers(comparison: Comparison) -> None:
+    """Print how well each layer does, for each encoder that has several."""
+    from evaluation import layer_table
 
-    encoders = list(dict.fromkeys(record["encoder"] for record in comparison.layers))
-    saved = []
-    for number, encoder in enumerate(encoders):
-        records, chosen = comparison.layer_records(encoder), comparison.chosen_layer(encoder)
-        print(layer_table(records, chosen))
+    for encoder in dict.fromkeys(record["encoder"] for record in comparison.layers):
+        print(layer_table(comparison.layer_records(encoder), comparison.chosen_layer(encoder)))
         print("* best by validation accuracy, of equals by log loss; in percent", end="\n\n")
-        name = f"layer_curve{f'_{number + 1}' * (len(encoders) > 1)}.png"
-        saved.append(save_layer_curve(folder / name, records, chosen))
-    return saved
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 from evaluation.compare import compare_heads
 from evaluation.comparison import Comparison
 from evaluation.embedding_map import save_embedding_map
-from evaluation.layer_curve import layer_table, save_layer_curve
+from evaluation.layer_curve import layer_table
 from evaluation.open_set import about_strangers
 from evaluation.predictions import (
     SHOWN,
@@ -30,7 +30,6 @@ __all__ = [
     "layer_table",
     "predictions_table",
     "save_embedding_map",
-    "save_layer_curve",
     "scores_table",
     "write_predictions",
     "write_report",

@@ -6,7 +6,6 @@ import io
 import json
 import math
 import platform
-import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -17,23 +16,25 @@ import numpy as np
 import sklearn
 import torch
 
+from evaluation.layer_curve import mean_by_layer
 from evaluation.notes import (
     about_layer_shares,
     about_no_mistake,
     about_second_best,
     about_sessions,
+    about_small_tests,
     about_tuning,
 )  # fmt: skip
 from evaluation.open_set import about_strangers
 from evaluation.outcome import Counts, Outcome, by_speaker, confusion, per_speaker
-from evaluation.records import Record, key_of, rank_by_validation, summarise
-from evaluation.table import format_table
+from evaluation.records import Record, key_of, rank_by_validation
+from evaluation.table import format_notes, format_table
 from features import FeatureSet, write_atomically, write_tensors
 from heads import SpeakerClassifier
 from metrics import ratio_interval
 
-# What the report draws.
-PICTURES = tuple(f"{name}.png" for name in ("confusion", "speakers", "calibration", "learning_curves", "embedding_map"))
+# What the report draws; layers are drawn for each encoder.
+PICTURES = ("confusion", "speakers", "calibration", "learning_curves", "embedding_map", "layer_curve*")
 
 Outcomes = Mapping[tuple[str, ...], Sequence[Outcome]]
 
@@ -94,9 +95,7 @@ class Comparison:
 
     def layer_records(self, encoder: str) -> list[Record]:
         """Return the means over seeds of an encoder's layers, by the split asked for, in the order of the layers."""
-        rows = [row for row in self.layers if row["encoder"] == encoder and row["split_by"] == self.best["split_by"]]
-        numbers = sorted({row["layer"] for row in rows})
-        return [summarise([row for row in rows if row["layer"] == number])[0] for number in numbers]
+        return mean_by_layer(self.layers, encoder, self.best["split_by"])
 
     def chosen_layer(self, encoder: str) -> int:
         """Return the layer that the cheap head did best on, by validation, over all seeds."""
@@ -118,6 +117,7 @@ class Comparison:
         if not math.isnan(self.best["test_accuracy"]):
             notes += about_second_best(self.summary, self.best, self._counts)
             notes += about_sessions(self.summary, self.best, self._counts, self.sizes)
+            notes += about_small_tests(self.best, self.sizes)
             notes += about_no_mistake(self.outcomes[key_of(self.best)])
         notes += about_strangers(self.open_set)
         notes += self.leaks
@@ -142,8 +142,7 @@ class Comparison:
                 sections[len(lines)] = section
             lines.append(self._line(record))
         table = format_table(header, lines, "<>>>>>>>>", sections)
-        notes = [textwrap.fill(note, 100, subsequent_indent="  ") for note in self.notes]
-        return "\n".join([table, *notes])
+        return f"{table}\n{format_notes(self.notes)}"
 
     def _section(self, record: Record) -> str:
         sizes = self.sizes[record["split_by"]]
@@ -195,16 +194,11 @@ class Comparison:
             write_csv(folder / "metrics.csv", self.rows),
         ]
         # Of an earlier run, they would not be of this one.
-        for name in (
-            f"{corpus}_scaler.pt",
-            "per_speaker.csv",
-            "confusion.csv",
-            "answers.csv",
-            "embedding_map.csv",
-            "report.html",
-            *PICTURES,
-        ):
+        tables = ("per_speaker.csv", "confusion.csv", "answers.csv", "embedding_map.csv")
+        for name in (f"{corpus}_scaler.pt", "report.html", *tables):
             (folder / name).unlink(missing_ok=True)
+        for drawn in [path for name in PICTURES for path in folder.glob(f"{name}.png")]:
+            drawn.unlink(missing_ok=True)
         members = self.classifier.members
         if len(members) == 1:
             written.append(write_tensors(folder / f"{corpus}_scaler.pt", members[0].scaler.state_dict()))

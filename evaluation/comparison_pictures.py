@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 # Speakers who are named on the axes of a picture; of more the picture shows the crowd.
 NAMED = 60
+# Of speakers on a map, for whom there are not colours enough.
+MARKS = ("o", "^", "s", "D")
 BLUE, RED = COLOURS[:2]
 # Label, colour and size of points by their answer.
 ANSWERS = {-1: ("not tested", "#999999", 5), 1: ("right", BLUE, 9), 0: ("wrong", RED, 26)}
@@ -87,7 +89,7 @@ def draw_curves(curves: Mapping[str, Sequence[Record]]) -> "Figure":
     accuracies.set(xlabel="epoch", ylabel="validation accuracy (%)")
     for axes in (losses, accuracies):
         axes.grid(alpha=0.3)
-    accuracies.legend(framealpha=0, loc="lower right")
+    figure.legend(*losses.get_legend_handles_labels(), loc="outside lower center", ncols=5, frameon=False)
     return figure
 
 
@@ -116,26 +118,35 @@ def draw_maps(
 ) -> "Figure":
     """Draw maps of the embeddings, coloured by speaker, and by right (1), wrong (0) and not tested (-1).
 
-    The points of map N are in the group ``points-N`` and, by their answer, in ``points-N-1``, ``points-N-0`` and
-    ``points-N--1``.
+    The points of map N are, by `speaker_mark`, in the groups ``speakers-N-0`` to ``speakers-N-3`` and, by their answer,
+    in ``answers-N-1``, ``answers-N-0`` and ``answers-N--1``.
     """
     figure = new_figure(7.5, 7.2)
     grid = figure.subplots(2, len(points), squeeze=False)
-    palette = np.array([COLOURS[number % 6] for number in range(6)])
+    palette = np.array(COLOURS)
     for column, (name, places) in enumerate(points.items()):
         top, bottom = grid[:, column]
         top.set_title(name)
-        top.scatter(*places.T, s=7, c=palette[speakers % 6], linewidths=0, gid=f"points-{column}")
+        for kind, mark in enumerate(MARKS):
+            own = speaker_mark(speakers) == kind
+            colours = palette[speakers[own] % len(COLOURS)]
+            top.scatter(*places[own].T, s=9, c=colours, marker=mark, linewidths=0, gid=f"speakers-{column}-{kind}")
         for kind, (label, colour, size) in ANSWERS.items():
             mark = "X" if kind == 0 else "o"
             chosen = places[answers == kind].T
             bottom.scatter(
-                *chosen, s=size, c=colour, marker=mark, linewidths=0, label=label, gid=f"points-{column}-{kind}"
+                *chosen, s=size, c=colour, marker=mark, linewidths=0, label=label, gid=f"answers-{column}-{kind}"
             )
         for axes in (top, bottom):
             axes.set(xticks=[], yticks=[])
     grid[1, 0].legend(framealpha=0, loc="best", markerscale=1.5)
     return figure
+
+
+def speaker_mark(speakers: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the number in `MARKS` of each speaker's mark: another after each round of the colours."""
+    marks: NDArray[np.int64] = speakers // len(COLOURS) % len(MARKS)
+    return marks
 
 
 def _short(name: str) -> str:

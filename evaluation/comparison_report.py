@@ -1,21 +1,23 @@
 """What the report of a comparison of heads shows."""
 
-import math
 from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
 
 from evaluation.comparison_pictures import (
+    MARKS,
     draw_calibration,
     draw_confusion,
     draw_curves,
     draw_maps,
     draw_speakers,
+    speaker_mark,
 )  # fmt: skip
-from evaluation.layer_curve import draw_layers
+from evaluation.drawing import COLOURS
+from evaluation.layer_curve import draw_layers, mean_by_layer
 from evaluation.page import heading, listing, paragraph, percent, picture, read_csv, section, table
-from evaluation.records import Record, rank_by_validation, summarise
+from evaluation.records import Record, rank_by_validation
 
 # Speakers in the list of the worst, and lost files that are named of each.
 WORST = 20
@@ -24,10 +26,16 @@ LOST = 5
 
 def comparison_sections(folder: Path, metrics: Record) -> list[str]:
     """Make the sections from ``metrics.json`` and the CSV files beside it, and write the pictures as PNG files too."""
-    answers = read_csv(folder / "answers.csv")
+    answers, cells, speakers = (read_csv(folder / f"{name}.csv") for name in ("answers", "confusion", "per_speaker"))
     sections = [answer_section(metrics), table_section(metrics)]
-    if answers and read_csv(folder / "confusion.csv") and read_csv(folder / "per_speaker.csv"):
-        sections += [confusion_section(folder), speaker_section(folder, answers), calibration_section(folder, answers)]
+    if answers and cells and speakers:
+        if not len(answers) == sum(int(cell["count"]) for cell in cells) == sum(int(one["n_test"]) for one in speakers):
+            raise ValueError("answers.csv, confusion.csv and per_speaker.csv do not count the same answers")
+        sections += [
+            confusion_section(folder, cells),
+            speaker_section(folder, speakers, answers),
+            calibration_section(folder, answers),
+        ]
     if metrics["curves"]:
         caption = "Of the heads that are trained in epochs, on the first split that each was fitted on."
         drawn = draw_curves(metrics["curves"])
@@ -110,9 +118,8 @@ def table_section(metrics: Record) -> str:
     return section("All heads", table(header, lines, best, text=(0, 1, 2)), paragraph(note, "faint"))
 
 
-def confusion_section(folder: Path) -> str:
+def confusion_section(folder: Path, cells: list[Record]) -> str:
     """Show for whom each speaker was taken."""
-    cells = read_csv(folder / "confusion.csv")
     speakers = sorted({cell[key] for cell in cells for key in ("speaker", "predicted")})
     wrong = sorted(
         (cell for cell in cells if cell["speaker"] != cell["predicted"]), key=lambda cell: -int(cell["count"])
@@ -125,9 +132,8 @@ def confusion_section(folder: Path) -> str:
     return section("Who is taken for whom", *parts)
 
 
-def speaker_section(folder: Path, answers: list[Record]) -> str:
+def speaker_section(folder: Path, records: list[Record], answers: list[Record]) -> str:
     """Show the accuracy of each speaker, and the files that the worst ones lost."""
-    records = read_csv(folder / "per_speaker.csv")
     lost: dict[str, dict[str, str]] = defaultdict(dict)
     for answer in answers:
         if answer["right"] == "0":
@@ -163,20 +169,15 @@ def calibration_section(folder: Path, answers: list[Record]) -> str:
 
 def layer_sections(folder: Path, metrics: Record) -> list[str]:
     """Show how well each layer does, of the encoders that have several."""
-    filled = [
-        {key: math.nan if value is None and key != "layer" else value for key, value in row.items()}
-        for row in metrics.get("layers", ())
-    ]
-    own = [row for row in filled if row["split_by"] == metrics["best"]["split_by"]]
+    rows, split_by = metrics.get("layers", ()), metrics["best"]["split_by"]
+    encoders = dict.fromkeys(row["encoder"] for row in rows)
     sections = []
-    for number, encoder in enumerate(dict.fromkeys(row["encoder"] for row in own), start=1):
-        rows = [row for row in own if row["encoder"] == encoder]
-        layers = sorted({row["layer"] for row in rows})
-        records = [summarise([row for row in rows if row["layer"] == layer])[0] for layer in layers]
-        best = rank_by_validation(records, metrics["best"]["split_by"])[0]["layer"]
-        caption = f"Head {rows[0]['head']} on each layer of {encoder}; layer {best} is the best by validation."
-        drawn = draw_layers(records, best)
-        sections.append(section(f"Layers of {encoder}", picture(folder, f"layers_{number}", drawn, caption)))
+    for number, encoder in enumerate(encoders, start=1):
+        records = mean_by_layer(rows, encoder, split_by)
+        best = rank_by_validation(records, split_by)[0]["layer"]
+        caption = f"Head {records[0]['head']} on each layer of {encoder}; layer {best} is the best by validation."
+        name = f"layer_curve_{number}" if len(encoders) > 1 else "layer_curve"
+        sections.append(section(f"Layers of {encoder}", picture(folder, name, draw_layers(records, best), caption)))
     return sections
 
 
@@ -197,12 +198,14 @@ def map_section(folder: Path, points: list[Record], answers: list[Record]) -> st
     }
     drawn = draw_maps(places, speakers, tested)
     caption = (
-        f"{len(points)} recordings, above coloured by speaker (six colours in turn), below by the answers of the first "
-        "split. Hover over a point for its file. Distances in a t-SNE between groups mean little."
+        f"{len(points)} recordings, above by speaker ({len(COLOURS)} colours and {len(MARKS)} marks in turn), below by "
+        "the answers of the first split. Hover over a point for its file. Distances in a t-SNE between groups mean "
+        "little."
     )
-    hover = {f"points-{column}": titles for column in range(len(places))}
-    for column in range(len(places)):
-        for kind in (-1, 0, 1):
-            chosen = [title for title, answer in zip(titles, tested.tolist(), strict=True) if answer == kind]
-            hover[f"points-{column}-{kind}"] = chosen
+    hover = {
+        f"{group}-{column}-{kind}": [title for title, own in zip(titles, kinds.tolist(), strict=True) if own == kind]
+        for group, kinds in (("speakers", speaker_mark(speakers)), ("answers", tested))
+        for kind in set(kinds.tolist())
+        for column in range(len(places))
+    }
     return section("The embeddings", picture(folder, "embedding_map", drawn, caption, hover))

@@ -64,9 +64,10 @@ def to_svg(figure: "Figure", name: str, label: str, titles: Mapping[str, Sequenc
     root = ElementTree.fromstring(text.getvalue())
     for gid, points in (titles or {}).items():
         group = root.find(f".//{{{SVG}}}g[@id='{gid}']")
-        uses = [] if group is None else group.iter(f"{{{SVG}}}use")
-        for use, title in zip(list(uses), points, strict=True):
-            ElementTree.SubElement(use, f"{{{SVG}}}title").text = _printable(title)
+        # Of a few points matplotlib draws each by itself.
+        drawn = [] if group is None else list(group.iter(f"{{{SVG}}}use")) or list(group.iter(f"{{{SVG}}}path"))
+        for element, title in zip(drawn, points, strict=True):
+            ElementTree.SubElement(element, f"{{{SVG}}}title").text = _printable(title)
     for size in ("width", "height"):
         root.attrib.pop(size)
     root.attrib |= {"role": "img", "aria-label": _printable(label), "stroke-linejoin": "round"}

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
@@ -41,7 +42,11 @@ def save_embedding_map(path: Path, classifier: SpeakerClassifier, sets: Sequence
     member = classifier.members[0]
     features = member.view(min(sets, key=member.distance))
     rows = np.sort(np.random.default_rng(seed).permutation(len(features))[:MOST_ROWS])
-    vectors = member.scaler.transform(features.features[rows]).flatten(1).double().numpy()
+    scaled = member.scaler.transform(features.features[rows])
+    if scaled.ndim == 3:  # a head that weighs the layers itself; they are shown by its shares
+        shares = getattr(member.head, "layer_weights_", torch.full(scaled.shape[1:2], 1 / scaled.shape[1]))
+        scaled = torch.einsum("l,nld->nd", shares, scaled)
+    vectors = scaled.double().numpy()
     places = {"pca": by_pca(vectors), "tsne": by_tsne(vectors, seed)}
     labels = features.labels.tolist()
     records = [

@@ -1,15 +1,26 @@
 """How well each layer of an encoder tells speakers apart: as a table and as a picture."""
 
+import math
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from evaluation.drawing import clean, new_figure, save_figure
-from evaluation.records import Record
+from evaluation.drawing import clean, new_figure
+from evaluation.records import Record, summarise
 from evaluation.table import format_table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+
+def mean_by_layer(rows: Sequence[Record], encoder: str, split_by: str) -> list[Record]:
+    """Return the means over seeds of an encoder's layers, in their order; None, as files have it, is taken for NaN."""
+    own = [
+        {key: math.nan if value is None else value for key, value in row.items()}
+        for row in rows
+        if row["encoder"] == encoder and row["split_by"] == split_by
+    ]
+    numbers = sorted({row["layer"] for row in own})
+    return [summarise([row for row in own if row["layer"] == number])[0] for number in numbers]
 
 
 def layer_table(layers: Sequence[Record], best: int) -> str:
@@ -25,19 +36,10 @@ def layer_table(layers: Sequence[Record], best: int) -> str:
     return format_table([f"layer ({layers[0]['head']})", "val acc", "test acc"], lines, "<>>")
 
 
-def save_layer_curve(path: Path, layers: Sequence[Record], best: int) -> Path:
-    """Draw the accuracies over the layers into a PNG file; returns its path.
-
-    Raises
-    ------
-    OutputError
-        The file cannot be written.
-    """
-    return save_figure(path, draw_layers(layers, best))
-
-
 def draw_layers(layers: Sequence[Record], best: int) -> "Figure":
     """Draw the accuracies over the layers."""
+    from matplotlib.ticker import MaxNLocator
+
     figure = new_figure(7, 4)
     axes = figure.subplots()
     numbers = [record["layer"] for record in layers]
@@ -47,7 +49,7 @@ def draw_layers(layers: Sequence[Record], best: int) -> "Figure":
     axes.set(xlabel="layer (0: before the first transformer layer)", ylabel="accuracy (%)")
     title = f"{layers[0]['encoder']}, {layers[0]['features']}, head {layers[0]['head']}"
     axes.set_title(clean(title))
-    axes.set_xticks(numbers)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(alpha=0.3)
     axes.legend(framealpha=0)
     return figure

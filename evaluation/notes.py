@@ -1,4 +1,4 @@
-"""What the figures of a comparison mean, in sentences."""
+"""What the figures of a comparison mean, in sentences that a line of 100 columns holds."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -13,6 +13,9 @@ from metrics import difference_interval
 
 # Speakers below which no paired test of two sides can come out at 5 %: one sign for all has a chance of 2 / 2^5.
 FEWEST_SPEAKERS = 6
+TOO_FEW = "too few speakers"
+# Test utterances below which one answer moves the accuracy by more than a point.
+FEWEST_TESTS = 100
 
 # From a record of the summary to the right answers and the test utterances of each speaker.
 CountsOf = Callable[[Record], Counts]
@@ -35,13 +38,13 @@ def about_second_best(summary: Sequence[Record], best: Record, counts_of: Counts
     second = ranked[1]
     hits, counts = counts_of(best)
     low, high = difference_interval(hits, counts, *counts_of(second))
-    verdict = "is larger than chance" if low > 0 or high < 0 else "is not larger than chance"
+    verdict = "more than chance" if low > 0 or high < 0 else "no more than chance"
     if (counts > 0).sum() < FEWEST_SPEAKERS:
-        verdict = f"cannot be told from chance with fewer than {FEWEST_SPEAKERS} speakers"
+        verdict = TOO_FEW
     return [
-        f"the two best by validation, {_name(best, second)} and {_name(second, best)}: "
-        f"{_points(best['test_accuracy'] - second['test_accuracy'])} points on the test "
-        f"({_points(low)} to {_points(high)}); the difference {verdict}"
+        f"{_name(best, second)} against {_name(second, best)}, the second best: "
+        f"{_points(best['test_accuracy'] - second['test_accuracy'])} on the test "
+        f"({_points(low)} to {_points(high)}), {verdict}"
     ]
 
 
@@ -59,18 +62,20 @@ def about_sessions(
         return []
     low, high = difference_interval(hits[tested], counts[tested], session_hits[tested], session_counts[tested])
     known, new = hits[tested].sum() / counts[tested].sum(), session_hits[tested].sum() / session_counts[tested].sum()
-    verdict = "are no more than chance"
+    verdict, notes = "no more than chance", []
     if tested.sum() < FEWEST_SPEAKERS:
-        verdict = f"cannot be told from chance with fewer than {FEWEST_SPEAKERS} speakers"
+        verdict = TOO_FEW
     elif low > 0:
-        verdict = "are the session, not the voice"
-        if sizes["session"]["train"] < 0.9 * sizes["utterance"]["train"]:
-            verdict += f", or {sizes['session']['train']} instead of {sizes['utterance']['train']} training utterances"
+        verdict = "not the voice"
+        trained = [sizes[kind]["train"] for kind in ("session", "utterance")]
+        if trained[0] < 0.9 * trained[1]:
+            notes.append(f"or it is that by session {trained[0]} utterances train, not {trained[1]}")
     elif high < 0:
-        verdict = "are to the advantage of new sessions: the splits differ in more than these"
+        verdict = "new ones are easier"
     return [
-        f"{best['head']} is right on {100 * known:.1f} where the session is known, on {100 * new:.1f} where it is new "
-        f"({int(tested.sum())} speakers): {_points(known - new)} points ({_points(low)} to {_points(high)}) {verdict}"
+        f"{best['head']}: {100 * known:.1f} in known sessions, {100 * new:.1f} in new ones: {_points(known - new)} "
+        f"({_points(low)} to {_points(high)}), {verdict}",
+        *notes,
     ]
 
 
@@ -93,8 +98,8 @@ def about_few_rows(summary: Sequence[Record], n_free: int, dim: int) -> list[str
     if not heads or n_free >= 2 * dim:
         return []
     return [
-        f"{' and '.join(heads)} learned how speakers vary in {dim} dimensions from {n_free} rows beyond one of each: "
-        "--head_options shrinkage=0.1 or --tune may do better"
+        f"{' and '.join(heads)} saw {n_free} spare rows for {dim} dimensions: --head_options shrinkage=0.1 or --tune "
+        "may do better"
     ]
 
 
@@ -105,6 +110,14 @@ def about_no_mistake(outcomes: Sequence[Outcome]) -> list[str]:
         return []
     bound = 100 * (1 - 0.05 ** (1 / n_tests))
     return [f"no mistake in {n_tests} test utterances: at 95 % confidence up to {bound:.1f} % of such may be wrong"]
+
+
+def about_small_tests(best: Record, sizes: Mapping[str, Mapping[str, int]]) -> list[str]:
+    """Warn of a test in which one answer weighs much."""
+    n_tests = sizes[best["split_by"]]["test"]
+    if n_tests >= FEWEST_TESTS:
+        return []
+    return [f"a small test: each of its {n_tests} utterances is {100 / n_tests:.1f} points of the accuracy"]
 
 
 def _without_split(record: Record) -> tuple[str, ...]:

@@ -186,7 +186,7 @@ def _fit_detector(features: FeatureSet, scaler: str, rows: Rows) -> FittedHead |
 
 
 def about_strangers(figures: Record | None) -> list[str]:
-    """Say how well strangers are told, in a sentence."""
+    """Say how well strangers are told, in sentences."""
     if not figures:
         return []
     by = "its probability" if figures["by"] == PROBABILITY else f"the scores of {figures['by']}"
@@ -195,9 +195,8 @@ def about_strangers(figures: Record | None) -> list[str]:
         for name in ("miss", "false_alarm")
     )
     return [
-        f"strangers ({figures['n_strangers']} speakers, left out of the training in turn, split by "
-        f"{figures['split_by']}, seed {figures['seed']}) by {by}: {miss} of their test recordings get a name, "
-        f"{false_alarm} of the others' are called unknown; DIR at FAR 1 %: {_percent(figures['dir_at_far_0.01'])} %"
+        f"strangers ({figures['n_strangers']} speakers left out in turn, by {by}): {miss} get a name",
+        f"and of the others {false_alarm} are called unknown; DIR at FAR 1 %: {_percent(figures['dir_at_far_0.01'])}",
     ]
 
 

@@ -123,7 +123,7 @@ def leaks(features: FeatureSet, splits: Sequence[Parts], split_by: SplitBy) -> l
         whose = "that were trained on" if split_by == "utterance" else "that other speakers were trained on"
         found.append(f"by {split_by}, {100 * np.mean(shared):.0f} % of the test utterances are of sessions {whose}")
     if split_by == "session" and any(np.isin(sessions[part.validation], sessions[part.fit]).any() for part in splits):
-        found.append("by session, known sessions choose the head: there are too few to hold some back for validation")
+        found.append("by session, known sessions choose the head: too few to hold some back for validation")
     if features.audio is None:
         return found
     copies = sorted({row for parts in tested for row in _overlapping(features, parts.test, _seen(parts))})

@@ -1,6 +1,10 @@
 """Plain tables for a terminal."""
 
+import textwrap
 from collections.abc import Mapping, Sequence
+
+# Columns that a terminal is taken to have.
+WIDTH = 100
 
 
 def format_table(
@@ -28,3 +32,8 @@ def format_table(
             lines.append(sections[number])
         lines.append(line(row))
     return "\n".join(lines)
+
+
+def format_notes(notes: Sequence[str]) -> str:
+    """Put each sentence on one line; one that names more than the line holds is cut short."""
+    return "\n".join(textwrap.shorten(note, WIDTH, placeholder=" ...") for note in notes)

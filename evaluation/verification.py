@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from evaluation.comparison import origin_of, versions, without_nan, write_csv
 from evaluation.pictures import Scored
 from evaluation.records import Record
-from evaluation.table import format_table
+from evaluation.table import format_notes, format_table
 from evaluation.verification_report import det_records, histogram_records, operating_points
 from features import FeatureSet, write_atomically
 from metrics import cllr, equal_error_rate, min_cllr, min_dcf, trial_interval
@@ -83,7 +83,7 @@ class Verification:
             ]
             for row in self.rows
         ]
-        return "\n".join([format_table(header, lines, "<<>>>>>>>"), *self.notes])
+        return f"{format_table(header, lines, '<<>>>>>>>')}\n{format_notes(self.notes)}"
 
     def save(self, folder: Path, command: str) -> list[Path]:
         """Write ``metrics.json``, ``metrics.csv``, ``det_curve.csv`` and ``score_histogram.csv``; returns the paths.

@@ -13,13 +13,19 @@ import pytest
 import torch
 
 from evaluation import ReportError, compare_backends, compare_heads, save_embedding_map, write_report
+from evaluation.comparison_pictures import MARKS
 from evaluation.embedding_map import by_tsne
+from evaluation.page import read_csv
 from features import FeatureSet
 
 MadeUp = Callable[..., FeatureSet]
 VOID = {"meta", "br", "img"}
+SHOWN_MEASURES = {
+    "val acc": "val_accuracy", "test acc": "test_accuracy", "from": "test_accuracy_low", "to": "test_accuracy_high",
+    "macro-F1": "test_macro_f1", "top-3": "test_top3", "top-5": "test_top5", "ECE": "test_ece",
+}  # fmt: skip
 HOSTILE = (
-    "<script>alert(1)</script>", '" onmouseover="alert(2)', "</svg><img src=x onerror=alert(3)>", "$x^{2", "&lt;b&gt;",
+    "<script>alert(1)</script>", '" onmouseover="alert(2)', "</svg><img src=x onerror=alert(3)>", "$x^{2$", "&lt;b&gt;",
     "a\x00b\x1b[31m", "\udcff", "]]>", "李雷", "{x} %s", "javascript:alert(4)", "O'Brien\n",
 )  # fmt: skip
 
@@ -32,20 +38,45 @@ class Checker(HTMLParser):
         self.open: list[str] = []
         self.elements: list[tuple[str, dict[str, str | None]]] = []
         self.text: list[str] = []
+        self.tables: list[list[list[tuple[str, str | None]]]] = []
+        self.titles: dict[str, list[str]] = {}
+        self.groups: list[str] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.elements.append((tag, dict(attrs)))
         if tag not in VOID:
             self.open.append(tag)
+        if tag == "table":
+            self.tables.append([])
+        if tag == "tr":
+            self.tables[-1].append([])
+        if tag in ("td", "th"):
+            self.tables[-1][-1].append(("", dict(attrs).get("data-value")))
+        if tag == "g":
+            self.groups.append(dict(attrs).get("id") or "")
 
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.elements.append((tag, dict(attrs)))
 
     def handle_endtag(self, tag: str) -> None:
         assert self.open.pop() == tag
+        if tag == "g":
+            self.groups.pop()
 
     def handle_data(self, data: str) -> None:
         self.text.append(data)
+        if self.open and self.open[-1] in ("td", "button"):
+            shown, value = self.tables[-1][-1][-1]
+            self.tables[-1][-1][-1] = (shown + data, value)
+        if self.open and self.open[-1] == "title" and self.groups:
+            group = next(name for name in reversed(self.groups) if name)
+            self.titles.setdefault(group, []).append(data)
+
+    def column(self, header: str, first: str) -> list[tuple[str, str | None]]:
+        """Return a column's cells, what is shown and what is sorted by, of the table whose head begins so."""
+        own = next(table for table in self.tables if table[0][0][0] == first)
+        place = [shown for shown, _ in own[0]].index(header)
+        return [row[place] for row in own[1:]]
 
 
 def check(path: Path) -> Checker:
@@ -93,10 +124,13 @@ def test_the_page_is_well_formed_and_reaches_for_nothing(saved: Path) -> None:
 def test_the_page_holds_the_numbers_of_the_file(saved: Path) -> None:
     metrics = json.loads((saved / "metrics.json").read_text())
     page = check(saved / "report.html")
-    values = {attributes.get("data-value") for tag, attributes in page.elements if tag == "td"}
-    for row in metrics["summary"]:
-        for name in ("val_accuracy", "test_accuracy", "test_macro_f1", "test_ece", "seconds"):
-            assert repr(row[name]) in values
+    summary = metrics["summary"]
+    assert [shown for shown, _ in page.column("head", "head")] == [row["head"] for row in summary]
+    for header, name in SHOWN_MEASURES.items():
+        cells = page.column(header, "head")
+        assert [value for _, value in cells] == [repr(row[name]) for row in summary]
+        assert [shown for shown, _ in cells] == [f"{100 * row[name]:.1f}" for row in summary]
+    assert [value for _, value in page.column("s", "head")] == [repr(row["seconds"]) for row in summary]
     text = " ".join(" ".join(page.text).split())
     best = metrics["best"]
     assert f"{best['head']} on vectors of made up names {100 * best['test_accuracy']:.1f} % of the rec" in text
@@ -112,8 +146,25 @@ def test_pictures_lie_beside_it_and_points_tell_their_file(saved: Path) -> None:
     for name in ("confusion", "speakers", "calibration", "learning_curves", "embedding_map"):
         assert (saved / f"{name}.png").read_bytes().startswith(b"\x89PNG")
     page = check(saved / "report.html")
-    assert [tag for tag, _ in page.elements].count("title") == 1 + 4 * 240  # the page's, and four maps
-    assert "0.wav: speaker 00" in " ".join(page.text)
+    points, answers = (read_csv(saved / f"{name}.csv") for name in ("embedding_map", "answers"))
+    named = {answer["id"]: answer for answer in answers if answer["seed"] == "0"}
+    assert {answer["right"] for answer in named.values()} == {"0", "1"}
+    everyone = sorted({point["speaker"] for point in points})
+    told = {
+        point["id"]: f"{point['id']}: {point['speaker']}"
+        + (f", named {named[point['id']]['named']}" if point["id"] in named else "")
+        for point in points
+    }
+    for column in range(2):
+        for mark in range(len(MARKS)):
+            own = [told[point["id"]] for point in points if everyone.index(point["speaker"]) // 6 % 4 == mark]
+            assert page.titles.get(f"embedding_map-speakers-{column}-{mark}", []) == own
+        for kind in (-1, 0, 1):
+            own = [
+                told[point["id"]] for point in points
+                if (int(named[point["id"]]["right"]) if point["id"] in named else -1) == kind
+            ]  # fmt: skip
+            assert page.titles[f"embedding_map-answers-{column}-{kind}"] == own
 
 
 def test_it_is_made_again_from_the_files_alone(saved: Path, tmp_path: Path) -> None:
@@ -145,9 +196,12 @@ def test_layers_and_several_encoders_are_shown(made_up: MadeUp, tmp_path: Path) 
     save_embedding_map(tmp_path / "embedding_map.csv", comparison.classifier, [layered, other])
     text = " ".join(check(write_report(tmp_path)).text)
     assert "Layers of made up" in text
+    assert "encoders" not in text
     assert "Head linear on each layer of made up; layer 0 is the best by validation." in text
-    assert (tmp_path / "layers_1.png").exists()
+    assert (tmp_path / "layer_curve.png").read_bytes().startswith(b"\x89PNG")
     assert "another" in text
+    compare_heads(other, ["centroid"]).save(tmp_path, "corpus", "command")
+    assert not [*tmp_path.glob("*.png")]  # of the comparison before
 
 
 def test_many_speakers_are_a_crowd(made_up: MadeUp, tmp_path: Path) -> None:
@@ -165,7 +219,7 @@ def test_encoders_may_have_any_name(name: str, made_up: MadeUp, tmp_path: Path) 
     comparison = compare_heads([layered, other], ["linear"], options={"epochs": 2}, fractions=(0.8, 0.2, 0))
     comparison.save(tmp_path, "corpus", "command")
     assert "No speaker had a recording to spare for a test." in " ".join(check(write_report(tmp_path)).text)
-    assert (tmp_path / "layers_1.png").exists()
+    assert (tmp_path / "layer_curve.png").exists()
 
 
 def test_vectors_that_are_all_the_same_have_a_place() -> None:
@@ -184,10 +238,15 @@ def test_trials_have_a_report_too(made_up: MadeUp, tmp_path: Path) -> None:
     found.save(tmp_path, "python speaker_verification.py evaluate")
     page = check(write_report(tmp_path))
     metrics = json.loads((tmp_path / "metrics.json").read_text())
-    values = {attributes.get("data-value") for tag, attributes in page.elements if tag == "td"}
-    for row in metrics["rows"]:
-        for name in ("eer", "eer_low", "min_dcf_0.01", "cllr", "n_target"):
-            assert repr(row[name]) in values
+    rows = metrics["rows"]
+    for header, name, shown in (
+        ("EER", "eer", "{:.2f}"), ("from", "eer_low", "{:.2f}"), ("to", "eer_high", "{:.2f}"),
+        ("targets", "n_target", "{}"), ("nontargets", "n_nontarget", "{}"), ("Cllr", "cllr", "{:.3f}"),
+        ("minDCF 0.01", "min_dcf_0.01", "{:.3f}"), ("minDCF 0.05", "min_dcf_0.05", "{:.3f}"),
+    ):  # fmt: skip
+        scale = 100 if header in ("EER", "from", "to") else 1
+        expected = [(shown.format(scale * row[name]), repr(row[name])) for row in rows]
+        assert page.column(header, "backend") == expected
     best = min((row for row in metrics["rows"] if row["trials"] == "all"), key=lambda row: row["eer"])
     text = " ".join(" ".join(page.text).split())
     assert f"hard: {best['backend']} has an equal error rate of {100 * best['eer']:.2f} %" in text
@@ -200,6 +259,37 @@ def test_trials_have_a_report_too(made_up: MadeUp, tmp_path: Path) -> None:
         assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
     before = (tmp_path / "report.html").read_bytes()
     assert write_report(tmp_path).read_bytes() == before
+
+
+def test_trials_of_any_names_have_a_report(made_up: MadeUp, tmp_path: Path) -> None:
+    features = made_up(n_speakers=len(HOSTILE))
+    ids = tuple(f"{HOSTILE[number % len(HOSTILE)]}/{number}.wav" for number in range(len(features)))
+    encoder = {**features.encoder, "name": HOSTILE[0]}
+    hostile = replace(features, speakers=HOSTILE, ids=ids, corpus=HOSTILE[2], encoder=encoder)
+    compare_backends(hostile, ["cosine", "lda"]).save(tmp_path, HOSTILE[1])
+    page = check(write_report(tmp_path))
+    assert not {"img", "b"} & {tag for tag, _ in page.elements}
+    assert "<script>alert(1)</script>" in " ".join(page.text)
+
+
+@pytest.mark.parametrize("name", ["answers", "confusion", "per_speaker"])
+def test_a_table_that_was_cut_off_is_not_shown(name: str, saved: Path, tmp_path: Path) -> None:
+    shutil.copytree(saved, tmp_path / "copy")
+    path = tmp_path / "copy" / f"{name}.csv"
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
+    with pytest.raises(ReportError, match="do not count the same answers"):
+        write_report(tmp_path / "copy")
+
+
+def test_notes_take_a_line_each(made_up: MadeUp) -> None:
+    found = compare_heads(made_up(shift=4.0), ["linear", "lda"], seeds=2, ensemble=True, options={"epochs": 5})
+    printed = found.table().splitlines()
+    assert len([line for line in printed if line in found.notes]) == len(found.notes) >= 6
+    assert max(map(len, printed)) <= 100
+    long = replace(found, leaks=[f"3 recordings: {'a/long/path.wav, ' * 20}"])
+    assert max(map(len, long.table().splitlines())) <= 100
+    assert long.table().splitlines()[-1].startswith("3 recordings: a/long/path.wav")
+    assert any("a small test: each of its 24 utterances is 4.2 points" in line for line in printed)
 
 
 @pytest.mark.parametrize(
