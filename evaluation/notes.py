@@ -69,7 +69,7 @@ def about_sessions(
         verdict = "not the voice"
         trained = [sizes[kind]["train"] for kind in ("session", "utterance")]
         if trained[0] < 0.9 * trained[1]:
-            notes.append(f"or it is that by session {trained[0]} utterances train, not {trained[1]}")
+            notes.append(f"by session {trained[0]} utterances train instead of {trained[1]}, which may be a part of that")
     elif high < 0:
         verdict = "new ones are easier"
     return [
@@ -98,8 +98,7 @@ def about_few_rows(summary: Sequence[Record], n_free: int, dim: int) -> list[str
     if not heads or n_free >= 2 * dim:
         return []
     return [
-        f"{' and '.join(heads)} saw {n_free} spare rows for {dim} dimensions: --head_options shrinkage=0.1 or --tune "
-        "may do better"
+        f"{' and '.join(heads)} saw {n_free} spare rows for {dim} dimensions: try --head_options shrinkage=0.1"
     ]
 
 

@@ -196,7 +196,7 @@ def about_strangers(figures: Record | None) -> list[str]:
     )
     return [
         f"strangers ({figures['n_strangers']} speakers left out in turn, by {by}): {miss} get a name",
-        f"and of the others {false_alarm} are called unknown; DIR at FAR 1 %: {_percent(figures['dir_at_far_0.01'])}",
+        f"known speakers beside them: {false_alarm} get none; DIR at FAR 1 %: {_percent(figures['dir_at_far_0.01'])}",
     ]
 
 

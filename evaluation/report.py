@@ -42,15 +42,16 @@ th button { all: unset; cursor: pointer; }
 th button:focus-visible { outline: 2px solid currentColor; }
 th[aria-sort=ascending] button::after { content: " \\2191"; }
 th[aria-sort=descending] button::after { content: " \\2193"; }
-figure { margin: 1rem 0; }
-figure svg { width: 100%; height: auto; max-height: 90vh; display: block; }
+figure { margin: 1rem 0; overflow-x: auto; }
+figure svg { width: 100%; min-width: 32rem; height: auto; max-height: 90vh; display: block; }
 figure svg text { fill: currentColor; }
 pre, code { font: .85rem/1.45 ui-monospace, monospace; }
 pre { white-space: pre-wrap; overflow-wrap: anywhere; margin: .4rem 0; }
 li { margin: .3rem 0; }
 @media print {
   :root { color-scheme: light; --ground: #fff; --text: #000; --faint: #444; --line: #bbb; --mark: #e8f1fa; }
-  figure, tr { break-inside: avoid; } }
+  figure, tr { break-inside: avoid; }
+  figure svg { min-width: 0; } }
 """
 SCRIPT = """
 for (const button of document.querySelectorAll("th button")) button.onclick = () => {
