@@ -69,7 +69,7 @@ def about_sessions(
         verdict = "not the voice"
         trained = [sizes[kind]["train"] for kind in ("session", "utterance")]
         if trained[0] < 0.9 * trained[1]:
-            notes.append(f"by session {trained[0]} utterances train instead of {trained[1]}, which may be a part of that")
+            notes.append(f"by session {trained[0]} utterances train instead of {trained[1]}, which may be some of it")
     elif high < 0:
         verdict = "new ones are easier"
     return [
