@@ -97,9 +97,7 @@ def about_few_rows(summary: Sequence[Record], n_free: int, dim: int) -> list[str
     heads = [name for name in ("lda", "plda") if any(record["head"] == name for record in summary)]
     if not heads or n_free >= 2 * dim:
         return []
-    return [
-        f"{' and '.join(heads)} saw {n_free} spare rows for {dim} dimensions: try --head_options shrinkage=0.1"
-    ]
+    return [f"{' and '.join(heads)} saw {n_free} spare rows for {dim} dimensions: try --head_options shrinkage=0.1"]
 
 
 def about_no_mistake(outcomes: Sequence[Outcome]) -> list[str]:
