@@ -5,7 +5,6 @@ python speaker_recognition_inference.py --audio_path recordings
 
 from __future__ import annotations
 
-import textwrap
 from pathlib import Path
 
 from command_line import EXIT_DONE, EXIT_SOME_FAILED, run
@@ -38,7 +37,7 @@ def main(config: InferenceConfig) -> int:
         print(predictions_table(predictions))
     if config.reject:
         for sentence in about_strangers(classifier.metrics.get("open_set")):
-            print(textwrap.fill(sentence, 100, subsequent_indent="  "))
+            print(sentence)
     print(f"Saved {saved}")
     for prediction in failed:
         print(f"failed: {prediction.path}: {prediction.error}")

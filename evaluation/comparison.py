@@ -6,6 +6,7 @@ import io
 import json
 import math
 import platform
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -24,17 +25,18 @@ from evaluation.notes import (
     about_sessions,
     about_small_tests,
     about_tuning,
+    session_gap,
 )  # fmt: skip
 from evaluation.open_set import about_strangers
 from evaluation.outcome import Counts, Outcome, by_speaker, confusion, per_speaker
 from evaluation.records import Record, key_of, rank_by_validation
-from evaluation.table import format_notes, format_table
+from evaluation.table import WIDTH, format_notes, format_table, shorten
 from features import FeatureSet, write_atomically, write_tensors
 from heads import SpeakerClassifier
 from metrics import ratio_interval
 
 # What the report draws; layers are drawn for each encoder.
-PICTURES = ("confusion", "speakers", "calibration", "learning_curves", "embedding_map", "layer_curve*")
+PICTURES = re.compile(r"(confusion|speakers|calibration|learning_curves|embedding_map|layer_curve(_\d+)?)\.png")
 
 Outcomes = Mapping[tuple[str, ...], Sequence[Outcome]]
 
@@ -102,6 +104,13 @@ class Comparison:
         return int(rank_by_validation(self.layer_records(encoder), self.best["split_by"])[0]["layer"])
 
     @cached_property
+    def session_gap(self) -> Record:
+        """How much of the best head's accuracy was the session, as `evaluation.notes.session_gap` says it."""
+        if math.isnan(self.best["test_accuracy"]):
+            return {}
+        return session_gap(self.summary, self.best, self._counts)
+
+    @cached_property
     def notes(self) -> list[str]:
         """What one has to know beside the table, in sentences."""
         notes = ["* chosen by validation accuracy, of equals by log loss; in percent, 95 % intervals over speakers"]
@@ -116,7 +125,7 @@ class Comparison:
             notes.append(f"{self.best['head']} by the first split: {chosen}")
         if not math.isnan(self.best["test_accuracy"]):
             notes += about_second_best(self.summary, self.best, self._counts)
-            notes += about_sessions(self.summary, self.best, self._counts, self.sizes)
+            notes += about_sessions(self.session_gap, self.best, self.sizes)
             notes += about_small_tests(self.best, self.sizes)
             notes += about_no_mistake(self.outcomes[key_of(self.best)])
         notes += about_strangers(self.open_set)
@@ -150,7 +159,8 @@ class Comparison:
         if sizes["shared"]:
             train = f"{sizes['train']} train, of them {sizes['validation']} validation first"
         counts = f"{train}, {sizes['test']} test utterances"
-        return f"[{record['encoder']}, by {record['split_by']}: {counts}]"
+        label = f", by {record['split_by']}: {counts}]"
+        return f"[{shorten(record['encoder'], WIDTH - 1 - len(label))}{label}"
 
     def _line(self, record: Record) -> list[str]:
         interval = f"{_percent(record['test_accuracy_low'], 1)} - {_percent(record['test_accuracy_high'], 1)}"
@@ -178,6 +188,8 @@ class Comparison:
             "best": self.best,
             **({"layers": self.layers} if self.layers else {}),
             "sizes": self.sizes,
+            "untested": self.untested,
+            "session_gap": self.session_gap,
             "open_set": self.open_set,
             "speakers": self.speakers,
             "curves": self.curves,
@@ -188,17 +200,16 @@ class Comparison:
         }
         text = json.dumps(without_nan(content), indent=2, allow_nan=False)
         outcomes = self.outcomes[key_of(self.best)]
-        written = [
-            self.classifier.save(folder / f"speaker_classifier_{corpus}.pt"),
-            write_atomically(folder / "metrics.json", lambda file: file.write(text.encode())),
-            write_csv(folder / "metrics.csv", self.rows),
-        ]
-        # Of an earlier run, they would not be of this one.
-        tables = ("per_speaker.csv", "confusion.csv", "answers.csv", "embedding_map.csv")
+        # Of an earlier run, none of it would be of this one; what says that there are results comes last.
+        tables = ("metrics.json", "per_speaker.csv", "confusion.csv", "answers.csv", "embedding_map.csv")
         for name in (f"{corpus}_scaler.pt", "report.html", *tables):
             (folder / name).unlink(missing_ok=True)
-        for drawn in [path for name in PICTURES for path in folder.glob(f"{name}.png")]:
-            drawn.unlink(missing_ok=True)
+        for path in [path for path in folder.glob("*.png") if PICTURES.fullmatch(path.name)]:
+            path.unlink(missing_ok=True)
+        written = [
+            self.classifier.save(folder / f"speaker_classifier_{corpus}.pt"),
+            write_csv(folder / "metrics.csv", self.rows),
+        ]
         members = self.classifier.members
         if len(members) == 1:
             written.append(write_tensors(folder / f"{corpus}_scaler.pt", members[0].scaler.state_dict()))
@@ -208,7 +219,7 @@ class Comparison:
                 write_csv(folder / "confusion.csv", confusion(outcomes, self.speakers)),
                 write_csv(folder / "answers.csv", self._answers(outcomes)),
             ]
-        return written
+        return [*written, write_atomically(folder / "metrics.json", lambda file: file.write(text.encode()))]
 
     def _answers(self, outcomes: Sequence[Outcome]) -> list[Record]:
         """List the answers of the best to the test recordings of all seeds."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluation.drawing import COLOURS, LINES, clean, new_figure
+from evaluation.drawing import COLOURS, LINES, clean, legend_below, new_figure
 from evaluation.records import Record
 
 if TYPE_CHECKING:
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 # Speakers who are named on the axes of a picture; of more the picture shows the crowd.
 NAMED = 60
+# Cells of a confusion from which on they are no drawing of their own each.
+MANY = 5_000
 # Of speakers on a map, for whom there are not colours enough.
 MARKS = ("o", "^", "s", "D")
 BLUE, RED = COLOURS[:2]
@@ -35,19 +37,22 @@ def draw_confusion(cells: Sequence[Record], speakers: Sequence[str]) -> "Figure"
     axes = figure.subplots()
     axes.set(xlabel="named", ylabel="speaker", aspect="equal", xlim=(-0.7, size - 0.3), ylim=(size - 0.3, -0.7))
     right = true == predicted
-    scale = (250 / size) ** 2 if size <= NAMED else 12.0
-    largest = counts.max(initial=1)
+    scale = (250 / size) ** 2 if size <= NAMED else 24.0
+    many = len(cells) > MANY  # as an image within the drawing, which would be too large otherwise
+    for kind, mark, colour, label in ((right, "s", BLUE, "right"), (~right, "D", RED, "wrong")):
+        largest = counts.max(initial=1) if size <= NAMED else counts[kind].max(initial=1)
+        sizes = np.maximum(scale * counts[kind] / largest, 4)
+        axes.scatter(
+            predicted[kind], true[kind], sizes, c=colour, marker=mark, linewidths=0, label=label, rasterized=many
+        )
     if size <= NAMED:
-        axes.scatter(true[right], true[right], scale * counts[right] / largest, c=BLUE, marker="s", label="right")
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_ticks(
                 range(size), [_short(name) for name in speakers], fontsize=max(4, min(9, 300 / size)), parse_math=False
             )
         axes.tick_params("x", rotation=90)
     else:
-        axes.plot([0, size - 1], [0, size - 1], color=BLUE, linewidth=1, label="right")
-    sizes = np.maximum(scale * counts[~right] / largest, 8)
-    axes.scatter(predicted[~right], true[~right], sizes, c=RED, marker="D", label="wrong")
+        axes.set(xlabel="named (number)", ylabel="speaker (number)")
     legend = axes.legend(loc="upper left", bbox_to_anchor=(0, 1.07), ncols=2, framealpha=0)
     for handle in legend.legend_handles:
         if isinstance(handle, PathCollection):
@@ -81,7 +86,7 @@ def draw_curves(curves: Mapping[str, Sequence[Record]]) -> "Figure":
     losses, accuracies = figure.subplots(1, 2)
     for number, (name, history) in enumerate(curves.items()):
         epochs = range(1, len(history) + 1)
-        look: Record = {"color": COLOURS[number % 6], "linestyle": LINES[number % 4], "label": clean(name)}
+        look: Record = {"color": COLOURS[number % 6], "linestyle": LINES[number % len(LINES)], "label": clean(name)}
         losses.plot(epochs, [record["train_loss"] for record in history], **look)
         shares = [record.get("val_accuracy") for record in history]
         accuracies.plot(epochs, [math.nan if share is None else 100 * share for share in shares], **look)
@@ -89,24 +94,33 @@ def draw_curves(curves: Mapping[str, Sequence[Record]]) -> "Figure":
     accuracies.set(xlabel="epoch", ylabel="validation accuracy (%)")
     for axes in (losses, accuracies):
         axes.grid(alpha=0.3)
-    figure.legend(*losses.get_legend_handles_labels(), loc="outside lower center", ncols=5, frameon=False)
+    legend_below(figure, losses)
     return figure
 
 
-def draw_calibration(confidences: NDArray[np.float64], right: NDArray[np.bool_]) -> "Figure":
-    """Draw how often answers are right over how probable they were said to be."""
+def draw_calibration(confidences: NDArray[np.float64], right: NDArray[np.bool_], splits: NDArray[np.int64]) -> "Figure":
+    """Draw how often answers are right over how probable they were said to be, in each split and in all."""
     figure = new_figure(7.5, 3.4)
     axes, below = figure.subplots(1, 2)
     edges = np.linspace(0, 1, 11)
-    bins = np.clip(np.digitize(confidences, edges) - 1, 0, 9)
-    counts = np.bincount(bins, minlength=10)
-    said, true = (np.bincount(bins, values, 10)[counts > 0] / counts[counts > 0] for values in (confidences, right))
     axes.plot([0, 100], [0, 100], color="0.5", linewidth=1)
-    axes.plot(100 * said, 100 * true, color=BLUE, marker="o")
+    parts = [splits == split for split in np.unique(splits)] * (len(np.unique(splits)) > 1)
+    for number, part in enumerate([*parts, np.ones(len(right), bool)]):
+        bins = np.clip(np.digitize(confidences[part], edges) - 1, 0, 9)
+        counts = np.bincount(bins, minlength=10)
+        said, true = (
+            np.bincount(bins, values[part], 10)[counts > 0] / counts[counts > 0] for values in (confidences, right)
+        )
+        look: Record = {"color": BLUE, "marker": "o", "label": "all"}
+        if number < len(parts):
+            look = {"color": COLOURS[5], "linewidth": 1, "label": "one split" if number == 0 else None}
+        axes.plot(100 * said, 100 * true, **look)
+    if parts:
+        axes.legend(framealpha=0, loc="upper left")
     axes.set(xlabel="probability that was given (%)", ylabel="right (%)", xlim=(0, 102), ylim=(0, 102), aspect="equal")
     below.hist([100 * confidences[right], 100 * confidences[~right]], 100 * edges, stacked=True, color=[BLUE, RED],
                label=["right", "wrong"])  # fmt: skip
-    below.set(xlabel="probability that was given (%)", ylabel="test recordings")
+    below.set(xlabel="probability that was given (%)", ylabel="answers")
     below.legend(framealpha=0, loc="upper left")
     for each in (axes, below):
         each.grid(alpha=0.3)
@@ -139,7 +153,7 @@ def draw_maps(
             )
         for axes in (top, bottom):
             axes.set(xticks=[], yticks=[])
-    grid[1, 0].legend(framealpha=0, loc="best", markerscale=1.5)
+    legend_below(figure, grid[1, 0])
     return figure
 
 

@@ -11,12 +11,15 @@ from xml.etree import ElementTree
 from features import write_atomically
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 # Of Okabe and Ito (2008), told apart by colour-blind readers, on paper, and on white and black: blue, vermilion, green,
 # purple, orange, sky.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-LINES = ("-", "--", "-.", ":")
+LINES = ("-", "--", "-.", ":", (0, (6, 1, 1, 1, 1, 1)))
+# Letters of a name in a legend.
+LONGEST_LABEL = 40
 SVG, XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
 
 
@@ -25,6 +28,14 @@ def new_figure(width: float, height: float) -> "Figure":
     from matplotlib.figure import Figure  # not pyplot: no window, no state
 
     return Figure(figsize=(width, height), layout="constrained")
+
+
+def legend_below(figure: "Figure", axes: "Axes") -> None:
+    """Put the legend of axes below a figure, in as many columns as it has room for."""
+    handles, labels = axes.get_legend_handles_labels()
+    labels = [label if len(label) <= LONGEST_LABEL else f"{label[: LONGEST_LABEL - 1]}…" for label in labels]
+    columns = max(int(12 * figure.get_figwidth() / (max(map(len, labels)) + 7)), 1)
+    figure.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False)
 
 
 def save_figure(path: Path, figure: "Figure") -> Path:

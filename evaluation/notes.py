@@ -13,7 +13,7 @@ from metrics import difference_interval
 
 # Speakers below which no paired test of two sides can come out at 5 %: one sign for all has a chance of 2 / 2^5.
 FEWEST_SPEAKERS = 6
-TOO_FEW = "too few speakers"
+MORE, NO_MORE, TOO_FEW = "more than chance", "no more than chance", "too few speakers to tell"
 # Test utterances below which one answer moves the accuracy by more than a point.
 FEWEST_TESTS = 100
 
@@ -38,9 +38,7 @@ def about_second_best(summary: Sequence[Record], best: Record, counts_of: Counts
     second = ranked[1]
     hits, counts = counts_of(best)
     low, high = difference_interval(hits, counts, *counts_of(second))
-    verdict = "more than chance" if low > 0 or high < 0 else "no more than chance"
-    if (counts > 0).sum() < FEWEST_SPEAKERS:
-        verdict = TOO_FEW
+    verdict = _verdict(int((counts > 0).sum()), low, high)
     return [
         f"{_name(best, second)} against {_name(second, best)}, the second best: "
         f"{_points(best['test_accuracy'] - second['test_accuracy'])} on the test "
@@ -48,35 +46,46 @@ def about_second_best(summary: Sequence[Record], best: Record, counts_of: Counts
     ]
 
 
-def about_sessions(
-    summary: Sequence[Record], best: Record, counts_of: CountsOf, sizes: Mapping[str, Mapping[str, int]]
-) -> list[str]:
-    """Say how much of the best head's accuracy was the session, on the speakers that both splits test."""
+def session_gap(summary: Sequence[Record], best: Record, counts_of: CountsOf) -> Record:
+    """Measure how much of the best head's accuracy was the session, on the speakers that both splits test.
+
+    Returns
+    -------
+    dict
+        ``known`` and ``new`` (accuracies), ``low`` and ``high`` (95 % interval of their difference, by drawing the
+        speakers again), ``n_speakers``, ``verdict``; empty where there are not both splits.
+    """
     alike = {record["split_by"]: record for record in summary if _without_split(record) == _without_split(best)}
     if len(alike) < 2:
-        return []
+        return {}
     hits, counts = counts_of(alike["utterance"])
     session_hits, session_counts = counts_of(alike["session"])
     tested = (counts > 0) & (session_counts > 0)
     if not tested.any():
-        return []
+        return {}
     low, high = difference_interval(hits[tested], counts[tested], session_hits[tested], session_counts[tested])
-    known, new = hits[tested].sum() / counts[tested].sum(), session_hits[tested].sum() / session_counts[tested].sum()
-    verdict, notes = "no more than chance", []
-    if tested.sum() < FEWEST_SPEAKERS:
-        verdict = TOO_FEW
-    elif low > 0:
-        verdict = "not the voice"
-        trained = [sizes[kind]["train"] for kind in ("session", "utterance")]
-        if trained[0] < 0.9 * trained[1]:
-            notes.append(f"by session {trained[0]} utterances train instead of {trained[1]}, which may be some of it")
-    elif high < 0:
-        verdict = "new ones are easier"
-    return [
-        f"{best['head']}: {100 * known:.1f} in known sessions, {100 * new:.1f} in new ones: {_points(known - new)} "
-        f"({_points(low)} to {_points(high)}), {verdict}",
-        *notes,
+    return {
+        "known": float(hits[tested].sum() / counts[tested].sum()),
+        "new": float(session_hits[tested].sum() / session_counts[tested].sum()),
+        "low": low,
+        "high": high,
+        "n_speakers": int(tested.sum()),
+        "verdict": _verdict(int(tested.sum()), low, high),
+    }
+
+
+def about_sessions(gap: Record, best: Record, sizes: Mapping[str, Mapping[str, int]]) -> list[str]:
+    """Say how much of the best head's accuracy was the session."""
+    if not gap:
+        return []
+    notes = [
+        f"{best['head']}: {100 * gap['known']:.1f} in known sessions, {100 * gap['new']:.1f} in new ones: "
+        f"{_points(gap['known'] - gap['new'])} ({_points(gap['low'])} to {_points(gap['high'])}), {gap['verdict']}"
     ]
+    trained = [sizes[kind]["train"] for kind in ("session", "utterance")]
+    if gap["low"] > 0 and trained[0] < 0.9 * trained[1]:
+        notes.append(f"by session {trained[0]} utterances train instead of {trained[1]}, which may be some of it")
+    return notes
 
 
 def about_layer_shares(members: Sequence[FittedHead]) -> list[str]:
@@ -97,7 +106,7 @@ def about_few_rows(summary: Sequence[Record], n_free: int, dim: int) -> list[str
     heads = [name for name in ("lda", "plda") if any(record["head"] == name for record in summary)]
     if not heads or n_free >= 2 * dim:
         return []
-    return [f"{' and '.join(heads)} saw {n_free} spare rows for {dim} dimensions: try --head_options shrinkage=0.1"]
+    return [f"{' and '.join(heads)} learned {dim} dimensions from {n_free} rows: try --head_options shrinkage=0.1"]
 
 
 def about_no_mistake(outcomes: Sequence[Outcome]) -> list[str]:
@@ -115,6 +124,12 @@ def about_small_tests(best: Record, sizes: Mapping[str, Mapping[str, int]]) -> l
     if n_tests >= FEWEST_TESTS:
         return []
     return [f"a small test: each of its {n_tests} utterances is {100 / n_tests:.1f} points of the accuracy"]
+
+
+def _verdict(n_speakers: int, low: float, high: float) -> str:
+    if n_speakers < FEWEST_SPEAKERS:
+        return TOO_FEW
+    return MORE if low > 0 or high < 0 else NO_MORE
 
 
 def _without_split(record: Record) -> tuple[str, ...]:

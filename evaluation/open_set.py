@@ -189,14 +189,15 @@ def about_strangers(figures: Record | None) -> list[str]:
     """Say how well strangers are told, in sentences."""
     if not figures:
         return []
-    by = "its probability" if figures["by"] == PROBABILITY else f"the scores of {figures['by']}"
+    by = "its own probability" if figures["by"] == PROBABILITY else f"scores of {figures['by']}"
     miss, false_alarm = (
         f"{_percent(figures[name])} % ({_percent(figures[f'{name}_low'])} to {_percent(figures[f'{name}_high'])})"
         for name in ("miss", "false_alarm")
     )
     return [
-        f"strangers ({figures['n_strangers']} speakers left out in turn, by {by}): {miss} get a name",
-        f"known speakers beside them: {false_alarm} get none; DIR at FAR 1 %: {_percent(figures['dir_at_far_0.01'])}",
+        f"strangers ({figures['n_strangers']} left out in turn, by {figures['split_by']}, {by}): {miss} get a name",
+        f"known speakers by that threshold: {false_alarm} get none; DIR at FAR 1 %: "
+        f"{_percent(figures['dir_at_far_0.01'])}",
     ]
 
 

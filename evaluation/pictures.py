@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+# Error rates at the edges of a DET plot; curves beyond lie along them.
+SHOWN = (0.001, 0.6)
+
+
 @dataclass(frozen=True, eq=False)
 class Scored:
     """Trials with the scores that a backend gives them."""
@@ -29,17 +33,15 @@ def draw_det_curve(points: Sequence[Record], rows: Sequence[Record]) -> "Figure"
     """Draw misses over false accepts of each backend, on normal deviates; the rows of the results have their EER."""
     figure = new_figure(6.5, 6.5)
     axes = figure.subplots()
+    eers = {row["backend"]: row["eer"] for row in rows if row["trials"] == "all"}
     for number, backend in enumerate(dict.fromkeys(point["backend"] for point in points)):
         own = [point for point in points if point["backend"] == backend]
         accepts, misses = (np.array([float(point[name]) for point in own]) for name in ("false_accept", "miss"))
-        inside = (accepts > 0) & (misses > 0) & (accepts < 1) & (misses < 1)
-        eer = next(row["eer"] for row in rows if row["backend"] == backend and row["trials"] == "all")
-        axes.plot(
-            norm.ppf(accepts[inside]), norm.ppf(misses[inside]), LINES[number % 4], color=COLOURS[number % 6],
-            label=f"{backend} (EER {100 * eer:.2f} %)",
-        )  # fmt: skip
-    shares = np.array([0.001, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6])
-    limits = norm.ppf(shares[[0, -1]])
+        look: Record = {"linestyle": LINES[number % len(LINES)], "color": COLOURS[number % len(COLOURS)]}
+        label = f"{backend} (EER {100 * eers[backend]:.2f} %)"
+        axes.plot(*(norm.ppf(np.clip(rates, *SHOWN)) for rates in (accepts, misses)), label=label, **look)
+    shares = np.array([SHOWN[0], 0.01, 0.02, 0.05, 0.1, 0.2, 0.4, SHOWN[1]])
+    limits = norm.ppf(SHOWN)
     axes.plot(limits, limits, color="0.6", linewidth=0.8)
     for axis, label in ((axes.xaxis, "false accepts (%)"), (axes.yaxis, "misses (%)")):
         axis.set_ticks(norm.ppf(shares), [f"{100 * share:g}" for share in shares])

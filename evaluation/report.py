@@ -34,24 +34,24 @@ p { margin: .4rem 0; max-width: 46rem; }
 .faint, figcaption, caption { color: var(--faint); font-size: .9rem; text-align: left; }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; }
-th, td { padding: .25rem .6rem; text-align: right; border-bottom: 1px solid var(--line); white-space: nowrap; }
+th, td { padding: .25rem .5rem; text-align: right; vertical-align: top; border-bottom: 1px solid var(--line); white-space: nowrap; }
 th:first-child, td:first-child, .text { text-align: left; }
-td.long { white-space: normal; overflow-wrap: anywhere; min-width: 14rem; text-align: left; }
+td.long { white-space: normal; overflow-wrap: anywhere; min-width: 44rem; text-align: left; }
 tr.best { background: var(--mark); font-weight: 600; }
 th button { all: unset; cursor: pointer; }
+th button::after { content: " \\2195"; color: var(--faint); font: .75rem system-ui; }
 th button:focus-visible { outline: 2px solid currentColor; }
 th[aria-sort=ascending] button::after { content: " \\2191"; }
 th[aria-sort=descending] button::after { content: " \\2193"; }
-figure { margin: 1rem 0; overflow-x: auto; }
-figure svg { width: 100%; min-width: 32rem; height: auto; max-height: 90vh; display: block; }
+figure { margin: 1rem 0; max-width: 50rem; }
+figure svg { width: 100%; height: auto; display: block; }
 figure svg text { fill: currentColor; }
 pre, code { font: .85rem/1.45 ui-monospace, monospace; }
 pre { white-space: pre-wrap; overflow-wrap: anywhere; margin: .4rem 0; }
 li { margin: .3rem 0; }
 @media print {
   :root { color-scheme: light; --ground: #fff; --text: #000; --faint: #444; --line: #bbb; --mark: #e8f1fa; }
-  figure, tr { break-inside: avoid; }
-  figure svg { min-width: 0; } }
+  figure, tr { break-inside: avoid; } }
 """
 SCRIPT = """
 for (const button of document.querySelectorAll("th button")) button.onclick = () => {
@@ -132,7 +132,7 @@ def read_metrics(folder: Path) -> Record:
     path = folder / "metrics.json"
     try:
         metrics = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ReportError(f"{path}: no results can be read ({error}). Give the folder of a comparison.") from error
     if not isinstance(metrics, dict) or not metrics.get("rows"):
         raise ReportError(f"{path}: this holds no results. Give the folder that a comparison wrote.")

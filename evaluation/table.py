@@ -1,6 +1,5 @@
 """Plain tables for a terminal."""
 
-import textwrap
 from collections.abc import Mapping, Sequence
 
 # Columns that a terminal is taken to have.
@@ -21,6 +20,7 @@ def format_table(
     sections : mapping, optional
         Lines to put before rows, by the row's number.
     """
+    rows = [[printable(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
 
     def line(cells: Sequence[str]) -> str:
@@ -29,11 +29,22 @@ def format_table(
     lines = [line(header), "  ".join("-" * width for width in widths)]
     for number, row in enumerate(rows):
         if sections and number in sections:
-            lines.append(sections[number])
+            lines.append(shorten(sections[number]))
         lines.append(line(row))
     return "\n".join(lines)
 
 
 def format_notes(notes: Sequence[str]) -> str:
     """Put each sentence on one line; one that names more than the line holds is cut short."""
-    return "\n".join(textwrap.shorten(note, WIDTH, placeholder=" ...") for note in notes)
+    return "\n".join(map(shorten, notes))
+
+
+def shorten(text: str, width: int = WIDTH) -> str:
+    """Make any text one line of at most so many columns."""
+    text = printable(text)
+    return text if len(text) <= width else f"{text[: width - 3]}..."
+
+
+def printable(text: str) -> str:
+    """Replace what a terminal would act on: names may hold any character."""
+    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)

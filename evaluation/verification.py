@@ -14,7 +14,7 @@ from evaluation.comparison import origin_of, versions, without_nan, write_csv
 from evaluation.pictures import Scored
 from evaluation.records import Record
 from evaluation.table import format_notes, format_table
-from evaluation.verification_report import det_records, histogram_records, operating_points
+from evaluation.verification_report import det_records, histogram_records, lowest, operating_points
 from features import FeatureSet, write_atomically
 from metrics import cllr, equal_error_rate, min_cllr, min_dcf, trial_interval
 from verification import (
@@ -40,6 +40,8 @@ FIGURES: dict[str, Callable[..., float]] = {
 }
 # Scores are sorted into some times so many bins for the intervals, so that a draw costs one count of the trials.
 BINS = 1_000
+# What the report draws, of tables of these names.
+PICTURES = ("det_curve", "score_histogram")
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,7 +85,9 @@ class Verification:
             ]
             for row in self.rows
         ]
-        return f"{format_table(header, lines, '<<>>>>>>>')}\n{format_notes(self.notes)}"
+        lines[self.rows.index(lowest(self.rows))][0] += " *"
+        meaning = "* the lowest equal error rate (EER, in percent) of all trials; 95 % intervals over speakers"
+        return f"{format_table(header, lines, '<<>>>>>>>')}\n{format_notes([meaning, *self.notes])}"
 
     def save(self, folder: Path, command: str) -> list[Path]:
         """Write ``metrics.json``, ``metrics.csv``, ``det_curve.csv`` and ``score_histogram.csv``; returns the paths.
@@ -101,13 +105,19 @@ class Verification:
             "command": command,
             "versions": versions(),
         }
-        (folder / "report.html").unlink(missing_ok=True)  # of an earlier run
+        # Of an earlier run, none of it would be of this one; what says that there are results comes last.
+        for name in (
+            "metrics.json",
+            "report.html",
+            *(f"{name}.{kind}" for name in PICTURES for kind in ("csv", "png")),
+        ):
+            (folder / name).unlink(missing_ok=True)
         text = json.dumps(without_nan(content), indent=2, allow_nan=False)
         return [
-            write_atomically(folder / "metrics.json", lambda file: file.write(text.encode())),
             write_csv(folder / "metrics.csv", self.rows),
             write_csv(folder / "det_curve.csv", det_records(self.scored)),
             write_csv(folder / "score_histogram.csv", histogram_records(self.scored)),
+            write_atomically(folder / "metrics.json", lambda file: file.write(text.encode())),
         ]
 
 

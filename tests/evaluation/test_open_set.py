@@ -56,7 +56,11 @@ def test_figures_are_shares_and_the_sentence_has_them(found: Comparison) -> None
     assert figures["n_strangers"] == 40
     assert 0 < figures["dir_at_far_0.01"] <= found.best["test_accuracy"] + 0.05
     assert figures["false_alarm"] < 0.25
-    place = next(place for place, note in enumerate(found.notes) if note.startswith("strangers (40 speakers left out"))
+    place = next(
+        place
+        for place, note in enumerate(found.notes)
+        if note.startswith("strangers (40 left out in turn, by utterance")
+    )
     named, rejected = found.notes[place : place + 2]
     assert f": {100 * figures['miss']:.1f} % (" in named
     assert f"{100 * figures['miss_high']:.1f}) get a name" in named

@@ -13,9 +13,10 @@ import pytest
 import torch
 
 from evaluation import ReportError, compare_backends, compare_heads, save_embedding_map, write_report
-from evaluation.comparison_pictures import MARKS
+from evaluation.comparison_pictures import MARKS, draw_confusion, draw_curves
 from evaluation.embedding_map import by_tsne
 from evaluation.page import read_csv
+from evaluation.pictures import draw_det_curve
 from features import FeatureSet
 
 MadeUp = Callable[..., FeatureSet]
@@ -135,9 +136,11 @@ def test_the_page_holds_the_numbers_of_the_file(saved: Path) -> None:
     best = metrics["best"]
     assert f"{best['head']} on vectors of made up names {100 * best['test_accuracy']:.1f} % of the rec" in text
     assert f"{100 * best['test_accuracy_low']:.1f} to {100 * best['test_accuracy_high']:.1f}" in text
-    by_session = next(row for row in metrics["summary"] if row["head"] == best["head"] and row["split_by"] == "session")
-    assert f"in new ones {100 * by_session['test_accuracy']:.1f} %" in text
-    for note in metrics["notes"]:
+    gap = metrics["session_gap"]
+    assert f"Within known sessions {100 * gap['known']:.1f} %, in new ones {100 * gap['new']:.1f} %" in text
+    assert f"a gap of {100 * (gap['known'] - gap['new']):.1f} points" in text
+    assert "in each of 2 splits, by utterance, of 12 of 12 speakers" in text
+    for note in metrics["notes"][1:]:
         assert " ".join(note.split()) in text
     assert "python script.py --data_dir <&>" in text
 
@@ -218,7 +221,7 @@ def test_encoders_may_have_any_name(name: str, made_up: MadeUp, tmp_path: Path) 
     other = replace(made_up(n_speakers=4, seed=1), labels=one.labels)
     comparison = compare_heads([layered, other], ["linear"], options={"epochs": 2}, fractions=(0.8, 0.2, 0))
     comparison.save(tmp_path, "corpus", "command")
-    assert "No speaker had a recording to spare for a test." in " ".join(check(write_report(tmp_path)).text)
+    assert "Nothing was tested; of the validation it names" in " ".join(check(write_report(tmp_path)).text)
     assert (tmp_path / "layer_curve.png").exists()
 
 
@@ -230,7 +233,9 @@ def test_vectors_that_are_all_the_same_have_a_place() -> None:
 def test_nothing_was_tested(made_up: MadeUp, tmp_path: Path) -> None:
     comparison = compare_heads(made_up(n_sessions=1), ["lda"], fractions=(0.8, 0.2, 0))
     comparison.save(tmp_path, "corpus", "command")
-    assert "No speaker had a recording to spare for a test." in check(write_report(tmp_path)).text
+    text = " ".join(check(write_report(tmp_path)).text)
+    assert "Nothing was tested; of the validation it names" in text
+    assert "no speaker has a second session" in text
 
 
 def test_trials_have_a_report_too(made_up: MadeUp, tmp_path: Path) -> None:
@@ -240,16 +245,22 @@ def test_trials_have_a_report_too(made_up: MadeUp, tmp_path: Path) -> None:
     metrics = json.loads((tmp_path / "metrics.json").read_text())
     rows = metrics["rows"]
     for header, name, shown in (
-        ("EER", "eer", "{:.2f}"), ("from", "eer_low", "{:.2f}"), ("to", "eer_high", "{:.2f}"),
+        ("EER (%)", "eer", "{:.2f}"), ("from", "eer_low", "{:.2f}"), ("to", "eer_high", "{:.2f}"),
         ("targets", "n_target", "{}"), ("nontargets", "n_nontarget", "{}"), ("Cllr", "cllr", "{:.3f}"),
         ("minDCF 0.01", "min_dcf_0.01", "{:.3f}"), ("minDCF 0.05", "min_dcf_0.05", "{:.3f}"),
     ):  # fmt: skip
-        scale = 100 if header in ("EER", "from", "to") else 1
+        scale = 100 if header in ("EER (%)", "from", "to") else 1
         expected = [(shown.format(scale * row[name]), repr(row[name])) for row in rows]
         assert page.column(header, "backend") == expected
     best = min((row for row in metrics["rows"] if row["trials"] == "all"), key=lambda row: row["eer"])
     text = " ".join(" ".join(page.text).split())
-    assert f"hard: {best['backend']} has an equal error rate of {100 * best['eer']:.2f} %" in text
+    across = next(
+        row for row in metrics["rows"] if (row["backend"], row["trials"]) == (best["backend"], "cross-session")
+    )
+    said = f"{100 * across['eer']:.2f} % between sessions, {100 * best['eer']:.2f} % of all trials"
+    assert f"hard: {best['backend']} has an equal error rate of {said}" in text
+    lines = found.table().splitlines()
+    assert [line.split()[:3] for line in lines if " * " in line] == [[best["backend"], "*", "all"]]
     for point in metrics["operating_points"]:
         if point["where"] == "equal errors":
             row = next(row for row in metrics["rows"] if row["backend"] == point["backend"] and row["trials"] == "all")
@@ -281,6 +292,106 @@ def test_a_table_that_was_cut_off_is_not_shown(name: str, saved: Path, tmp_path:
         write_report(tmp_path / "copy")
 
 
+def test_an_interrupted_save_leaves_no_report_of_two_runs(
+    made_up: MadeUp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save(made_up(), tmp_path, ("centroid",))
+    found = compare_backends(made_up(), ["cosine"])
+    found.save(tmp_path / "trials", "command")
+    write_report(tmp_path / "trials")
+    again = compare_heads(made_up(n_speakers=8), ["centroid"])
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("evaluation.comparison.write_csv", stop)
+    monkeypatch.setattr("evaluation.verification.write_csv", stop)
+    with pytest.raises(KeyboardInterrupt):
+        again.save(tmp_path, "corpus", "command")
+    with pytest.raises(KeyboardInterrupt):
+        found.save(tmp_path / "trials", "command")
+    for folder in (tmp_path, tmp_path / "trials"):
+        assert not {path.name for path in folder.glob("*")} & {"report.html", "answers.csv", "det_curve.csv"}
+        with pytest.raises(ReportError, match="no results can be read"):
+            write_report(folder)
+
+
+def test_a_curve_of_another_backend_is_refused(made_up: MadeUp, tmp_path: Path) -> None:
+    compare_backends(made_up(), ["cosine"]).save(tmp_path, "command")
+    path = tmp_path / "det_curve.csv"
+    path.write_text(path.read_text().replace("cosine", "plda"))
+    with pytest.raises(ReportError, match="cannot be made of the results here"):
+        write_report(tmp_path)
+
+
+def test_pictures_of_others_in_the_folder_stay(made_up: MadeUp, tmp_path: Path) -> None:
+    for name in ("layer_curve_for_a_paper.png", "mine.png", "layer_curve_2.png"):
+        (tmp_path / name).touch()
+    compare_heads(made_up(), ["centroid"]).save(tmp_path, "corpus", "command")
+    assert {path.name for path in tmp_path.glob("*.png")} == {"layer_curve_for_a_paper.png", "mine.png"}
+
+
+def test_the_gap_is_that_of_speakers_who_are_tested_in_both(made_up: MadeUp, tmp_path: Path) -> None:
+    one = made_up(n_speakers=16, shift=4.0)
+    alone = one.labels < 8
+    easy = one.features + 50.0 * torch.nn.functional.one_hot(one.labels.clamp(max=8), 10) * alone[:, None]
+    halved = replace(one, features=easy, sessions=torch.where(alone, one.labels * 4, one.sessions))
+    comparison = compare_heads(halved, ["lda"], seeds=2)
+    comparison.save(tmp_path, "corpus", "command")
+    text = " ".join(" ".join(check(write_report(tmp_path)).text).split())
+    known = [outcome for key, outcomes in comparison.outcomes.items() if "utterance" in key for outcome in outcomes]
+    labels, right = (
+        np.concatenate(parts)
+        for parts in zip(*((each.labels, each.labels == each.predictions) for each in known), strict=True)
+    )
+    both = right[labels >= 8].mean()
+    assert abs(both - right.mean()) > 0.05
+    assert f"Within known sessions {100 * both:.1f} %" in text
+    assert "(8 speakers who are tested in both)" in text
+    assert f"lda: {100 * both:.1f} in known sessions" in text
+
+
+def test_nothing_on_the_terminal_acts_and_all_fits(made_up: MadeUp) -> None:
+    names = ("\x1b]0;PWN\x07\x1b[31m0", *(f"speaker {number}" for number in range(1, 12)))
+    one = replace(made_up(n_sessions=1, encoder="a" * 60), speakers=names)
+    other = replace(made_up(n_sessions=1, seed=1, encoder="b" * 70), labels=one.labels, speakers=names)
+    found = compare_heads([one, other], ["lda"], ensemble=True)
+    printed = replace(found, untested={"session": names}).table()
+    assert "not tested by session: 12 speakers (" in printed
+    assert all(line.isprintable() and len(line) <= 100 for line in printed.splitlines())
+    assert "train, 24 validation, 24 test utterances]" in printed
+
+
+def test_a_picture_shows_the_answers_that_there_are() -> None:
+    cells = [{"speaker": f"{n:02d}", "predicted": f"{(n + 1) % 80:02d}", "count": "1"} for n in range(80)]
+    (axes,) = draw_confusion(cells, [f"{n:02d}" for n in range(80)]).axes
+    right, wrong = axes.collections
+    assert (np.shape(right.get_offsets()), np.shape(wrong.get_offsets())) == ((0, 2), (80, 2))
+    assert not axes.lines
+
+
+def test_a_curve_without_errors_is_seen() -> None:
+    points = [{"backend": "x", "false_accept": str(a), "miss": str(m)} for a, m in ((1, 0), (0, 0), (0, 1))]
+    (axes,) = draw_det_curve(points, [{"backend": "x", "trials": "all", "eer": 0.0}]).axes
+    curve = axes.lines[0].get_xydata()
+    assert np.isfinite(np.asarray(curve)).all()
+    (low, high), _ = axes.get_xlim(), axes.get_ylim()
+    assert np.asarray(curve).min() == pytest.approx(low)
+    assert np.asarray(curve).max() == pytest.approx(high)
+
+
+def test_many_legends_fit() -> None:
+    curves = {
+        f"{head} of {name}": [{"train_loss": 1.0, "val_accuracy": 0.5}] * 3
+        for head in ("linear", "mlp", "bn_mlp", "cosine", "weighted")
+        for name in ("wav2vec2-base-960h", "audiosep-hive-clap")
+    }
+    figure = draw_curves(curves)
+    figure.canvas.draw()
+    (legend,) = figure.legends
+    assert legend.get_window_extent().width <= figure.bbox.width
+
+
 def test_notes_take_a_line_each(made_up: MadeUp) -> None:
     found = compare_heads(made_up(shift=4.0), ["linear", "lda"], seeds=2, ensemble=True, options={"epochs": 5})
     printed = found.table().splitlines()
@@ -301,6 +412,7 @@ def test_notes_take_a_line_each(made_up: MadeUp) -> None:
         ('{"rows": []}', "holds no results"),
         ('{"rows": [{"features": "x"}]}', "a report cannot be made of the results here"),
         ('{"rows": [{"eer": 1}], "command": null}', "a report cannot be made of the results here"),
+        ("[" * 100_000, "no results can be read"),
     ],
 )
 def test_what_holds_no_results_is_refused(content: str | None, told: str, tmp_path: Path) -> None:
