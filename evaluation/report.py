@@ -34,9 +34,10 @@ p { margin: .4rem 0; max-width: 46rem; }
 .faint, figcaption, caption { color: var(--faint); font-size: .9rem; text-align: left; }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; }
-th, td { padding: .25rem .5rem; text-align: right; vertical-align: top; border-bottom: 1px solid var(--line); white-space: nowrap; }
+th, td { padding: .25rem .5rem; text-align: right; vertical-align: top; white-space: nowrap;
+  border-bottom: 1px solid var(--line); }
 th:first-child, td:first-child, .text { text-align: left; }
-td.long { white-space: normal; overflow-wrap: anywhere; min-width: 44rem; text-align: left; }
+td.long { white-space: normal; overflow-wrap: anywhere; min-width: 30rem; text-align: left; }
 tr.best { background: var(--mark); font-weight: 600; }
 th button { all: unset; cursor: pointer; }
 th button::after { content: " \\2195"; color: var(--faint); font: .75rem system-ui; }
