@@ -86,7 +86,8 @@ def test_the_main_job_writes_what_it_promises(trained: Path) -> None:
     ]
     metrics = json.loads((trained / "metrics.json").read_text())
     assert set(metrics) == {
-        "rows", "summary", "best", "sizes", "open_set", "speakers", "curves", "origins", "notes", "command", "versions",
+        "rows", "summary", "best", "sizes", "untested", "session_gap", "open_set", "speakers", "curves", "origins",
+        "notes", "command", "versions",
     }  # fmt: skip
     assert [row["head"] for row in metrics["rows"]] == 2 * ["linear", "mlp", "lda"]
     assert [row["split_by"] for row in metrics["rows"]] == 3 * ["utterance"] + 3 * ["session"]
@@ -206,7 +207,7 @@ def test_strangers_are_called_unknown(trained: Path, corpus_root: Path, call_scr
         ask = [INFER, "--audio_path", corpus_root / "101", "--classifier", strict, "--output", output, "--reject"]
         done = call_script(*ask, "--top_k", 9)
         assert done.returncode == 0, done.stderr
-        assert "strangers (4 speakers left out in turn, by" in " ".join(done.stdout.split())
+        assert "strangers (4 left out in turn, by utterance," in " ".join(done.stdout.split())
         assert re.search(r"0000\.flac +unknown +101 ", done.stdout)
     with (tmp_path / "out.csv").open() as file:
         rows = list(csv.DictReader(file))
