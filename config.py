@@ -38,6 +38,7 @@ LIMITS = {
     "batch_size": (1, 10**7),
     "patience": (1, 10**6),
     "encoder_batch_size": (1, 10**6),
+    "num_workers": (0, 1000),
     "top_k": (1, 10**6),
     "triplets": (1, 10**8),
     "p_target": (1e-9, 1 - 1e-9),
@@ -61,7 +62,7 @@ class ScriptConfig:
         """Return a sentence that says which value makes no sense, if one does; asked before any work is done."""
         for name, (lowest, highest) in LIMITS.items():
             value = getattr(self, name, None)
-            if value is not None and not lowest <= value <= highest:
+            if value is not None and value != "auto" and not lowest <= value <= highest:
                 return f"--{name} is {value:g}; expected {lowest:g} to {highest:g}."
         heads, fractions = getattr(self, "heads", ("",)), getattr(self, "fractions", (1.0, 0.0, 0.0))
         if getattr(self, "hop", None) is not None and getattr(self, "window", None) is None:
@@ -98,6 +99,8 @@ class CorpusConfig(ScriptConfig):
     """What the features are stored in; fp16 halves the file."""
     encoder_batch_size: int | None = None
     """Most utterances that the encoder takes at a time; by default what suits the device."""
+    num_workers: int | Literal["auto"] = "auto"
+    """Processes that decode; auto is one for each core, at most 16; 0 for none."""
     output_dir: Path = Path("outputs")
     """Folder for what is written."""
     device: str = "auto"
@@ -114,6 +117,15 @@ class ExtractionConfig(CorpusConfig):
     """File or folder of the encoder's weights, or an id of the Hugging Face hub; by default found or downloaded."""
     features_path: Path | None = None
     """Features file; by default {output_dir}/{corpus}_features_{encoder}.pt."""
+    shard: str | None = None
+    """Share of the work of several processes, i/n with i from 0; by default that of torchrun's rank."""
+
+    def problem(self) -> str | None:
+        """Return a sentence that says which value makes no sense, if one does; asked before any work is done."""
+        index, _, count = (self.shard or "0/1").partition("/")
+        if not (index.isdecimal() and count.isdecimal() and int(index) < int(count)):
+            return f"--shard is {self.shard!r}; expected i/n with i from 0 to n - 1, such as 0/4."
+        return super().problem()
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,7 @@ def main(config: ComparisonConfig) -> int:
     saved.append(write_report(config.output_dir))
     for path in saved:
         print(f"Saved {path}")
-    return max(report_failures(features) for features in sets) if config.data_dir else EXIT_DONE
+    return max(report_failures(features.failures) for features in sets) if config.data_dir else EXIT_DONE
 
 
 def find_features(config: ComparisonConfig) -> list[FeatureSet]:

@@ -44,10 +44,10 @@ def some_files(data_dir: Path, n_files: int) -> Corpus:
     return Corpus(whole.utterances[::step][:n_files], whole.root, whole.name)
 
 
-def embed(encoder: Encoder, corpus: Corpus) -> None:
+def embed(encoder: Encoder, corpus: Corpus, num_workers: int | None = None) -> None:
     """Extract into a new features file."""
     with TemporaryDirectory() as folder:
-        extract(corpus, encoder, Path(folder) / "x.pt", progress=False)
+        extract(corpus, encoder, Path(folder) / "x.pt", num_workers=num_workers, progress=False)
 
 
 def decode(corpus: Corpus, sample_rate: int) -> None:

@@ -1,29 +1,73 @@
 """The extraction engine: a corpus and an encoder in, a features file out; nothing is computed twice."""
 
+import contextlib
 import logging
 import os
 import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
+import numpy as np
 import torch
-from torch import Tensor
+from numpy.typing import NDArray
 from tqdm import tqdm
 
 from corpora import Corpus
 from encoders import Encoder, LazyEncoder, Spec, windows_of
-from features.feature_set import AUDIO_COLUMNS, AudioProvenance, FeaturesError, FeatureSet
+from features.feature_set import AudioProvenance, FeaturesError, FeatureSet
 from features.files import check_writable
-from features.pipeline import Row, embed_utterances
-from features.provenance import StoredRows, check_same_origin, merged_precision
+from features.lock import LockedError, locked
+from features.merging import merge
+from features.parts import Block, PartFile, block_of, read_part
+from features.pipeline import Row, Timing, embed_utterances
+from features.planning import Plan, make_plan
+from features.provenance import StoredRows, check_same_origin
 
 logger = logging.getLogger(__name__)
 
-# Seconds between two part files: what an interrupted run may have to do again.
-PART_EVERY = 10.0
+# Seconds between two looks at what is finished but not on the disk yet: what a run that is killed does again.
+SAVE_EVERY = 1.0
 STORE_DTYPES = {"fp32": torch.float32, "fp16": torch.float16}
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Which share of a corpus a process takes: number `index` of `count`, from 0."""
+
+    index: int
+    count: int
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.index < self.count:
+            raise FeaturesError(
+                f"The shard is {self.index}/{self.count}; expected i/n with i from 0 to n - 1, such as 0/4."
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class _Job:
+    """What all of an extraction is about."""
+
+    corpus: Corpus
+    encoder: Encoder | LazyEncoder
+    path: Path
+    crop: float | None
+    dtype: torch.dtype
+    batch_size: int | None
+    num_workers: int | None
+    progress: bool
+
+    @property
+    def parts(self) -> Path:
+        """Where rows are kept that are finished, and not in the features file."""
+        return self.path.with_name(self.path.name + ".parts")
+
+    @property
+    def lock(self) -> Path:
+        """What a run holds while it writes."""
+        return self.path.with_name(self.path.name + ".lock")
 
 
 def extract(
@@ -39,9 +83,9 @@ def extract(
     """Embed a corpus into a features file, or complete the one that is there.
 
     A stored row is used while the content of its file, its span, the encoder's spec and the crop are the same, wherever
-    the file lies now. Rows go to part files in ``{path}.parts`` every few seconds, so that an interrupted run is
-    continued by the next; rows of utterances that the corpus no longer has are set aside there, and come back with
-    them. Utterances that cannot be read are recorded as failures, and tried again the next time.
+    the file lies now. Rows are appended to part files in ``{path}.parts`` as they are finished, so that a run that ends
+    in any way is continued by the next; rows of utterances that the corpus no longer has are set aside there, and come
+    back with them. Utterances that cannot be read are recorded as failures, and tried again the next time.
 
     Parameters
     ----------
@@ -57,7 +101,7 @@ def extract(
     batch_size : int, optional
         Most utterances per forward; by default what suits the encoder's device.
     num_workers : int, optional
-        Threads that decode; by default one for each core but the encoder's, at most 8.
+        Processes that decode and resample; by default one for each core, at most 16; 0 for none.
     progress : bool
         Show a progress bar, on a terminal.
 
@@ -70,70 +114,93 @@ def extract(
     ------
     FeaturesError
         The file at `path` is of another encoder, crop or type, or no utterance could be read.
+    LockedError
+        Another process writes to this file.
     OutputError
         The file cannot be written.
     """
+    job = _job(corpus, encoder, path, max_duration, store_dtype, batch_size, num_workers, progress)
+    with locked(job.lock):
+        sources = _sources(job)
+        plan = _plan(job, sources)
+        part = _compute(job, plan, sources, plan.missing())
+        if part.path.exists():
+            sources[part.path] = read_part(part.path)
+        features = merge(job.path, job.parts, corpus, encoder.spec, job.crop, plan, sources)
+    logger.info("%s: %d utterances, %d of them computed now", path, len(features), part.n_rows)
+    return features
+
+
+def extract_shard(
+    corpus: Corpus,
+    encoder: Encoder | LazyEncoder,
+    path: str | os.PathLike[str],
+    shard: Shard,
+    max_duration: float | None = 10.0,
+    store_dtype: str = "fp32",
+    batch_size: int | None = None,
+    num_workers: int | None = None,
+    progress: bool = True,
+) -> FeatureSet | tuple[tuple[str, str], ...]:
+    """Compute one share of what a features file lacks, beside other processes, which need not know of each other.
+
+    Each writes a part file of its own, so that one that is lost loses only its share; run again, in this number of
+    shards or another, they go on. The one that is done last merges the parts, as `extract` at any later time would.
+
+    The shares are strides through the corpus, shuffled by the number of shards: they depend on nothing that changes
+    while the shards run, and what is missing after a loss spreads over any other number of shards.
+
+    Parameters
+    ----------
+    corpus, encoder, path, max_duration, store_dtype, batch_size, num_workers, progress
+        As for `extract`.
+    shard : Shard
+
+    Returns
+    -------
+    FeatureSet or tuple of (id, reason)
+        The whole file where this was the last one; otherwise the utterances of this share that could not be read.
+
+    Raises
+    ------
+    FeaturesError, LockedError, OutputError
+        As for `extract`; locked is also a shard that runs already.
+    """
+    job = _job(corpus, encoder, path, max_duration, store_dtype, batch_size, num_workers, progress)
+    name = f"{shard.index}-of-{shard.count}"
+    done = job.parts / f"{name}.done"
+    with locked(job.lock, shared=True), locked(job.parts / f"{name}.lock"):
+        done.unlink(missing_ok=True)
+        sources = _sources(job)
+        plan = _plan(job, sources)
+        missing = plan.missing()
+        part = _compute(job, plan, sources, missing[np.isin(missing, share_of(len(corpus), shard))])
+        done.touch()
+    logger.info("%s: shard %s: %d utterances computed now", path, name, part.n_rows)
+    if all((job.parts / f"{index}-of-{shard.count}.done").exists() for index in range(shard.count)):
+        # Of two that see that they are the last, or of one that has not let go yet, one goes on.
+        with contextlib.suppress(LockedError):
+            return extract(corpus, encoder, path, max_duration, store_dtype, batch_size, num_workers, progress)
+    return tuple((corpus.ids[number], reason) for number, reason in sorted(plan.failures.items()))
+
+
+def _job(
+    corpus: Corpus,
+    encoder: Encoder | LazyEncoder,
+    path: str | os.PathLike[str],
+    max_duration: float | None,
+    store_dtype: str,
+    batch_size: int | None,
+    num_workers: int | None,
+    progress: bool,
+) -> _Job:
+    """Check what can be checked before any work."""
     path = Path(path)
-    parts = path.with_name(path.name + ".parts")
     _warn_of_clip(encoder.spec, max_duration)
     check_writable(path.parent)
     if store_dtype not in STORE_DTYPES:
         raise FeaturesError(f"There is no store_dtype {store_dtype!r}; choose one of: {', '.join(STORE_DTYPES)}.")
-    dtype = STORE_DTYPES[store_dtype]
-    stored = _load_parts(parts, encoder.spec, max_duration, dtype)
-    finished = FeatureSet.load(path) if path.exists() else None
-    if finished is not None:
-        check_same_origin(path, finished, encoder.spec, max_duration, dtype)
-        stored[path] = finished
-    index = StoredRows(list(stored.values()))
-    stream = embed_utterances(corpus.utterances, encoder, max_duration, index, batch_size, num_workers)
-    stream = (_stored_as(row, dtype) for row in stream)
-    shown = tqdm(stream, "Extracting", len(corpus), unit="file", disable=None if progress else True)
-    old_parts = set(parts.glob("*.pt"))
-
-    def assemble(rows: Sequence[Row]) -> FeatureSet:
-        return _assemble(rows, corpus.name, encoder.spec, max_duration).to(dtype)
-
-    rows = _collect(shown, lambda unsaved: assemble(unsaved).save(_new_part(parts)))
-    features = assemble(rows)
-    unused_rows = index.unused(features)
-    features = _with_precision(features, rows, list(zip(stored.values(), unused_rows, strict=True)), encoder.spec)
-    spent = set(parts.glob("*.pt")) - old_parts  # of this run; all their rows are in `features`
-    for (source, known), unused in zip(stored.items(), unused_rows, strict=True):
-        if len(unused) < len(known) and source != path:
-            spent.add(source)
-        # Rows that the corpus has no use for now: it may be a part of a larger one, or on a disk that is away.
-        if len(unused) and (len(unused) < len(known) or source == path):
-            known.select(unused).save(_new_part(parts))
-    if finished is None or not _same_rows(finished, features):
-        features.save(path)
-    for part in spent:  # last, so that at any moment each row is in some file
-        part.unlink(missing_ok=True)
-    if parts.exists() and not any(parts.iterdir()):
-        parts.rmdir()
-    n_computed = sum(row.vector is not None and not row.reused for row in rows)
-    logger.info("%s: %d utterances, %d of them computed now", path, len(features), n_computed)
-    return features
-
-
-def _stored_as(row: Row, dtype: torch.dtype) -> Row:
-    """Cast a row to what it is stored in; one that does not fit becomes a failure."""
-    if row.vector is None or row.vector.dtype == dtype:
-        return row
-    vector = row.vector.to(dtype)
-    if bool(torch.isfinite(vector).all()):
-        return replace(row, vector=vector)
-    return Row(row.utterance, error="its vector is too large for fp16; store it with --store_dtype fp32")
-
-
-def _with_precision(
-    features: FeatureSet, rows: Sequence[Row], sources: Sequence[tuple[FeatureSet, list[int]]], spec: Spec
-) -> FeatureSet:
-    """Record the precisions that the rows were computed in, now or when they were stored."""
-    specs = [known.encoder for known, unused in sources if len(unused) < len(known)]
-    if any(row.vector is not None and not row.reused for row in rows):
-        specs.append(spec)
-    return replace(features, encoder={**spec, "precision": merged_precision(specs)})
+    return _Job(corpus, encoder, path, max_duration, STORE_DTYPES[store_dtype], batch_size, num_workers, progress)
 
 
 def _warn_of_clip(spec: Spec, max_duration: float | None) -> None:
@@ -148,97 +215,125 @@ def _warn_of_clip(spec: Spec, max_duration: float | None) -> None:
         )
 
 
-def _load_parts(parts: Path, spec: Spec, crop: float | None, dtype: torch.dtype) -> dict[Path, FeatureSet]:
-    """Open the rows beside a features file: of an interrupted run, or of utterances that its corpus no longer has."""
-    loaded = {}
-    for part in sorted(parts.glob("*.pt")):
+def share_of(n_utterances: int, shard: Shard) -> NDArray[np.int64]:
+    """Return the numbers of the utterances that a shard takes."""
+    order = np.random.default_rng(shard.count).permutation(n_utterances)
+    return order[shard.index :: shard.count]
+
+
+def _plan(job: _Job, sources: Mapping[Path, Sequence[Block]]) -> Plan:
+    return make_plan(job.corpus, StoredRows([block for own in sources.values() for block in own]), job.progress)
+
+
+def _sources(job: _Job) -> dict[Path, list[Block]]:
+    """Open the rows that are stored: in the features file, and in the parts of runs that were interrupted."""
+    sources = {}
+    if job.path.exists():
+        finished = FeatureSet.load(job.path)
+        check_same_origin(job.path, finished, job.encoder.spec, job.crop, job.dtype)
+        sources[job.path] = [block_of(finished)]
+    for part in sorted(job.parts.glob("*.part")):
         try:
-            rows = FeatureSet.load(part)
-            check_same_origin(part, rows, spec, crop, dtype)
+            blocks = read_part(part)
+            for number, block in enumerate(blocks):
+                if number == 0 or block.encoder != blocks[0].encoder:
+                    check_same_origin(part, block, job.encoder.spec, job.crop, job.dtype)
         except FeaturesError as error:
             logger.warning("A part is passed over. %s", error)
         else:
-            loaded[part] = rows
-    return loaded
+            sources[part] = blocks
+    return sources
 
 
-def _new_part(parts: Path) -> Path:
-    return parts / f"{time.time_ns()}.pt"  # sorts by time, also after the parts of an earlier run
-
-
-def _collect(stream: Iterable[Row], save_part: Callable[[Sequence[Row]], Any]) -> list[Row]:
-    """Collect the rows of a stream, and save what is new every few seconds and when the run is interrupted."""
-    rows: list[Row] = []
-    unsaved: list[Row] = []
+def _compute(job: _Job, plan: Plan, sources: Mapping[Path, Sequence[Block]], numbers: NDArray[np.int64]) -> PartFile:
+    """Compute the rows of some utterances into a part file, and note in the plan where they are."""
+    part = PartFile(job.parts)
+    started, timing, writing = time.perf_counter(), Timing(), 0.0
+    n_blocks = sum(map(len, sources.values()))
+    utterances = [job.corpus.utterances[number] for number in numbers.tolist()]
+    rows = embed_utterances(
+        utterances, job.encoder, job.crop, job.batch_size, job.num_workers, with_state=True, timing=timing
+    )
+    shown = tqdm(rows, "Extracting", len(utterances), unit="file", disable=None if job.progress else True)
+    unsaved: list[tuple[int, Row]] = []
+    seconds = 0.0
     saved_at = time.monotonic()
-    try:
-        for row in stream:
-            rows.append(row)
-            if row.vector is not None and not row.reused:
-                unsaved.append(row)
-            if unsaved and time.monotonic() - saved_at > PART_EVERY:
-                save_part(unsaved)
-                unsaved, saved_at = [], time.monotonic()
-    except BaseException:  # Ctrl-C too
-        if unsaved:
-            save_part(unsaved)
-        raise
-    return rows
+    with ThreadPoolExecutor(1) as writer:
+        pending: Future[None] | None = None
+
+        def save() -> None:
+            nonlocal unsaved, pending, n_blocks, saved_at, writing
+            before = time.perf_counter()
+            if pending is not None:
+                pending.result()  # a disk that is full is told here
+            block = _block([row for _, row in unsaved], job)
+            for place, (number, row) in enumerate(unsaved):
+                assert row.file is not None
+                plan.take(number, row.file, n_blocks, place)
+            pending = writer.submit(part.append, block)
+            unsaved, n_blocks, saved_at = [], n_blocks + 1, time.monotonic()
+            writing += time.perf_counter() - before
+
+        try:
+            for number, row in zip(numbers.tolist(), shown, strict=True):
+                row = _stored_as(row, job.dtype)
+                if row.vector is None:
+                    plan.failures[number] = str(row.error)
+                    continue
+                unsaved.append((number, row))
+                seconds += row.seconds
+                if time.monotonic() - saved_at > SAVE_EVERY:
+                    save()
+        finally:  # Ctrl-C too
+            if unsaved:
+                save()
+            before = time.perf_counter()
+            if pending is not None:
+                pending.result()
+            writing += time.perf_counter() - before
+    _tell(len(numbers), seconds, time.perf_counter() - started, timing, writing)
+    return part
 
 
-def _assemble(rows: Sequence[Row], corpus: str, spec: Spec, crop: float | None) -> FeatureSet:
-    done = [row for row in rows if row.vector is not None and row.file is not None]
-    failures = tuple((row.utterance.id, row.error) for row in rows if row.error is not None)
-    if not done:
-        raise FeaturesError(
-            f"None of the {len(rows)} utterances could be used. The first, {failures[0][0]}: {failures[0][1]}."
-        )
-    speakers = sorted({row.utterance.speaker for row in done})
-    sessions = sorted({row.utterance.session for row in done})
-    spans = [(row.utterance.start, row.utterance.duration) for row in done]
-    files = [row.file for row in done if row.file is not None]
-    digests = bytearray().join(file.digest for file in files)
-    return FeatureSet(
-        features=torch.stack([row.vector for row in done if row.vector is not None]),
-        labels=_numbers([row.utterance.speaker for row in done], speakers),
-        speakers=tuple(speakers),
-        sessions=_numbers([row.utterance.session for row in done], sessions),
-        session_names=tuple(sessions),
-        ids=tuple(row.utterance.id for row in done),
-        durations=torch.tensor([row.seconds for row in done]),
-        encoder=spec,
-        corpus=corpus,
+def _block(rows: Sequence[Row], job: _Job) -> Block:
+    files = [row.file for row in rows if row.file is not None]
+    spans = [(row.utterance.start, row.utterance.duration) for row in rows]
+    return Block(
+        ids=tuple(row.utterance.id for row in rows),
+        features=torch.stack([row.vector for row in rows if row.vector is not None]),
+        durations=torch.tensor([row.seconds for row in rows]),
         audio=AudioProvenance(
-            digest=torch.frombuffer(digests, dtype=torch.uint8).reshape(-1, 32),
+            digest=torch.frombuffer(bytearray().join(file.digest for file in files), dtype=torch.uint8).reshape(-1, 32),
             size=torch.tensor([file.size for file in files]),
             mtime_ns=torch.tensor([file.mtime_ns for file in files]),
             start=torch.tensor([start for start, _ in spans], dtype=torch.float64),
             duration=torch.tensor(
                 [torch.nan if length is None else length for _, length in spans], dtype=torch.float64
             ),
-            rate=int(spec["sample_rate"]),
-            crop=crop,
+            rate=job.encoder.sample_rate,
+            crop=job.crop,
         ),
-        failures=failures,
+        encoder=job.encoder.spec,
     )
 
 
-def _numbers(names: Sequence[str], known: Sequence[str]) -> Tensor:
-    number = {name: position for position, name in enumerate(known)}
-    return torch.tensor([number[name] for name in names])
+def _stored_as(row: Row, dtype: torch.dtype) -> Row:
+    """Cast a row to what it is stored in; one that does not fit becomes a failure."""
+    if row.vector is None or row.vector.dtype == dtype:
+        return row
+    vector = row.vector.to(dtype)
+    if bool(torch.isfinite(vector).all()):
+        return replace(row, vector=vector)
+    return Row(row.utterance, error="its vector is too large for fp16; store it with --store_dtype fp32")
 
 
-def _same_rows(old: FeatureSet, new: FeatureSet) -> bool:
-    """Tell whether a file already says all that would be written; equal digests and spans stand for equal vectors."""
-    assert old.audio is not None, "check_same_origin has refused those without"
-    assert new.audio is not None
-    tables = ("speakers", "session_names", "ids", "failures", "corpus")
-    return (
-        all(getattr(old, name) == getattr(new, name) for name in tables)
-        and torch.equal(old.labels, new.labels)
-        and torch.equal(old.sessions, new.sessions)
-        and all(
-            torch.equal(getattr(old.audio, name).nan_to_num(), getattr(new.audio, name).nan_to_num())
-            for name in AUDIO_COLUMNS
-        )
-    )
+def _tell(n_files: int, seconds: float, elapsed: float, timing: Timing, writing: float) -> None:
+    """Say how fast it went, and what it waited for."""
+    if not n_files:
+        return
+    shares = [100 * part / elapsed for part in (timing.waiting, timing.forward, writing)]
+    logger.info(
+        "%.2f h of audio in %.1f s: %.2f h/s, %.0f files/s; of the time %.0f %% waiting for decoding, %.0f %% forward, "
+        "%.0f %% writing",
+        seconds / 3600, elapsed, seconds / 3600 / elapsed, n_files / elapsed, *shares,
+    )  # fmt: skip

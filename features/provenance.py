@@ -6,16 +6,20 @@ from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
-from corpora import Utterance
 from encoders import Spec, spec_differences, spec_digest
-from features.feature_set import FeaturesError, FeatureSet
+from features.feature_set import AudioProvenance, FeaturesError, FeatureSet
+from features.parts import Block
 
 logger = logging.getLogger(__name__)
 
-# Digest of a file, start and duration (seconds) of the span in it.
-Content = tuple[bytes, float, float | None]
+# Digest of a file, start and duration (seconds) of the span in it, as bytes that can be sorted.
+CONTENT = np.dtype("S48")
+Contents = NDArray[np.bytes_]
+Numbers = NDArray[np.int64]
 
 
 @lru_cache(maxsize=1024)
@@ -61,7 +65,7 @@ def default_file_name(
 
 
 def check_same_origin(
-    path: Path, stored: FeatureSet, spec: Spec, crop: float | None, dtype: torch.dtype = torch.float32
+    path: Path, stored: FeatureSet | Block, spec: Spec, crop: float | None, dtype: torch.dtype = torch.float32
 ) -> None:
     """Refuse stored features of another encoder, layer, pooling, weights, crop or type, by name.
 
@@ -101,51 +105,40 @@ def merged_precision(specs: Sequence[Spec]) -> str:
 
 
 class StoredRows:
-    """Finds a stored row by the content that it was computed from."""
+    """Finds stored rows by the content that they were computed from.
 
-    def __init__(self, sets: Sequence[FeatureSet]) -> None:
-        self._sets = sets
-        self._rows: dict[Content, tuple[int, int]] = {}
-        self._digests: dict[str, tuple[int, int, bytes]] = {}
-        for number, stored in enumerate(sets):
-            audio = stored.audio
-            assert audio is not None, "check_same_origin has refused sets without"
-            marks = zip(stored.ids, audio.size.tolist(), audio.mtime_ns.tolist(), strict=True)
-            for row, (key, (utterance_id, size, mtime_ns)) in enumerate(zip(content_keys(stored), marks, strict=True)):
-                self._rows[key] = number, row
-                self._digests[utterance_id] = size, mtime_ns, key[0]
+    Attributes
+    ----------
+    blocks : list of Block
+        Where rows are; `find` gives numbers into it.
+    """
 
-    def digest(self, utterance_id: str, size: int, mtime_ns: int) -> bytes | None:
-        """Return the digest of an utterance's file while its size and time of change are those that were stored."""
-        stored = self._digests.get(utterance_id)
-        return stored[2] if stored and stored[:2] == (size, mtime_ns) else None
+    def __init__(self, blocks: Sequence[Block]) -> None:
+        self.blocks = list(blocks)
+        keys = [keys_of(block.audio) for block in self.blocks]
+        lengths = [len(block) for block in self.blocks]
+        everything = np.concatenate([np.empty(0, CONTENT), *keys])
+        order = np.argsort(everything, kind="stable")
+        self._keys = everything[order]
+        self._block = np.repeat(np.arange(len(lengths)), lengths)[order]
+        self._row = np.concatenate([np.empty(0, np.int64), *map(np.arange, lengths)])[order]
 
-    def vector(self, digest: bytes, utterance: Utterance) -> tuple[torch.Tensor, float] | None:
-        """Return the vector and the seconds of audio of a span of the file with this digest, if they are stored."""
-        found = self._rows.get((digest, utterance.start, utterance.duration))
-        if found is None:
-            return None
-        stored = self._sets[found[0]]
-        return stored.features[found[1]], float(stored.durations[found[1]])
-
-    def unused(self, features: FeatureSet) -> list[list[int]]:
-        """Return, for each of the sets, the rows whose content is neither in `features` nor in a set before it."""
-        taken = set(content_keys(features))
-        unused = []
-        for stored in self._sets:
-            keys = content_keys(stored)
-            unused.append([row for row, key in enumerate(keys) if key not in taken])
-            taken.update(keys)
-        return unused
+    def find(self, keys: Contents) -> tuple[Numbers, Numbers]:
+        """Return the block of each key and the row within it, both (n,), -1 where there is none."""
+        if not len(self._keys):
+            return np.full(len(keys), -1), np.full(len(keys), -1)
+        places = np.minimum(np.searchsorted(self._keys, keys), len(self._keys) - 1)
+        found = self._keys[places] == keys
+        return np.where(found, self._block[places], -1), np.where(found, self._row[places], -1)
 
 
-def content_keys(stored: FeatureSet) -> list[Content]:
-    """Return what each row was computed from: the digest of its file, and the span."""
-    audio = stored.audio
-    assert audio is not None, "check_same_origin has refused sets without"
-    digests = audio.digest.numpy().tobytes()
-    spans = zip(audio.start.tolist(), audio.duration.tolist(), strict=True)
-    return [
-        (digests[32 * row : 32 * row + 32], start, None if duration != duration else duration)
-        for row, (start, duration) in enumerate(spans)
-    ]
+def content_keys(digests: NDArray[np.uint8], starts: NDArray[np.float64], durations: NDArray[np.float64]) -> Contents:
+    """Join the digest of each file (n, 32) with the span in it (seconds, (n,); NaN is to its end) into a key."""
+    spans = np.stack([starts, np.nan_to_num(durations, nan=-1.0)], axis=1) + 0.0  # no negative zeros
+    joined = np.ascontiguousarray(np.concatenate([digests, spans.view(np.uint8).reshape(-1, 16)], axis=1))
+    return joined.view(CONTENT).reshape(-1)
+
+
+def keys_of(audio: AudioProvenance) -> Contents:
+    """Return the keys of rows."""
+    return content_keys(audio.digest.numpy(), audio.start.numpy(), audio.duration.numpy())

@@ -1,0 +1,293 @@
+"""Files to waveforms, in worker processes, ahead of who needs them and in order."""
+
+import logging
+import mmap
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from stat import S_ISREG
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from audio import AudioError, read_audio, read_window
+from corpora import Utterance
+from features.provenance import file_digest
+
+logger = logging.getLogger(__name__)
+
+# Pieces of one task, tasks under way for each worker, and pieces from which on processes are worth their start.
+TOGETHER = 4
+AHEAD = 4
+MANY = 64
+# Workers that `auto` starts at most.
+MOST_WORKERS = 16
+# A waveform longer than this (seconds) is sent through a pipe instead of shared memory.
+LONGEST_SHARED = 30.0
+# Seconds between two looks of a worker whether the process that it works for lives.
+LOOK_EVERY = 1.0
+
+
+@dataclass(frozen=True)
+class FileState:
+    """A file's content and the marks by which to see that it has not changed."""
+
+    digest: bytes
+    size: int
+    mtime_ns: int
+
+
+@dataclass(frozen=True, eq=False)
+class Piece:
+    """What is to be heard: an utterance, or a window of it.
+
+    Attributes
+    ----------
+    utterance : Utterance
+    window : (int, int) or None
+        First sample of the window in the utterance, and their number, at the encoder's rate.
+    seconds : float
+        Length of the utterance, where `window` is given; else it is found.
+    is_last : bool
+        It is the last window of its utterance, or all of it.
+    with_state : bool
+        Whether the file is digested.
+    waveform : Tensor (samples,) or None
+        What was heard; valid until as many pieces more have been given as `decode` was told are held.
+    fault : AudioError or None
+        Why nothing was.
+    file : FileState or None
+    n_shared : int or None
+        On the way from a worker: samples that lie in the piece's place of the arena instead of in `waveform`.
+    """
+
+    utterance: Utterance
+    window: tuple[int, int] | None = None
+    seconds: float = 0.0
+    is_last: bool = True
+    with_state: bool = False
+    waveform: Tensor | None = None
+    fault: AudioError | None = None
+    file: FileState | None = None
+    n_shared: int | None = None
+
+
+@dataclass(frozen=True)
+class Hearing:
+    """How a piece is read: rate (Hz), and the crop (seconds) of those without a window."""
+
+    sample_rate: int
+    crop: float | None
+
+
+@dataclass
+class Arena:
+    """Shared memory in which each piece under way has a place for its waveform."""
+
+    memory: mmap.mmap
+    n_places: int
+    samples: int  # of each place
+
+    @classmethod
+    def make(cls, n_places: int, samples: int) -> "Arena":
+        return cls(mmap.mmap(-1, n_places * samples * 4), n_places, samples)
+
+    def place(self, number: int, length: int) -> Tensor:
+        """Return the place of a piece, by its number, as a vector."""
+        offset = number % self.n_places * self.samples * 4
+        return torch.from_numpy(np.frombuffer(self.memory, np.float32, length, offset))
+
+
+def n_workers_of(asked: int | None) -> int:
+    """Return how many processes decode: by default one for each core that this process may use, at most 16."""
+    if asked is not None:
+        return asked
+    n_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(n_cores, MOST_WORKERS)
+
+
+def decode(
+    pieces: Iterable[Piece], n_pieces: int, hearing: Hearing, held: int, num_workers: int | None = None
+) -> Iterator[Piece]:
+    """Read the waveforms of pieces, in order, ahead of the caller.
+
+    Many pieces are read by processes; one that is killed, as for want of memory, costs no more than the piece that
+    kills it each time. A few are read by threads, which need no start.
+
+    Parameters
+    ----------
+    pieces : iterable of Piece
+    n_pieces : int
+        About how many they are.
+    hearing : Hearing
+    held : int
+        Waveforms that the caller keeps at most.
+    num_workers : int, optional
+        Processes; 0 reads in threads however many there are.
+    """
+    n_workers = n_workers_of(num_workers)
+    ahead = AHEAD * TOGETHER * max(n_workers, 1)
+    use_processes = n_workers > 0 and n_pieces >= MANY
+    arena = None
+    if use_processes and multiprocessing.get_start_method() == "fork":
+        seconds = min(hearing.crop or LONGEST_SHARED, LONGEST_SHARED)
+        arena = Arena.make(ahead + held + TOGETHER, round(seconds * hearing.sample_rate) + 1)
+    pool = _Pool(n_workers if use_processes else 0, hearing, arena)
+    numbered = enumerate(pieces)
+    under_way: deque[tuple[list[tuple[int, Piece]], Future[list[Piece]]]] = deque()
+    try:
+        while True:
+            while len(under_way) * TOGETHER < ahead and (task := list(islice(numbered, TOGETHER))):
+                under_way.append((task, pool.submit(task)))
+            if not under_way:
+                return
+            task, future = under_way.popleft()
+            try:
+                heard = future.result()
+            except BrokenProcessPool:
+                tasks = [task, *(each for each, _ in under_way)]
+                under_way.clear()
+                yield from pool.one_by_one([each for task in tasks for each in task])
+                continue
+            for (number, _), piece in zip(task, heard, strict=True):
+                yield pool.received(number, piece)
+    finally:
+        pool.close()
+
+
+class _Pool:
+    """Processes that are started anew when one of them was killed; or, for none, threads."""
+
+    def __init__(self, n_workers: int, hearing: Hearing, arena: Arena | None) -> None:
+        self._n_workers, self._hearing, self._arena = n_workers, hearing, arena
+        self._executor = self._start()
+
+    def _start(self) -> Executor:
+        if not self._n_workers:
+            return ThreadPoolExecutor(n_workers_of(None))
+        return ProcessPoolExecutor(self._n_workers, initializer=_begin, initargs=(self._arena, os.getpid()))
+
+    def submit(self, task: Sequence[tuple[int, Piece]]) -> Future[list[Piece]]:
+        return self._executor.submit(_read_task if self._n_workers else _read_here, task, self._hearing)
+
+    def received(self, number: int, piece: Piece) -> Piece:
+        """Put the waveform that a worker has left in the arena into the piece."""
+        if self._arena is None or piece.n_shared is None:
+            return piece
+        return replace(piece, waveform=self._arena.place(number, piece.n_shared), n_shared=None)
+
+    def one_by_one(self, pieces: Sequence[tuple[int, Piece]]) -> Iterator[Piece]:
+        """Read what was under way when a process was killed, so that a second death tells which piece it was."""
+        logger.warning(
+            "A process that decodes was killed, perhaps for want of memory; what it had is decoded one by one. Fewer "
+            "--num_workers take less memory."
+        )
+        self._restart()
+        for number, piece in pieces:
+            try:
+                (heard,) = self.submit([(number, piece)]).result()
+            except BrokenProcessPool:
+                self._restart()
+                reason = "the process that decoded it was killed, twice; it is damaged, or needs more memory"
+                yield replace(piece, fault=AudioError(piece.utterance.path, "unreadable", reason))
+            else:
+                yield self.received(number, heard)
+
+    def _restart(self) -> None:
+        self._executor.shutdown(wait=False)
+        self._executor = self._start()
+
+    def close(self) -> None:
+        self._executor.shutdown(cancel_futures=True)
+
+
+# In a worker: where it leaves waveforms.
+_arena: Arena | None = None
+
+
+def _begin(arena: Arena | None, parent: int) -> None:
+    """Prepare a worker: it leaves Ctrl-C to the process that it works for, and ends with that."""
+    global _arena
+    _arena = arena
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    torch.set_num_threads(1)  # OpenMP's threads do not survive a fork
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(LOOK_EVERY)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _read_task(task: Sequence[tuple[int, Piece]], hearing: Hearing) -> list[Piece]:
+    """Read pieces in a worker; a waveform that its place in the arena holds is left there."""
+    heard = []
+    for number, piece in task:
+        read = _read(piece, hearing)
+        waveform = read.waveform
+        if _arena is not None and waveform is not None and len(waveform) <= _arena.samples:
+            _arena.place(number, len(waveform)).copy_(waveform)
+            read = replace(read, waveform=None, n_shared=len(waveform))
+        heard.append(read)
+    return heard
+
+
+def _read_here(task: Sequence[tuple[int, Piece]], hearing: Hearing) -> list[Piece]:
+    return [_read(piece, hearing) for _, piece in task]
+
+
+def _read(piece: Piece, hearing: Hearing) -> Piece:
+    """Add the waveform to a piece, or why there is none."""
+    if piece.fault is not None:
+        return piece
+    utterance = piece.utterance
+    try:
+        before = file_state(utterance.path) if piece.with_state else None
+        if piece.window is not None:
+            waveform = read_window(utterance.path, hearing.sample_rate, *piece.window, utterance.start, piece.seconds)
+            seconds = piece.seconds
+        else:
+            waveform = read_audio(
+                utterance.path, hearing.sample_rate, utterance.start, utterance.duration, hearing.crop
+            )
+            seconds = len(waveform) / hearing.sample_rate
+        if before is not None:
+            status = os.stat(utterance.path)
+            if (status.st_size, status.st_mtime_ns) != (before.size, before.mtime_ns):
+                raise AudioError(
+                    utterance.path, "unreadable", "it was written to while it was read; it will be read again"
+                )
+    except AudioError as error:
+        return replace(piece, fault=error)
+    except OSError as error:  # it vanished after it was read
+        return replace(piece, fault=AudioError(utterance.path, "missing", error.strerror or str(error)))
+    return replace(piece, waveform=waveform, seconds=seconds, file=before)
+
+
+def file_state(path: Path) -> FileState:
+    """Digest a file.
+
+    Raises
+    ------
+    AudioError
+        It cannot be read.
+    """
+    try:
+        status = os.stat(path)
+        if not S_ISREG(status.st_mode):
+            raise OSError("not a file")
+        return FileState(file_digest(path, status.st_size, status.st_mtime_ns), status.st_size, status.st_mtime_ns)
+    except (OSError, ValueError):
+        read_audio(path, None)  # raises the AudioError that says what is wrong
+        raise

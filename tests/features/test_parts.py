@@ -1,0 +1,122 @@
+"""Part files: what is appended is there, whatever happened behind it, and nothing else is."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from features import AudioProvenance, FeaturesError
+from features.parts import Block, PartFile, read_part
+
+
+def block(n: int, seed: int, dtype: torch.dtype = torch.float32, layers: int = 0) -> Block:
+    generator = torch.Generator().manual_seed(seed)
+    return Block(
+        ids=tuple(f"{seed}/{row}\n李.wav" for row in range(n)),
+        features=torch.randn(n, *([layers] if layers else []), 7, generator=generator).to(dtype),
+        durations=torch.rand(n, generator=generator),
+        audio=AudioProvenance(
+            digest=torch.randint(0, 256, (n, 32), generator=generator, dtype=torch.uint8),
+            size=torch.arange(n),
+            mtime_ns=torch.arange(n),
+            start=torch.zeros(n, dtype=torch.float64),
+            duration=torch.full((n,), torch.nan, dtype=torch.float64),
+            rate=16_000,
+            crop=None,
+        ),
+        encoder={"name": "x", "options": {"n": seed}},
+    )
+
+
+def same(found: Block, wanted: Block) -> bool:
+    return (
+        found.ids == wanted.ids
+        and torch.equal(found.features, wanted.features)
+        and found.features.dtype == wanted.features.dtype
+        and torch.equal(found.audio.digest, wanted.audio.digest)
+        and found.encoder == wanted.encoder
+    )
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Block], list[int]]:
+    """Return a part file, its blocks, and where each ends."""
+    part = PartFile(tmp_path_factory.mktemp("parts"))
+    blocks = [block(3, 0), block(1, 1, torch.float16), block(5, 2, layers=2)]
+    ends = []
+    for each in blocks:
+        part.append(each)
+        ends.append(part.path.stat().st_size)
+    assert part.n_rows == 9
+    return part.path, blocks, ends
+
+
+def test_blocks_are_read_as_they_were_written(written: tuple[Path, list[Block], list[int]]) -> None:
+    path, blocks, _ = written
+    found = read_part(path)
+    assert len(found) == 3
+    assert all(same(one, other) for one, other in zip(found, blocks, strict=True))
+    found[0].features[0] = 0.0  # a copy of one's own
+    assert same(read_part(path)[0], blocks[0])
+
+
+@settings(max_examples=60, deadline=None)
+@given(share=st.floats(0, 1))
+def test_of_a_part_that_is_cut_off_whole_blocks_are_read(
+    share: float, written: tuple[Path, list[Block], list[int]], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    path, blocks, ends = written
+    data = path.read_bytes()
+    length = round(share * len(data))
+    cut = tmp_path_factory.mktemp("cut") / "x.part"
+    cut.write_bytes(data[:length])
+    found = read_part(cut)
+    # The padding behind the last vectors is no part of a block.
+    assert len(found) in {sum(end <= length for end in ends), sum(end - 64 < length for end in ends)}
+    assert all(same(one, other) for one, other in zip(found, blocks, strict=False))
+
+
+@settings(max_examples=60, deadline=None)
+@given(place=st.floats(0, 1, exclude_max=True), value=st.integers(1, 255))
+def test_of_a_part_that_is_scratched_what_is_before_is_read(
+    place: float, value: int, written: tuple[Path, list[Block], list[int]], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    path, blocks, _ = written
+    data = bytearray(path.read_bytes())
+    data[int(place * len(data))] ^= value
+    scratched = tmp_path_factory.mktemp("scratched") / "x.part"
+    scratched.write_bytes(data)
+    if scratched.read_bytes()[:8] != path.read_bytes()[:8]:
+        with pytest.raises(FeaturesError, match="this is not a part of a features file"):
+            read_part(scratched)
+        return
+    found = read_part(scratched)
+    assert all(same(one, other) for one, other in zip(found, blocks, strict=False))
+
+
+def test_a_block_that_fails_to_be_written_is_not_in_the_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    part = PartFile(tmp_path)
+    part.append(block(2, 0))
+
+    def stop(_: int) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("os.fsync", stop)
+        with pytest.raises(KeyboardInterrupt):
+            part.append(block(2, 1))
+    part.append(block(2, 2))
+    assert [each.ids[0] for each in read_part(part.path)] == ["0/0\n李.wav", "2/0\n李.wav"]
+
+
+def test_other_files_and_contradictions_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "x.part").write_text("text that is no part file at all")
+    with pytest.raises(FeaturesError, match=r"x\.part: this is not a part of a features file\."):
+        read_part(tmp_path / "x.part")
+    part = PartFile(tmp_path)
+    part.append(replace(block(3, 0), ids=("one",)))
+    with pytest.raises(FeaturesError, match="not of one length"):
+        read_part(part.path)
