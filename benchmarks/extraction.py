@@ -50,7 +50,7 @@ class ExtractionBenchmark(SideBySideConfig):
     """Frozen encoder."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """What it computes in."""
-    num_workers: int = -1
+    num_workers: int | None = None
     """Processes that decode; by default as many as extraction starts."""
 
 
@@ -79,9 +79,13 @@ def main(config: ExtractionBenchmark) -> int:
         print(f"{way}: {_ratio(results[way], results[EXTRACT]):.2f} times the seconds of extract")
     slower = max((DECODE, FORWARD), key=lambda way: median(each["seconds"] for each in results[way]))
     print(f"extract runs at {100 * _ratio(results[slower], results[EXTRACT]):.0f} % of the rate of {slower}")
-    busy = [each["cpu"] / (os.cpu_count() or 1) for each in results[EXTRACT]]
-    print(f"and keeps {100 * median(b / e['seconds'] for b, e in zip(busy, results[EXTRACT], strict=True)):.0f} % of "
-          f"{os.cpu_count()} cores busy")  # fmt: skip
+    if device.type == "cpu":  # one takes from the other
+        n_cores = os.cpu_count() or 1
+        rounds = zip(results[DECODE], results[FORWARD], results[EXTRACT], strict=True)
+        share = median((one["cpu"] + other["cpu"]) / n_cores / both["seconds"] for one, other, both in rounds)
+        print(
+            f"and, both being done by {n_cores} cores, at {100 * share:.0f} % of what these allow for the two together"
+        )
     return EXIT_DONE
 
 
@@ -125,7 +129,7 @@ def _work(arguments: dict[str, Any], corpus: Corpus) -> Callable[[], object]:
         arguments["encoder"], weights if weights.exists() else None, str(device), arguments["precision"]
     )
     encoder.encode([0.1 * torch.randn(10 * encoder.sample_rate)])
-    num_workers = None if arguments["num_workers"] < 0 else arguments["num_workers"]
+    num_workers = arguments["num_workers"]
     if way == DECODE:
         return lambda: _decode_all(corpus, encoder, num_workers)
     if way == FORWARD:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from stat import S_ISREG
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -67,8 +68,6 @@ class Piece:
     fault : AudioError or None
         Why nothing was.
     file : FileState or None
-    n_shared : int or None
-        On the way from a worker: samples that lie in the piece's place of the arena instead of in `waveform`.
     """
 
     utterance: Utterance
@@ -79,7 +78,28 @@ class Piece:
     waveform: Tensor | None = None
     fault: AudioError | None = None
     file: FileState | None = None
+
+
+class _Request(NamedTuple):
+    """What a worker is told of a piece: plain values, which cost little on their way."""
+
+    number: int
+    path: str
+    start: float
+    duration: float | None
+    window: tuple[int, int] | None
+    seconds: float
+    with_state: bool
+
+
+class _Heard(NamedTuple):
+    """What a worker answers; of a waveform that lies in the arena the number of samples."""
+
+    waveform: Tensor | None = None
     n_shared: int | None = None
+    seconds: float = 0.0
+    fault: AudioError | None = None
+    file: FileState | None = None
 
 
 @dataclass(frozen=True)
@@ -144,7 +164,7 @@ def decode(
         arena = Arena.make(ahead + held + TOGETHER, round(seconds * hearing.sample_rate) + 1)
     pool = _Pool(n_workers if use_processes else 0, hearing, arena)
     numbered = enumerate(pieces)
-    under_way: deque[tuple[list[tuple[int, Piece]], Future[list[Piece]]]] = deque()
+    under_way: deque[tuple[list[tuple[int, Piece]], Future[list[_Heard]]]] = deque()
     try:
         while True:
             while len(under_way) * TOGETHER < ahead and (task := list(islice(numbered, TOGETHER))):
@@ -159,8 +179,8 @@ def decode(
                 under_way.clear()
                 yield from pool.one_by_one([each for task in tasks for each in task])
                 continue
-            for (number, _), piece in zip(task, heard, strict=True):
-                yield pool.received(number, piece)
+            for (number, piece), answer in zip(task, heard, strict=True):
+                yield pool.received(number, piece, answer)
     finally:
         pool.close()
 
@@ -177,14 +197,22 @@ class _Pool:
             return ThreadPoolExecutor(n_workers_of(None))
         return ProcessPoolExecutor(self._n_workers, initializer=_begin, initargs=(self._arena, os.getpid()))
 
-    def submit(self, task: Sequence[tuple[int, Piece]]) -> Future[list[Piece]]:
-        return self._executor.submit(_read_task if self._n_workers else _read_here, task, self._hearing)
+    def submit(self, task: Sequence[tuple[int, Piece]]) -> Future[list[_Heard]]:
+        requests = []
+        for number, piece in task:
+            utterance = piece.utterance
+            span = utterance.start, utterance.duration, piece.window, piece.seconds, piece.with_state
+            requests.append(None if piece.fault else _Request(number, os.fspath(utterance.path), *span))
+        return self._executor.submit(_read_all, requests, self._hearing)
 
-    def received(self, number: int, piece: Piece) -> Piece:
-        """Put the waveform that a worker has left in the arena into the piece."""
-        if self._arena is None or piece.n_shared is None:
+    def received(self, number: int, piece: Piece, heard: _Heard) -> Piece:
+        """Put what was heard into the piece; a waveform that lies in the arena stays there."""
+        if piece.fault is not None:
             return piece
-        return replace(piece, waveform=self._arena.place(number, piece.n_shared), n_shared=None)
+        waveform = heard.waveform
+        if self._arena is not None and heard.n_shared is not None:
+            waveform = self._arena.place(number, heard.n_shared)
+        return replace(piece, waveform=waveform, seconds=heard.seconds, fault=heard.fault, file=heard.file)
 
     def one_by_one(self, pieces: Sequence[tuple[int, Piece]]) -> Iterator[Piece]:
         """Read what was under way when a process was killed, so that a second death tells which piece it was."""
@@ -201,7 +229,7 @@ class _Pool:
                 reason = "the process that decoded it was killed, twice; it is damaged, or needs more memory"
                 yield replace(piece, fault=AudioError(piece.utterance.path, "unreadable", reason))
             else:
-                yield self.received(number, heard)
+                yield self.received(number, piece, heard)
 
     def _restart(self) -> None:
         self._executor.shutdown(wait=False)
@@ -230,49 +258,40 @@ def _begin(arena: Arena | None, parent: int) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _read_task(task: Sequence[tuple[int, Piece]], hearing: Hearing) -> list[Piece]:
-    """Read pieces in a worker; a waveform that its place in the arena holds is left there."""
-    heard = []
-    for number, piece in task:
-        read = _read(piece, hearing)
-        waveform = read.waveform
-        if _arena is not None and waveform is not None and len(waveform) <= _arena.samples:
-            _arena.place(number, len(waveform)).copy_(waveform)
-            read = replace(read, waveform=None, n_shared=len(waveform))
-        heard.append(read)
-    return heard
+def _read_all(requests: Sequence[_Request | None], hearing: Hearing) -> list[_Heard]:
+    """Read pieces; a waveform that its place in the arena holds is left there."""
+    answers = []
+    for request in requests:
+        heard = _Heard() if request is None else _read(request, hearing)
+        if request is not None and _arena is not None and heard.waveform is not None:
+            length = len(heard.waveform)
+            if length <= _arena.samples:
+                _arena.place(request.number, length).copy_(heard.waveform)
+                heard = heard._replace(waveform=None, n_shared=length)
+        answers.append(heard)
+    return answers
 
 
-def _read_here(task: Sequence[tuple[int, Piece]], hearing: Hearing) -> list[Piece]:
-    return [_read(piece, hearing) for _, piece in task]
-
-
-def _read(piece: Piece, hearing: Hearing) -> Piece:
-    """Add the waveform to a piece, or why there is none."""
-    if piece.fault is not None:
-        return piece
-    utterance = piece.utterance
+def _read(request: _Request, hearing: Hearing) -> _Heard:
+    """Read the waveform of a piece, or say why there is none."""
+    path, rate = Path(request.path), hearing.sample_rate
     try:
-        before = file_state(utterance.path) if piece.with_state else None
-        if piece.window is not None:
-            waveform = read_window(utterance.path, hearing.sample_rate, *piece.window, utterance.start, piece.seconds)
-            seconds = piece.seconds
+        before = file_state(path) if request.with_state else None
+        if request.window is not None:
+            waveform = read_window(path, rate, *request.window, request.start, request.seconds)
+            seconds = request.seconds
         else:
-            waveform = read_audio(
-                utterance.path, hearing.sample_rate, utterance.start, utterance.duration, hearing.crop
-            )
-            seconds = len(waveform) / hearing.sample_rate
+            waveform = read_audio(path, rate, request.start, request.duration, hearing.crop)
+            seconds = len(waveform) / rate
         if before is not None:
-            status = os.stat(utterance.path)
+            status = os.stat(path)
             if (status.st_size, status.st_mtime_ns) != (before.size, before.mtime_ns):
-                raise AudioError(
-                    utterance.path, "unreadable", "it was written to while it was read; it will be read again"
-                )
+                raise AudioError(path, "unreadable", "it was written to while it was read; it will be read again")
     except AudioError as error:
-        return replace(piece, fault=error)
+        return _Heard(fault=error)
     except OSError as error:  # it vanished after it was read
-        return replace(piece, fault=AudioError(utterance.path, "missing", error.strerror or str(error)))
-    return replace(piece, waveform=waveform, seconds=seconds, file=before)
+        return _Heard(fault=AudioError(path, "missing", error.strerror or str(error)))
+    return _Heard(waveform, None, seconds, None, before)
 
 
 def file_state(path: Path) -> FileState:
