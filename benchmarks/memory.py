@@ -1,10 +1,11 @@
-"""How much memory extraction takes beyond the built model: for many files, and for a very long one.
+"""How much memory extraction takes beyond the built model: for many files, for a very long one, and for 100,000.
 
 python benchmarks/memory.py --encoder audiosep    (on Linux)
 """
 
 import subprocess
 import sys
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -29,7 +30,10 @@ RATE = 16_000
 
 @dataclass(frozen=True, kw_only=True)
 class MemoryBenchmark(ScriptConfig):
-    """Extract 8, then 64 files of 10 s, then a file of some hours by windows, each in a process of its own."""
+    """Extract 8, then 64 files of 10 s, then a file of some hours by windows, each in a process of its own.
+
+    Then 1,000, 10,000 and 100,000 short utterances with `spectral`.
+    """
 
     hours: float = 3.0
     """Of the long file."""
@@ -56,6 +60,10 @@ def main(config: MemoryBenchmark) -> int:
             printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
             what = f"{files} files of 10 s" if files else f"one file of {config.hours:g} h, windows of 10 s"
             print(f"{what}: {printed.strip()}")
+        for n_utterances in (1_000, 10_000, 100_000):
+            command = [sys.executable, __file__, "--many", name, str(n_utterances)]
+            printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+            print(f"{n_utterances} utterances of 0.1 s: {printed.strip()}")
     return EXIT_DONE
 
 
@@ -79,6 +87,38 @@ def child(folder: Path, n_files: int, name: str) -> None:
     print(f"{before / 2**20:.0f} MiB with the model built, {(peak_bytes() - before) / 2**20:.0f} MiB more at the peak")
 
 
+def many(folder: Path, n_utterances: int) -> None:
+    """Extract spans of the long file in this process, and print the memory that it took while it went on.
+
+    What is mapped from files is left out: the system takes that back when it needs it.
+    """
+    utterances = tuple(
+        Utterance(folder / "long.wav", "one", "one", number / 10, 0.1, root=folder) for number in range(n_utterances)
+    )
+    corpus = Corpus(utterances, folder, "noise")
+    assert len(corpus.ids) == n_utterances  # made now: they are the corpus's
+    encoder = load_encoder("spectral", device="cpu")
+    encoder.encode([torch.randn(1600)])
+    before, held, done = own_bytes(), [0], threading.Event()
+
+    def watch() -> None:
+        while not done.wait(0.05):
+            held.append(own_bytes() - before)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    extract(corpus, encoder, folder / f"{n_utterances}.pt")
+    done.set()
+    watcher.join()
+    print(f"{before / 2**20:.0f} MiB with the corpus listed, {max(held) / 2**20:.0f} MiB more at the peak")
+
+
+def own_bytes() -> int:
+    """Return the memory of this process that is not mapped from files (Linux)."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return sum(1024 * int(line.split()[1]) for line in lines if line.startswith(("RssAnon", "RssShmem")))
+
+
 def peak_bytes() -> int:
     """Return the most memory that this process has held (Linux)."""
     lines = Path("/proc/self/status").read_text().splitlines()
@@ -88,5 +128,7 @@ def peak_bytes() -> int:
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--child"]:
         child(Path(sys.argv[2]), int(sys.argv[3]), sys.argv[4])
+    elif sys.argv[1:2] == ["--many"]:
+        many(Path(sys.argv[2]), int(sys.argv[3]))
     else:
         run(MemoryBenchmark, main)

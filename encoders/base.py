@@ -174,27 +174,33 @@ class Encoder(nn.Module):
     def _embed(self, waves: Sequence[Tensor], batch_size: int | None) -> Tensor:
         order = sorted(range(len(waves)), key=lambda number: len(waves[number]), reverse=True)
         embeddings = torch.empty(len(waves), *([len(self.layers)] if len(self.layers) > 1 else []), self.dim)
+        parts: list[tuple[list[int], Tensor]] = []
         most = self._most_clips(batch_size)
         seconds = None if batch_size else self.batch_seconds.get(self.device.type)
         while order:
             longest = len(waves[order[0]]) / self.sample_rate  # to which the others are padded
             rows = order[: most if seconds is None else min(most, max(int(seconds / longest), 1))]
             try:
-                embeddings[rows] = self._run([waves[row] for row in rows])
+                parts.append((rows, self._run([waves[row] for row in rows])))
             except (RuntimeError, MemoryError) as error:  # the CPU's and MPS's have no class of their own
                 if not isinstance(error, MemoryError) and not OUT_OF_MEMORY.search(str(error)):
                     raise
                 most = self.fitting_batch = self._smaller_batch(len(rows), longest, error)
             else:
                 order = order[len(rows) :]
+        for rows, vectors in parts:  # last: a GPU computes while the next batch is made ready
+            embeddings[rows] = vectors.cpu()
         return embeddings
 
     def _run(self, waves: Sequence[Tensor]) -> Tensor:
         batch = pad_sequence(list(waves), batch_first=True)
         lengths = torch.tensor([len(wave) for wave in waves])
+        device = self.device
+        if device.type == "cuda":  # from pinned memory the copy does not wait
+            batch, lengths = batch.pin_memory(), lengths.pin_memory()
         with torch.inference_mode():  # the forward alone: a tensor made in it could not be trained on
-            vectors: Tensor = self(batch.to(self.device), lengths.to(self.device))
-            return vectors.float().cpu()
+            vectors: Tensor = self(batch.to(device, non_blocking=True), lengths.to(device, non_blocking=True))
+            return vectors.float()
 
     def _smaller_batch(self, size: int, seconds: float, error: Exception) -> int:
         """Return half the size of a batch that did not fit into memory, and say what would avoid that."""

@@ -159,14 +159,13 @@ class FeatureSet:
         content = {
             "format": FORMAT,
             "corpus": self.corpus,
-            # Clones: a tensor that is a view of a larger one would be saved with all of that.
-            "features": self.features.cpu().clone(),
-            "labels": self.labels.clone(),
+            "features": _own(self.features.cpu()),
+            "labels": _own(self.labels),
             "speakers": list(self.speakers),
-            "sessions": self.sessions.clone(),
+            "sessions": _own(self.sessions),
             "session_names": list(self.session_names),
             "ids": "\n".join(map(_escape, self.ids)),
-            "durations": self.durations.clone(),
+            "durations": _own(self.durations),
             "encoder": self.encoder,
             "audio": None if audio is None else {name: _own(value) for name, value in vars(audio).items()},
             "failures": [list(failure) for failure in self.failures],
@@ -217,7 +216,10 @@ class FeatureSet:
 
 
 def _own(value: Any) -> Any:
-    return value.clone() if isinstance(value, Tensor) else value
+    """Copy a tensor that is a view of a larger one, all of which would be saved with it."""
+    if not isinstance(value, Tensor) or value.untyped_storage().nbytes() == value.nbytes:
+        return value
+    return value.clone()
 
 
 def _escape(text: str) -> str:

@@ -20,7 +20,7 @@ from features.planning import Plan
 from features.provenance import Numbers, keys_of, merged_precision
 
 # Vectors beyond this (bytes) are put in order in a file instead of in memory.
-LARGE = 1 << 28
+LARGE = 1 << 25
 
 
 def merge(
