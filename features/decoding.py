@@ -274,7 +274,7 @@ def _read_all(requests: Sequence[_Request | None], hearing: Hearing) -> list[_He
 
 def _read(request: _Request, hearing: Hearing) -> _Heard:
     """Read the waveform of a piece, or say why there is none."""
-    path, rate = Path(request.path), hearing.sample_rate
+    path, rate, before = Path(request.path), hearing.sample_rate, None
     try:
         before = file_state(path) if request.with_state else None
         if request.window is not None:
@@ -288,7 +288,7 @@ def _read(request: _Request, hearing: Hearing) -> _Heard:
             if (status.st_size, status.st_mtime_ns) != (before.size, before.mtime_ns):
                 raise AudioError(path, "unreadable", "it was written to while it was read; it will be read again")
     except AudioError as error:
-        return _Heard(fault=error)
+        return _Heard(seconds=request.seconds, fault=error, file=before)
     except OSError as error:  # it vanished after it was read
         return _Heard(fault=AudioError(path, "missing", error.strerror or str(error)))
     return _Heard(waveform, None, seconds, None, before)

@@ -258,7 +258,7 @@ def _compute(job: _Job, plan: Plan, sources: Mapping[Path, Sequence[Block]], num
     unsaved: list[tuple[int, Row]] = []
     seconds = 0.0
     saved_at = time.monotonic()
-    with ThreadPoolExecutor(1) as writer:
+    with ThreadPoolExecutor(1) as writer, contextlib.closing(rows):
         pending: Future[None] | None = None
 
         def save() -> None:

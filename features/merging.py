@@ -60,17 +60,15 @@ def merge(
         )
     features = _describe(corpus, spec, crop, plan, blocks, done)
     old = FeatureSet.load(path) if path in sources else None
+    spent = _set_aside(path, parts, plan, sources, done)
     if old is None or not _same_rows(old, features):
-        spent = _set_aside(path, parts, plan, sources, done)
         gathered = _gather(blocks, plan.block[done], plan.row[done], path.parent)
         replace(features, features=gathered).save(path)
         del gathered
-        for file in spent:  # last, so that at any moment each row is in some file
-            file.unlink(missing_ok=True)
-        for mark in parts.glob("*.done"):
-            mark.unlink(missing_ok=True)
-        if parts.exists() and not any(parts.iterdir()):
-            parts.rmdir()
+    for file in (*spent, *parts.glob("*.done")):  # last, so that at any moment each row is in some file
+        file.unlink(missing_ok=True)
+    if parts.exists() and not any(parts.iterdir()):
+        parts.rmdir()
     return FeatureSet.load(path)
 
 

@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import torch
 from torch import Tensor
@@ -23,6 +23,8 @@ HEADER = struct.Struct("<8sQQI")
 MARK = b"VoxRows1"
 ALIGNMENT = 64
 WHAT = "a part of a features file"
+# Of the durations and the columns of the provenance.
+COLUMN_TYPES = [torch.float32, torch.uint8, torch.int64, torch.int64, torch.float64, torch.float64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -182,16 +184,15 @@ def _parse(path: Path, mapped: mmap.mmap, begin: int, n_table: int, n_vectors: i
             AudioProvenance(**table["audio"]),
             dict(table["encoder"]),
         )
-        lengths = {len(block), len(block.features), len(block.durations), *map(len, _columns(block.audio))}
+        columns = [block.durations, *(getattr(block.audio, name) for name in AUDIO_COLUMNS)]
+        lengths = {len(block), len(block.features), *map(len, columns)}
         if len(lengths) != 1 or block.audio.digest.shape[1:] != (32,) or block.features.ndim not in (2, 3):
             raise ValueError("its columns are not of one length")
+        if [column.dtype for column in columns] != COLUMN_TYPES:
+            raise ValueError("its columns are of other types")
     except Exception as error:  # right keys can hold anything
         raise FeaturesError(f"{path}: this is not {WHAT}; {type(error).__name__}: {error}.") from error
     return block
-
-
-def _columns(audio: AudioProvenance) -> list[Any]:
-    return [getattr(audio, name) for name in AUDIO_COLUMNS]
 
 
 def _aligned(place: int) -> int:

@@ -1,7 +1,7 @@
 """Files in, vectors out: decode ahead of the encoder, and let no bad file stop the others."""
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 
@@ -56,7 +56,7 @@ def embed_utterances(
     num_workers: int | None = None,
     with_state: bool = False,
     timing: Timing | None = None,
-) -> Iterator[Row]:
+) -> Generator[Row]:
     """Embed utterances, one row for each, in their order.
 
     No more than some dozens of clips are in memory, however many and however long the files are: an encoder with

@@ -379,7 +379,10 @@ def test_silent_windows_of_a_file_are_passed_over(rate: int, clap_weights: Path,
     from audio import read_audio
 
     sound = 0.3 * torch.randn(rate, generator=torch.Generator().manual_seed(0)).numpy()
-    for speaker, parts in (("ann", [sound, 0 * sound, 0 * sound]), ("bob", [sound]), ("cat", 3 * [0 * sound])):
+    silence = 0 * sound
+    for speaker, parts in (
+        ("ann", [sound, silence, silence]), ("bob", [sound]), ("cat", 3 * [silence]), ("dan", [silence, sound]),
+    ):  # fmt: skip
         (tmp_path / "data" / speaker).mkdir(parents=True)
         soundfile.write(tmp_path / "data" / speaker / "1.wav", np.concatenate(parts), rate)
     encoder = load_encoder("audiosep", clap_weights, device="cpu", window=1.0, hop=1.0)
@@ -389,6 +392,9 @@ def test_silent_windows_of_a_file_are_passed_over(rate: int, clap_weights: Path,
     if rate == 32_000:  # resampled, what was silent rings a little beside the sound
         torch.testing.assert_close(rows.features[0], rows.features[1])
     assert [failed for failed, _ in rows.failures] == ["cat/1.wav"]
+    assert rows.durations.tolist() == [3.0, 1.0, 2.0]
+    again = extract(load_corpus(tmp_path / "data"), encoder, tmp_path / "x.pt", max_duration=None, progress=False)
+    assert torch.equal(again.features, rows.features)
 
 
 def test_a_long_file_is_cut_off_in_its_last_window(

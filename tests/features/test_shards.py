@@ -70,6 +70,10 @@ def test_any_number_of_shards_makes_the_same_file(
     assert counts == [40 // count] * count
     assert same(found, features)
     assert [file.name for file in tmp_path.iterdir()] == ["x.pt"]
+    written = path.stat().st_mtime_ns
+    assert [shard(corpus, path, index, count)[1] for index in range(count)] == [0] * count
+    assert path.stat().st_mtime_ns == written
+    assert [file.name for file in tmp_path.iterdir()] == ["x.pt"]
 
 
 @pytest.mark.parametrize("order", [(3, 1, 0, 2), (0, 1, 2, 3)])
