@@ -32,7 +32,9 @@ def main(config: ExtractionConfig) -> int:
     features = extract(**job) if count == 1 else extract_shard(**job, shard=Shard(index, count))
     if not isinstance(features, FeatureSet):
         print(f"Shard {index} of {count} is done. When all are, the last one makes {job['path']}.")
-        return report_failures(features)
+        code = report_failures(features)
+        # torchrun ends all processes when one does not end with 0; which files failed is told by who merges, too.
+        return code if config.shard else EXIT_DONE
     print(f"Features: {job['path']}")
     print(f"{len(features)} utterances, {len(features.speakers)} speakers, {features.features.shape[-1]} dimensions")
     return report_failures(features.failures)

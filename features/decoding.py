@@ -31,6 +31,8 @@ logger = logging.getLogger(__name__)
 TOGETHER = 4
 AHEAD = 4
 MANY = 64
+# Times that a piece is read alone, if its process is killed.
+ATTEMPTS = 2
 # Workers that `auto` starts at most.
 MOST_WORKERS = 16
 # A waveform longer than this (seconds) is sent through a pipe instead of shared memory.
@@ -203,7 +205,12 @@ class _Pool:
             utterance = piece.utterance
             span = utterance.start, utterance.duration, piece.window, piece.seconds, piece.with_state
             requests.append(None if piece.fault else _Request(number, os.fspath(utterance.path), *span))
-        return self._executor.submit(_read_all, requests, self._hearing)
+        try:
+            return self._executor.submit(_read_all, requests, self._hearing)
+        except BrokenProcessPool as error:  # a worker was killed while nobody waited for it
+            broken: Future[list[_Heard]] = Future()
+            broken.set_exception(error)
+            return broken
 
     def received(self, number: int, piece: Piece, heard: _Heard) -> Piece:
         """Put what was heard into the piece; a waveform that lies in the arena stays there."""
@@ -222,14 +229,20 @@ class _Pool:
         )
         self._restart()
         for number, piece in pieces:
+            heard = self._read_alone(number, piece)
+            if heard is None:
+                reason = "the process that decodes it is killed each time; it is damaged, or needs more memory"
+                heard = _Heard(fault=AudioError(piece.utterance.path, "unreadable", reason))
+            yield self.received(number, piece, heard)
+
+    def _read_alone(self, number: int, piece: Piece) -> _Heard | None:
+        """Read a piece while nothing else is read, again if a process was killed meanwhile; None if it was again."""
+        for _ in range(ATTEMPTS):
             try:
-                (heard,) = self.submit([(number, piece)]).result()
+                return self.submit([(number, piece)]).result()[0]
             except BrokenProcessPool:
                 self._restart()
-                reason = "the process that decoded it was killed, twice; it is damaged, or needs more memory"
-                yield replace(piece, fault=AudioError(piece.utterance.path, "unreadable", reason))
-            else:
-                yield self.received(number, piece, heard)
+        return None
 
     def _restart(self) -> None:
         self._executor.shutdown(wait=False)
@@ -248,10 +261,13 @@ def _begin(arena: Arena | None, parent: int) -> None:
     global _arena
     _arena = arena
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    own = os.getppid()  # of a fork server's children this is not who they work for, but ends with it
+    if multiprocessing.get_start_method() == "fork":
+        own = parent
     torch.set_num_threads(1)  # OpenMP's threads do not survive a fork
 
     def watch() -> None:
-        while os.getppid() == parent:
+        while os.getppid() == own:
             time.sleep(LOOK_EVERY)
         os.kill(os.getpid(), signal.SIGTERM)
 
@@ -291,6 +307,9 @@ def _read(request: _Request, hearing: Hearing) -> _Heard:
         return _Heard(seconds=request.seconds, fault=error, file=before)
     except OSError as error:  # it vanished after it was read
         return _Heard(fault=AudioError(path, "missing", error.strerror or str(error)))
+    except Exception as error:  # one file is never in the way of the others, whatever a decoder makes of it
+        reason = f"it cannot be decoded ({type(error).__name__}: {error})"
+        return _Heard(fault=AudioError(path, "unreadable", reason))
     return _Heard(waveform, None, seconds, None, before)
 
 

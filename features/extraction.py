@@ -1,6 +1,8 @@
 """The extraction engine: a corpus and an encoder in, a features file out; nothing is computed twice."""
 
 import contextlib
+import glob
+import hashlib
 import logging
 import os
 import time
@@ -15,11 +17,11 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from corpora import Corpus
-from encoders import Encoder, LazyEncoder, Spec, windows_of
+from encoders import Encoder, LazyEncoder, Spec, spec_digest, windows_of
 from features.feature_set import AudioProvenance, FeaturesError, FeatureSet
-from features.files import check_writable
+from features.files import check_writable, write_atomically
 from features.lock import LockedError, locked
-from features.merging import merge
+from features.merging import describe, merge, same_rows
 from features.parts import Block, PartFile, block_of, read_part
 from features.pipeline import Row, Timing, embed_utterances
 from features.planning import Plan, make_plan
@@ -120,7 +122,14 @@ def extract(
         The file cannot be written.
     """
     job = _job(corpus, encoder, path, max_duration, store_dtype, batch_size, num_workers, progress)
+    complete = _complete(job)
+    if complete is not None:
+        logger.info("%s: %d utterances, 0 of them computed now", path, len(complete))
+        return complete
+    check_writable(job.path.parent)
     with locked(job.lock):
+        for left in job.path.parent.glob(f".{glob.escape(job.path.name)}.*.tmp"):  # by a run that was killed
+            left.unlink(missing_ok=True)
         sources = _sources(job)
         plan = _plan(job, sources)
         part = _compute(job, plan, sources, plan.missing())
@@ -167,7 +176,8 @@ def extract_shard(
         As for `extract`; locked is also a shard that runs already.
     """
     job = _job(corpus, encoder, path, max_duration, store_dtype, batch_size, num_workers, progress)
-    name = f"{shard.index}-of-{shard.count}"
+    check_writable(job.path.parent)
+    name, work = f"{shard.index}-of-{shard.count}", _digest_of(job)
     done = job.parts / f"{name}.done"
     with locked(job.lock, shared=True), locked(job.parts / f"{name}.lock"):
         done.unlink(missing_ok=True)
@@ -175,9 +185,9 @@ def extract_shard(
         plan = _plan(job, sources)
         missing = plan.missing()
         part = _compute(job, plan, sources, missing[np.isin(missing, share_of(len(corpus), shard))])
-        done.touch()
+        write_atomically(done, lambda file: file.write(work))
     logger.info("%s: shard %s: %d utterances computed now", path, name, part.n_rows)
-    if all((job.parts / f"{index}-of-{shard.count}.done").exists() for index in range(shard.count)):
+    if all(_is_done(job.parts / f"{index}-of-{shard.count}.done", work) for index in range(shard.count)):
         # Of two that see that they are the last, or of one that has not let go yet, one goes on.
         with contextlib.suppress(LockedError):
             return extract(corpus, encoder, path, max_duration, store_dtype, batch_size, num_workers, progress)
@@ -197,7 +207,6 @@ def _job(
     """Check what can be checked before any work."""
     path = Path(path)
     _warn_of_clip(encoder.spec, max_duration)
-    check_writable(path.parent)
     if store_dtype not in STORE_DTYPES:
         raise FeaturesError(f"There is no store_dtype {store_dtype!r}; choose one of: {', '.join(STORE_DTYPES)}.")
     return _Job(corpus, encoder, path, max_duration, STORE_DTYPES[store_dtype], batch_size, num_workers, progress)
@@ -213,6 +222,33 @@ def _warn_of_clip(spec: Spec, max_duration: float | None) -> None:
             clip,
             clip,
         )
+
+
+def _complete(job: _Job) -> FeatureSet | None:
+    """Return the features file if it is all that was asked for, by the marks of the files; nothing is written."""
+    if not job.path.exists() or job.parts.exists():
+        return None
+    finished = FeatureSet.load(job.path)
+    check_same_origin(job.path, finished, job.encoder.spec, job.crop, job.dtype)
+    blocks = [block_of(finished)]
+    plan = make_plan(job.corpus, StoredRows(blocks), by_marks=True)
+    if (plan.block < 0).any():
+        return None
+    wanted = describe(job.corpus, job.encoder.spec, job.crop, plan, blocks, np.arange(len(job.corpus)))
+    return finished if same_rows(finished, wanted) else None
+
+
+def _is_done(mark: Path, work: bytes) -> bool:
+    try:
+        return mark.read_bytes() == work
+    except FileNotFoundError:
+        return False
+
+
+def _digest_of(job: _Job) -> bytes:
+    """Digest what is extracted: what a shard has done of one corpus says nothing of another."""
+    about = [spec_digest(job.encoder.spec), str(job.crop), str(job.dtype), *job.corpus.ids]
+    return hashlib.sha256("\n".join(about).encode("utf-8", "surrogatepass")).hexdigest().encode()
 
 
 def share_of(n_utterances: int, shard: Shard) -> NDArray[np.int64]:
@@ -236,13 +272,24 @@ def _sources(job: _Job) -> dict[Path, list[Block]]:
         try:
             blocks = read_part(part)
             for number, block in enumerate(blocks):
-                if number == 0 or block.encoder != blocks[0].encoder:
+                if number == 0 or _origin(block) != _origin(blocks[0]):
                     check_same_origin(part, block, job.encoder.spec, job.crop, job.dtype)
+                _check_vectors(part, block, job.encoder.spec)
         except FeaturesError as error:
             logger.warning("A part is passed over. %s", error)
         else:
             sources[part] = blocks
     return sources
+
+
+def _origin(block: Block) -> tuple[Spec, float | None, torch.dtype]:
+    return block.encoder, block.audio.crop, block.features.dtype
+
+
+def _check_vectors(part: Path, block: Block, spec: Spec) -> None:
+    layers = [len(spec["layers"])] if len(spec["layers"]) > 1 else []
+    if list(block.features.shape[1:]) != [*layers, spec["dim"]] or not bool(torch.isfinite(block.features).all()):
+        raise FeaturesError(f"{part}: its vectors are not those of the encoder {spec['name']!r}; delete this file.")
 
 
 def _compute(job: _Job, plan: Plan, sources: Mapping[Path, Sequence[Block]], numbers: NDArray[np.int64]) -> PartFile:

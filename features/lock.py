@@ -1,8 +1,12 @@
 """One writer at a time: locks that end with their process."""
 
 import contextlib
+import errno
 import os
+import re
 import socket
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,8 +18,17 @@ except ImportError:  # Windows: there one has to take care oneself
     fcntl = None  # type: ignore[assignment]
 
 
+# Seconds that one who shares waits for another to look whether it is the last.
+PATIENCE = 2.0
+
+
 class LockedError(OutputError):
     """Another process is writing there."""
+
+
+# What this process holds.
+_held: set[Path] = set()
+_guard = threading.Lock()
 
 
 @contextlib.contextmanager
@@ -42,13 +55,19 @@ def locked(path: Path, shared: bool = False) -> Iterator[None]:
     if fcntl is None:
         yield
         return
-    descriptor = _acquire(path, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
+    with _guard:
+        if path.absolute() in _held:  # the system's locks are of processes: to their threads they say nothing
+            raise LockedError(f"{path.with_suffix('')}: this process is writing there already, in another thread.")
+        descriptor = _acquire(path, shared)
+        _held.add(path.absolute())
     own = f"process {os.getpid()} on {socket.gethostname()}"
     with contextlib.suppress(OSError):  # a full disk: the lock holds without its owner's name
-        _write(descriptor, [*_owners(descriptor), own] if shared else [own])
+        _write(descriptor, [*filter(_may_live, _owners(descriptor)), own] if shared else [own])
     try:
         yield
     finally:
+        with _guard:
+            _held.discard(path.absolute())
         try:
             fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)  # of those who share, the last one clears up
             path.unlink(missing_ok=True)
@@ -67,7 +86,22 @@ def _write(descriptor: int, owners: list[str]) -> None:
     os.pwrite(descriptor, "".join(f"{owner}\n" for owner in owners).encode(), 0)
 
 
-def _acquire(path: Path, kind: int) -> int:
+def _may_live(owner: str) -> bool:
+    """Tell whether a process, as a lock file names it, is alive or on another machine."""
+    found = re.fullmatch(r"process (\d+) on (.*)", owner)
+    if found is None or found[2] != socket.gethostname():
+        return found is not None
+    try:
+        os.kill(int(found[1]), 0)
+    except OSError as error:
+        return error.errno == errno.EPERM
+    return True
+
+
+def _acquire(path: Path, shared: bool) -> int:
+    kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+    # One that shares and lets go looks for a moment whether it is the last.
+    until = time.monotonic() + (PATIENCE if shared else 0.0)
     while True:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -82,6 +116,9 @@ def _acquire(path: Path, kind: int) -> int:
         except (BlockingIOError, PermissionError):  # POSIX allows either
             owner = ", ".join(_owners(descriptor)) or "another process"
             os.close(descriptor)
+            if time.monotonic() < until:
+                time.sleep(0.02)
+                continue
             raise LockedError(
                 f"{path.with_suffix('')}: {owner} is writing there. Wait until that is done, end it, or give another "
                 "--features_path."

@@ -58,10 +58,10 @@ def merge(
             f"None of the {len(corpus)} utterances could be used. The first, {corpus.ids[first]}: "
             f"{plan.failures[first]}."
         )
-    features = _describe(corpus, spec, crop, plan, blocks, done)
+    features = describe(corpus, spec, crop, plan, blocks, done)
     old = FeatureSet.load(path) if path in sources else None
     spent = _set_aside(path, parts, plan, sources, done)
-    if old is None or not _same_rows(old, features):
+    if old is None or not same_rows(old, features):
         gathered = _gather(blocks, plan.block[done], plan.row[done], path.parent)
         replace(features, features=gathered).save(path)
         del gathered
@@ -72,10 +72,10 @@ def merge(
     return FeatureSet.load(path)
 
 
-def _describe(
+def describe(
     corpus: Corpus, spec: Spec, crop: float | None, plan: Plan, blocks: Sequence[Block], done: Numbers
 ) -> FeatureSet:
-    """Return the set without its vectors."""
+    """Return the set that a plan makes, without its vectors."""
     own = [plan.utterances[number] for number in done.tolist()]
     speakers = sorted({utterance.speaker for utterance in own})
     sessions = sorted({utterance.session for utterance in own})
@@ -113,7 +113,7 @@ def _numbers(names: Sequence[str], known: Sequence[str]) -> Tensor:
     return torch.tensor([number[name] for name in names])
 
 
-def _same_rows(old: FeatureSet, new: FeatureSet) -> bool:
+def same_rows(old: FeatureSet, new: FeatureSet) -> bool:
     """Tell whether a file already says all that would be written; equal digests and spans stand for equal vectors."""
     assert old.audio is not None, "check_same_origin has refused those without"
     assert new.audio is not None

@@ -94,14 +94,14 @@ def embed_utterances(
     pieces = decode(_cut(utterances, encoder, max_duration, with_state), len(utterances), hearing, held, num_workers)
     vectors: list[Tensor] = []
     faults: list[AudioError] = []
-    file = None
+    files: list[FileState] = []
     for piece, vector in _encoded(pieces, encoder, batch_size, timing):
         vectors += [] if vector is None else [vector]
         faults += [] if piece.fault is None else [piece.fault]
-        file = piece.file or file
+        files += [] if piece.file is None else [piece.file]
         if piece.is_last:
-            yield _assemble(replace(piece, file=file), vectors, faults, encoder)
-            vectors, faults, file = [], [], None
+            yield _assemble(piece, vectors, faults, files, encoder)
+            vectors, faults, files = [], [], []
 
 
 def _cut(
@@ -122,8 +122,7 @@ def _cut(
         size, hop = windows
         starts = window_starts(round(seconds * rate), size, hop)
         for start in starts:
-            is_first, is_last = start == starts[0], start == starts[-1]
-            yield Piece(utterance, (start, size), seconds, is_last, with_state=with_state and is_first)
+            yield Piece(utterance, (start, size), seconds, start == starts[-1], with_state)
 
 
 def _encoded(
@@ -151,12 +150,20 @@ def _together(encoder: Encoder | LazyEncoder, batch_size: int | None) -> int:
     return max(encoder.clips_per_call, batch_size or 0)
 
 
-def _assemble(last: Piece, vectors: list[Tensor], faults: list[AudioError], encoder: Encoder | LazyEncoder) -> Row:
+def _assemble(
+    last: Piece,
+    vectors: list[Tensor],
+    faults: list[AudioError],
+    files: list[FileState],
+    encoder: Encoder | LazyEncoder,
+) -> Row:
     """Make the row of an utterance from what became of its pieces; silent windows count only if all are silent."""
     broken = [fault for fault in faults if fault.fault != "silent" or not vectors]
     if broken:
         return Row(last.utterance, error=broken[0].reason, fault=broken[0].fault)
+    if len(set(files)) > 1:
+        return Row(last.utterance, error="it was written to while it was read; it will be read again")
     vector = vectors[0] if len(vectors) == 1 else encoder.merge(torch.stack(vectors))
     if not bool(torch.isfinite(vector).all()):
         return Row(last.utterance, error="the encoder gave NaN or infinity for it")
-    return Row(last.utterance, vector, last.seconds, file=last.file)
+    return Row(last.utterance, vector, last.seconds, file=files[0] if files else None)

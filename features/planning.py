@@ -71,8 +71,8 @@ class Plan:
         self.block[number], self.row[number] = block, row
 
 
-def make_plan(corpus: Corpus, stored: StoredRows, progress: bool = False) -> Plan:
-    """Find the stored row of each utterance.
+def make_plan(corpus: Corpus, stored: StoredRows, progress: bool = False, by_marks: bool = False) -> Plan:
+    """Find the stored row of each utterance; by their marks alone, without opening a file, if that is asked.
 
     A file is known by its id, size and time of change. One that is not, but has the size of a file that is stored, was
     perhaps moved or touched: its digest tells. Any other file is new, and is not read here.
@@ -85,7 +85,8 @@ def make_plan(corpus: Corpus, stored: StoredRows, progress: bool = False) -> Pla
     )  # fmt: skip
     _match_marks(plan, corpus.ids, stored)
     sizes = np.unique(np.concatenate([np.empty(0, np.int64), *(block.audio.size.numpy() for block in stored.blocks)]))
-    _digest(plan, np.flatnonzero(~plan.is_digested & np.isin(size, sizes) & (size >= 0)), progress)
+    if not by_marks:
+        _digest(plan, np.flatnonzero(~plan.is_digested & np.isin(size, sizes) & (size >= 0)), progress)
     known = np.flatnonzero(plan.is_digested)
     plan.block[known], plan.row[known] = stored.find(plan.keys(known))
     return plan

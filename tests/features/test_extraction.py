@@ -11,9 +11,10 @@ import soundfile
 import torch
 from torch import Tensor
 
+from audio import read_window
 from corpora import Corpus, Utterance, load_corpus
 from encoders import Encoder, LazyEncoder, describe_encoder, lazy_encoder, load_encoder
-from features import FeaturesError, FeatureSet, OutputError, default_file_name, extract
+from features import FeaturesError, FeatureSet, OutputError, decoding, default_file_name, extract
 from features.parts import read_part
 
 
@@ -372,6 +373,34 @@ def test_an_encoder_with_windows_averages_over_whole_files(
     cropped = extract(load_corpus(root), encoder, tmp_path / "y.pt", max_duration=2.0, progress=False)
     beginnings = [read_audio(root / row, 32_000, max_duration=2.0) for row in rows.ids]
     torch.testing.assert_close(cropped.features, encoder.encode(beginnings), rtol=1e-4, atol=1e-5)
+
+
+def test_a_file_that_changes_between_its_windows_is_read_again(
+    clap_weights: Path, tmp_path: Path, write_audio: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("ann/1.wav", "bob/1.wav"):
+        changing = write_audio(tmp_path / "data" / name, seconds=3.0, rate=32_000)
+    read, n_read = read_window, []
+
+    def read_and_touch(path: Path, *arguments: object) -> Tensor:
+        waveform = read(path, *arguments)  # type: ignore[arg-type]
+        n_read.extend([path] * (path == changing))
+        if len(n_read) == 1 and path == changing:
+            monkeypatch.setattr(decoding, "file_state", changed)
+        return waveform
+
+    state = decoding.file_state
+
+    def changed(path: Path) -> decoding.FileState:
+        found = state(path)
+        return replace(found, digest=bytes(32)) if path == changing else found
+
+    monkeypatch.setattr(decoding, "read_window", read_and_touch)
+    encoder = load_encoder("audiosep", clap_weights, device="cpu", window=1.0, hop=1.0)
+    rows = extract(
+        load_corpus(tmp_path / "data"), encoder, tmp_path / "x.pt", max_duration=None, num_workers=0, progress=False
+    )
+    assert rows.failures == (("bob/1.wav", "it was written to while it was read; it will be read again"),)
 
 
 @pytest.mark.parametrize("rate", [16_000, 32_000, 44_100])

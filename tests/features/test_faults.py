@@ -2,6 +2,7 @@
 
 import builtins
 import errno
+import multiprocessing
 import os
 import random
 import signal
@@ -9,9 +10,10 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -21,7 +23,8 @@ from audio import read_audio
 from corpora import Corpus, Utterance, load_corpus
 from encoders import load_encoder
 from features import AudioProvenance, FeatureSet, LockedError, OutputError, decoding, extract
-from features.parts import read_part
+from features.lock import locked
+from features.parts import Block, PartFile, block_of, read_part
 
 ROOT = Path(__file__).parents[2]
 # Extracts slowly, saving often, with worker processes; the encoder counts in a file what it was given.
@@ -176,11 +179,87 @@ def test_a_worker_that_is_killed_costs_at_most_its_file(
     assert torch.equal(found.features, features.features[kept])
     assert [failed for failed, _ in found.failures] == [corpus.ids[21]] * always
     if always:
-        assert "the process that decoded it was killed, twice" in found.failures[0][1]
+        assert "the process that decodes it is killed each time" in found.failures[0][1]
         monkeypatch.undo()
         mended, n_encoded = run(corpus, tmp_path / "x.pt")
         assert n_encoded == 1
         assert torch.equal(mended.features, features.features)
+
+
+def test_a_worker_that_is_killed_while_the_encoder_works_is_replaced(
+    corpus: Corpus, features: FeatureSet, tmp_path: Path, many_workers: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Deadly(Counting):
+        def encode(self, waveforms: Sequence[Tensor], batch_size: int | None = None) -> Tensor:
+            if self.n_encoded in (4, 20):
+                for child in multiprocessing.active_children():
+                    os.kill(child.pid or 0, signal.SIGKILL)
+                time.sleep(0.3)  # until the pool knows it
+            return super().encode(waveforms, batch_size)
+
+    found = extract(corpus, Deadly(), tmp_path / "x.pt", progress=False, num_workers=2)  # type: ignore[arg-type]
+    assert "was killed" in caplog.text
+    assert not found.failures
+    assert torch.equal(found.features, features.features)
+
+
+def test_waveforms_that_are_held_are_not_written_over(
+    corpus: Corpus, features: FeatureSet, tmp_path: Path, many_workers: None
+) -> None:
+    """A slow encoder is given many waveforms at a time, while the workers go on as far as they may."""
+
+    class Slow(Counting):
+        def encode(self, waveforms: Sequence[Tensor], batch_size: int | None = None) -> Tensor:
+            before = [waveform.clone() for waveform in waveforms]
+            time.sleep(0.1)
+            assert all(map(torch.equal, before, waveforms))
+            return super().encode(waveforms, batch_size)
+
+    many = Corpus(
+        tuple(replace(utterance, start=start) for start in (0.0, 0.1, 0.2, 0.3) for utterance in corpus),
+        corpus.root,
+        corpus.name,
+    )
+    wanted = extract(many, Counting(), tmp_path / "a.pt", progress=False, num_workers=0)  # type: ignore[arg-type]
+    for batch_size in (1, 30):
+        slow: Any = Slow()
+        found = extract(many, slow, tmp_path / f"{batch_size}.pt", None, "fp32", batch_size, 2, False)
+        torch.testing.assert_close(found.features, wanted.features, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("error", [MemoryError("too much"), RuntimeError("odd")])
+def test_whatever_a_decoder_raises_costs_one_file(
+    error: Exception, corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, odd = read_audio, corpus.utterances[5].path
+
+    def fail(path: Path, *arguments: object) -> Tensor:
+        if path == odd:
+            raise error
+        return read(path, *arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(decoding, "read_audio", fail)
+    found, n_encoded = run(corpus, tmp_path / "x.pt")
+    assert n_encoded == 39
+    assert found.failures == ((corpus.ids[5], f"it cannot be decoded ({type(error).__name__}: {error})"),)
+
+
+def test_a_fork_server_serves_too(corpus_root: Path, features: FeatureSet, tmp_path: Path) -> None:
+    code = SLOW.format(
+        root=str(ROOT), corpus=str(corpus_root), path=str(tmp_path / "x.pt"), log=str(tmp_path / "log"), seconds=0
+    )
+    begin, work = code.split("encoder = load_encoder", 1)
+    indented = "".join(f"    {line}\n" for line in f"encoder = load_encoder{work}".splitlines())
+    script = tmp_path / "script.py"
+    script.write_text(
+        f"{begin}\nimport multiprocessing\nif __name__ == '__main__':\n"
+        f"    multiprocessing.set_start_method('forkserver')\n{indented}"
+    )
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr
+    found = FeatureSet.load(tmp_path / "x.pt")
+    assert not found.failures
+    assert torch.equal(found.features, features.features)
 
 
 def test_a_file_that_grows_while_it_is_read_is_read_again(
@@ -331,6 +410,62 @@ def test_a_second_run_is_refused_and_a_dead_one_is_not_in_the_way(corpus: Corpus
     assert (tmp_path / "x.pt.lock").exists()
     assert run(corpus, path)[1] == 40
     assert [file.name for file in tmp_path.iterdir()] == ["x.pt"]
+
+
+def test_a_finished_file_needs_no_lock_and_no_rights(
+    corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(corpus, tmp_path / "x.pt")
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OutputError("nothing is to be written")
+
+    monkeypatch.setattr("features.extraction.check_writable", refuse)
+    monkeypatch.setattr("features.extraction.locked", refuse)
+    assert run(corpus, tmp_path / "x.pt")[1] == 0
+    with pytest.raises(OutputError, match="nothing is to be written"):
+        run(Corpus(corpus.utterances[:3], corpus.root, corpus.name), tmp_path / "x.pt")
+
+
+def test_two_threads_of_a_process_are_not_let_at_one_file(corpus: Corpus, tmp_path: Path) -> None:
+    with locked(tmp_path / "x.pt.lock"), pytest.raises(LockedError, match="this process is writing there already"):
+        run(corpus, tmp_path / "x.pt")
+    assert run(corpus, tmp_path / "x.pt")[1] == 40
+
+
+def test_what_killed_runs_leave_is_cleared_away(corpus: Corpus, tmp_path: Path) -> None:
+    path = tmp_path / "x.pt"
+    (tmp_path / ".x.pt.123.tmp").write_text("half of a features file")
+    run(corpus, path)
+    part = PartFile(tmp_path / "x.pt.parts")
+    part.append(block_of(FeatureSet.load(path)))  # as after a kill between writing the file and removing its parts
+    assert run(corpus, path)[1] == 0
+    assert [file.name for file in tmp_path.iterdir()] == ["x.pt"]
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda block: replace(block, features=block.features * torch.nan),
+        lambda block: replace(block, features=block.features[:, :5]),
+        lambda block: replace(block, durations=block.durations.double()),
+        lambda block: replace(block, audio=replace(block.audio, digest=block.audio.digest.double())),
+    ],
+)
+def test_parts_that_contradict_the_encoder_are_passed_over(
+    spoil: Callable[[Block], Block],
+    corpus: Corpus,
+    features: FeatureSet,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    part = PartFile(tmp_path / "x.pt.parts")
+    part.append(block_of(features.select(range(10))))
+    part.append(spoil(block_of(features.select(range(10, 20)))))
+    found, n_encoded = run(corpus, tmp_path / "x.pt")
+    assert n_encoded == 40
+    assert torch.equal(found.features, features.features)
+    assert "A part is passed over" in caplog.text
 
 
 def test_a_hundred_thousand_files_are_compared_in_less_than_a_minute(tmp_path: Path) -> None:

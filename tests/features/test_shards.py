@@ -1,6 +1,7 @@
 """Shares of one extraction: 1 = 2 = 4 processes, lost ones, other numbers of them, torchrun."""
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -187,8 +188,33 @@ def test_locks_are_shared_by_those_who_share(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_torchrun_divides_the_work(corpus_root: Path, features: FeatureSet, tmp_path: Path) -> None:
-    """With real processes, which start and end as they like."""
+def test_marks_of_another_corpus_are_none(corpus: Corpus, features: FeatureSet, tmp_path: Path) -> None:
+    path = tmp_path / "x.pt"
+    few = Corpus(corpus.utterances[:20], corpus.root, corpus.name)
+    assert shard(few, path, 1, 2) == ((), 10)
+    found, n_encoded = shard(corpus, path, 0, 2)
+    assert isinstance(found, tuple)
+    assert n_encoded < 20
+    assert isinstance(shard(corpus, path, 1, 2)[0], FeatureSet)
+
+
+def test_those_who_share_do_not_refuse_each_other(tmp_path: Path) -> None:
+    code = (
+        f"import sys, time; sys.path.insert(0, {str(ROOT)!r})\n"
+        "from pathlib import Path\nfrom features.lock import locked\n"
+        "until = time.monotonic() + 1.5\n"
+        f"while time.monotonic() < until:\n    with locked(Path({str(tmp_path / 'x.lock')!r}), shared=True): pass"
+    )
+    both = [subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    for process in both:
+        _, told = process.communicate()
+        assert process.returncode == 0, told
+
+
+def test_torchrun_divides_the_work_whatever_fails(own_root: Path, features: FeatureSet, tmp_path: Path) -> None:
+    """With real processes, which start and end as they like, and a file that cannot be read."""
+    (own_root / "101" / "1010" / "101-1010-0099.flac").write_text("text")
+    corpus_root = own_root
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     script = [
         str(ROOT / "extract_features.py"),
@@ -197,15 +223,20 @@ def test_torchrun_divides_the_work(corpus_root: Path, features: FeatureSet, tmp_
         "--encoder",
         "spectral",
         "--output_dir",
-        str(tmp_path),
+        str(tmp_path / "out"),
     ]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run([*command, *script], capture_output=True, text=True, check=False, env=environment)
-    assert done.returncode == 0, done.stderr
-    assert done.stderr.count("20 utterances computed now") == 2
+    assert done.returncode == 1, done.stderr  # torchrun's own; who merged ended with 3
+    assert re.search(r"exitcode *: 3", done.stderr)
+    assert sum(map(int, re.findall(r"(\d+) utterances computed now", done.stderr))) == 40
     assert done.stdout.count("40 utterances, 4 speakers") == 1
-    assert same(FeatureSet.load(tmp_path / "librispeech_features_spectral.pt"), features)
-    assert [file.name for file in tmp_path.iterdir()] == ["librispeech_features_spectral.pt"]
+    assert "failed: 101/1010/101-1010-0099.flac" in done.stdout
+    (path,) = (tmp_path / "out").iterdir()
+    assert same(FeatureSet.load(path), features)
+    (own_root / "101" / "1010" / "101-1010-0099.flac").unlink()
+    done = subprocess.run([*command, *script], capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 0, done.stderr
 
 
 def test_the_flag_takes_a_share(corpus_root: Path, tmp_path: Path) -> None:
