@@ -93,7 +93,7 @@ class PartFile:
                     file.flush()
                     os.fsync(file.fileno())
                 except BaseException:
-                    file.truncate(self._end)  # or what is appended later would lie behind half a block
+                    file.truncate(self._end)  # what `append` did not confirm is not there, and takes no room
                     raise
                 self._end = file.tell()
             self.n_rows += len(block)

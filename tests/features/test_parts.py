@@ -108,6 +108,7 @@ def test_a_block_that_fails_to_be_written_is_not_in_the_way(tmp_path: Path, monk
         patch.setattr("os.fsync", stop)
         with pytest.raises(KeyboardInterrupt):
             part.append(block(2, 1))
+    assert len(read_part(part.path)) == 1
     part.append(block(2, 2))
     assert [each.ids[0] for each in read_part(part.path)] == ["0/0\n李.wav", "2/0\n李.wav"]
 
