@@ -30,7 +30,8 @@ from command_line import EXIT_DONE, run
 from corpora import Corpus
 from encoders import Encoder, load_encoder, resolve_device
 from evaluation.table import format_table
-from features.decoding import Hearing, Piece, decode
+from features.decoding import Piece, decode
+from features.worker import Hearing
 
 DECODE, FORWARD, LOOP, EXTRACT = "decode only", "forward only", "plain loop", "extract"
 PEERS = {

@@ -1,29 +1,20 @@
 """Files to waveforms, in worker processes, ahead of who needs them and in order."""
 
 import logging
-import mmap
 import multiprocessing
 import os
-import signal
-import threading
-import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from itertools import islice
-from pathlib import Path
-from stat import S_ISREG
-from typing import NamedTuple
 
-import numpy as np
-import torch
 from torch import Tensor
 
-from audio import AudioError, read_audio, read_window
+from audio import AudioError
 from corpora import Utterance
-from features.provenance import file_digest
+from features.worker import Arena, FileState, Heard, Hearing, Request, begin, read_all
 
 logger = logging.getLogger(__name__)
 
@@ -37,17 +28,6 @@ ATTEMPTS = 2
 MOST_WORKERS = 16
 # A waveform longer than this (seconds) is sent through a pipe instead of shared memory.
 LONGEST_SHARED = 30.0
-# Seconds between two looks of a worker whether the process that it works for lives.
-LOOK_EVERY = 1.0
-
-
-@dataclass(frozen=True)
-class FileState:
-    """A file's content and the marks by which to see that it has not changed."""
-
-    digest: bytes
-    size: int
-    mtime_ns: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,54 +60,6 @@ class Piece:
     waveform: Tensor | None = None
     fault: AudioError | None = None
     file: FileState | None = None
-
-
-class _Request(NamedTuple):
-    """What a worker is told of a piece: plain values, which cost little on their way."""
-
-    number: int
-    path: str
-    start: float
-    duration: float | None
-    window: tuple[int, int] | None
-    seconds: float
-    with_state: bool
-
-
-class _Heard(NamedTuple):
-    """What a worker answers; of a waveform that lies in the arena the number of samples."""
-
-    waveform: Tensor | None = None
-    n_shared: int | None = None
-    seconds: float = 0.0
-    fault: AudioError | None = None
-    file: FileState | None = None
-
-
-@dataclass(frozen=True)
-class Hearing:
-    """How a piece is read: rate (Hz), and the crop (seconds) of those without a window."""
-
-    sample_rate: int
-    crop: float | None
-
-
-@dataclass
-class Arena:
-    """Shared memory in which each piece under way has a place for its waveform."""
-
-    memory: mmap.mmap
-    n_places: int
-    samples: int  # of each place
-
-    @classmethod
-    def make(cls, n_places: int, samples: int) -> "Arena":
-        return cls(mmap.mmap(-1, n_places * samples * 4), n_places, samples)
-
-    def place(self, number: int, length: int) -> Tensor:
-        """Return the place of a piece, by its number, as a vector."""
-        offset = number % self.n_places * self.samples * 4
-        return torch.from_numpy(np.frombuffer(self.memory, np.float32, length, offset))
 
 
 def n_workers_of(asked: int | None) -> int:
@@ -166,7 +98,7 @@ def decode(
         arena = Arena.make(ahead + held + TOGETHER, round(seconds * hearing.sample_rate) + 1)
     pool = _Pool(n_workers if use_processes else 0, hearing, arena)
     numbered = enumerate(pieces)
-    under_way: deque[tuple[list[tuple[int, Piece]], Future[list[_Heard]]]] = deque()
+    under_way: deque[tuple[list[tuple[int, Piece]], Future[list[Heard]]]] = deque()
     try:
         while True:
             while len(under_way) * TOGETHER < ahead and (task := list(islice(numbered, TOGETHER))):
@@ -197,22 +129,22 @@ class _Pool:
     def _start(self) -> Executor:
         if not self._n_workers:
             return ThreadPoolExecutor(n_workers_of(None))
-        return ProcessPoolExecutor(self._n_workers, initializer=_begin, initargs=(self._arena, os.getpid()))
+        return ProcessPoolExecutor(self._n_workers, initializer=begin, initargs=(self._arena, os.getpid()))
 
-    def submit(self, task: Sequence[tuple[int, Piece]]) -> Future[list[_Heard]]:
+    def submit(self, task: Sequence[tuple[int, Piece]]) -> Future[list[Heard]]:
         requests = []
         for number, piece in task:
             utterance = piece.utterance
             span = utterance.start, utterance.duration, piece.window, piece.seconds, piece.with_state
-            requests.append(None if piece.fault else _Request(number, os.fspath(utterance.path), *span))
+            requests.append(None if piece.fault else Request(number, os.fspath(utterance.path), *span))
         try:
-            return self._executor.submit(_read_all, requests, self._hearing)
+            return self._executor.submit(read_all, requests, self._hearing)
         except BrokenProcessPool as error:  # a worker was killed while nobody waited for it
-            broken: Future[list[_Heard]] = Future()
+            broken: Future[list[Heard]] = Future()
             broken.set_exception(error)
             return broken
 
-    def received(self, number: int, piece: Piece, heard: _Heard) -> Piece:
+    def received(self, number: int, piece: Piece, heard: Heard) -> Piece:
         """Put what was heard into the piece; a waveform that lies in the arena stays there."""
         if piece.fault is not None:
             return piece
@@ -232,10 +164,10 @@ class _Pool:
             heard = self._read_alone(number, piece)
             if heard is None:
                 reason = "the process that decodes it is killed each time; it is damaged, or needs more memory"
-                heard = _Heard(fault=AudioError(piece.utterance.path, "unreadable", reason))
+                heard = Heard(fault=AudioError(piece.utterance.path, "unreadable", reason))
             yield self.received(number, piece, heard)
 
-    def _read_alone(self, number: int, piece: Piece) -> _Heard | None:
+    def _read_alone(self, number: int, piece: Piece) -> Heard | None:
         """Read a piece while nothing else is read, again if a process was killed meanwhile; None if it was again."""
         for _ in range(ATTEMPTS):
             try:
@@ -250,82 +182,3 @@ class _Pool:
 
     def close(self) -> None:
         self._executor.shutdown(cancel_futures=True)
-
-
-# In a worker: where it leaves waveforms.
-_arena: Arena | None = None
-
-
-def _begin(arena: Arena | None, parent: int) -> None:
-    """Prepare a worker: it leaves Ctrl-C to the process that it works for, and ends with that."""
-    global _arena
-    _arena = arena
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    own = os.getppid()  # of a fork server's children this is not who they work for, but ends with it
-    if multiprocessing.get_start_method() == "fork":
-        own = parent
-    torch.set_num_threads(1)  # OpenMP's threads do not survive a fork
-
-    def watch() -> None:
-        while os.getppid() == own:
-            time.sleep(LOOK_EVERY)
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
-def _read_all(requests: Sequence[_Request | None], hearing: Hearing) -> list[_Heard]:
-    """Read pieces; a waveform that its place in the arena holds is left there."""
-    answers = []
-    for request in requests:
-        heard = _Heard() if request is None else _read(request, hearing)
-        if request is not None and _arena is not None and heard.waveform is not None:
-            length = len(heard.waveform)
-            if length <= _arena.samples:
-                _arena.place(request.number, length).copy_(heard.waveform)
-                heard = heard._replace(waveform=None, n_shared=length)
-        answers.append(heard)
-    return answers
-
-
-def _read(request: _Request, hearing: Hearing) -> _Heard:
-    """Read the waveform of a piece, or say why there is none."""
-    path, rate, before = Path(request.path), hearing.sample_rate, None
-    try:
-        before = file_state(path) if request.with_state else None
-        if request.window is not None:
-            waveform = read_window(path, rate, *request.window, request.start, request.seconds)
-            seconds = request.seconds
-        else:
-            waveform = read_audio(path, rate, request.start, request.duration, hearing.crop)
-            seconds = len(waveform) / rate
-        if before is not None:
-            status = os.stat(path)
-            if (status.st_size, status.st_mtime_ns) != (before.size, before.mtime_ns):
-                raise AudioError(path, "unreadable", "it was written to while it was read; it will be read again")
-    except AudioError as error:
-        return _Heard(seconds=request.seconds, fault=error, file=before)
-    except OSError as error:  # it vanished after it was read
-        return _Heard(fault=AudioError(path, "missing", error.strerror or str(error)))
-    except Exception as error:  # one file is never in the way of the others, whatever a decoder makes of it
-        reason = f"it cannot be decoded ({type(error).__name__}: {error})"
-        return _Heard(fault=AudioError(path, "unreadable", reason))
-    return _Heard(waveform, None, seconds, None, before)
-
-
-def file_state(path: Path) -> FileState:
-    """Digest a file.
-
-    Raises
-    ------
-    AudioError
-        It cannot be read.
-    """
-    try:
-        status = os.stat(path)
-        if not S_ISREG(status.st_mode):
-            raise OSError("not a file")
-        return FileState(file_digest(path, status.st_size, status.st_mtime_ns), status.st_size, status.st_mtime_ns)
-    except (OSError, ValueError):
-        read_audio(path, None)  # raises the AudioError that says what is wrong
-        raise

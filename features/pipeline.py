@@ -11,7 +11,8 @@ from torch import Tensor
 from audio import AudioError, AudioFault, span_seconds, window_starts
 from corpora import Utterance
 from encoders import Encoder, LazyEncoder, windows_of
-from features.decoding import MANY, FileState, Hearing, Piece, decode
+from features.decoding import MANY, Piece, decode
+from features.worker import FileState, Hearing
 
 
 @dataclass(frozen=True, eq=False)

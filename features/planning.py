@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from corpora import Corpus, Utterance
-from features.decoding import FileState
 from features.provenance import Contents, Numbers, StoredRows, content_keys, file_digest
+from features.worker import FileState
 
 
 @dataclass(eq=False)

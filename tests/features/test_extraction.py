@@ -14,7 +14,7 @@ from torch import Tensor
 from audio import read_window
 from corpora import Corpus, Utterance, load_corpus
 from encoders import Encoder, LazyEncoder, describe_encoder, lazy_encoder, load_encoder
-from features import FeaturesError, FeatureSet, OutputError, decoding, default_file_name, extract
+from features import FeaturesError, FeatureSet, OutputError, default_file_name, extract, worker
 from features.parts import read_part
 
 
@@ -386,16 +386,16 @@ def test_a_file_that_changes_between_its_windows_is_read_again(
         waveform = read(path, *arguments)  # type: ignore[arg-type]
         n_read.extend([path] * (path == changing))
         if len(n_read) == 1 and path == changing:
-            monkeypatch.setattr(decoding, "file_state", changed)
+            monkeypatch.setattr(worker, "file_state", changed)
         return waveform
 
-    state = decoding.file_state
+    state = worker.file_state
 
-    def changed(path: Path) -> decoding.FileState:
+    def changed(path: Path) -> worker.FileState:
         found = state(path)
         return replace(found, digest=bytes(32)) if path == changing else found
 
-    monkeypatch.setattr(decoding, "read_window", read_and_touch)
+    monkeypatch.setattr(worker, "read_window", read_and_touch)
     encoder = load_encoder("audiosep", clap_weights, device="cpu", window=1.0, hop=1.0)
     rows = extract(
         load_corpus(tmp_path / "data"), encoder, tmp_path / "x.pt", max_duration=None, num_workers=0, progress=False

@@ -22,7 +22,7 @@ from torch import Tensor
 from audio import read_audio
 from corpora import Corpus, Utterance, load_corpus
 from encoders import load_encoder
-from features import AudioProvenance, FeatureSet, LockedError, OutputError, decoding, extract
+from features import AudioProvenance, FeatureSet, LockedError, OutputError, decoding, extract, worker
 from features.lock import locked
 from features.parts import Block, PartFile, block_of, read_part
 
@@ -31,11 +31,11 @@ ROOT = Path(__file__).parents[2]
 SLOW = """
 import sys, time
 sys.path.insert(0, {root!r})
-import features.decoding, features.extraction, features.pipeline
+import features.computing, features.decoding, features.extraction, features.pipeline
 from corpora import load_corpus
 from encoders import load_encoder
 
-features.extraction.SAVE_EVERY = 0.02
+features.computing.SAVE_EVERY = 0.02
 features.decoding.MANY = features.pipeline.MANY = 4
 encoder = load_encoder("spectral", device="cpu")
 encode = encoder.encode
@@ -171,7 +171,7 @@ def test_a_worker_that_is_killed_costs_at_most_its_file(
             os.kill(os.getpid(), signal.SIGKILL)
         return read(path, *arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(decoding, "read_audio", read_or_die)
+    monkeypatch.setattr(worker, "read_audio", read_or_die)
     found, n_encoded = run(corpus, tmp_path / "x.pt", num_workers=2)
     assert "was killed" in caplog.text
     kept = [row for row in range(40) if not (always and row == 21)]
@@ -238,7 +238,7 @@ def test_whatever_a_decoder_raises_costs_one_file(
             raise error
         return read(path, *arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(decoding, "read_audio", fail)
+    monkeypatch.setattr(worker, "read_audio", fail)
     found, n_encoded = run(corpus, tmp_path / "x.pt")
     assert n_encoded == 39
     assert found.failures == ((corpus.ids[5], f"it cannot be decoded ({type(error).__name__}: {error})"),)
@@ -275,7 +275,7 @@ def test_a_file_that_grows_while_it_is_read_is_read_again(
                 file.write(b"\0")
         return waveform
 
-    monkeypatch.setattr(decoding, "read_audio", read_and_write)
+    monkeypatch.setattr(worker, "read_audio", read_and_write)
     found, _ = run(corpus, tmp_path / "x.pt")
     assert found.failures == ((corpus.ids[7], "it was written to while it was read; it will be read again"),)
     monkeypatch.undo()
@@ -294,7 +294,7 @@ def test_a_file_that_vanishes_while_it_is_read_is_a_failure(
             path.unlink()
         return waveform
 
-    monkeypatch.setattr(decoding, "read_audio", read_and_remove)
+    monkeypatch.setattr(worker, "read_audio", read_and_remove)
     found, _ = run(corpus, tmp_path / "x.pt")
     assert [failed for failed, _ in found.failures] == [corpus.ids[7]]
     assert "No such file" in found.failures[0][1]
@@ -331,7 +331,7 @@ def test_a_full_disk_is_told_and_loses_nothing(
     n_writes: int, corpus: Corpus, features: FeatureSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path, parts = tmp_path / "x.pt", tmp_path / "x.pt.parts"
-    monkeypatch.setattr("features.extraction.SAVE_EVERY", 0.0)
+    monkeypatch.setattr("features.computing.SAVE_EVERY", 0.0)
     fsync, written = os.fsync, []
 
     def full(descriptor: int) -> None:

@@ -81,7 +81,7 @@ def test_any_number_of_shards_makes_the_same_file(
 def test_a_lost_shard_loses_its_share_alone_and_another_number_goes_on(
     order: tuple[int, ...], corpus: Corpus, features: FeatureSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("features.extraction.SAVE_EVERY", 0.0)
+    monkeypatch.setattr("features.computing.SAVE_EVERY", 0.0)
     path = tmp_path / "x.pt"
     for index in order:
         if index == 2:
