@@ -156,11 +156,13 @@ def _decode_all(corpus: Corpus, encoder: Encoder, num_workers: int | None) -> No
 def _watched() -> Iterator[dict[str, float]]:
     """Measure what the body takes, with the processes that it starts."""
     result: dict[str, float] = {}
-    before, held, stop = _held(), [0], threading.Event()
+    first, held, stop = _held(), [0], threading.Event()
 
     def watch() -> None:
         while not stop.wait(LOOK_EVERY):
-            held.append(_held() - before)
+            now = _held()
+            first.update({process: size for process, size in now.items() if process not in first})
+            held.append(sum(size - first[process] for process, size in now.items()))
 
     watcher = threading.Thread(target=watch)
     watcher.start()
@@ -180,17 +182,22 @@ def _cpu() -> float:
     return sum(each.ru_utime + each.ru_stime for each in used)
 
 
-def _held() -> int:
-    """Return the memory of this process and its children, what is shared counting once (bytes, Linux)."""
-    total, own = 0, Path(f"/proc/{os.getpid()}")
+def _held() -> dict[str, int]:
+    """Return the memory of this process and of each of its children that is not mapped from files (bytes, Linux).
+
+    By the kernel's counters, which cost nothing; what a child had from the beginning is its parent's.
+    """
+    own = Path(f"/proc/{os.getpid()}")
     children = [number for listing in own.glob("task/*/children") for number in listing.read_text().split()]
+    sizes = {}
     for process in (own.name, *children):
+        kinds = ("RssAnon", "RssShmem") if process == own.name else ("RssAnon",)
         try:
-            lines = Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()
+            lines = Path(f"/proc/{process}/status").read_text().splitlines()
         except OSError:  # it has just ended
             continue
-        total += next((1024 * int(line.split()[1]) for line in lines if line.startswith("Pss:")), 0)
-    return total
+        sizes[process] = sum(1024 * int(line.split()[1]) for line in lines if line.startswith(kinds))
+    return sizes
 
 
 def _line(way: str, rounds: list[dict[str, float]], n_files: int, hours: float) -> list[str]:
