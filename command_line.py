@@ -6,6 +6,7 @@ import io
 import logging
 import os
 import shlex
+import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
@@ -32,6 +33,7 @@ def run(config_class: type[Config], main: Callable[[Config], int]) -> None:
     """
     config = parse(config_class, sys.argv[1:])
     logging.basicConfig(format="%(levelname)s %(message)s", stream=sys.stderr)
+    signal.signal(signal.SIGTERM, _interrupt)  # SLURM and torchrun send it
     for room in ROOMS:  # ours alone: other libraries have a lot to say at this level
         logging.getLogger(room).setLevel(config.log_level.upper())
     # Names of files and speakers need not be text that the terminal can show.
@@ -60,6 +62,10 @@ def run(config_class: type[Config], main: Callable[[Config], int]) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = EXIT_ERROR
     sys.exit(code)
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
 
 
 def run_one_of(commands: Mapping[str, tuple[type[Any], Callable[[Any], int]]]) -> None:

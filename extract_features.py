@@ -21,8 +21,10 @@ if TYPE_CHECKING:
 
 
 def main(config: ExtractionConfig) -> int:
-    from features import FeatureSet, Shard, extract, extract_shard
+    from features import FeaturesError, FeatureSet, Shard, extract, extract_shard
 
+    if config.shard and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise FeaturesError("torchrun gives each process its share; leave --shard out, or torchrun.")
     corpus = open_corpus(config)
     config = replace(config, device=own_device(config.device), num_workers=own_workers(config.num_workers))
     job = describe_extraction(config, corpus, config.encoder, config.encoder_weights, config.features_path)

@@ -134,7 +134,7 @@ def _stored_as(row: Row, dtype: torch.dtype) -> Row:
 
 def _tell(n_files: int, seconds: float, elapsed: float, timing: Timing, writing: float) -> None:
     """Say how fast it went, and what it waited for."""
-    if not n_files:
+    if not seconds:  # of files that cannot be read nothing is to be told here
         return
     shares = [100 * part / elapsed for part in (timing.waiting, timing.forward, writing)]
     logger.info(

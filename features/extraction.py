@@ -5,7 +5,7 @@ import glob
 import hashlib
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -147,10 +147,13 @@ def extract_shard(
         As for `extract`; locked is also a shard that runs already.
     """
     job = _job(corpus, encoder, path, max_duration, store_dtype, batch_size, num_workers, progress)
+    complete = _complete(job)
+    if complete is not None:
+        return complete
     check_writable(job.path.parent)
     name, work = f"{shard.index}-of-{shard.count}", _digest_of(job)
     done = job.parts / f"{name}.done"
-    with locked(job.lock, shared=True), locked(job.parts / f"{name}.lock"):
+    with _cleared(job.parts), locked(job.lock, shared=True), locked(job.parts / f"{name}.lock"):
         done.unlink(missing_ok=True)
         sources = _sources(job)
         plan = _plan(job, sources)
@@ -228,8 +231,22 @@ def share_of(n_utterances: int, shard: Shard) -> NDArray[np.int64]:
     return order[shard.index :: shard.count]
 
 
+@contextlib.contextmanager
+def _cleared(folder: Path) -> Iterator[None]:
+    """Remove a folder at the end, if nothing is in it."""
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            folder.rmdir()
+
+
 def _plan(job: Job, sources: Mapping[Path, Sequence[Block]]) -> Plan:
-    return make_plan(job.corpus, StoredRows([block for own in sources.values() for block in own]), job.progress)
+    plan = make_plan(job.corpus, StoredRows([block for own in sources.values() for block in own]), job.progress)
+    n_missing = int((plan.block < 0).sum())
+    if 0 < n_missing < len(job.corpus):
+        logger.info("%d of %d utterances are there already", len(job.corpus) - n_missing, len(job.corpus))
+    return plan
 
 
 def _sources(job: Job) -> dict[Path, list[Block]]:

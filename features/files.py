@@ -19,7 +19,14 @@ class OutputError(InputError):
 
 def check_writable(folder: Path) -> None:
     """Make a folder if need be, and say now, not after an hour of work, if nothing can be written there."""
-    write_atomically(folder / f".voxprobe_write_test.{os.getpid()}", lambda file: None).unlink(missing_ok=True)
+    try:
+        write_atomically(folder / f".voxprobe_write_test.{os.getpid()}", lambda file: None).unlink(missing_ok=True)
+    except OutputError as error:
+        reason = getattr(error.__cause__, "strerror", None) or error.__cause__
+        raise OutputError(
+            f"{folder}: nothing can be written into this folder ({reason}). Check its rights and the disk's free "
+            "space, or choose another place."
+        ) from error
 
 
 def write_atomically(path: Path, write: Callable[[BinaryIO], Any]) -> Path:
@@ -77,7 +84,7 @@ def load_tensors(path: Path, what: str, error_class: type[InputError]) -> dict[s
         The error to raise.
     """
     if not path.is_file():
-        raise error_class(f"{path}: no such file. Expected {what}.")
+        raise error_class(f"{path}: {'this is a folder' if path.is_dir() else 'no such file'}. Expected {what}.")
     # The format of before torch 1.6 cannot be mapped, and Windows cannot replace a file that is.
     mmap = zipfile.is_zipfile(path) and os.name != "nt"
     return _load(path, mmap, path, what, error_class)

@@ -106,6 +106,8 @@ def _acquire(path: Path, shared: bool) -> int:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        except FileNotFoundError:  # its folder was just removed, being empty
+            continue
         except OSError as error:
             raise OutputError(
                 f"{path}: cannot be made ({error.strerror or error}). Check the folder's rights and the disk's free "

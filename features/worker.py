@@ -89,6 +89,7 @@ def begin(arena: Arena | None, parent: int) -> None:
     global _arena
     _arena = arena
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     own = os.getppid()  # of a fork server's children this is not who they work for, but ends with it
     if multiprocessing.get_start_method() == "fork":
         own = parent

@@ -223,6 +223,9 @@ def test_features_of_other_settings_are_refused_by_name(corpus: Corpus, features
     other = lazy_encoder("spectral", n_mfcc=30)
     with pytest.raises(FeaturesError, match=r"n_mfcc is 40 there, 30 here.*--features_path"):
         extract(corpus, other, features_path, progress=False)
+    assert [path.name for path in features_path.parent.iterdir()] == [
+        features_path.name
+    ]  # a refused run leaves nothing
     with pytest.raises(FeaturesError, match=r"max_duration is 10.0 there, 5.0 here"):
         extract(corpus, lazy_encoder("spectral"), features_path, max_duration=5.0, progress=False)
 
@@ -497,7 +500,7 @@ def test_another_precision_is_warned_of_and_taken(
 def test_a_place_that_cannot_be_written_is_told_before_anything_is_encoded(corpus: Corpus, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     counting = Counting()
-    with pytest.raises(OutputError, match="cannot be written"):
+    with pytest.raises(OutputError, match="nothing can be written into this folder"):
         run(corpus, tmp_path / "file" / "x.pt", counting)
     assert counting.n_encoded == 0
 

@@ -22,7 +22,17 @@ from torch import Tensor
 from audio import read_audio
 from corpora import Corpus, Utterance, load_corpus
 from encoders import load_encoder
-from features import AudioProvenance, FeatureSet, LockedError, OutputError, decoding, extract, worker
+from features import (
+    AudioProvenance,
+    FeatureSet,
+    LockedError,
+    OutputError,
+    Shard,
+    decoding,
+    extract,
+    extract_shard,
+    worker,
+)
 from features.lock import locked
 from features.parts import Block, PartFile, block_of, read_part
 
@@ -423,8 +433,26 @@ def test_a_finished_file_needs_no_lock_and_no_rights(
     monkeypatch.setattr("features.extraction.check_writable", refuse)
     monkeypatch.setattr("features.extraction.locked", refuse)
     assert run(corpus, tmp_path / "x.pt")[1] == 0
+    shard = extract_shard(corpus, Counting(), tmp_path / "x.pt", Shard(0, 2))  # type: ignore[arg-type]
+    assert isinstance(shard, FeatureSet)
+    assert [file.name for file in tmp_path.iterdir()] == ["x.pt"]
     with pytest.raises(OutputError, match="nothing is to be written"):
         run(Corpus(corpus.utterances[:3], corpus.root, corpus.name), tmp_path / "x.pt")
+
+
+def test_what_a_scheduler_sends_interrupts_as_a_key_does() -> None:
+    code = (
+        f"import sys, time; sys.path.insert(0, {str(ROOT)!r}); sys.argv = ['x.py']\n"
+        "from command_line import run\nfrom config import ScriptConfig\n"
+        "def main(config):\n    print('begins', flush=True)\n    time.sleep(60)\nrun(ScriptConfig, main)"
+    )
+    sleeper = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert sleeper.stdout is not None
+    assert sleeper.stdout.readline() == "begins\n"
+    sleeper.terminate()
+    _, told = sleeper.communicate(timeout=30)
+    assert sleeper.returncode == 1
+    assert told == "Interrupted. The same command goes on from here.\n"
 
 
 def test_two_threads_of_a_process_are_not_let_at_one_file(corpus: Corpus, tmp_path: Path) -> None:

@@ -248,6 +248,11 @@ def test_the_flag_takes_a_share(corpus_root: Path, tmp_path: Path) -> None:
         )
         assert done.returncode == 0, done.stderr
         assert told in done.stdout
+    done = subprocess.run(
+        [*script, "--shard", "0/2"], capture_output=True, text=True, check=False, env={**os.environ, "WORLD_SIZE": "2"}
+    )
+    assert done.returncode == 2
+    assert "torchrun gives each process its share" in done.stderr
     done = subprocess.run([*script, "--shard", "2/2"], capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "--shard is '2/2'; expected i/n with i from 0 to n - 1" in done.stderr

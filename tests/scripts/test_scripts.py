@@ -387,7 +387,10 @@ def test_bad_input_is_answered_in_a_sentence(trained: Path, call_script: Run, tm
         (["--data_dir", tmp_path / "one", *base], ["one speaker (ann)"]),
         (["--features_path", tmp_path / "text.pt", *base], ["text.pt", "not a features file"]),
         (["--features_path", tmp_path / "none.pt", *base], ["none.pt", "no such file"]),
-        (["--data_dir", tmp_path / "one", *base[:2], "--output_dir", tmp_path / "file"], ["cannot be written"]),
+        (
+            ["--data_dir", tmp_path / "one", *base[:2], "--output_dir", tmp_path / "file"],
+            ["nothing can be written into this folder"],
+        ),
         (["--data_dir", tmp_path / "one", *base, "--device", "gpu"], ["'gpu'"]),
         (["--data_dir", tmp_path / "one", *base, "--max_duration", "0"], ["--max_duration", "0.01"]),
         (["--data_dir", tmp_path / "one", *base, "--max_duration", "nan"], ["--max_duration"]),
