@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from corpora import Corpus
-    from features import FeatureSet
 
 
 def main(config: ExtractionConfig) -> int:
@@ -71,23 +70,6 @@ def open_corpus(config: CorpusConfig) -> Corpus:
     return load_corpus(config.data_dir, config.layout)
 
 
-def extract_corpus(
-    config: CorpusConfig,
-    corpus: Corpus,
-    encoder_name: str,
-    weights: str | None,
-    features_path: Path | None,
-    others: Sequence[str] = (),
-) -> FeatureSet:
-    """Embed a corpus, or open its finished features file; an option that only `others` have is not for this encoder."""
-    from features import extract
-
-    job = describe_extraction(config, corpus, encoder_name, weights, features_path, others)
-    features = extract(**job)
-    print(f"Features: {job['path']}")
-    return features
-
-
 def describe_extraction(
     config: CorpusConfig,
     corpus: Corpus,
@@ -96,7 +78,7 @@ def describe_extraction(
     features_path: Path | None,
     others: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Return the arguments of `features.extract`."""
+    """Return the arguments of `features.extract`; an option that only `others` have is not for this encoder."""
     from encoders import default_spec, encoder_options, lazy_encoder
     from features import default_file_name
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from command_line import EXIT_DONE, command, run
 from config import ComparisonConfig
-from extract_features import extract_corpus, open_corpus, report_failures
+from extract_features import describe_extraction, open_corpus, report_failures
 
 if TYPE_CHECKING:
     from evaluation import Comparison
@@ -54,7 +54,7 @@ def main(config: ComparisonConfig) -> int:
 
 def find_features(config: ComparisonConfig) -> list[FeatureSet]:
     """Open the finished features files, or extract the corpus with each encoder."""
-    from features import FeaturesError, FeatureSet
+    from features import FeaturesError, FeatureSet, extract
 
     paths = config.features_path
     if config.data_dir is None and paths:
@@ -69,7 +69,9 @@ def find_features(config: ComparisonConfig) -> list[FeatureSet]:
         weights = config.encoder_weights[number] if config.encoder_weights else "auto"
         others = config.encoder[:number] + config.encoder[number + 1 :]
         path = paths[number] if paths else None
-        sets.append(extract_corpus(config, corpus, name, None if weights == "auto" else weights, path, others))
+        job = describe_extraction(config, corpus, name, None if weights == "auto" else weights, path, others)
+        sets.append(extract(**job))
+        print(f"Features: {job['path']}")
     return sets
 
 

@@ -66,8 +66,6 @@ def locked(path: Path, shared: bool = False) -> Iterator[None]:
     try:
         yield
     finally:
-        with _guard:
-            _held.discard(path.absolute())
         try:
             fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)  # of those who share, the last one clears up
             path.unlink(missing_ok=True)
@@ -75,6 +73,8 @@ def locked(path: Path, shared: bool = False) -> Iterator[None]:
             with contextlib.suppress(OSError):
                 _write(descriptor, [owner for owner in _owners(descriptor) if owner != own])
         os.close(descriptor)
+        with _guard:  # last: closing the file lets go of any lock that this process has on it
+            _held.discard(path.absolute())
 
 
 def _owners(descriptor: int) -> list[str]:

@@ -401,22 +401,16 @@ def test_no_room_to_put_rows_in_order_is_told(
     assert torch.equal(again.features, features.features)
 
 
-def test_a_second_run_is_refused_and_a_dead_one_is_not_in_the_way(corpus: Corpus, tmp_path: Path) -> None:
+def test_a_second_run_is_refused_and_a_dead_one_is_not_in_the_way(
+    corpus: Corpus, tmp_path: Path, holder: Callable[[str], "subprocess.Popen[str]"]
+) -> None:
     path = tmp_path / "x.pt"
-    code = (
-        f"import sys, time; sys.path.insert(0, {str(ROOT)!r})\n"
-        "from pathlib import Path\nfrom features.lock import locked\n"
-        f"with locked(Path({str(path)!r} + '.lock')):\n    print('holds', flush=True)\n    time.sleep(60)"
-    )
-    owner = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
-    assert owner.stdout is not None
-    assert owner.stdout.readline() == "holds\n"
+    owner = holder(f"locked(Path({str(path)!r} + '.lock'))")
     with pytest.raises(LockedError, match=f"x.pt: process {owner.pid} on {socket.gethostname()} is writing there"):
         run(corpus, path)
     assert not path.exists()
     owner.kill()
     owner.wait()
-    owner.stdout.close()
     assert (tmp_path / "x.pt.lock").exists()
     assert run(corpus, path)[1] == 40
     assert [file.name for file in tmp_path.iterdir()] == ["x.pt"]

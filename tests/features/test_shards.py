@@ -4,7 +4,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -129,18 +129,12 @@ def test_each_shard_tells_its_own_failures_and_the_file_has_all(own_root: Path, 
     assert [failed for failed, _ in last.failures] == names
 
 
-def test_a_shard_that_runs_already_is_refused_and_so_is_a_whole_run(corpus: Corpus, tmp_path: Path) -> None:
+def test_a_shard_that_runs_already_is_refused_and_so_is_a_whole_run(
+    corpus: Corpus, tmp_path: Path, holder: Callable[[str], "subprocess.Popen[str]"]
+) -> None:
     path = tmp_path / "x.pt"
-    code = (
-        f"import sys, time; sys.path.insert(0, {str(ROOT)!r})\n"
-        "from pathlib import Path\nfrom features.lock import locked\n"
-        f"path = Path({str(path)!r})\n"
-        "with locked(Path(f'{path}.lock'), shared=True), locked(Path(f'{path}.parts/0-of-2.lock')):\n"
-        "    print('holds', flush=True)\n    time.sleep(60)"
-    )
-    owner = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
-    assert owner.stdout is not None
-    assert owner.stdout.readline() == "holds\n"
+    shared, own = f"{path}.lock", f"{path}.parts/0-of-2.lock"
+    owner = holder(f"locked(Path({shared!r}), shared=True), locked(Path({own!r}))")
     with pytest.raises(LockedError, match=f"process {owner.pid} on "):
         shard(corpus, path, 0, 2)
     with pytest.raises(LockedError, match=f"process {owner.pid} on "):
@@ -149,7 +143,6 @@ def test_a_shard_that_runs_already_is_refused_and_so_is_a_whole_run(corpus: Corp
     assert (tmp_path / "x.pt.lock").exists()
     owner.kill()
     owner.wait()
-    owner.stdout.close()
     assert isinstance(shard(corpus, path, 0, 2)[0], FeatureSet)
     assert [file.name for file in tmp_path.iterdir()] == ["x.pt"]
 
