@@ -1,4 +1,4 @@
-"""What the scripts share: flags from a dataclass of `config.py`, logging, exit codes."""
+"""Command lines of the scripts: flags from a dataclass of `config.py`, logging, exit codes."""
 
 import argparse
 import dataclasses
@@ -9,11 +9,11 @@ import shlex
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, TypeVar, get_args, get_type_hints
+from typing import Any, NoReturn, TypeVar, get_args, get_type_hints
 
 from config import ScriptConfig
+from files import VERSION, InputError, commit, unknown_choice
 
 Config = TypeVar("Config", bound=ScriptConfig)
 
@@ -22,29 +22,24 @@ EXIT_ERROR = 1
 EXIT_BAD_INPUT = 2
 EXIT_SOME_FAILED = 3
 
-ROOMS = ("audio", "corpora", "encoders", "features", "heads", "verification", "evaluation")
+ROOMS = ("files", "audio", "corpora", "encoders", "embedding", "features", "heads", "verification", "evaluation")
 
 
-def run(config_class: type[Config], main: Callable[[Config], int]) -> None:
-    """Parse the command line, do the work, and exit.
+def run(config_class: type[Config], main: Callable[[Config], int]) -> NoReturn:
+    """Parse the command line, call `main`, and exit.
 
-    The exit code is what `main` returns (0 all done, 3 some files failed), 2 for bad usage or input, which is told in
+    The exit code is that of `main` (0: all done, 3: some files failed), 2 for bad usage or input, which is reported in
     a sentence, and 1 for anything else.
     """
     config = parse(config_class, sys.argv[1:])
     logging.basicConfig(format="%(levelname)s %(message)s", stream=sys.stderr)
-    signal.signal(signal.SIGTERM, _interrupt)  # SLURM and torchrun send it
-    for room in ROOMS:  # ours alone: other libraries have a lot to say at this level
+    signal.signal(signal.SIGTERM, _interrupt)  # sent by SLURM and torchrun
+    for room in ROOMS:  # this project's rooms only: other libraries log a lot at this level
         logging.getLogger(room).setLevel(config.log_level.upper())
-    # Names of files and speakers need not be text that the terminal can show.
+    # The terminal's encoding may lack characters of the names of files and speakers.
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-    try:
-        from audio import InputError
-    except KeyboardInterrupt:
-        sys.exit(EXIT_ERROR)
-
     try:
         code = main(config)
     except InputError as error:
@@ -52,13 +47,15 @@ def run(config_class: type[Config], main: Callable[[Config], int]) -> None:
         code = EXIT_BAD_INPUT
     except PermissionError as error:
         print(
-            f"ERROR {error.filename}: {error.strerror}; check the rights of the file and its folder.", file=sys.stderr
+            f"ERROR {error.filename}: {error.strerror}; check the permissions of the file and its folder.",
+            file=sys.stderr,
         )
         code = EXIT_BAD_INPUT
     except KeyboardInterrupt:
-        print("Interrupted. The same command goes on from here.", file=sys.stderr)
+        advice = " Run the same command again to continue." if config_class.is_resumable else ""
+        print(f"Interrupted.{advice}", file=sys.stderr)
         code = EXIT_ERROR
-    except BrokenPipeError:  # the reader of a pipe, such as head, has seen enough; what was written is complete
+    except BrokenPipeError:  # the reader of the pipe, such as head, has closed it; output files are complete
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = EXIT_ERROR
     sys.exit(code)
@@ -68,38 +65,41 @@ def _interrupt(*_: object) -> None:
     raise KeyboardInterrupt
 
 
-def run_one_of(commands: Mapping[str, tuple[type[Any], Callable[[Any], int]]]) -> None:
-    """Do the subcommand that the first word of the command line names, as `run` does it."""
+def run_one_of(commands: Mapping[str, tuple[type[Any], Callable[[Any], int]]]) -> NoReturn:
+    """Run the subcommand that is the first word of the command line, as `run` does."""
     name = sys.argv[1] if len(sys.argv) > 1 else "--help"
     if name in commands:
         config_class, main = commands[name]
         del sys.argv[1]
         sys.argv[0] += f" {name}"
         run(config_class, main)
+    if name == "--version":
+        _print_version()
     listing = "\n".join(f"  {each:12}{main.__doc__}" for each, (_, main) in commands.items())
-    print(f"usage: {Path(sys.argv[0]).name} COMMAND [--help] [OPTIONS]\n\n{listing}")
+    print(f"usage: {Path(sys.argv[0]).name} COMMAND [--help] [--version] [OPTIONS]\n\n{listing}")
     if name in ("-h", "--help"):
         sys.exit(EXIT_DONE)
-    near = get_close_matches(name, commands, n=1)
-    _refuse(f"There is no command {name!r}; {f'perhaps you meant {near[0]}' if near else 'they are listed above'}.")
+    _refuse(unknown_choice("command", name, commands))
 
 
 def command() -> str:
-    """Return the command line as it was given."""
+    """Return the command line of this process."""
     script, _, subcommand = sys.argv[0].rpartition(".py ")
     words = [f"{script}.py", subcommand] if script and "/" not in subcommand else [sys.argv[0]]
     return shlex.join([*words, *sys.argv[1:]])
 
 
 def parse(config_class: type[Config], arguments: Sequence[str]) -> Config:
-    """Make a config of the command line's flags, and of the YAML file that ``--config`` names."""
+    """Make a config from the command line's flags, and from the YAML file that ``--config`` names."""
+    if "--version" in arguments:
+        _print_version()
     import tyro
 
     finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     finder.add_argument("--config", type=Path)
     known, _ = finder.parse_known_args([part for part in arguments if part != "--config="])
     from_file = _flags(known.config, config_class) if known.config else []
-    # The last of two equal flags counts, so the command line's own follow the file's.
+    # If a flag occurs twice, the last one counts, so the flags of the command line follow those of the file.
     settings = (tyro.conf.PositionalRequiredArgs,) if config_class.is_positional else ()
     config = tyro.cli(config_class, args=[*from_file, *arguments], use_underscores=True, config=settings)
     problem = config.problem()
@@ -108,26 +108,42 @@ def parse(config_class: type[Config], arguments: Sequence[str]) -> Config:
     return config
 
 
+def read_assignments(texts: Sequence[str]) -> dict[str, Any]:
+    """Return names and values of ``NAME=VALUE`` words; a value is a number, true, false, none, or otherwise text."""
+    return {name: _read_value(value) for name, _, value in (text.partition("=") for text in texts)}
+
+
+def _read_value(text: str) -> float | int | bool | str | None:
+    named: dict[str, bool | None] = {"none": None, "true": True, "false": False}
+    if text.lower() in named:
+        return named[text.lower()]
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
 def _flags(path: Path, config_class: type[ScriptConfig]) -> list[str]:
-    """Write the values of a YAML file as flags, so that they are checked as flags are."""
+    """Return the settings of a YAML file as flags, so that they are checked like flags."""
     import yaml
 
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        _refuse(f"{path}: this cannot be read as a YAML file ({error}).")
+        reason = " ".join(str(error).split())
+        _refuse(f"{path}: this cannot be read as a YAML file ({reason}).")
     if not isinstance(values, dict):
         _refuse(f"{path}: expected lines like 'epochs: 50', found a {type(values).__name__}.")
-    valid = {field.name for field in dataclasses.fields(config_class)} - {"config"}
+    valid = {field.name for field in dataclasses.fields(config_class)} - {"config", "version"}
     types = get_type_hints(config_class)
     flags = []
     for key, value in values.items():
         if key not in valid:
-            near = get_close_matches(str(key), valid, n=1)
-            hint = f"perhaps you meant {near[0]}" if near else f"valid keys: {', '.join(sorted(valid))}"
-            _refuse(f"{path}: there is no setting {key!r}; {hint}.")
+            _refuse(f"{path}: {unknown_choice('setting', str(key), sorted(valid))}")
         if value is None and type(None) not in get_args(types[key]):
-            _refuse(f"{path}: {key} is empty; give a value, or leave the line out.")
+            _refuse(f"{path}: {key} is empty; give a value, or delete the line.")
         if isinstance(value, bool):
             flags.append(f"--{key}" if value else f"--no_{key}")
         else:
@@ -135,6 +151,11 @@ def _flags(path: Path, config_class: type[ScriptConfig]) -> list[str]:
     return flags
 
 
-def _refuse(sentence: str) -> Any:
+def _print_version() -> NoReturn:
+    print(f"Voxprobe {VERSION}" + (f" ({commit()})" if commit() else ""))
+    sys.exit(EXIT_DONE)
+
+
+def _refuse(sentence: str) -> NoReturn:
     print(f"ERROR {sentence}", file=sys.stderr)
     sys.exit(EXIT_BAD_INPUT)

@@ -1,4 +1,4 @@
-"""Corpus -> cached embeddings.
+"""Extract the embeddings of a corpus into a features file.
 
 python extract_features.py --data_dir LibriSpeech/dev-clean --encoder spectral
 """
@@ -9,8 +9,9 @@ import os
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from command_line import EXIT_DONE, EXIT_SOME_FAILED, run
+from command_line import EXIT_DONE, EXIT_SOME_FAILED, read_assignments, run
 from config import CorpusConfig, ExtractionConfig
+from files import count_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,26 +24,29 @@ def main(config: ExtractionConfig) -> int:
     from features import FeaturesError, FeatureSet, Shard, extract, extract_shard
 
     if config.shard and int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise FeaturesError("torchrun gives each process its share; leave --shard out, or torchrun.")
+        raise FeaturesError("torchrun assigns a shard to each process; leave out --shard, or do not use torchrun.")
     corpus = open_corpus(config)
     config = replace(config, device=own_device(config.device), num_workers=own_workers(config.num_workers))
-    job = describe_extraction(config, corpus, config.encoder, config.encoder_weights, config.features_path)
-    # Without the flag it is the share of torchrun's rank.
+    job = describe_extraction(
+        config, corpus, config.encoder, weights=config.encoder_weights, features_path=config.features_path
+    )
+    # Without the flag, the shard is that of torchrun's rank.
     shard = config.shard or f"{os.environ.get('RANK', '0')}/{os.environ.get('WORLD_SIZE', '1')}"
     index, count = map(int, shard.split("/"))
     features = extract(**job) if count == 1 else extract_shard(**job, shard=Shard(index, count))
     if not isinstance(features, FeatureSet):
-        print(f"Shard {index} of {count} is done. When all are, the last one makes {job['path']}.")
+        print(f"Shard {index} of {count} is done. The last shard to finish writes {job['path']}.")
         code = report_failures(features)
-        # torchrun ends all processes when one does not end with 0; which files failed is told by who merges, too.
+        # torchrun stops all processes if one does not exit with 0. The process that merges reports the failures too.
         return code if config.shard else EXIT_DONE
     print(f"Features: {job['path']}")
-    print(f"{len(features)} utterances, {len(features.speakers)} speakers, {features.features.shape[-1]} dimensions")
+    counts = f"{count_of(len(features), 'utterance')}, {count_of(len(features.speakers), 'speaker')}"
+    print(f"{counts}, {features.features.shape[-1]} dimensions")
     return report_failures(features.failures)
 
 
 def own_device(device: str) -> str:
-    """Return the GPU of one of torchrun's processes, where there are GPUs and none is named."""
+    """Return the GPU of this torchrun process if no other device is given, or else the given device."""
     rank = os.environ.get("LOCAL_RANK")
     if rank is None or device not in ("auto", "cuda"):
         return device
@@ -52,21 +56,21 @@ def own_device(device: str) -> str:
 
 
 def own_workers(num_workers: int | Literal["auto"]) -> int | Literal["auto"]:
-    """Divide the cores among torchrun's processes on this machine."""
+    """Divide the cores among the torchrun processes on this machine."""
     n_processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     if num_workers != "auto" or n_processes == 1:
         return num_workers
-    from features import n_workers_of
+    from embedding import n_workers_of
 
     return max(n_workers_of(None) // n_processes, 1)
 
 
 def open_corpus(config: CorpusConfig) -> Corpus:
-    """Read which recordings there are."""
+    """Load the corpus, or ask for its folder."""
     from corpora import CorpusError, load_corpus
 
     if config.data_dir is None:
-        raise CorpusError("Say where the recordings are: --data_dir FOLDER.")
+        raise CorpusError("Give the folder of the corpus: --data_dir FOLDER.")
     return load_corpus(config.data_dir, config.layout)
 
 
@@ -74,21 +78,22 @@ def describe_extraction(
     config: CorpusConfig,
     corpus: Corpus,
     encoder_name: str,
+    *,
     weights: str | None,
     features_path: Path | None,
     others: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Return the arguments of `features.extract`; an option that only `others` have is not for this encoder."""
-    from encoders import default_spec, encoder_options, lazy_encoder
-    from features import default_file_name
+    """Return the arguments of `features.extract`, without the options that only the encoders `others` have."""
+    from encoders import encoder_options, lazy_encoder, windows_of
+    from features import crop_of, default_file_name
 
-    asked = {name: getattr(config, name) for name in ("layers", "pooling", "window", "hop")}
+    asked = config.encoder_settings() | read_assignments(config.encoder_options)
     elsewhere = {name for other in others for name in encoder_options(other)} - {*encoder_options(encoder_name)}
-    options = {name: value for name, value in asked.items() if value is not None and name not in elsewhere}
-    encoder = lazy_encoder(encoder_name, weights, config.device, config.precision, **options)
-    crop = None if "window" in options else config.max_duration
-    usual = default_spec(encoder_name)
-    name = default_file_name(corpus.name, encoder.spec, crop, usual, CorpusConfig.max_duration, config.store_dtype)
+    options = {name: value for name, value in asked.items() if name not in elsewhere}
+    encoder = lazy_encoder(encoder_name, weights, config.device, precision=config.precision, **options)
+    # Windows cover whole utterances, whatever the crop.
+    crop = crop_of(encoder, "auto" if windows_of(encoder.spec) else config.max_duration)
+    name = default_file_name(corpus.name, encoder, crop, store_dtype=config.store_dtype)
     return {
         "corpus": corpus,
         "encoder": encoder,
@@ -101,11 +106,12 @@ def describe_extraction(
 
 
 def report_failures(failures: Sequence[tuple[str, str]]) -> int:
-    """List the utterances that gave no features, and return the exit code."""
+    """Print the utterances without features, and return the exit code."""
     for utterance_id, reason in failures:
         print(f"failed: {utterance_id}: {reason}")
     if failures:
-        print(f"{len(failures)} files failed; the others are done. Mend them and run the same command again.")
+        failed = count_of(len(failures), "file")
+        print(f"{failed} failed; the others are done. Fix what failed and run the same command again.")
     return EXIT_SOME_FAILED if failures else EXIT_DONE
 
 

@@ -10,7 +10,7 @@ from config import ReportConfig
 
 
 def main(config: ReportConfig) -> int:
-    from evaluation import write_report
+    from reports import write_report
 
     print(f"Saved {write_report(config.output_dir)}")
     return EXIT_DONE

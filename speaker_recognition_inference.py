@@ -1,4 +1,4 @@
-"""Who speaks in this file, or in each file of this folder?
+"""Identify the speaker of a file, or of each file in a folder.
 
 python speaker_recognition_inference.py --audio_path recordings
 """
@@ -13,15 +13,21 @@ from config import InferenceConfig
 
 def main(config: InferenceConfig) -> int:
     from corpora import find_recordings
-    from evaluation import about_strangers, check_predictions_path, predictions_table, write_predictions
-    from features import check_writable
-    from heads import SpeakerClassifier
+    from files import check_writable
+    from heads import (
+        SpeakerClassifier,
+        check_predictions_path,
+        describe_open_set,
+        predictions_table,
+        write_predictions,
+    )
 
     paths = find_recordings(config.audio_path)
     classifier = SpeakerClassifier.load(find_classifier(config.classifier))
     check_predictions_path(config.output)
     check_writable(config.output.parent)
-    top_k = min(config.top_k, len(classifier.speakers) + config.reject)
+    n_answers = len(classifier.speakers) + (1 if config.reject else 0)
+    top_k = min(config.top_k, n_answers)
     predictions = classifier.predict(
         paths,
         top_k,
@@ -36,7 +42,7 @@ def main(config: InferenceConfig) -> int:
     if len(failed) < len(predictions):
         print(predictions_table(predictions))
     if config.reject:
-        for sentence in about_strangers(classifier.metrics.get("open_set")):
+        for sentence in describe_open_set(classifier.metrics.get("open_set")):
             print(sentence)
     print(f"Saved {saved}")
     for prediction in failed:
@@ -45,13 +51,13 @@ def main(config: InferenceConfig) -> int:
 
 
 def find_classifier(path: Path) -> Path:
-    """Return the path, or say which classifiers there are instead."""
+    """Return the path; if it does not exist, refuse with a list of the classifiers in its folder."""
     from heads import ClassifierError
 
     others = [] if path.exists() else sorted(path.parent.glob("speaker_classifier_*.pt"))
     if others:
-        listed = ", ".join(map(str, others[:3])) + ", ..." * (len(others) > 3)
-        raise ClassifierError(f"{path}: no such file, but there is {listed}. Give the one you mean as --classifier.")
+        listed = ", ".join(map(str, others[:3])) + (", ..." if len(others) > 3 else "")
+        raise ClassifierError(f"{path}: no such file, but there is {listed}. Give the classifier with --classifier.")
     return path
 
 

@@ -1,4 +1,4 @@
-"""Decode a file, or a span of it, to a mono waveform at the rate asked for."""
+"""Decode a file, or a span of it, to a mono waveform at the requested rate."""
 
 import math
 import os
@@ -15,18 +15,19 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from audio.errors import AudioError
+from audio.audio_error import AudioError
 
-# A span may end this much after the file (seconds): annotations are rounded, and lossy formats drop a frame.
+# A span may end this long after the end of the file (seconds): annotations are rounded, and lossy formats drop a frame.
 SPAN_TOLERANCE = 0.1
-# Encoders that write into a pipe cannot know the length and declare the largest one (ffmpeg 2^32-1, sox about 2^31).
+# A program that writes into a pipe cannot know the length and declares the maximum (ffmpeg 2^32-1, sox about 2^31).
 STREAMED_SIZE = 0x7FFF0000
-# libsndfile reads what is there of a cut-off AIFF, AU, W64 or RF64 file and tells of the cut in its log alone.
+# If an AIFF, AU, W64 or RF64 file is cut off, libsndfile reads what is left and reports the cut only in its log.
 DECLARED_SIZE = re.compile(r"^\s*(?:data|SSND|Data Size|riff|Riff size)\s*: (\d+) \(should be (\d+)\)", re.MULTILINE)
-LARGEST_COUNT = 2**62  # frames; libsndfile's word for "unknown" is about twice that
-# Seconds around a window that a resampler's filter can see, and to spare.
+# Maximum number of frames; libsndfile returns about twice as many for an unknown length.
+MAX_FRAMES = 2**62
+# Audio read on each side of a window (seconds), longer than the resampling filter.
 WINDOW_MARGIN = 0.05
-LARGEST_OGG_PAGE = 65_307  # bytes (RFC 3533)
+MAX_OGG_PAGE = 65_307  # bytes (RFC 3533)
 # Codes of sf_error().
 FORMAT_NOT_RECOGNISED = 1
 ENCODING_UNKNOWN = (4, 18, 64)
@@ -36,160 +37,175 @@ def read_audio(
     path: str | os.PathLike[str],
     sample_rate: int | None,
     start: float = 0.0,
+    *,
     duration: float | None = None,
     max_duration: float | None = None,
 ) -> Tensor:
-    """Read a mono waveform from anything that libsndfile decodes.
+    """Read a mono waveform from a file in any format that libsndfile decodes.
 
-    Only the span asked for is decoded: the file is sought to `start`. The span is cut at the file's own rate, its
-    channels are averaged, and it is then resampled by soxr (HQ).
+    Only the requested span is decoded. It is cut at the file's own rate; then its channels are averaged, and it is
+    resampled with soxr (HQ).
 
     Parameters
     ----------
     path : path-like
-        The file. Its contents, not its suffix, say what it is.
+        The file. Its format is detected from its contents, not from its suffix.
     sample_rate : int or None
-        Rate of the waveform returned (Hz); None is the file's own.
+        Sampling rate of the returned waveform (Hz); None is the file's own.
     start : float
-        Where the span begins (seconds).
+        Start of the span (seconds).
     duration : float, optional
         Length of the span (seconds); None is to the end of the file.
     max_duration : float, optional
-        Crop: no more than this much of the span is read (seconds).
+        Maximum length of the part of the span that is read, from its start (seconds).
 
     Returns
     -------
-    Tensor
-        float32, (samples,), on the CPU; finite and not all zero.
+    Tensor (samples,)
+        float32, on the CPU; finite and not all zero.
 
     Raises
     ------
     AudioError
-        The file is missing, empty, cut off, not audio or unreadable; the span lies outside it; or its samples hold
-        NaN or infinity, or nothing but zeros.
+        The file is missing, empty, cut off, not audio or unreadable; the span is outside the file; or the samples
+        contain NaN or infinity, or are all zero.
+    ValueError
+        `start` is negative or not finite, or a duration is not a positive finite number.
     """
     path = Path(path)
     lengths = [length for length in (duration, max_duration) if length is not None]
     if not 0 <= start < math.inf or not all(0 < length < math.inf for length in lengths):
         raise ValueError(f"start must be >= 0, durations > 0; got {start=}, {duration=}, {max_duration=}")
-    samples, native_rate = _decode(path, start, duration, max_duration)
+    samples, native_rate = _decode(path, start, duration=duration, max_duration=max_duration)
     if not np.isfinite(samples).all():
-        raise AudioError(path, "not_finite", "the samples hold NaN or infinity; export the recording again")
+        raise AudioError(path, "not_finite", "the samples contain NaN or infinity; export the recording again")
     mono = samples.mean(axis=1, dtype=np.float64).astype(np.float32) if samples.shape[1] > 1 else samples[:, 0]
     if sample_rate not in (None, native_rate):
         mono = soxr.resample(mono, native_rate, sample_rate)
         if not len(mono):
-            raise AudioError(path, "empty", f"less than one sample is left of it at {sample_rate} Hz")
+            raise AudioError(path, "empty", f"the span is shorter than one sample at {sample_rate} Hz")
         if not np.isfinite(mono).all():
             raise AudioError(
-                path, "not_finite", "its samples are too large to be resampled; export the recording again"
+                path, "not_finite", "the samples are too large to be resampled; export the recording again"
             )
     if not mono.any():
         raise AudioError(
-            path, "silent", "all samples are zero (or cancel between the channels); there is nothing to hear"
+            path, "silent", "all samples are zero (or cancel between the channels); the recording has no signal"
         )
     return torch.from_numpy(np.ascontiguousarray(mono))
 
 
 def span_seconds(path: str | os.PathLike[str], start: float = 0.0, duration: float | None = None) -> float:
-    """Return how many seconds `read_audio` would read of a file, from its header alone.
+    """Return the length (seconds) that `read_audio` would read from a file; only the header is read.
+
+    Parameters
+    ----------
+    path : path-like
+        The file.
+    start : float
+        Start of the span (seconds).
+    duration : float, optional
+        Length of the span (seconds); None is to the end of the file.
 
     Raises
     ------
     AudioError
-        The file is missing, empty, cut off (if the header tells), not audio or unreadable, or does not say its length;
-        or the span lies outside it.
+        The file is missing, empty, cut off (as far as the header shows it), not audio or unreadable; its header gives
+        no length; or the span is outside the file.
     """
     path = Path(path)
     try:
-        with _open(path) as raw, _sound(path, raw) as file:
+        with _open(path) as raw, _open_sound(path, raw) as file:
             rate: int = file.samplerate
-            if file.frames > LARGEST_COUNT:
+            if file.frames > MAX_FRAMES:
                 raise AudioError(
                     path,
                     "unreadable",
-                    "this FLAC was written into a pipe and does not say how long it is; write it again (flac -d, flac)",
+                    "the header of this FLAC file gives no length, because the file was written into a pipe; write it "
+                    "again (flac -d, flac)",
                 )
-            first, count = _span(path, rate, file.frames, start, duration, None)
+            first, count = _span(path, rate, file.frames, start=start, duration=duration, max_duration=None)
             if first + count >= file.frames and _is_cut_off(path, file):
-                raise _cut_off(path, file.frames / rate)
+                raise _truncated_error(path, file.frames / rate)
             return count / rate
     except soundfile.LibsndfileError as error:
-        raise _undecodable(path, error) from error
+        raise _libsndfile_error(path, error) from error
 
 
 def read_window(
-    path: str | os.PathLike[str], sample_rate: int, first: int, count: int, start: float, duration: float
+    path: str | os.PathLike[str], sample_rate: int, first: int, *, count: int, start: float, duration: float
 ) -> Tensor:
-    """Read a window of a span as `read_audio` followed by slicing would give it, without reading the rest.
+    """Read a window of a span; equal to `read_audio` of the span followed by slicing, without reading the rest.
 
-    More is read on both sides, so that the resampler sees what lies around the window, and that it begins where a
-    sample at one rate falls on a sample at the other.
+    Some audio is read on both sides of the window: the resampling filter needs it, and resampling must start at a time
+    where both rates have a sample.
 
     Parameters
     ----------
     path : path-like
         The file.
     sample_rate : int
-        Rate of the waveform returned (Hz).
+        Sampling rate of the returned waveform (Hz).
     first, count : int
         First sample of the window in the span, and number of samples, at that rate.
     start, duration : float
-        The span (seconds), within the file.
+        Start and length of the span (seconds).
 
     Returns
     -------
-    Tensor
-        float32, (at most `count`,).
+    Tensor (at most `count`,)
+        float32, on the CPU.
 
     Raises
     ------
     AudioError
-        As `read_audio`; "silent" if the window holds nothing but zeros.
+        The same faults as in `read_audio`; "silent" if the samples of the window are all zero.
     """
     path = Path(path)
     try:
-        with _open(path) as raw, _sound(path, raw) as file:
+        with _open(path) as raw, _open_sound(path, raw) as file:
             grid = math.gcd(file.samplerate, sample_rate)
     except soundfile.LibsndfileError as error:
-        raise _undecodable(path, error) from error
+        raise _libsndfile_error(path, error) from error
     begin = max(math.floor((first / sample_rate - WINDOW_MARGIN) * grid), 0)
     end = min((first + count) / sample_rate + WINDOW_MARGIN, duration)
-    waveform = read_audio(path, sample_rate, start + begin / grid, max(end - begin / grid, 1 / grid))
+    waveform = read_audio(path, sample_rate, start + begin / grid, duration=max(end - begin / grid, 1 / grid))
     skipped = first - begin * sample_rate // grid
     window = waveform[skipped : skipped + count]
     if not bool(window.any()):
-        raise AudioError(path, "silent", "all samples are zero; there is nothing to hear")
+        raise AudioError(path, "silent", "all samples are zero; the window has no signal")
     return window
 
 
 def _decode(
-    path: Path, start: float, duration: float | None, max_duration: float | None
+    path: Path, start: float, *, duration: float | None, max_duration: float | None
 ) -> tuple[NDArray[np.float32], int]:
-    """Return the span's samples (frames, channels) in float32, and the file's own rate (Hz)."""
+    """Return the samples of the span, float32 (frames, channels), and the file's own rate (Hz)."""
     try:
-        with _open(path) as raw, _sound(path, raw) as file:
+        with _open(path) as raw, _open_sound(path, raw) as file:
             rate, end = file.samplerate, file.frames
-            if end > LARGEST_COUNT:
+            if end > MAX_FRAMES:
                 ends = [start + length for length in (duration, max_duration) if length is not None]
-                samples = _read_streamed(path, (min(ends, default=math.inf) + SPAN_TOLERANCE) * rate)
-                first, count = _span(path, rate, len(samples), start, duration, max_duration)
+                samples = _read_streamed_flac(path, (min(ends, default=math.inf) + SPAN_TOLERANCE) * rate)
+                first, count = _span(
+                    path, rate, len(samples), start=start, duration=duration, max_duration=max_duration
+                )
                 return samples[first : first + count], rate
-            first, count = _span(path, rate, end, start, duration, max_duration)
+            first, count = _span(path, rate, end, start=start, duration=duration, max_duration=max_duration)
             if first + count >= end and _is_cut_off(path, file):
-                raise _cut_off(path, end / rate)
+                raise _truncated_error(path, end / rate)
             if first:
                 file.seek(first)
             samples = file.read(count, dtype="float32", always_2d=True)
     except soundfile.LibsndfileError as error:
-        raise _undecodable(path, error) from error
+        raise _libsndfile_error(path, error) from error
     if not len(samples) or len(samples) < count - SPAN_TOLERANCE * rate:
-        raise _cut_off(path, (first + len(samples)) / rate)
+        raise _truncated_error(path, (first + len(samples)) / rate)
     return samples, rate
 
 
 def _open(path: Path) -> BinaryIO:
-    """Open a file that has bytes in it, or say why not: libsndfile says "System error" to all of that."""
+    """Open a regular file that is not empty; for any other path, libsndfile reports only "System error"."""
     try:
         status = os.stat(path)
         if not stat.S_ISREG(status.st_mode):
@@ -206,37 +222,43 @@ def _open(path: Path) -> BinaryIO:
         raise AudioError(path, "unreadable", f"it cannot be opened ({reason})") from error
 
 
-def _sound(path: Path, raw: BinaryIO, kind: type[soundfile.SoundFile] = soundfile.SoundFile) -> soundfile.SoundFile:
-    """Open the sound in a file.
+def _open_sound(
+    path: Path, raw: BinaryIO, kind: type[soundfile.SoundFile] = soundfile.SoundFile
+) -> soundfile.SoundFile:
+    """Open the sound in an open file.
 
-    By its descriptor: given a name, libsndfile believes some suffixes (.raw, .au, .gsm) more than the contents, and
-    returns noise. Windows has descriptors of several kinds, and there the name has to do.
+    libsndfile is given a file descriptor. Given a name, it trusts some suffixes (.raw, .au, .gsm) more than the
+    contents, and returns noise. On Windows, where there are several kinds of descriptors, it is given the name.
     """
     return kind(str(path)) if os.name == "nt" else kind(raw.fileno(), closefd=False)
 
 
-class _Streamed(soundfile.SoundFile):  # type: ignore[misc]
-    """A sound that cannot be sought; soundfile seeks after each read, and libsndfile only then finds that it cannot."""
+class _UnseekableFile(soundfile.SoundFile):  # type: ignore[misc]
+    """A sound file that is read without seeking.
+
+    soundfile seeks after each read in a seekable file. libsndfile reports that a FLAC file without a length is
+    seekable, but seeking in it fails.
+    """
 
     def seekable(self) -> bool:
         return False
 
 
-def _read_streamed(path: Path, n_frames: float) -> NDArray[np.float32]:
-    """Decode a FLAC that was written into a pipe, and does not say how long it is, as far as it is needed."""
+def _read_streamed_flac(path: Path, n_frames: float) -> NDArray[np.float32]:
+    """Decode at least the first `n_frames` of a FLAC file whose header gives no length, or all of it."""
     blocks: list[NDArray[np.float32]] = []
-    with _open(path) as raw, _sound(path, raw, _Streamed) as file:
+    with _open(path) as raw, _open_sound(path, raw, _UnseekableFile) as file:
         while sum(map(len, blocks)) < n_frames and len(block := file.read(1 << 20, dtype="float32", always_2d=True)):
             blocks.append(block)
         return np.concatenate(blocks) if blocks else np.empty((0, file.channels), np.float32)
 
 
 def _span(
-    path: Path, rate: int, end: int, start: float, duration: float | None, max_duration: float | None
+    path: Path, rate: int, end: int, *, start: float, duration: float | None, max_duration: float | None
 ) -> tuple[int, int]:
-    """Return the first frame of the span and the number of frames, or say why the file has no such span."""
+    """Return the first frame of the span and the number of frames; refuse a span that is outside the file."""
     if end <= 0:
-        raise AudioError(path, "empty", "it holds a header and no samples")
+        raise AudioError(path, "empty", "the file has a header but no samples")
     first = round(start * rate)
     if first >= end:
         raise AudioError(path, "out_of_range", f"the span starts at {start:g} s, but the file ends at {end / rate:g} s")
@@ -252,24 +274,25 @@ def _span(
 
 
 def _is_cut_off(path: Path, file: soundfile.SoundFile) -> bool:
-    """Tell whether an open file holds less than it says; only FLAC and MP3 show that by reading short.
+    """Return whether an open file is shorter than its header declares.
 
-    VOC files tell nothing: cut off, they count as whole.
+    FLAC and MP3 files are not checked here: reading them returns fewer samples. VOC files that are cut off are not
+    detected.
     """
-    with open(path, "rb") as raw:  # a descriptor of its own: the sound's position stays where it is
+    with open(path, "rb") as raw:  # a second descriptor, because seeking must not move the position of the first
         if file.format in ("WAV", "WAVEX"):
-            return _lacks_data(raw)
+            return _data_is_cut_off(raw)
         if file.format == "NIST":
             declared = re.search(rb"sample_count -i (\d+)", raw.read(1024))
             return declared is not None and file.frames < int(declared[1])
         if file.format == "OGG":
-            return _lacks_last_page(raw)
+            return _last_page_is_cut_off(raw)
     sizes = ((int(declared), int(present)) for declared, present in DECLARED_SIZE.findall(file.extra_info))
     return any(present < declared < STREAMED_SIZE for declared, present in sizes)
 
 
-def _lacks_data(raw: BinaryIO) -> bool:
-    """Tell whether the data chunk of a WAV file goes beyond its end."""
+def _data_is_cut_off(raw: BinaryIO) -> bool:
+    """Return whether the data chunk of a WAV file extends beyond the end of the file."""
     end = raw.seek(0, os.SEEK_END)
     raw.seek(12)
     while len(header := raw.read(8)) == 8:
@@ -280,10 +303,10 @@ def _lacks_data(raw: BinaryIO) -> bool:
     return False
 
 
-def _lacks_last_page(raw: BinaryIO) -> bool:
-    """Tell whether an Ogg file ends before its last page does; that one carries a flag."""
+def _last_page_is_cut_off(raw: BinaryIO) -> bool:
+    """Return whether an Ogg file lacks the end of its last page, which is marked by a flag."""
     end = raw.seek(0, os.SEEK_END)
-    raw.seek(max(0, end - LARGEST_OGG_PAGE))
+    raw.seek(max(0, end - MAX_OGG_PAGE))
     tail = raw.read()
     page = tail.rfind(b"OggS")
     if page < 0 or len(tail) < page + 27:
@@ -293,11 +316,11 @@ def _lacks_last_page(raw: BinaryIO) -> bool:
     return not is_last or len(tail) < page + 27 + n_segments + sum(segments)
 
 
-def _cut_off(path: Path, seconds: float) -> AudioError:
+def _truncated_error(path: Path, seconds: float) -> AudioError:
     return AudioError(path, "truncated", f"the file is cut off or damaged after {seconds:.2f} s; copy it again")
 
 
-def _undecodable(path: Path, error: soundfile.LibsndfileError) -> AudioError:
+def _libsndfile_error(path: Path, error: soundfile.LibsndfileError) -> AudioError:
     detail = error.error_string.rstrip(". ")
     if error.code == FORMAT_NOT_RECOGNISED:
         return AudioError(path, "not_audio", "this is not audio that libsndfile decodes; convert it to WAV or FLAC")

@@ -1,4 +1,4 @@
-"""What computing in bf16 or fp16 does to `audiosep`'s vectors and to the heads trained on them.
+"""Measure the effect of bf16 or fp16 on the vectors of `audiosep` and on the heads trained on them.
 
 python benchmarks/clap_precision.py --data_dir LibriSpeech/dev-clean --encoder_weights clap.pt
 """
@@ -19,8 +19,8 @@ from config import LogLevel, Precision, ScriptConfig
 from corpora import load_corpus
 from encoders import load_encoder
 from evaluation import compare_heads
-from evaluation.table import format_table
 from features import FeatureSet, extract
+from files import format_table
 
 HEADS = ("linear", "mlp", "lda")
 
@@ -32,21 +32,21 @@ class PrecisionBenchmark(ScriptConfig):
     data_dir: Path
     """Folder of the corpus."""
     encoder_weights: Path | None = None
-    """CLAP checkpoint; without one, random weights of the size below."""
+    """CLAP checkpoint; by default random weights."""
     size: Size = "base"
-    """Of the HTSAT network with random weights."""
+    """Size of the HTSAT network with random weights."""
     precisions: tuple[Precision, ...] = ("bf16",)
-    """Those to compare."""
+    """Precisions to compare with fp32."""
     device: str = "auto"
-    """Where to compute: auto (CUDA where there is one), cpu, cuda or cuda:N."""
+    """Device: auto (CUDA if available), cpu, cuda or cuda:N."""
     n_seeds: int = 5
-    """Splits over which the accuracies are averaged."""
+    """Number of splits over which the accuracies are averaged."""
     log_level: LogLevel = "error"
-    """How much is told of the work."""
+    """Lowest level of the messages that are logged."""
 
 
 def main(config: PrecisionBenchmark) -> int:
-    """Print the distances and the test accuracies."""
+    """Print the errors of the vectors and the test accuracies."""
     with TemporaryDirectory() as folder:
         weights = config.encoder_weights or Path(folder) / "random.pt"
         if config.encoder_weights is None:
@@ -55,7 +55,7 @@ def main(config: PrecisionBenchmark) -> int:
         corpus = load_corpus(config.data_dir)
         sets = {
             name: extract(
-                corpus, load_encoder("audiosep", weights, config.device, name), Path(folder) / f"{name}.pt"
+                corpus, load_encoder("audiosep", weights, config.device, precision=name), Path(folder) / f"{name}.pt"
             ).to(copy=True)
             for name in ("fp32", *config.precisions)
         }
@@ -65,8 +65,8 @@ def main(config: PrecisionBenchmark) -> int:
     for name, features in sets.items():
         error = ((features.features - exact).norm(dim=1) / spread).quantile(torch.tensor([0.5, 0.95]))
         lines.append([name, *(f"{value:.4f}" for value in error), *accuracies(features, config.n_seeds)])
-    print(f"{len(corpus)} files of {corpus.name}; a vector's distance from the mean of all is {spread.median():.4f}")
-    print("Error: distance from the vector in fp32, as a share of that one's distance from the mean")
+    print(f"{len(corpus)} files of {corpus.name}; median distance of a vector from the mean: {spread.median():.4f}")
+    print("Error: distance from the vector in fp32, divided by the distance of that vector from the mean")
     print(format_table(["", "median error", "95 %", *(f"{head}, test %" for head in HEADS)], lines, "<>>>>>"))
     return EXIT_DONE
 

@@ -1,12 +1,14 @@
-"""What the training of heads costs: together, beside a plain loop of torch, beside scikit-learn, of many speakers.
+"""Measure the training time of heads: all heads, compared with a plain torch loop and scikit-learn, many speakers.
 
 python benchmarks/heads.py --features_path outputs/librispeech_features_audiosep.pt
 """
 
+import math
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from statistics import median
 
@@ -24,14 +26,14 @@ from config import LogLevel, ScriptConfig
 from corpora import split
 from encoders import resolve_device, single_thread
 from evaluation import compare_heads
-from evaluation.table import format_table
 from features import FeatureSet
+from files import format_table
 from heads import create_head, create_scaler
 from heads.flat_adam import FlatAdam
 from heads.minibatch import MinibatchHead
 
 NETWORKS = ("linear", "mlp", "bn_mlp", "cosine")
-MANY = 1_000, 100, 512  # speakers, utterances of each, dimensions
+MANY = 1_000, 100, 512  # speakers, utterances per speaker, dimensions
 
 Part = tuple[Tensor, Tensor]
 
@@ -41,19 +43,19 @@ class HeadsBenchmark(ScriptConfig):
     """Time the training of the heads."""
 
     features_path: Path
-    """Features file, with one vector a row."""
+    """Features file with one vector per row."""
     seeds: int = 5
-    """Splits of the comparison of all heads."""
+    """Number of splits in the comparison of all heads."""
     device: str = "cpu"
-    """Where to train: auto (CUDA where there is one), cpu, cuda, cuda:N or mps."""
+    """Device: auto (CUDA if available), cpu, cuda, cuda:N or mps."""
     repeats: int = 3
-    """Times that what stands side by side is done, in turn."""
+    """Number of repetitions of each measurement; the alternatives take turns."""
     log_level: LogLevel = "error"
-    """How much is told of the work."""
+    """Lowest level of the messages that are logged."""
 
 
 def main(config: HeadsBenchmark) -> int:
-    """Print the four tables."""
+    """Print four tables."""
     features = FeatureSet.load(config.features_path)
     size = f"{len(features)} rows, {features.features.shape[-1]} dimensions, {len(features.speakers)} speakers"
     print(f"{features.corpus}: {size}; {config.device}; medians of {config.repeats}\n")
@@ -63,13 +65,13 @@ def main(config: HeadsBenchmark) -> int:
     print(comparison.table(), end="\n\n")
     train, test = _parts(features)
     _beside_plain_loop(train, config.device, config.repeats)
-    _beside_scikit_learn(train, test, config.device, config.repeats)
+    _beside_scikit_learn(train, test, config.device, repeats=config.repeats)
     _many_speakers(config.device)
     return EXIT_DONE
 
 
 def _parts(features: FeatureSet) -> tuple[Part, Part]:
-    """Return scaled train and test rows with their speakers."""
+    """Return the scaled training and test rows with their labels."""
     rows = split(features.labels.numpy(), fractions=(0.8, 0.0, 0.2), seed=42)
     train, test = torch.from_numpy(rows[0]), torch.from_numpy(rows[2])
     scaler = create_scaler("standard").fit(features.features[train])
@@ -78,27 +80,27 @@ def _parts(features: FeatureSet) -> tuple[Part, Part]:
 
 
 def _beside_plain_loop(train: Part, device: str, repeats: int) -> None:
-    """Train the same networks in the usual way, and find what their arithmetic alone takes."""
+    """Compare `fit` with a plain training loop and with the arithmetic alone."""
     lines = []
     for name in NETWORKS:
         head = create_head(name, device=device, epochs=30)
         assert isinstance(head, MinibatchHead)
         ways: list[Callable[[], object]] = [
-            lambda head=head: head.fit(*train),  # type: ignore[misc]
-            lambda head=head: _fit_plainly(head, train),  # type: ignore[misc]
-            lambda head=head: _arithmetic(head, train),  # type: ignore[misc]
+            partial(head.fit, *train),
+            partial(_fit_plainly, head, train),
+            partial(_arithmetic, head, train),
         ]
         ours, plain, least = _times(ways, repeats)
-        n_steps = head.epochs * -(-len(train[0]) // head.batch_size)
+        n_steps = head.epochs * math.ceil(len(train[0]) / head.batch_size)
         cells = [f"{1e6 * seconds / n_steps:.0f}" for seconds in (ours, plain, least)]
         lines.append([name, *cells, f"{plain / ours:.1f}", f"{plain / least:.1f}"])
-    print("Microseconds of a training step: fit, a plain loop with DataLoader, and matrix products and Adam alone")
+    print("Microseconds per training step: fit, a plain loop with DataLoader, and only matrix products and Adam")
     header = ["head", "fit", "plain loop", "arithmetic", "plain / fit", "plain / arithmetic"]
     print(format_table(header, lines, "<>>>>>"), end="\n\n")
 
 
 def _times(ways: list[Callable[[], object]], repeats: int) -> list[float]:
-    """Return the median seconds of each way, done in turn."""
+    """Return the median time of each way (seconds); the ways take turns."""
     spent: list[list[float]] = [[] for _ in ways]
     for _ in range(repeats):
         for number, way in enumerate(ways):
@@ -109,7 +111,7 @@ def _times(ways: list[Callable[[], object]], repeats: int) -> list[float]:
 
 
 def _fit_plainly(head: MinibatchHead, train: Part) -> None:
-    """Train the head's network by its settings as tutorials do."""
+    """Train the head's network with its settings in a plain loop, as in tutorials."""
     device = resolve_device(head.device)
     network = head.build(train[0].shape[1:], int(train[1].max()) + 1).to(device)
     loader = DataLoader(TensorDataset(*train), head.batch_size, shuffle=True)
@@ -126,26 +128,26 @@ def _fit_plainly(head: MinibatchHead, train: Part) -> None:
 
 
 def _arithmetic(head: MinibatchHead, train: Part) -> None:
-    """Do the matrix products of the linear layers, forward and backward, and Adam's steps, and nothing else."""
+    """Compute only the matrix products of the linear layers, forward and backward, and the steps of Adam."""
     device = resolve_device(head.device)
     n_classes = int(train[1].max()) + 1
     network = head.build(train[0].shape[1:], n_classes).to(device)
     matrices = [weight for weight in network.parameters() if weight.ndim == 2]
     optimizer = FlatAdam(network, head.lr)
     batch = [torch.zeros(head.batch_size, weight.shape[1], device=device) for weight in matrices]
-    slopes = [torch.zeros(head.batch_size, weight.shape[0], device=device) for weight in matrices]
+    gradients = [torch.zeros(head.batch_size, weight.shape[0], device=device) for weight in matrices]
     with torch.no_grad(), single_thread():
-        for _ in range(head.epochs * -(-len(train[0]) // head.batch_size)):
+        for _ in range(head.epochs * math.ceil(len(train[0]) / head.batch_size)):
             for number, weight in enumerate(matrices):
                 torch.mm(batch[number], weight.t())
-                torch.mm(slopes[number].t(), batch[number])
+                torch.mm(gradients[number].t(), batch[number])
                 if number:
-                    torch.mm(slopes[number], weight)
+                    torch.mm(gradients[number], weight)
             optimizer.step()
 
 
-def _beside_scikit_learn(train: Part, test: Part, device: str, repeats: int) -> None:
-    """Compare accuracy and time with scikit-learn's classifiers, each as by default (the MLP of mlp's size)."""
+def _beside_scikit_learn(train: Part, test: Part, device: str, *, repeats: int) -> None:
+    """Compare accuracy and time with scikit-learn's classifiers at their defaults (the MLP has the size of mlp)."""
     X, y = (part.numpy() for part in train)
     scores: dict[str, list[float]] = {}
 
@@ -179,12 +181,12 @@ def _beside_scikit_learn(train: Part, test: Part, device: str, repeats: int) -> 
     lines = [
         [name, f"{spent:.2f}", f"{100 * np.mean(scores[name]):.2f}"] for name, spent in zip(ways, seconds, strict=True)
     ]
-    print(f"Beside scikit-learn, {len(X)} training rows, {len(test[0])} of test")
-    print(format_table(["", "seconds", "test acc"], lines, "<>>"), end="\n\n")
+    print(f"Compared with scikit-learn, {len(X)} training rows, {len(test[0])} test rows")
+    print(format_table(["", "seconds", "test %"], lines, "<>>"), end="\n\n")
 
 
 def _many_speakers(device: str) -> None:
-    """Train on 1,000 speakers of 100 rows each."""
+    """Train on many speakers."""
     n_speakers, n_each, dim = MANY
     random = np.random.default_rng(0)
     labels = random.permutation(np.repeat(np.arange(n_speakers), n_each))
@@ -205,7 +207,7 @@ def _many_speakers(device: str) -> None:
     peak = 2 * 4096**3 / min(_times([lambda: left @ right], 3))
     print(f"{n_speakers} speakers, {len(X)} rows, {dim} dimensions (linear: 20 epochs, batches of 256)")
     print(format_table(["head", "seconds"], lines, "<>"))
-    print(f"The products of linear's 20 epochs at the rate of one large product on this CPU: {products / peak:.1f} s")
+    print(f"Time of the products in the 20 epochs of linear at the rate of one large product: {products / peak:.1f} s")
 
 
 if __name__ == "__main__":

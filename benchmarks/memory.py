@@ -1,4 +1,4 @@
-"""How much memory extraction takes beyond the built model: for many files, for a very long one, and for 100,000.
+"""Measure the memory of extraction beyond that of the model: many files, a long file, and many utterances.
 
 python benchmarks/memory.py --encoder audiosep    (on Linux)
 """
@@ -30,21 +30,21 @@ RATE = 16_000
 
 @dataclass(frozen=True, kw_only=True)
 class MemoryBenchmark(ScriptConfig):
-    """Extract 8, then 64 files of 10 s, then a file of some hours by windows, each in a process of its own.
+    """Extract 8 and 64 files of 10 s, and a long file with windows, each in its own process.
 
-    Then 1,000, 10,000 and 100,000 short utterances with `spectral`.
+    Then extract 1,000, 10,000 and 100,000 short utterances with `spectral`.
     """
 
     hours: float = 3.0
-    """Of the long file."""
+    """Duration of the long file (hours)."""
     encoder: Literal["audiosep", "wav2vec2"] = "audiosep"
-    """Of base size, with random weights."""
+    """Encoder, of base size with random weights."""
     log_level: LogLevel = "error"
-    """How much is told of the work."""
+    """Lowest level of the messages that are logged."""
 
 
 def main(config: MemoryBenchmark) -> int:
-    """Print the most that each process held beyond what the built model takes."""
+    """Print the peak memory of each process beyond that of the model."""
     with TemporaryDirectory() as name:
         folder = Path(name)
         weights = folder / "weights"
@@ -68,7 +68,7 @@ def main(config: MemoryBenchmark) -> int:
 
 
 def write_noise(path: Path, seconds: float) -> None:
-    """Write noise, a minute at a time."""
+    """Write a file of noise, one minute at a time."""
     random = np.random.default_rng(0)
     with soundfile.SoundFile(path, "w", RATE, 1) as file:
         for start in np.arange(0, seconds, 60.0):
@@ -76,27 +76,27 @@ def write_noise(path: Path, seconds: float) -> None:
 
 
 def child(folder: Path, n_files: int, name: str) -> None:
-    """Extract in this process, and print the memory that it took."""
+    """Extract files in this process, and print its memory."""
     windows: dict[str, Any] = {} if n_files else {"window": 10.0, "hop": 10.0}
     encoder = load_encoder(name, folder / "weights", "cpu", **windows)
-    Path("/proc/self/clear_refs").write_text("5")  # Linux: the peak counts from here
+    Path("/proc/self/clear_refs").write_text("5")  # resets the peak (Linux)
     before = peak_bytes()
     paths = [folder / f"{number:02d}.wav" for number in range(n_files)] or [folder / "long.wav"]
     utterances = tuple(Utterance(path, "one", "one", root=folder) for path in paths)
-    extract(Corpus(utterances, folder, "noise"), encoder, folder / f"{n_files}.pt", 10.0 if n_files else None)
-    print(f"{before / 2**20:.0f} MiB with the model built, {(peak_bytes() - before) / 2**20:.0f} MiB more at the peak")
+    extract(Corpus(utterances, folder, "noise"), encoder, folder / f"{n_files}.pt")
+    print(f"{before / 2**20:.0f} MiB with the model, {(peak_bytes() - before) / 2**20:.0f} MiB more at the peak")
 
 
 def many(folder: Path, n_utterances: int) -> None:
-    """Extract spans of the long file in this process, and print the memory that it took while it went on.
+    """Extract segments of the long file in this process, and print its memory.
 
-    What is mapped from files is left out: the system takes that back when it needs it.
+    Memory that is mapped from files is not counted: the system can free it at any time.
     """
     utterances = tuple(
         Utterance(folder / "long.wav", "one", "one", number / 10, 0.1, root=folder) for number in range(n_utterances)
     )
     corpus = Corpus(utterances, folder, "noise")
-    assert len(corpus.ids) == n_utterances  # made now: they are the corpus's
+    assert len(corpus.ids) == n_utterances  # computes the ids, which belong to the corpus
     encoder = load_encoder("spectral", device="cpu")
     encoder.encode([torch.randn(1600)])
     before, held, done = own_bytes(), [0], threading.Event()
@@ -110,17 +110,17 @@ def many(folder: Path, n_utterances: int) -> None:
     extract(corpus, encoder, folder / f"{n_utterances}.pt")
     done.set()
     watcher.join()
-    print(f"{before / 2**20:.0f} MiB with the corpus listed, {max(held) / 2**20:.0f} MiB more at the peak")
+    print(f"{before / 2**20:.0f} MiB with the corpus, {max(held) / 2**20:.0f} MiB more at the peak")
 
 
 def own_bytes() -> int:
-    """Return the memory of this process that is not mapped from files (Linux)."""
+    """Return the memory of this process that is not mapped from files (bytes, Linux)."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return sum(1024 * int(line.split()[1]) for line in lines if line.startswith(("RssAnon", "RssShmem")))
 
 
 def peak_bytes() -> int:
-    """Return the most memory that this process has held (Linux)."""
+    """Return the peak memory of this process (bytes, Linux)."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(1024 * int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
 

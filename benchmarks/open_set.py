@@ -1,10 +1,10 @@
-"""How often the store names a stranger, and how often it takes an enrolled speaker for one.
+"""Measure the error rates of open-set identification with the store.
 
 python benchmarks/open_set.py --features_path outputs/librispeech_features_spectral.pt
 
-Two thirds of the speakers train and calibrate a verifier. Half of the others are enrolled by some recordings each; the
-rest of their recordings, and all of those who are not enrolled, are identified. Who has several sessions is enrolled by
-one and heard in the others. Rates are means over draws.
+Two thirds of the speakers train and calibrate a verifier. Half of the others are enrolled with a few recordings each.
+Their other recordings, and all recordings of the speakers who are not enrolled, are identified. A speaker with several
+sessions is enrolled with one session and identified in the others. Rates are means over draws.
 """
 
 import sys
@@ -19,8 +19,9 @@ import numpy as np
 from command_line import EXIT_DONE, run
 from config import BackendName, LogLevel, ScriptConfig
 from corpora import Utterance
-from evaluation import format_table
-from features import FeatureSet, Row
+from embedding import Row
+from features import FeatureSet
+from files import format_table
 from heads import UNKNOWN
 from verification import Recording, SpeakerStore, SpeakerVerifier
 
@@ -32,15 +33,15 @@ class OpenSetBenchmark(ScriptConfig):
     features_path: Path
     """Features file of many speakers."""
     backend: tuple[BackendName, ...] = ("cosine", "whiten", "within", "lda", "plda")
-    """What scores a pair."""
+    """Backends that score a pair."""
     recordings: tuple[int, ...] = (1, 3, 10)
-    """By how many a speaker is enrolled."""
+    """Numbers of recordings that a speaker is enrolled with."""
     draws: int = 5
-    """Draws of the speakers and of their recordings."""
+    """Number of random draws of the speakers and of their recordings."""
     p_known: float = 0.5
-    """How probable an enrolled speaker is before anything is heard."""
+    """Prior probability that the speaker is enrolled."""
     log_level: LogLevel = "error"
-    """How much is told of the work."""
+    """Lowest level of the messages that are logged."""
 
 
 def main(config: OpenSetBenchmark) -> int:
@@ -49,40 +50,43 @@ def main(config: OpenSetBenchmark) -> int:
     lines = []
     for backend in config.backend:
         for count in config.recordings:
-            draws = [measure(features, backend, count, seed, config.p_known) for seed in range(config.draws)]
+            draws = [
+                measure(features, backend, count, seed=seed, p_known=config.p_known) for seed in range(config.draws)
+            ]
             lines.append([backend, str(count), *(f"{100 * rate:.1f}" for rate in np.mean(draws, axis=0))])
-    present = len(np.unique(features.labels.numpy()))
-    n_held_out = present - 2 * present // 3
-    print(f"{features.corpus}: {n_held_out // 2} speakers enrolled, {n_held_out - n_held_out // 2} strangers")
-    header = ["backend", "enrolled by", "strangers named", "known called unknown", "known misnamed"]
+    n_speakers = len(np.unique(features.labels.numpy()))
+    n_held_out = n_speakers - 2 * n_speakers // 3
+    print(f"{features.corpus}: {n_held_out // 2} speakers enrolled, {n_held_out - n_held_out // 2} unknown speakers")
+    header = ["backend", "recordings", "false accepts %", "misses %", "misidentified %"]
     print(format_table(header, lines, "<>>>>"))
     return EXIT_DONE
 
 
-def measure(features: FeatureSet, backend: str, count: int, seed: int, p_known: float) -> tuple[float, float, float]:
-    """Return the rates of one draw."""
+def measure(features: FeatureSet, backend: str, count: int, *, seed: int, p_known: float) -> tuple[float, float, float]:
+    """Return the rates of one draw: false accepts, misses, and enrolled speakers identified as another one."""
     random = np.random.default_rng(seed)
     labels, sessions = features.labels.numpy(), features.sessions.numpy()
     speakers = random.permutation(np.unique(labels))
     trained, held_out = np.split(speakers, [2 * len(speakers) // 3])
     verifier = SpeakerVerifier.train(features.select(np.isin(labels, trained)), backend, seed)
     known = held_out[: len(held_out) // 2]
-    not_heard: list[int] = []
+    excluded: list[int] = []
     with tempfile.TemporaryDirectory() as folder, SpeakerStore.create(Path(folder) / "s.db", verifier) as store:
         for speaker in known.tolist():
             own = np.flatnonzero(labels == speaker)
             several = len(np.unique(sessions[own])) > 1
-            one = own[sessions[own] == random.choice(sessions[own])] if several else own
-            chosen = random.permutation(one)[:count]
-            recordings = [Recording(str(row), str(row).encode(), 0.0, features.features[row]) for row in chosen]
+            one_session = own[sessions[own] == random.choice(sessions[own])] if several else own
+            selected = random.permutation(one_session)[:count]
+            recordings = [Recording(str(row), str(row).encode(), 0.0, features.features[row]) for row in selected]
             store.enroll(features.speakers[speaker], recordings)
-            not_heard += (one if several else chosen).tolist()
-        probes = np.setdiff1d(np.flatnonzero(np.isin(labels, held_out)), not_heard)
-        heard = [Row(Utterance(Path(features.ids[row]), "", ""), features.features[row]) for row in probes.tolist()]
-        names = np.array([found.speakers[0] for found in store.identify(heard, 1, p_known)])
-    is_known, is_named = np.isin(labels[probes], known), names != UNKNOWN
-    wrong = is_named & (names != np.array(features.speakers)[labels[probes]])
-    return float(is_named[~is_known].mean()), float((~is_named[is_known]).mean()), float(wrong[is_known].mean())
+            excluded += (one_session if several else selected).tolist()
+        probes = np.setdiff1d(np.flatnonzero(np.isin(labels, held_out)), excluded)
+        rows = [Row(Utterance(Path(features.ids[row]), "", ""), features.features[row]) for row in probes.tolist()]
+        names = np.array([found.speakers[0] for found in store.identify(rows, 1, p_known)])
+    is_known, is_accepted = np.isin(labels[probes], known), names != UNKNOWN
+    is_wrong = is_accepted & (names != np.array(features.speakers)[labels[probes]])
+    false_accepts, misses = float(is_accepted[~is_known].mean()), float((~is_accepted[is_known]).mean())
+    return false_accepts, misses, float(is_wrong[is_known].mean())
 
 
 if __name__ == "__main__":

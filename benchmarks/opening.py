@@ -1,4 +1,4 @@
-"""How long a finished features file takes to open, and a part of it to read.
+"""Measure the time to open a large features file, and to read a part of it.
 
 python benchmarks/opening.py
 """
@@ -21,20 +21,20 @@ from features import AudioProvenance, FeatureSet
 
 @dataclass(frozen=True, kw_only=True)
 class OpeningBenchmark(ScriptConfig):
-    """Write a features file of many rows, and open it again and again."""
+    """Write a features file of many rows, and open it several times."""
 
     n_rows: int = 1_000_000
-    """Utterances."""
+    """Number of utterances."""
     dim: int = 512
-    """Numbers of each."""
+    """Dimensions of a vector."""
     repeats: int = 5
-    """Times that it is opened."""
+    """Number of repetitions."""
     log_level: LogLevel = "error"
-    """How much is told of the work."""
+    """Lowest level of the messages that are logged."""
 
 
 def main(config: OpeningBenchmark) -> int:
-    """Print the median seconds of opening the file, and of reading 1,000 rows of it."""
+    """Print the median times to open the file and to read 1,000 of its rows."""
     opening, slicing = [], []
     with TemporaryDirectory(dir=".") as folder:
         path = Path(folder) / "features.pt"
@@ -53,7 +53,7 @@ def main(config: OpeningBenchmark) -> int:
 
 
 def make_features(n_rows: int, dim: int) -> FeatureSet:
-    """Make noise of 5,000 speakers with four sessions each."""
+    """Return noise, labelled as 5,000 speakers with four sessions each."""
     rows = torch.arange(n_rows)
     return FeatureSet(
         features=torch.randn(n_rows, dim),

@@ -1,4 +1,4 @@
-"""What the benchmarks of encoders share: ways to do the same work, timed in turn, beside the machine's own peak."""
+"""Shared code of the encoder benchmarks: time several ways of the same work, and compare with the machine's peak."""
 
 import os
 import time
@@ -14,8 +14,8 @@ from audio import read_audio
 from config import LogLevel, ScriptConfig
 from corpora import Corpus, load_corpus
 from encoders import Encoder
-from evaluation.table import format_table
 from features import extract
+from files import format_table
 
 Rates = dict[str, list[float]]
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -23,22 +23,22 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 @dataclass(frozen=True, kw_only=True)
 class SideBySideConfig(ScriptConfig):
-    """What such a benchmark takes."""
+    """Settings of the encoder benchmarks."""
 
     data_dir: Path
     """Folder of the corpus."""
     n_files: int = 48
-    """Files that are embedded, spread evenly over the corpus."""
+    """Number of files, spread evenly over the corpus."""
     device: str = "auto"
-    """Where to compute: auto (CUDA where there is one), cpu, cuda or cuda:N."""
+    """Device: auto (CUDA if available), cpu, cuda or cuda:N."""
     repeats: int = 3
-    """Times that everything is done, in turn."""
+    """Number of repetitions; the ways take turns."""
     log_level: LogLevel = "error"
-    """How much is told of the work."""
+    """Lowest level of the messages that are logged."""
 
 
-def some_files(data_dir: Path, n_files: int) -> Corpus:
-    """Load a corpus and take so many files of it, spread evenly."""
+def select_files(data_dir: Path, n_files: int) -> Corpus:
+    """Load a corpus, and return `n_files` of its files, spread evenly."""
     whole = load_corpus(data_dir)
     step = max(len(whole) // n_files, 1)
     return Corpus(whole.utterances[::step][:n_files], whole.root, whole.name)
@@ -51,13 +51,13 @@ def embed(encoder: Encoder, corpus: Corpus, num_workers: int | None = None) -> N
 
 
 def decode(corpus: Corpus, sample_rate: int) -> None:
-    """Read the waveforms and drop them."""
+    """Read the waveforms and discard them."""
     for item in corpus:
         read_audio(item.path, sample_rate, max_duration=10.0)
 
 
 def measure(ways: dict[str, Callable[[], object]], n_clips: int, repeats: int) -> Rates:
-    """Return the clips per second of each way, in turn, after one round that does not count."""
+    """Return the clips per second of each way, one value per round; the ways take turns after a warm-up round."""
     rates: Rates = {name: [] for name in ways}
     for round_number in range(repeats + 1):
         for name, work in ways.items():
@@ -69,18 +69,18 @@ def measure(ways: dict[str, Callable[[], object]], n_clips: int, repeats: int) -
 
 
 def rates_table(rates: Rates, peers: dict[str, str]) -> str:
-    """Lay out medians and ranges, and medians of the ratios within a round to the peers (way -> heading)."""
+    """Format medians and ranges, and medians of the ratios within a round to the peers (way -> heading)."""
     lines = []
     for name, values in rates.items():
         ratios = (median(ours / theirs for ours, theirs in zip(values, rates[peer], strict=True)) for peer in peers)
         spread = f"{min(values):.2f} - {max(values):.2f}"
         lines.append([name, f"{median(values):.2f}", spread, *(f"{ratio:.2f}" for ratio in ratios)])
-    header = ["", "clips/s", "(least - most)", *peers.values()]
+    header = ["", "clips/s", "(min - max)", *peers.values()]
     return format_table(header, lines, "<>>" + ">" * len(peers))
 
 
 def peak_table(rates: dict[str, float], gflop: float, device: torch.device) -> str:
-    """Lay out what share of the machine's peak each rate (clips/s) is, by the precision that its name begins with."""
+    """Format each rate (clips/s) as a share of the machine's peak at the precision that its name begins with."""
     peaks = {name: median(gemm_rate(device, dtype) for _ in range(5)) for name, dtype in DTYPES.items()}
     lines = []
     for name, rate in rates.items():
@@ -90,7 +90,7 @@ def peak_table(rates: dict[str, float], gflop: float, device: torch.device) -> s
 
 
 def flops_of(encoder: Encoder, n_samples: int) -> float:
-    """Count the operations of one clip's matrix products and convolutions."""
+    """Return the number of operations in the matrix products and convolutions of one clip."""
     from torch.utils.flop_counter import FlopCounterMode
 
     def packed_linear(x: Sequence[int], weight: Sequence[int], *_: object, **__: object) -> int:
@@ -117,7 +117,7 @@ def gemm_rate(device: torch.device, dtype: torch.dtype) -> float:
 
 
 def hardware(device: torch.device) -> str:
-    """Name the hardware."""
+    """Return a description of the hardware."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"CPU, {torch.get_num_threads()} threads of {os.cpu_count()} cores"

@@ -1,4 +1,4 @@
-"""How much each part of the encoder `spectral` is worth: the measurement that its default composition was chosen by.
+"""Compare compositions of the encoder `spectral`; its default was selected with this measurement.
 
 python benchmarks/spectral_composition.py --librispeech LibriSpeech/dev-clean --folder speechocean762
 """
@@ -18,8 +18,8 @@ from corpora import Corpus, load_corpus
 from encoders import load_encoder
 from encoders.spectral import SpectralOptions
 from evaluation import compare_heads
-from evaluation.table import format_table
 from features import FeatureSet, extract
+from files import format_table
 
 DEFAULT = SpectralOptions()
 COMPOSITIONS = tuple(
@@ -36,41 +36,39 @@ COMPOSITIONS = tuple(
     )
 )
 HEADS = ("linear", "lda")
-# A larger test part than by default: the differences between compositions are small.
+# A larger test set than by default, because the differences between compositions are small.
 FRACTIONS = (0.8, 0.0, 0.2)
 
 
 @dataclass(frozen=True, kw_only=True)
 class CompositionConfig(ScriptConfig):
-    """Measure compositions of the encoder spectral by the accuracy of heads on them."""
+    """Measure the accuracy of heads on compositions of the encoder spectral."""
 
     librispeech: Path
     """Folder of a corpus in LibriSpeech's layout; its speakers need several chapters."""
     folder: Path
     """Folder of a corpus with one folder per speaker."""
     seeds: int = 5
-    """Splits (and initial weights) to average over."""
+    """Number of splits (and initial weights) over which the accuracies are averaged."""
     log_level: LogLevel = "error"
-    """How much is told of the work."""
+    """Lowest level of the messages that are logged."""
 
 
 def main(config: CompositionConfig) -> int:
     """Print a table with one line for each composition."""
     chapters, folder = load_corpus(config.librispeech, "librispeech"), load_corpus(config.folder, "folder")
     seeds = range(config.seeds)
-    lines = [_line(composition, chapters, folder, seeds) for composition in COMPOSITIONS]
+    lines = [_line(composition, chapters, folder, seeds=seeds) for composition in COMPOSITIONS]
     columns = [f"{part} {head}" for part in ("utterance", "session", "folder") for head in HEADS]
     print(format_table(["mels/MFCC/deltas", "dim", *columns], lines, "<>" + ">" * len(columns)))
-    print(
-        f"* the default. Test accuracy in percent, mean and deviation over {config.seeds} seeds; 80 % train, 20 % test."
-    )
+    print("* the default. Test accuracy in percent, mean and standard deviation over seeds; 80 % train, 20 % test.")
     print(f"utterance, session: {_size(chapters)}, split by utterance and by session; folder: {_size(folder)}.")
     single = [speaker for speaker in chapters.speakers if len(_sessions(chapters, speaker)) == 1]
-    print(f"Not tested by session, for want of a second one: {', '.join(single) or 'nobody'}.")
+    print(f"Speakers with one session, not tested by session: {', '.join(single) or 'none'}.")
     return EXIT_DONE
 
 
-def _line(composition: SpectralOptions, chapters: Corpus, folder: Corpus, seeds: Sequence[int]) -> list[str]:
+def _line(composition: SpectralOptions, chapters: Corpus, folder: Corpus, *, seeds: Sequence[int]) -> list[str]:
     encoder = load_encoder("spectral", device="cpu", **vars(composition))
     with TemporaryDirectory() as cache:
         by_chapter = extract(chapters, encoder, Path(cache) / "chapters.pt")
@@ -85,7 +83,7 @@ def _line(composition: SpectralOptions, chapters: Corpus, folder: Corpus, seeds:
 
 
 def _accuracies(features: FeatureSet, split_by: SplitBy, seeds: Sequence[int]) -> list[str]:
-    """Return each head's test accuracy in percent, its mean and deviation over the seeds."""
+    """Return the test accuracy of each head (percent): mean and standard deviation over the seeds."""
     shares: dict[str, list[float]] = {head: [] for head in HEADS}
     for seed in seeds:
         comparison = compare_heads(features, HEADS, split_by=split_by, fractions=FRACTIONS, seed=seed)

@@ -1,9 +1,9 @@
-"""How long a store of a million speakers takes to answer, beside one product of all vectors in memory.
+"""Measure the time to search a store of a million speakers, compared with one product of all vectors in memory.
 
 python benchmarks/store.py --speakers 1000000 --folder /somewhere/with/6GB
 
-Every speaker has one random vector. The store is scored in a process of its own, which tells its peak memory; the
-naive way holds all vectors and all scores, and takes the best by `torch.topk`.
+Every speaker has one random vector. The store is searched in its own process, which reports its peak memory. The naive
+way holds all vectors and all scores in memory, and selects the best with `torch.topk`.
 """
 
 import subprocess
@@ -27,22 +27,22 @@ DIM, TOP_K = 512, 5
 
 @dataclass(frozen=True, kw_only=True)
 class StoreBenchmark(ScriptConfig):
-    """Time the store of enrolled speakers."""
+    """Measure the time to search the store of enrolled speakers."""
 
     speakers: int = 1_000_000
-    """Who are enrolled, with one vector each."""
+    """Number of enrolled speakers, with one vector each."""
     probes: int = 1_000
-    """Vectors that are scored with all of them."""
+    """Number of vectors that are scored against all speakers."""
     backend: tuple[BackendName, ...] = ("cosine", "plda")
-    """What scores a pair."""
+    """Backends that score a pair."""
     folder: Path | None = None
-    """Folder with room for the store (5 GB for a million); by default that of temporary files."""
+    """Folder for the store (5 GB for a million speakers); by default that of temporary files."""
     score: Path | None = None
-    """A store that is there: score it alone."""
+    """Existing store; only this store is searched."""
 
 
 def draw(n_speakers: int, n_each: int, seed: int) -> FeatureSet:
-    """Draw speakers, and recordings about them."""
+    """Draw random speakers, and `n_each` recordings around each."""
     generator = torch.Generator().manual_seed(seed)
     rows = torch.randn(n_speakers, DIM, generator=generator).repeat_interleave(n_each, 0)
     rows += torch.randn(len(rows), DIM, generator=generator)
@@ -62,13 +62,13 @@ def draw(n_speakers: int, n_each: int, seed: int) -> FeatureSet:
 
 
 def peak_mib() -> int:
-    """Return the most memory that this process has held; `getrusage` would begin with its parent's."""
+    """Return the peak memory of this process (MiB, Linux); `getrusage` would include that of its parent."""
     status = Path("/proc/self/status").read_text()
     return int(status.split("VmHWM:")[1].split()[0]) // 1024
 
 
 def score(path: Path, n_probes: int) -> None:
-    """Answer from the store, and say what it took."""
+    """Search the store, and print time and memory."""
     probes = draw(n_probes, 1, seed=2)
     before = peak_mib()
     with SpeakerStore.open(path) as store:
@@ -78,17 +78,17 @@ def score(path: Path, n_probes: int) -> None:
             nearest = store.nearest_features(probes, TOP_K)
             seconds.append(time.perf_counter() - started)
     more = peak_mib() - before
-    print(f"store: {sorted(seconds)[1]:.1f} s (median of 3), at the peak {more} MiB more than before it was opened")
+    print(f"store: {sorted(seconds)[1]:.1f} s (median of 3), peak memory {more} MiB above that before opening")
     torch.save({"names": nearest.names, "scores": nearest.scores}, path.with_suffix(".answer"))
 
 
 def embed(backend: Backend, rows: torch.Tensor) -> torch.Tensor:
-    """Make models of one recording each, in parts that memory holds."""
+    """Return models of one recording each, computed in parts to limit memory."""
     return torch.cat([backend.embed(part) for part in torch.split(rows, 100_000)])
 
 
 def naive(backend: Backend, models: torch.Tensor, probes: torch.Tensor) -> torch.return_types.topk:
-    """Score all at once; also say how long one product of that size takes."""
+    """Score all pairs at once, and print the time, and that of one product of the same size."""
     started = time.perf_counter()
     scores = probes @ models.T
     product = time.perf_counter() - started
@@ -100,7 +100,7 @@ def naive(backend: Backend, models: torch.Tensor, probes: torch.Tensor) -> torch
 
 
 def main(config: StoreBenchmark) -> int:
-    """Enrol, and ask in a process of its own and in the naive way."""
+    """Enrol the speakers, and compare a search in another process with the naive way."""
     if config.score is not None:
         score(config.score, config.probes)
         return EXIT_DONE
@@ -124,7 +124,7 @@ def main(config: StoreBenchmark) -> int:
             names = [[enrolled.speakers[number] for number in row] for row in best.indices.tolist()]
             same = sum(a == b for a, b in zip(names, answer["names"], strict=True))
             off = float(((best.values - answer["scores"]) / best.values).abs().max())
-            print(f"same names for {same} of {config.probes} probes, scores within {off:.1e} of themselves")
+            print(f"same names for {same} of {config.probes} probes, largest relative difference of scores {off:.1e}")
     return EXIT_DONE
 
 

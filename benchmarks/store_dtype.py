@@ -1,4 +1,4 @@
-"""What storing features in fp16 does to the heads.
+"""Measure the effect of storing features in fp16 on the heads.
 
 python benchmarks/store_dtype.py --features_path outputs/librispeech_features_wav2vec2.pt
 """
@@ -15,26 +15,26 @@ import torch
 from command_line import EXIT_DONE, run
 from config import HeadName, LogLevel, ScriptConfig
 from evaluation import compare_heads
-from evaluation.table import format_table
 from features import FeatureSet
+from files import format_table
 
 
 @dataclass(frozen=True, kw_only=True)
 class StoreBenchmark(ScriptConfig):
-    """Compare heads on features as they are and as fp16 would hold them."""
+    """Compare heads on features in fp32 and rounded to fp16."""
 
     features_path: Path
-    """Features file, in fp32."""
+    """Features file in fp32."""
     heads: tuple[HeadName, ...] = ("linear", "mlp", "lda")
     """Heads to compare."""
     n_seeds: int = 5
-    """Splits over which the accuracies are averaged."""
+    """Number of splits over which the accuracies are averaged."""
     log_level: LogLevel = "error"
-    """How much is told of the work."""
+    """Lowest level of the messages that are logged."""
 
 
 def main(config: StoreBenchmark) -> int:
-    """Print the mean test accuracy of each head, on the last layer where there are several, and the largest error."""
+    """Print the mean test accuracy of each head and the largest error; of several layers, only the last is used."""
     exact = FeatureSet.load(config.features_path)
     exact = exact.layer(exact.layers[-1]) if exact.layers else exact
     rounded = exact.to(torch.float16)
@@ -48,7 +48,7 @@ def main(config: StoreBenchmark) -> int:
     print(format_table(header, lines, "<" + ">" * len(config.heads)))
     spread = (exact.features - exact.features.mean(0)).norm(dim=1)
     error = ((rounded.features.float() - exact.features).norm(dim=1) / spread).max()
-    print(f"largest error of a row, as a share of its distance from the mean of all: {error:.1e}")
+    print(f"largest error of a row, divided by its distance from the mean: {error:.1e}")
     return EXIT_DONE
 
 

@@ -1,4 +1,4 @@
-"""What `wav2vec2` costs beside transformers' own feature extractor and model, and how exact it is.
+"""Compare speed and output of `wav2vec2` with the feature extractor and model of transformers.
 
 python benchmarks/wav2vec2.py --data_dir LibriSpeech/dev-clean
 """
@@ -27,7 +27,7 @@ from benchmarks.side_by_side import (
     measure,
     peak_table,
     rates_table,
-    some_files,
+    select_files,
 )
 from command_line import EXIT_DONE, run
 from corpora import Corpus
@@ -40,21 +40,21 @@ Family = Literal["Wav2Vec2", "Hubert", "HubertBatchNorm", "WavLM", "Data2VecAudi
 
 @dataclass(frozen=True, kw_only=True)
 class Wav2Vec2Benchmark(SideBySideConfig):
-    """Time files in, all layers' means out, with random weights of the base size."""
+    """Time the way from files to the means of all layers, with random weights of the base size."""
 
     family: Family = "Wav2Vec2"
-    """Of the model; HubertBatchNorm has one in its positional convolution."""
+    """Family of the model; HubertBatchNorm has a batch norm in its positional convolution."""
 
 
 def main(config: Wav2Vec2Benchmark) -> int:
-    """Print the median clips per second of each way, the ratios to transformers', and the distances from it."""
+    """Print the median clips per second of each way, the ratios to transformers, and the distances from its output."""
     device = resolve_device(config.device)
-    corpus = some_files(config.data_dir, config.n_files)
+    corpus = select_files(config.data_dir, config.n_files)
     with TemporaryDirectory() as name:
         folder = Path(name)
         save_random_model(config.family, folder)
         peer = Peer(folder, device)
-        encoders = {name: load_encoder("wav2vec2", folder, str(device), name) for name in ("fp32", "bf16")}
+        encoders = {name: load_encoder("wav2vec2", folder, str(device), precision=name) for name in ("fp32", "bf16")}
     clips = [read_audio(item.path, RATE, max_duration=10.0) for item in corpus]
     ways: dict[str, Callable[[], object]] = {
         PADDED: partial(peer.embed_files, corpus, 8),
@@ -70,19 +70,19 @@ def main(config: Wav2Vec2Benchmark) -> int:
     print(f"{config.family} of base size, random weights, the means of all layers; medians of {config.repeats}")
     print(rates_table(rates, {PADDED: "times padded", ALONE: "times alone"}))
     best = median(rates["fp32, files to vectors"]) * seconds / len(clips)
-    print(f"fp32, files to vectors: {best / 3600:.4f} hours of audio a second")
+    print(f"fp32, files to vectors: {best / 3600:.4f} hours of audio per second")
     gflop = flops_of(encoders["fp32"], round(seconds / len(clips) * RATE)) / 1e9
     print(f"A clip of average length is {gflop:.0f} GFLOP of matrix products and convolutions:")
     ours = {way: median(values) for way, values in rates.items() if way.startswith(("fp32", "bf16"))}
     print(peak_table({way.replace(",", ""): rate for way, rate in ours.items()}, gflop, device))
     alone = peer.embed(clips, 1)
-    print("Distance from transformers, one at a time, as a share of the norm, the largest:")
+    print("Largest distance from transformers, one at a time, divided by the norm:")
     print(f"  transformers in padded batches of 8: {distance(peer.embed(clips, 8), alone):.1e}")
     print(f"  fp32, one at a time: {distance(encoders['fp32'].encode(clips, 1), alone):.1e}")
     print(f"  fp32, in batches of 8: {distance(encoders['fp32'].encode(clips, 8), alone):.1e}")
     error = (encoders["bf16"].encode(clips) - alone).norm(dim=2) / (alone - alone.mean(0)).norm(dim=2)
     shares = " ".join(f"{100 * share:.1f}" for share in error.median(0).values.tolist())
-    print(f"bf16's distance, as a share of the distance from the mean of all, median of each layer, percent: {shares}")
+    print(f"Distance of bf16, divided by the distance from the mean, median of each layer in percent: {shares}")
     return EXIT_DONE
 
 
@@ -97,14 +97,14 @@ def save_random_model(family: Family, folder: Path) -> None:
         settings["conv_pos_batch_norm"] = True
     model = getattr(library, f"{name}Model")(getattr(library, f"{name}Config")(**settings))
     for buffer_name, buffer in model.named_buffers():
-        if "batch_norm.running" in buffer_name:  # as after training
+        if "batch_norm.running" in buffer_name:  # statistics of a trained model
             buffer.uniform_(0.5, 2)
     model.save_pretrained(folder)
     library.Wav2Vec2FeatureExtractor(do_normalize=True).save_pretrained(folder)
 
 
 class Peer:
-    """transformers' feature extractor and model as its documentation uses them; the mean of each layer over time."""
+    """Feature extractor and model of transformers, used as in its documentation; the mean of each layer over time."""
 
     def __init__(self, folder: Path, device: torch.device) -> None:
         import transformers
@@ -115,12 +115,12 @@ class Peer:
         self.device = device
 
     def embed_files(self, corpus: Corpus, batch_size: int) -> Tensor:
-        """Read the files and embed them, in the order that they come."""
+        """Read the files and embed them (n, layers, dim)."""
         return self.embed([read_audio(item.path, RATE, max_duration=10.0) for item in corpus], batch_size)
 
     @torch.inference_mode()
     def embed(self, clips: Sequence[Tensor], batch_size: int) -> Tensor:
-        """Embed clips (n, layers, dim), in the order that they come."""
+        """Embed clips (n, layers, dim)."""
         rows = []
         for first in range(0, len(clips), batch_size):
             batch = [clip.numpy() for clip in clips[first : first + batch_size]]
@@ -134,7 +134,7 @@ class Peer:
 
 
 def distance(found: Tensor, expected: Tensor) -> float:
-    """Largest distance of a vector, as a share of its norm."""
+    """Return the largest distance of a vector from the expected one, divided by the norm of that."""
     return float(((found - expected).norm(dim=-1) / expected.norm(dim=-1)).max())
 
 

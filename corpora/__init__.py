@@ -1,18 +1,23 @@
-"""Which utterances there are: readers of corpus layouts, splits, checks."""
+"""List the utterances of a corpus, check them and split them."""
 
 from corpora.corpus import Corpus, CorpusError, Problem, Utterance
-from corpora.layouts import LAYOUTS, load_corpus
+from corpora.download import download_librispeech
+from corpora.layouts import LAYOUTS, layout, load_corpus
 from corpora.scan import find_audio, find_recordings
-from corpora.splits import split
+from corpora.splits import Indices, divide, split
 
 __all__ = [
     "LAYOUTS",
     "Corpus",
     "CorpusError",
+    "Indices",
     "Problem",
     "Utterance",
+    "divide",
+    "download_librispeech",
     "find_audio",
     "find_recordings",
+    "layout",
     "load_corpus",
     "split",
 ]

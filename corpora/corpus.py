@@ -1,4 +1,4 @@
-"""`Utterance` and `Corpus`: which stretches of which files are spoken by whom."""
+"""`Utterance` and `Corpus`: the recordings of a corpus, and their speakers."""
 
 import hashlib
 import math
@@ -11,31 +11,40 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
-from audio import AudioError, InputError, read_audio
+from audio import AudioError, read_audio
+from files import InputError
 
 
 class CorpusError(InputError):
-    """A corpus cannot be read, or holds too little for what was asked."""
+    """A corpus cannot be read, downloaded or split as requested."""
 
 
 @dataclass(frozen=True)
 class Utterance:
-    """One stretch of one speaker in one file.
+    """A file, or a segment of a file, in which one speaker speaks.
 
     Attributes
     ----------
     path : Path
         The file.
     speaker : str
-        Who speaks.
+        Name of the speaker.
     session : str
-        What a leak would share: a chapter, a meeting, a day of recording. Without any, the speaker's name.
+        Name of the recording session, such as a chapter, a meeting or a day. Utterances of one session share acoustic
+        conditions, which can leak from the training set into the test set. If there is no session, the speaker's name.
     start : float
-        Where the stretch begins (seconds).
+        Start of the segment (seconds).
     duration : float or None
-        Its length (seconds); None is to the end of the file.
+        Length of the segment (seconds); None is to the end of the file.
     root : Path
-        The corpus's root, which `id` is relative to.
+        Root folder of the corpus; `id` is relative to it.
+
+    Examples
+    --------
+    >>> Utterance(Path("voices/ann/1.wav"), "ann", "monday", root=Path("voices")).id
+    'ann/1.wav'
+    >>> Utterance(Path("voices/meeting.wav"), "ann", "monday", start=1.5, duration=2.25, root=Path("voices")).id
+    'meeting.wav#1.5-2.25'
     """
 
     path: Path
@@ -54,36 +63,37 @@ class Utterance:
 
     @property
     def id(self) -> str:
-        """POSIX path relative to the corpus's root, plus ``#start-duration`` for a segment: it survives a move."""
+        """POSIX path relative to `root`, plus ``#start-duration`` for a segment; independent of where `root` is."""
         path, root = os.fspath(self.path), os.path.join(self.root, "")
-        if path.startswith(root) and f"{os.sep}." not in path:  # the usual case: relpath is 10 times slower
+        if path.startswith(root) and f"{os.sep}." not in path:  # the usual case; relpath is 10 times slower
             relative = path[len(root) :].replace(os.sep, "/")
         else:
             try:
                 relative = Path(os.path.relpath(path, root)).as_posix()
-            except ValueError:  # another drive of Windows
+            except ValueError:  # another drive on Windows
                 relative = self.path.as_posix()
         if not self.start and self.duration is None:
             return relative
-        return f"{relative}#{_seconds(self.start)}-{'' if self.duration is None else _seconds(self.duration)}"
+        duration = "" if self.duration is None else _format_seconds(self.duration)
+        return f"{relative}#{_format_seconds(self.start)}-{duration}"
 
 
-def _seconds(value: float) -> str:
+def _format_seconds(value: float) -> str:
     return f"{value:.6f}".rstrip("0").rstrip(".")
 
 
 @dataclass(frozen=True)
 class Problem:
-    """Something that `Corpus.validate` found.
+    """A problem that `Corpus.validate` found.
 
     Attributes
     ----------
     kind : str
         ``missing``, ``empty``, ``unreadable``, ``duplicate`` or ``single_utterance``.
     subject : str
-        The utterance's id, or the speaker.
+        Id of the utterance, or name of the speaker.
     message : str
-        A sentence that says it whole.
+        Description of the problem, with the subject.
     """
 
     kind: Literal["missing", "empty", "unreadable", "duplicate", "single_utterance"]
@@ -98,11 +108,11 @@ class Corpus:
     Attributes
     ----------
     utterances : tuple of Utterance
-        In the order of the layout's reader; ids are unique.
+        Utterances, in the order of the layout's reader; their ids are unique.
     root : Path
-        The folder that the ids are relative to.
+        Root folder; the ids are relative to it.
     name : str
-        Goes into the names of the files made from the corpus.
+        Name of the corpus, a part of the names of the files that are made from it.
     """
 
     utterances: tuple[Utterance, ...]
@@ -123,7 +133,7 @@ class Corpus:
 
     @cached_property
     def ids(self) -> tuple[str, ...]:
-        """Ids of the utterances, in their order."""
+        """Ids of the utterances, in the same order."""
         return tuple(utterance.id for utterance in self.utterances)
 
     @cached_property
@@ -132,13 +142,13 @@ class Corpus:
         return tuple(sorted({utterance.speaker for utterance in self.utterances}))
 
     def validate(self) -> tuple[Problem, ...]:
-        """Decode everything and tell what is wrong with it.
+        """Decode all utterances and return the problems that are found.
 
         Returns
         -------
         tuple of Problem
-            Files that are missing, empty or unreadable; audio that two speakers share, sample by sample and whatever
-            the container; speakers with one utterance, who can be trained on but not tested.
+            Files that are missing, empty or unreadable; utterances of different speakers with the same samples, also
+            in different containers; speakers with one utterance, which is enough for training but not for testing.
         """
         problems = []
         owners: dict[bytes, list[Utterance]] = defaultdict(list)
@@ -152,15 +162,15 @@ class Corpus:
         problems += [problem for same in owners.values() if (problem := _duplicate(same))]
         for speaker, count in Counter(utterance.speaker for utterance in self.utterances).items():
             if count == 1:
-                message = f"Speaker {speaker} has one utterance: enough to train on, too few to test."
+                message = f"Speaker {speaker} has one utterance, which is enough for training but not for testing."
                 problems.append(Problem("single_utterance", speaker, message))
         return tuple(problems)
 
 
 def _content(utterance: Utterance) -> bytes | AudioError:
-    """Digest of the decoded samples, so that the same recording in WAV and in FLAC is one."""
+    """Return a digest of the decoded samples, which is the same for WAV and FLAC, or the error."""
     try:
-        waveform = read_audio(utterance.path, None, utterance.start, utterance.duration)
+        waveform = read_audio(utterance.path, None, utterance.start, duration=utterance.duration)
     except AudioError as error:
         return error
     return hashlib.sha256(waveform.numpy().tobytes()).digest()
@@ -170,4 +180,4 @@ def _duplicate(same: list[Utterance]) -> Problem | None:
     if len({utterance.speaker for utterance in same}) < 2:
         return None
     listing = ", ".join(f"{utterance.id} (speaker {utterance.speaker})" for utterance in same)
-    return Problem("duplicate", same[0].id, f"The same audio stands under several speakers: {listing}.")
+    return Problem("duplicate", same[0].id, f"The same audio is listed for several speakers: {listing}.")

@@ -1,4 +1,4 @@
-"""Fetch LibriSpeech: resumed after an interruption, checked, and unpacked whole or not at all."""
+"""Download LibriSpeech: resume an interrupted download, check it, and unpack it completely or not at all."""
 
 import hashlib
 import logging
@@ -33,75 +33,77 @@ MD5_SUMS = {
     "train-clean-360": "c0e676e450a7ff2f54aeade5171606fa",
     "train-other-500": "d1a0fd59409feb2c614ce4d30c387708",
 }
-TIMEOUT = 10.0  # seconds to the first answer, and of silence after it
-CHUNK = 1 << 16  # bytes; what a connection that dies can lose at most
+TIMEOUT = 10.0  # seconds, for the response and for each read
+CHUNK = 1 << 16  # bytes in each read; a lost connection loses at most this much
 
 
 class _NetworkError(Exception):
-    """Why the archive did not arrive, in words."""
+    """The archive could not be downloaded; the message is the reason."""
 
 
-def download_librispeech(folder: Path, url: str = DEV_CLEAN, md5: str | None = None, progress: bool = True) -> Path:
-    """Fetch one split of LibriSpeech and unpack it, unless it is there already.
+def download_librispeech(folder: Path, url: str = DEV_CLEAN, *, md5: str | None = None, progress: bool = True) -> Path:
+    """Download and unpack a split of LibriSpeech, unless its folder exists.
 
     Parameters
     ----------
     folder : Path
-        Where ``LibriSpeech/`` goes; made if need be. Other splits in it stay as they are.
+        Folder in which ``LibriSpeech/`` is created. Other splits in it do not change.
     url : str
-        The split's ``.tar.gz`` archive. What an earlier call has fetched of it is not fetched again.
+        URL of the split's ``.tar.gz`` archive. A download that was interrupted is resumed.
     md5 : str, optional
-        Checksum of an archive that `MD5_SUMS` does not list.
+        MD5 checksum of the archive, if it is not in `MD5_SUMS`.
     progress : bool
-        Show a bar, in bytes, where there is a terminal.
+        Whether to show a progress bar, if the output is a terminal.
 
     Returns
     -------
     Path
-        The split's folder, such as ``folder/LibriSpeech/dev-clean``.
+        Folder of the split, such as ``folder/LibriSpeech/dev-clean``.
 
     Raises
     ------
     CorpusError
-        The archive cannot be fetched, is not the one expected or is not safe to unpack, or there is no room for it.
+        The archive cannot be downloaded, has another checksum, cannot be unpacked safely, or the disk is full.
     """
     match = re.fullmatch(r"(?:.*/)?([\w-]+)\.tar\.gz(?:[?#].*)?", url)
     if match is None:
-        raise CorpusError(f"{url}: this names no archive; expected a URL that ends in .tar.gz, such as {DEV_CLEAN}.")
+        raise CorpusError(
+            f"{url}: this is not the URL of an archive; expected one that ends in .tar.gz, such as {DEV_CLEAN}."
+        )
     split = match[1]
     target, part = folder / "LibriSpeech" / split, folder / f"{split}.tar.gz.part"
     expected = md5 or MD5_SUMS.get(split)
     if expected is None:
         known = ", ".join(f"{name}.tar.gz" for name in MD5_SUMS)
-        raise CorpusError(f"{url}: no checksum is known for {split}.tar.gz; choose one of: {known}.")
+        raise CorpusError(f"{url}: the checksum of {split}.tar.gz is not known; choose one of: {known}.")
     try:
         if target.is_dir():
-            logger.info("%s is there already", target)
+            logger.info("%s already exists", target)
             return target
         folder.mkdir(parents=True, exist_ok=True)
-        _fetch(url, part, progress)
+        _download(url, part, progress)
         _check(part, url, expected.lower())
         logger.info("Unpacking %s into %s", part, target)
         _unpack(part, target)
         part.unlink()
     except _NetworkError as error:
-        kept = f" What has been fetched stays in {part}: run it again to go on from there." if part.exists() else ""
+        kept = f" The part in {part} is kept; run the command again to resume the download." if part.exists() else ""
         raise CorpusError(
-            f"{url}: {split}.tar.gz cannot be fetched ({error}).{kept} Or fetch the file by hand, unpack it so that "
-            f"{target} is there (or anywhere else), and give that LibriSpeech/{split} folder as --data_dir."
+            f"{url}: {split}.tar.gz cannot be downloaded ({error}).{kept} Or download the file by hand, unpack it to "
+            f"{target} (or anywhere else), and give that LibriSpeech/{split} folder as --data_dir."
         ) from error
     except OSError as error:
         raise CorpusError(
-            f"{error.filename or part}: cannot be written ({error.strerror or error}). Check the folder's rights and "
-            "the disk's free space, or choose another place with --data_dir."
+            f"{error.filename or part}: this cannot be written ({error.strerror or error}). Check the permissions of "
+            "the folder and the free disk space, or choose another folder with --data_dir."
         ) from error
     return target
 
 
-def _fetch(url: str, part: Path, progress: bool) -> None:
-    """Fetch what is missing of an archive."""
+def _download(url: str, part: Path, progress: bool) -> None:
+    """Download the bytes of an archive that are not in the partial file."""
     start = part.stat().st_size if part.exists() else 0
-    with _network():
+    with _network_errors():
         response = _connect(url, start)
     if response is None:
         return
@@ -110,7 +112,7 @@ def _fetch(url: str, part: Path, progress: bool) -> None:
         start = start if resumed else 0  # a server that ignores the range sends the whole file
         length = getattr(response, "length", None)
         total = None if length is None else start + length
-        logger.info("Fetching %s%s", url, f" from byte {start} on" if start else "")
+        logger.info("Downloading %s%s", url, f" from byte {start} on" if start else "")
         bar = tqdm(
             total=total, initial=start, unit="B", unit_scale=True, desc=part.stem, disable=None if progress else True
         )
@@ -118,80 +120,82 @@ def _fetch(url: str, part: Path, progress: bool) -> None:
             while chunk := _read(response):
                 file.write(chunk)
                 bar.update(len(chunk))
-    fetched = part.stat().st_size
-    if total is not None and fetched < total:  # reading in chunks, http.client takes a dropped connection for the end
-        raise _NetworkError(f"the connection ended after {fetched} of {total} bytes")
+    size = part.stat().st_size
+    if total is not None and size < total:  # http.client, read in chunks, reports a lost connection as the end
+        raise _NetworkError(f"the connection ended after {size} of {total} bytes")
 
 
 def _connect(url: str, start: int) -> Any:
-    """Ask for a file from a byte on; None if it ends there."""
+    """Request a file from byte `start` on; return the response, or None if the file ends there."""
     request = urllib.request.Request(url, headers={"Range": f"bytes={start}-"} if start else {})
-    answer: Future[Any] = Future()
+    response: Future[Any] = Future()
 
-    def ask() -> None:
+    def connect() -> None:
         try:
-            answer.set_result(urllib.request.urlopen(request, timeout=TIMEOUT))
+            response.set_result(urllib.request.urlopen(request, timeout=TIMEOUT))
         except Exception as error:  # raised again below
-            answer.set_exception(error)
+            response.set_exception(error)
 
-    # The socket's time-out counts for each address and each redirection anew, and for looking up the name not at all.
-    threading.Thread(target=ask, daemon=True).start()
+    # A thread limits the total time. urlopen's time-out starts again for each address and each redirection, and does
+    # not limit the look-up of the host name.
+    threading.Thread(target=connect, daemon=True).start()
     try:
-        return answer.result(TIMEOUT)
+        return response.result(TIMEOUT)
     except HTTPError as error:
         error.close()
-        if error.code == 416 and start:  # range not satisfiable: nothing is missing
+        if error.code == 416 and start:  # range not satisfiable: the partial file is complete
             return None
         raise
 
 
 def _read(response: Any) -> bytes:
-    with _network():
+    with _network_errors():
         chunk: bytes = response.read(CHUNK)
     return chunk
 
 
 @contextmanager
-def _network() -> Iterator[None]:
-    """Tell the network's errors from the disk's; both are `OSError`."""
+def _network_errors() -> Iterator[None]:
+    """Translate network errors to `_NetworkError`, because errors of the disk are `OSError`, too."""
     try:
         yield
-    except (OSError, HTTPException, ValueError) as error:  # ValueError: no URL at all
+    except (OSError, HTTPException, ValueError) as error:  # ValueError: not a URL
         reason = error if isinstance(error, HTTPError) else getattr(error, "reason", error)
-        told = " ".join(str(reason).split())  # what a server says may run over lines
-        raise _NetworkError(told or f"no answer within {TIMEOUT:g} s") from error
+        one_line = " ".join(str(reason).split())
+        raise _NetworkError(one_line or f"no answer within {TIMEOUT:g} s") from error
 
 
 def _check(part: Path, url: str, expected: str) -> None:
-    with open(part, "rb") as file:  # not for security: a hardened Python would refuse MD5
+    """Check the MD5 of a downloaded archive; if it is wrong, remove the archive and raise an error."""
+    with open(part, "rb") as file:  # usedforsecurity=False, because a hardened Python refuses MD5 otherwise
         found = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
     if found != expected:
         part.unlink()
         raise CorpusError(
-            f"{part}: what came from {url} has the MD5 {found}, expected {expected}, and was removed. Run it again; if "
-            "that does not help, something on the way changes the file: fetch it from another network or mirror."
+            f"{part}: the download from {url} has the MD5 {found}, expected {expected}; it was removed. Run the "
+            "command again. If that does not help, download it from another network or mirror: a proxy may change it."
         )
 
 
 def _unpack(archive: Path, target: Path) -> None:
-    """Unpack next to the target and move that into place: a split that is there is whole."""
+    """Unpack next to the target, then rename, so that an existing split is always complete."""
     unpacked = target.with_name(f".{target.name}.unpacking")
-    shutil.rmtree(unpacked, ignore_errors=True)  # of a process that was killed
+    shutil.rmtree(unpacked, ignore_errors=True)  # left by a process that was killed
     unpacked.mkdir(parents=True)
     try:
         with tarfile.open(archive, "r:gz") as tar:
             tar.extractall(unpacked, filter=_only_plain)
         content = unpacked / "LibriSpeech"
         if not (content / target.name).is_dir():
-            raise tarfile.ReadError(f"it holds no LibriSpeech/{target.name}")
-        for file in content.iterdir():  # LICENSE.TXT, SPEAKERS.TXT, ...: each archive brings them
+            raise tarfile.ReadError(f"it does not contain LibriSpeech/{target.name}")
+        for file in content.iterdir():  # LICENSE.TXT, SPEAKERS.TXT, ... are in each archive
             if file.is_file() and not (target.parent / file.name).exists():
                 file.rename(target.parent / file.name)
         (content / target.name).rename(target)
     except (tarfile.TarError, zlib.error, EOFError) as error:
         archive.unlink()
         raise CorpusError(
-            f"{archive}: this cannot be unpacked ({error}) and was removed; expected a LibriSpeech archive, such as "
+            f"{archive}: this cannot be unpacked ({error}); it was removed. Expected a LibriSpeech archive, such as "
             f"{DEV_CLEAN}."
         ) from error
     finally:
@@ -199,7 +203,10 @@ def _unpack(archive: Path, target: Path) -> None:
 
 
 def _only_plain(member: tarfile.TarInfo, folder: str) -> tarfile.TarInfo:
-    """Refuse what LibriSpeech does not hold and `tarfile.data_filter` would mend, allow or (in old versions) miss."""
+    """Refuse a member that is not a plain file or folder inside the archive.
+
+    `tarfile.data_filter` is less strict: it changes or allows some of these members, and old versions have bugs.
+    """
     path = PurePosixPath(member.name)
     if path.is_absolute() or ".." in path.parts or not (member.isfile() or member.isdir()):
         raise tarfile.ReadError(f"its member {member.name!r} is not a plain file or folder inside the archive")

@@ -1,4 +1,4 @@
-"""Readers of corpus layouts. A new layout is one function with the `layout` decorator."""
+"""Read the layouts of corpora. To add a layout, write one function with the `layout` decorator."""
 
 import csv
 import logging
@@ -10,22 +10,23 @@ from pathlib import Path, PurePosixPath
 
 from corpora.corpus import Corpus, CorpusError, Utterance
 from corpora.scan import find_audio
+from files import count_of, unknown_choice
 
 logger = logging.getLogger(__name__)
 
-# A reader takes the root and the audio files below it (POSIX paths relative to the root) and gives the utterances that
-# it recognises. Detection asks the readers in the order of this table.
+# A reader takes the root and the audio files below it (POSIX paths relative to the root), and yields an utterance for
+# each file that it recognises. Detection tries the readers in the order in which they are registered.
 Reader = Callable[[Path, Sequence[str]], Iterable[Utterance]]
 LAYOUTS: dict[str, Reader] = {}
 
 MANIFEST = "manifest.csv"
 COLUMNS = ("path", "speaker", "session", "start", "duration")
-# These two fit any corpus, so the corpus is named after its folder.
+# A corpus in one of these layouts is named after its folder, because they fit any corpus.
 UNNAMED_LAYOUTS = ("manifest", "folder")
 
 
 def layout(name: str) -> Callable[[Reader], Reader]:
-    """Register a reader under the name that ``--layout`` takes."""
+    """Register a reader under a name for ``--layout``."""
 
     def register(reader: Reader) -> Reader:
         LAYOUTS[name] = reader
@@ -35,15 +36,15 @@ def layout(name: str) -> Callable[[Reader], Reader]:
 
 
 def load_corpus(root: str | os.PathLike[str], layout: str = "auto") -> Corpus:
-    """Read which utterances a folder (or a manifest) holds; no audio is opened.
+    """List the utterances of a corpus from its file names, or from a manifest; no audio is opened.
 
     Parameters
     ----------
     root : path-like
-        The corpus's folder, or a manifest's CSV file.
+        Folder of the corpus, or CSV file of a manifest.
     layout : str
-        A name of `LAYOUTS`, or ``auto``: a manifest where there is one, else the first layout that recognises more
-        than half of the audio files. What was detected is logged.
+        A name in `LAYOUTS`, or ``auto``: the manifest if the folder has one, otherwise the first layout that recognises
+        more than half of the audio files. The detected layout is logged.
 
     Returns
     -------
@@ -52,13 +53,13 @@ def load_corpus(root: str | os.PathLike[str], layout: str = "auto") -> Corpus:
     Raises
     ------
     CorpusError
-        No such folder, no audio in it, no layout that fits, or a manifest with a mistake.
+        The folder does not exist or has no audio, no layout fits, or the manifest is not valid.
     """
     root = Path(root)
     if layout != "auto" and layout not in LAYOUTS:
-        raise CorpusError(f"There is no layout {layout!r}; choose one of: auto, {', '.join(LAYOUTS)}.")
+        raise CorpusError(unknown_choice("layout", layout, ["auto", *LAYOUTS]))
     if not root.exists():
-        raise CorpusError(f"{root}: no such folder. Give the corpus's folder, or a manifest's CSV file.")
+        raise CorpusError(f"{root}: no such folder. Give the folder of the corpus, or the CSV file of a manifest.")
     if layout == "auto" and (root.is_file() or (root / MANIFEST).is_file()):
         layout = "manifest"
     files = () if layout == "manifest" else _list_audio(root)
@@ -68,23 +69,29 @@ def load_corpus(root: str | os.PathLike[str], layout: str = "auto") -> Corpus:
         utterances = list(LAYOUTS[layout](root, files))
         if not utterances:
             raise CorpusError(
-                f"{root}: none of its {len(files)} audio files fits the layout {layout!r}; try --layout auto."
+                f"{root}: none of the {len(files)} audio files fits the layout {layout!r}; try --layout auto."
             )
-    _report(root, layout, utterances, files)
+    _log_contents(root, layout, utterances=utterances, files=files)
     folder = root.parent if root.is_file() else root
-    return Corpus(tuple(utterances), folder, folder.resolve().name or "corpus" if layout in UNNAMED_LAYOUTS else layout)
+    name = layout
+    if layout in UNNAMED_LAYOUTS:
+        name = folder.resolve().name or "corpus"
+    return Corpus(tuple(utterances), folder, name)
 
 
 def _list_audio(root: Path) -> Sequence[str]:
     if root.is_file():
-        raise CorpusError(f"{root}: this is a file. Give the corpus's folder, or a manifest with --layout manifest.")
+        raise CorpusError(
+            f"{root}: this is a file. Give the folder of the corpus, or a manifest with --layout manifest."
+        )
     files = find_audio(root)
     if not files:
-        raise CorpusError(f"{root}: there is no audio in this folder. Give the folder that holds the recordings.")
+        raise CorpusError(f"{root}: there is no audio in this folder. Give the folder that contains the recordings.")
     return files
 
 
 def _detect(root: Path, files: Sequence[str]) -> tuple[str, list[Utterance]]:
+    """Return the first layout that recognises more than half of the files, and its utterances."""
     for name, reader in LAYOUTS.items():
         if name == "manifest":
             continue
@@ -92,44 +99,44 @@ def _detect(root: Path, files: Sequence[str]) -> tuple[str, list[Utterance]]:
         if len(utterances) > len(files) / 2:
             return name, utterances
     raise CorpusError(
-        f"{root}: no layout fits its {len(files)} audio files (the first is {files[0]}). Put each speaker's files into "
-        f"a folder of their own, or list path,speaker[,session,start,duration] in a {MANIFEST}."
+        f"{root}: no layout fits the {len(files)} audio files (the first is {files[0]}). Put the files of each speaker "
+        f"into a separate folder, or list path,speaker[,session,start,duration] in a {MANIFEST}."
     )
 
 
-def _report(root: Path, layout: str, utterances: Sequence[Utterance], files: Sequence[str]) -> None:
-    speakers = {utterance.speaker for utterance in utterances}
-    sessions = {(utterance.speaker, utterance.session) for utterance in utterances}
-    logger.info(
-        "%s: layout %s, %d utterances, %d speakers, %d sessions",
-        root,
-        layout,
-        len(utterances),
-        len(speakers),
-        len(sessions),
+def _log_contents(root: Path, layout: str, *, utterances: Sequence[Utterance], files: Sequence[str]) -> None:
+    """Log the layout and the size of a corpus, and the files that are not in it."""
+    counts = (
+        count_of(len(utterances), "utterance"),
+        count_of(len({utterance.speaker for utterance in utterances}), "speaker"),
+        count_of(len({(utterance.speaker, utterance.session) for utterance in utterances}), "session"),
     )
+    logger.info("%s: layout %s, %s", root, layout, ", ".join(counts))
     recognised = {utterance.path for utterance in utterances}
-    left_out = [file for file in files if root / file not in recognised]
-    if left_out:
-        shown = ", ".join(left_out[:3]) + (", ..." if len(left_out) > 3 else "")
-        logger.warning("%d audio files do not fit the layout %s and are left out: %s", len(left_out), layout, shown)
+    skipped = [file for file in files if root / file not in recognised]
+    if skipped:
+        listing = ", ".join([*skipped[:3], "..."] if len(skipped) > 3 else skipped)
+        logger.warning(
+            "%s: skipped %s that the layout %s does not recognise: %s",
+            root, count_of(len(skipped), "audio file"), layout, listing,
+        )  # fmt: skip
 
 
 @layout("librispeech")
 def read_librispeech(root: Path, files: Sequence[str]) -> Iterator[Utterance]:
-    """LibriSpeech: ``.../speaker/chapter/speaker-chapter-number.flac``; a session is a chapter.
+    """Read LibriSpeech: ``.../speaker/chapter/speaker-chapter-number.flac``; each chapter is a session.
 
-    The root may be ``LibriSpeech/``, a split, a speaker, or a folder that holds several splits.
+    The root may be ``LibriSpeech/``, a folder above it, or the folder of a split, a speaker or a chapter.
     """
     for file in files:
         match = re.fullmatch(r"(?:.*/)?(\d+)-(\d+)-\d+\.\w+", file)
-        if match and _within(file, match[1], match[2]):
+        if match and _folders_match(file, match[1], match[2]):
             yield Utterance(root / file, match[1], match[2], root=root)
 
 
 @layout("voxceleb")
 def read_voxceleb(root: Path, files: Sequence[str]) -> Iterator[Utterance]:
-    """VoxCeleb 1 and 2: ``.../id10270/5r0dWxy17C8/00001.wav``; a session is a video."""
+    """Read VoxCeleb 1 or 2: ``.../id10270/5r0dWxy17C8/00001.wav``; each video is a session."""
     for file in files:
         match = re.fullmatch(r"(?:.*/)?(id\d{5})/([^/]+)/[^/]+", file)
         if match:
@@ -138,7 +145,7 @@ def read_voxceleb(root: Path, files: Sequence[str]) -> Iterator[Utterance]:
 
 @layout("folder")
 def read_folder(root: Path, files: Sequence[str]) -> Iterator[Utterance]:
-    """One folder per speaker; a folder inside a speaker's, if there is one, is a session."""
+    """Read one folder per speaker; each folder directly inside a speaker's folder is a session."""
     for file in files:
         speaker, *inside = PurePosixPath(file).parts
         if inside:
@@ -147,10 +154,10 @@ def read_folder(root: Path, files: Sequence[str]) -> Iterator[Utterance]:
 
 @layout("manifest")
 def read_manifest(root: Path, files: Sequence[str]) -> Iterator[Utterance]:
-    """Manifest: a CSV file ``path,speaker[,session,start,duration]``; paths from its folder on, times in seconds."""
+    """Read a CSV file ``path,speaker[,session,start,duration]``; paths are relative to its folder, times in seconds."""
     manifest = root if root.is_file() else root / MANIFEST
     try:
-        with open(manifest, encoding="utf-8-sig", newline="") as file:  # -sig: spreadsheets write a byte-order mark
+        with open(manifest, encoding="utf-8-sig", newline="") as file:  # -sig: may start with a byte-order mark
             table = csv.DictReader(file, skipinitialspace=True)
             columns = table.fieldnames or ()
             if not {"path", "speaker"} <= set(columns):
@@ -161,7 +168,7 @@ def read_manifest(root: Path, files: Sequence[str]) -> Iterator[Utterance]:
             for column in columns:
                 near = get_close_matches(column, COLUMNS, n=1)
                 if near and column not in COLUMNS:
-                    logger.warning("%s: the column %r is not read; perhaps %s is meant", manifest, column, near[0])
+                    logger.warning("%s: the column %r is ignored; perhaps you meant %r", manifest, column, near[0])
             rows = [(table.line_num, row) for row in table]
     except FileNotFoundError as error:
         raise CorpusError(f"{root}: there is no {MANIFEST} in this folder; the layout 'manifest' needs one.") from error
@@ -174,10 +181,11 @@ def read_manifest(root: Path, files: Sequence[str]) -> Iterator[Utterance]:
 
 
 def _manifest_utterance(manifest: Path, line: int, row: dict[str, str | None]) -> Utterance:
+    """Make an utterance from a row of a manifest, or refuse the row."""
     where = f"{manifest}, line {line}"
     path, speaker = (row["path"] or "").strip(), (row["speaker"] or "").strip()
     if not path or not speaker:
-        raise CorpusError(f"{where}: the {'speaker' if path else 'path'} is empty; give both.")
+        raise CorpusError(f"{where}: the {'speaker' if path else 'path'} is empty; give a path and a speaker.")
 
     def seconds(column: str) -> float | None:
         text = (row.get(column) or "").strip()
@@ -186,7 +194,8 @@ def _manifest_utterance(manifest: Path, line: int, row: dict[str, str | None]) -
         except ValueError:
             raise CorpusError(f"{where}: {column} is {text!r}; expected a number of seconds.") from None
         if value is not None and not (0 <= value < float("inf") and (value or column == "start")):
-            raise CorpusError(f"{where}: {column} is {text}; expected a number of seconds above zero.")
+            allowed = "0 or more" if column == "start" else "above 0"
+            raise CorpusError(f"{where}: {column} is {text}; expected a number of seconds {allowed}.")
         return value
 
     session = (row.get("session") or "").strip() or speaker
@@ -194,7 +203,7 @@ def _manifest_utterance(manifest: Path, line: int, row: dict[str, str | None]) -
     return Utterance(folder / path, speaker, session, seconds("start") or 0.0, seconds("duration"), root=folder)
 
 
-def _within(file: str, speaker: str, chapter: str) -> bool:
-    """Tell whether the folders above a file, as far as they lie below the root, are its speaker's and its chapter's."""
+def _folders_match(file: str, speaker: str, chapter: str) -> bool:
+    """Return whether the last two folders of a path are the speaker and the chapter; a short path may lack them."""
     folders = PurePosixPath(file).parts[-3:-1]
     return folders == (speaker, chapter)[-len(folders) :] if folders else True

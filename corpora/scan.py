@@ -10,12 +10,12 @@ from corpora.corpus import CorpusError
 
 logger = logging.getLogger(__name__)
 
-# Files with these endings are meant as audio: one that cannot be decoded is reported, never passed over.
+# A file with one of these suffixes is always listed; if it cannot be decoded, it is reported later.
 SUFFIXES = frozenset(
     {".wav", ".wave", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".mp2", ".aif", ".aiff", ".aifc", ".au", ".snd", ".caf"}
     | {".w64", ".rf64", ".sph", ".voc", ".m4a", ".aac", ".wma", ".mp4", ".webm"}
 )
-# Under any other ending a file counts as audio if its first 12 bytes are those of a container.
+# A file with any other suffix is listed if its first 12 bytes are those of an audio container.
 CONTAINER = re.compile(
     rb"RIFF....WAVE|RIFX....WAVE|RF64....WAVE|riff\x2e\x91\xcf\x11|fLaC|OggS\x00|FORM....(?:AIFF|AIFC|8SVX)|\.snd\x00"
     rb"|caff\x00\x01|NIST_1A\n|Creative Voi|ID3[\x02-\x04]|\xff[\xe2\xe3\xf2\xf3\xfa\xfb]",
@@ -26,8 +26,8 @@ CONTAINER = re.compile(
 def find_audio(root: str | os.PathLike[str]) -> list[str]:
     """List the audio files below a folder.
 
-    A file counts by a suffix of `SUFFIXES`, in any case, or else by its first bytes. Hidden files and folders are
-    passed over; links are followed, each folder being visited once.
+    A file is recognised by its suffix (one of `SUFFIXES`, in upper or lower case) or by its first bytes. Hidden files
+    and folders are skipped. Links are followed, and each folder is visited once.
 
     Parameters
     ----------
@@ -44,35 +44,37 @@ def find_audio(root: str | os.PathLike[str]) -> list[str]:
 
 
 def find_recordings(path: Path | None) -> list[Path]:
-    """Return the file that a user named, or the audio files in the folder and all folders in it.
+    """Return the given file, or the audio files below the given folder.
 
     Raises
     ------
     CorpusError
-        None was named, there is no such file or folder, or no audio in it.
+        `path` is None, does not exist, or is a folder without audio.
     """
     if path is None:
-        raise CorpusError("Say what to listen to: --audio_path FILE_OR_FOLDER.")
+        raise CorpusError("No recording is given. Give one with --audio_path FILE_OR_FOLDER.")
     if not path.exists():
-        raise CorpusError(f"{path}: no such file or folder. Give an audio file, or a folder of them.")
-    paths = [path] if not path.is_dir() else [path / name for name in find_audio(path)]
+        raise CorpusError(f"{path}: no such file or folder. Give an audio file, or a folder with audio files.")
+    if not path.is_dir():
+        return [path]
+    paths = [path / name for name in find_audio(path)]
     if not paths:
-        raise CorpusError(f"{path}: there is no audio in this folder. Give the folder that holds the recordings.")
+        raise CorpusError(f"{path}: there is no audio in this folder. Give the folder that contains the recordings.")
     return paths
 
 
 def _walk(folder: str, prefix: str, visited: set[tuple[int, int]]) -> Iterator[str]:
+    """Yield the paths of all files below a folder, each with the prefix."""
     status = os.stat(folder)
-    if (status.st_dev, status.st_ino) in visited:  # a link that leads back up would never end
+    if (status.st_dev, status.st_ino) in visited:  # a link to a parent folder would be followed forever
         return
     visited.add((status.st_dev, status.st_ino))
     try:
         with os.scandir(folder) as entries:
-            listed = sorted(
-                entries, key=lambda entry: entry.name
-            )  # of two names of one folder, the first wins anywhere
+            # Sorted, because only the first of two links to one folder is followed.
+            listed = sorted(entries, key=lambda entry: entry.name)
     except OSError as error:
-        logger.warning("%s: this folder cannot be opened and is passed over (%s)", folder, error.strerror)
+        logger.warning("%s: this folder cannot be opened and is skipped (%s)", folder, error.strerror)
         return
     for entry in listed:
         if entry.name.startswith("."):
@@ -83,11 +85,12 @@ def _walk(folder: str, prefix: str, visited: set[tuple[int, int]]) -> Iterator[s
             is_folder = is_file = False
         if is_folder:
             yield from _walk(entry.path, f"{prefix}{entry.name}/", visited)
-        elif is_file or not Path(entry.path).exists():  # a dangling link is a recording that is missing: told
+        elif is_file or not Path(entry.path).exists():  # a dangling link is listed, so that it is reported
             yield prefix + entry.name
 
 
 def _is_audio(path: str, name: str) -> bool:
+    """Return whether the suffix, or else the first bytes, are those of an audio file."""
     if Path(name).suffix.lower() in SUFFIXES:
         return True
     try:

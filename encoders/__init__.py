@@ -1,4 +1,4 @@
-"""From a waveform to an embedding: one file per family, one registry."""
+"""Encoders turn waveforms into embeddings: one file per family, and one registry."""
 
 from encoders.base import Encoder, EncoderError
 from encoders.device import resolve_device, single_thread
@@ -7,12 +7,12 @@ from encoders.registry import (
     ENCODERS,
     LazyEncoder,
     default_spec,
-    describe_encoder,
+    encoder_from_spec,
     encoder_options,
     lazy_encoder,
     load_encoder,
 )  # fmt: skip
-from encoders.spec import Spec, spec_differences, spec_digest, windows_of
+from encoders.spec import Spec, spec_differences, spec_digest, warn_of_precision, windows_of
 
 __all__ = [
     "ALIASES",
@@ -22,7 +22,7 @@ __all__ = [
     "LazyEncoder",
     "Spec",
     "default_spec",
-    "describe_encoder",
+    "encoder_from_spec",
     "encoder_options",
     "lazy_encoder",
     "load_encoder",
@@ -30,5 +30,6 @@ __all__ = [
     "single_thread",
     "spec_differences",
     "spec_digest",
+    "warn_of_precision",
     "windows_of",
 ]

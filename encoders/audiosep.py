@@ -1,4 +1,4 @@
-"""AudioSep's CLAP: the audio tower of LAION's CLAP, frozen."""
+"""The `audiosep` encoder: the frozen audio tower of LAION's CLAP, as AudioSep uses it."""
 
 import math
 from dataclasses import asdict, dataclass
@@ -10,18 +10,18 @@ import torchaudio
 from torch import Tensor
 from torch.nn import functional
 
-from encoders.base import Encoder, EncoderError
+from encoders.base import CPU, Encoder, EncoderError
 from encoders.clap_checkpoint import load_audio_tower
-from encoders.laion_htsat import CLIP_SAMPLES
-from encoders.laion_htsat import SAMPLE_RATE as CLAP_RATE
 from encoders.spec import Spec
 from encoders.weights import HubFile, check_digest, find_weights_file, remembered
-from encoders.windows import WindowOptions
+from encoders.window_options import WindowOptions
+from networks import CLIP_SAMPLE_RATE as CLAP_RATE
+from networks import CLIP_SAMPLES
 
-SAMPLE_RATE = 32_000  # AudioSep's; its query encoder resamples to CLAP's
+SAMPLE_RATE = 32_000  # AudioSep's rate; its query encoder resamples to CLAP's rate
 CLIP_SECONDS = CLIP_SAMPLES / CLAP_RATE
 DEFAULT_WEIGHTS = HubFile("lukewys/laion_clap", "music_speech_audioset_epoch_15_esc_89.98.pt", "about 2.4 GB")
-# Names under which laion_clap and AudioSep distribute this same audio tower.
+# Names of the files in which laion_clap and AudioSep distribute this audio tower.
 FILE_NAMES = (
     "music_speech_audioset_epoch_15_esc_89.98.pt",
     "music_speech_audioset_epoch_15_esc_89.98.safetensors",
@@ -33,28 +33,29 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 @dataclass(frozen=True)
 class AudioSepOptions(WindowOptions):
-    """By default the first 10 s are embedded, in one clip."""
+    """Options of `audiosep`; by default the first 10 s are embedded as one clip."""
 
-    longest: ClassVar[float] = CLIP_SECONDS
+    max_window: ClassVar[float] = CLIP_SECONDS
 
 
 class AudioSepEncoder(Encoder):
-    """The frozen audio tower of CLAP, as AudioSep's query encoder uses it: 32 kHz in, 512 numbers of unit length out.
+    """The audio tower of CLAP as AudioSep's query encoder: 32 kHz in, one vector of 512 numbers and unit length out.
 
-    The waveform is resampled to 48 kHz. A clip shorter than 10 s is repeated as many whole times as fit, and padded
-    with zeros; of a longer one the first 10 s are taken (AudioSep and laion_clap take a random crop). Then log-mel,
-    HTSAT and projection, as in `encoders.htsat`. There is no quantisation to 16 bits, which laion_clap's own file API
-    has.
+    1. Resample the waveform to 48 kHz.
+    2. Repeat a clip shorter than 10 s as many whole times as fit into 10 s, and pad it with zeros. Cut a longer clip to
+       its first 10 s (AudioSep and laion_clap crop at random).
+    3. Compute log-mel spectrogram, HTSAT and projection (`networks.AudioTower`).
 
-    In bf16 and fp16 the network's matrix products are computed in that precision, all else in fp32.
+    Waveforms are not quantised to 16 bits; laion_clap's function that embeds files quantises them. In bf16 and fp16 the
+    matrix products are computed in that precision, everything else in fp32.
     """
 
     Options = AudioSepOptions
     precisions = tuple(DTYPES)
     batch_size: ClassVar[dict[str, int]] = {"cpu": 1, "cuda": 64, "mps": 16}
 
-    def __init__(self, spec: Spec, weights: str | Path | None = None) -> None:
-        super().__init__(spec)
+    def __init__(self, spec: Spec, weights: str | Path | None = None, device: torch.device = CPU) -> None:
+        super().__init__(spec, weights, device)
         self.tower, digest, _ = load_audio_tower(_require(weights), DTYPES[spec["precision"]])
         check_digest(_require(weights), digest, spec["weights"])
 
@@ -67,19 +68,22 @@ class AudioSepEncoder(Encoder):
             for name in FILE_NAMES:
                 if (path / name).is_file():
                     return path / name
-            there = ", ".join(sorted(file.name for file in path.iterdir())[:5]) or "nothing"
+            found = ", ".join(sorted(file.name for file in path.iterdir())[:5]) or "nothing"
             raise EncoderError(
-                f"{path}: this folder has none of {', '.join(FILE_NAMES)}, but {there}; name the file itself."
+                f"{path}: this folder has none of {', '.join(FILE_NAMES)}; it has {found}. Give the path of the file."
             )
         if not path.is_file():
-            raise EncoderError(f"{path}: no such file. Give a CLAP checkpoint as --encoder_weights, or leave it out.")
+            raise EncoderError(
+                f"{path}: no such file. Give a CLAP checkpoint as --encoder_weights, or omit this option to use the "
+                "published weights."
+            )
         return path
 
     @classmethod
     def describe(cls, weights: str | Path | None, options: AudioSepOptions) -> Spec:
         path = _require(weights)
 
-        def facts() -> Spec:
+        def read_checkpoint() -> Spec:
             _, digest, dim = load_audio_tower(path)
             return {"weights": digest, "dim": dim}
 
@@ -88,13 +92,13 @@ class AudioSepEncoder(Encoder):
             "version": 1,
             "sample_rate": SAMPLE_RATE,
             "layers": [],
-            **remembered(path, "audiosep tower 1", facts),
+            **remembered(path, "audiosep tower 1", read_checkpoint),
             "clip_seconds": CLIP_SECONDS,
             "options": {**asdict(options), "hop": options.resolved_hop()},
         }
 
     def forward(self, waveforms: Tensor, lengths: Tensor) -> Tensor:
-        # Some GPUs would convolve in TF32 and choose their kernels by the clock.
+        # Without these flags some GPUs convolve in TF32 and select kernels by timing, which is not deterministic.
         with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
             return self.tower(self.tower.log_mel(self._clips(waveforms, lengths)))  # type: ignore[no-any-return]
 
@@ -115,5 +119,5 @@ class AudioSepEncoder(Encoder):
 
 def _require(weights: str | Path | None) -> Path:
     if weights is None:
-        raise EncoderError(f"The encoder 'audiosep' needs weights: {DEFAULT_WEIGHTS.name}, from {DEFAULT_WEIGHTS.url}.")
+        raise EncoderError(f"The encoder 'audiosep' needs weights: {DEFAULT_WEIGHTS.name} from {DEFAULT_WEIGHTS.url}.")
     return Path(weights)

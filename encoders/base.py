@@ -1,4 +1,4 @@
-"""The base of all encoders."""
+"""The base class of all encoders."""
 
 import logging
 import re
@@ -11,72 +11,88 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
-from audio import InputError, window_starts
+from audio import window_starts
 from encoders.spec import Spec, windows_of
+from files import InputError
 
 logger = logging.getLogger(__name__)
 
-# Samples beyond a clip that an encoder is still given: what the filter of a resampler can see, and to spare.
+# Samples after the end of a clip that are kept for the filter of a resampler, which needs fewer.
 MARGIN = 64
+CPU = torch.device("cpu")
 OUT_OF_MEMORY = re.compile(r"out of memory|can't allocate memory|not enough memory|enforce fail at alloc_cpu", re.I)
 
 
 class EncoderError(InputError):
-    """An encoder cannot be made, or was given what it does not take."""
+    """An encoder cannot be built, or its input is not valid."""
 
 
 class Encoder(nn.Module):
     """A frozen network, or a fixed transform, from waveforms to embeddings.
 
-    A family is a subclass: its ``Options`` (a frozen dataclass) are the keyword arguments that `load_encoder` takes,
-    ``describe`` gives the spec without building anything, the constructor builds what the spec says, and ``forward``
-    embeds a padded batch. It is in eval mode and has no gradients.
+    Each family of encoders is a subclass. Its ``Options`` (a frozen dataclass) are the keyword arguments that
+    `load_encoder` takes, ``describe`` returns the spec, the constructor builds the network that a spec describes, and
+    ``forward`` embeds a padded batch. Encoders from `load_encoder` are in eval mode and have no gradients.
 
     Attributes
     ----------
     spec : dict
-        Everything that changes the output, in plain values: ``name``, ``version`` (of the computation),
-        ``sample_rate``, ``dim``, ``layers``, ``weights`` (digest, or None), ``options``, ``clip_seconds`` where the
-        encoder hears only the beginning of a waveform, and, added by the registry, ``precision``.
+        Everything that changes the output, as plain values: ``name``, ``version`` (of the computation),
+        ``sample_rate``, ``dim``, ``layers``, ``weights`` (digest, or None), ``options``, ``clip_seconds`` if the
+        encoder uses only the beginning of a waveform, and ``precision``, which the registry adds.
     name : str
         Name in the registry.
     sample_rate : int
-        Rate of the waveforms it takes (Hz).
+        Sampling rate of the input waveforms (Hz).
     dim : int
         Length of an embedding.
     layers : tuple of int
-        The layers that `encode` returns; empty for an encoder that has none to choose from.
+        Layers that `encode` returns; empty if the encoder has no selectable layers.
     """
 
     Options: ClassVar[type]
-    # Those that it can compute in.
+    # Precisions that the encoder supports.
     precisions: ClassVar[tuple[str, ...]] = ("fp32",)
-    # Utterances that one forward takes. On a CPU one at a time is fastest: nothing is spent on padding.
+    # Default number of utterances per forward pass. On a CPU one is fastest, because nothing is padded.
     batch_size: ClassVar[dict[str, int]] = {"cpu": 1, "cuda": 32, "mps": 32}
-    # Seconds that one forward takes, padding included, where length counts more than number.
+    # Maximum length of a batch with its padding (seconds), on devices where the length limits the batch.
     batch_seconds: ClassVar[dict[str, float]] = {}
+    # Default crop: length of the part of each recording that is read (seconds); None reads whole recordings.
+    max_duration: ClassVar[float | None] = 10.0
 
-    def __init__(self, spec: Spec, weights: str | Path | None = None) -> None:
+    def __init__(self, spec: Spec, weights: str | Path | None = None, device: torch.device = CPU) -> None:
         super().__init__()
         self.spec = spec
-        self.fitting_batch: int | None = None  # clips that memory was found to hold, once it did not hold more
+        self._device = device
+        self.fitting_batch: int | None = None  # clips that fit into memory; set when a batch did not
 
     @classmethod
     def find_weights(cls, weights: str | Path | None, download: bool = True) -> str | Path | None:
-        """Return the place of the weights that were asked for, or of the default ones if None was.
+        """Find weights on this machine, or download them.
 
         Parameters
         ----------
         weights : path-like, optional
+            Weights that the user named; by default the published ones.
         download : bool
-            Whether default weights may be fetched; if not, None says that they are not on this machine.
+            Whether weights may be downloaded.
+
+        Returns
+        -------
+        path-like or None
+            None if the encoder has no weights, or if they are not on this machine and may not be downloaded.
+
+        Raises
+        ------
+        EncoderError
+            The weights do not exist, or cannot be downloaded.
         """
         return weights
 
     @classmethod
     @abstractmethod
     def describe(cls, weights: str | Path | None, options: Any) -> Spec:
-        """Return the spec of the encoder that these weights and options make, without its precision."""
+        """Return the spec of the encoder with these weights and options, without its precision."""
 
     @abstractmethod
     def forward(self, waveforms: Tensor, lengths: Tensor) -> Tensor:
@@ -112,44 +128,46 @@ class Encoder(nn.Module):
 
     @property
     def clips_per_call(self) -> int:
-        """How many clips to give `encode` at a time, for it to sort and batch: few where it takes one by one anyway."""
-        most = self._most_clips()
-        return 4 * most if most > 1 else 8
+        """Number of clips to pass to `encode` at a time: several batches, so that it can sort them by length."""
+        max_clips = self._max_clips()
+        return 4 * max_clips if max_clips > 1 else 8
 
-    def _most_clips(self, asked: int | None = None) -> int:
-        most = asked or self.batch_size.get(self.device.type, 1)
-        return most if self.fitting_batch is None else min(most, self.fitting_batch)
+    def _max_clips(self, batch_size: int | None = None) -> int:
+        """Return the maximum number of clips per forward pass."""
+        max_clips = batch_size or self.batch_size.get(self.device.type, 1)
+        return max_clips if self.fitting_batch is None else min(max_clips, self.fitting_batch)
 
     @property
     def device(self) -> torch.device:
-        """Where the tensors of the encoder are."""
-        return next((tensor.device for tensor in [*self.parameters(), *self.buffers()]), torch.device("cpu"))
+        """Device of the encoder's tensors; if it has none, the device that it was built for."""
+        return next((tensor.device for tensor in [*self.parameters(), *self.buffers()]), self._device)
 
     def encode(self, waveforms: Sequence[Tensor], batch_size: int | None = None) -> Tensor:
         """Embed waveforms, each as if it were alone.
 
-        They are sorted by length, so that a batch is padded little, and the order is given back. With the option
-        ``window`` a longer waveform is cut into windows, and their vectors are averaged; silent windows do not count.
+        Waveforms are sorted by length, so that batches need little padding; the result has the original order. With
+        the option ``window`` longer waveforms are cut into windows whose vectors are averaged, without silent windows.
 
         Parameters
         ----------
         waveforms : sequence of Tensor (samples,)
-            Floating point, at `sample_rate`, of any mix of lengths.
+            Floating point, at `sample_rate`; lengths may differ.
         batch_size : int, optional
-            Most waveforms per forward; by default what suits the device. A batch that memory does not hold is halved.
+            Maximum number of waveforms per forward pass; by default a size that suits the device. A batch that does not
+            fit into memory is halved.
 
         Returns
         -------
         Tensor (n, dim) or (n, layers, dim)
-            With an axis of layers where there are several; float32, on the CPU, in the order of the waveforms.
+            float32, on the CPU, in the order of the waveforms; with an axis of layers if there are several.
 
         Raises
         ------
         EncoderError
-            A waveform is not a non-empty vector of floating-point samples, or one alone does not fit into memory.
+            A waveform is empty, is not a vector of floating-point samples, or does not fit into memory alone.
         """
         if isinstance(waveforms, Tensor) and waveforms.ndim < 2:
-            raise EncoderError("encode takes a sequence of waveforms; put a single one into a list.")
+            raise EncoderError("encode expects a sequence of waveforms; put a single waveform into a list.")
         waves = [self._check(torch.as_tensor(waveform), number) for number, waveform in enumerate(waveforms)]
         pieces = [self._windows(wave) for wave in waves]
         vectors = self._embed([piece for windows in pieces for piece in windows], batch_size)
@@ -159,7 +177,7 @@ class Encoder(nn.Module):
         return torch.stack([self.merge(part) for part in parts])
 
     def merge(self, vectors: Tensor) -> Tensor:
-        """Average the vectors (windows, dim) of a recording's windows."""
+        """Average the vectors of a recording's windows, of shape (windows, dim) or (windows, layers, dim)."""
         return vectors.mean(0)
 
     def _windows(self, waveform: Tensor) -> list[Tensor]:
@@ -173,22 +191,24 @@ class Encoder(nn.Module):
 
     def _embed(self, waves: Sequence[Tensor], batch_size: int | None) -> Tensor:
         order = sorted(range(len(waves)), key=lambda number: len(waves[number]), reverse=True)
-        embeddings = torch.empty(len(waves), *([len(self.layers)] if len(self.layers) > 1 else []), self.dim)
+        shape = (len(self.layers), self.dim) if len(self.layers) > 1 else (self.dim,)
+        embeddings = torch.empty(len(waves), *shape)
         parts: list[tuple[list[int], Tensor]] = []
-        most = self._most_clips(batch_size)
-        seconds = None if batch_size else self.batch_seconds.get(self.device.type)
+        max_clips = self._max_clips(batch_size)
+        max_seconds = None if batch_size else self.batch_seconds.get(self.device.type)
         while order:
-            longest = len(waves[order[0]]) / self.sample_rate  # to which the others are padded
-            rows = order[: most if seconds is None else min(most, max(int(seconds / longest), 1))]
+            seconds = len(waves[order[0]]) / self.sample_rate  # the others are padded to this length
+            size = max_clips if max_seconds is None else min(max_clips, max(int(max_seconds / seconds), 1))
+            rows = order[:size]
             try:
                 parts.append((rows, self._run([waves[row] for row in rows])))
-            except (RuntimeError, MemoryError) as error:  # the CPU's and MPS's have no class of their own
+            except (RuntimeError, MemoryError) as error:  # on CPU and MPS, out of memory has no class of its own
                 if not isinstance(error, MemoryError) and not OUT_OF_MEMORY.search(str(error)):
                     raise
-                most = self.fitting_batch = self._smaller_batch(len(rows), longest, error)
+                max_clips = self.fitting_batch = self._smaller_batch(len(rows), seconds, error)
             else:
                 order = order[len(rows) :]
-        for rows, vectors in parts:  # last: a GPU computes while the next batch is made ready
+        for rows, vectors in parts:  # copied last, so that a GPU computes while the next batch is prepared
             embeddings[rows] = vectors.cpu()
         return embeddings
 
@@ -196,24 +216,24 @@ class Encoder(nn.Module):
         batch = pad_sequence(list(waves), batch_first=True)
         lengths = torch.tensor([len(wave) for wave in waves])
         device = self.device
-        if device.type == "cuda":  # from pinned memory the copy does not wait
+        if device.type == "cuda":  # copies from pinned memory are asynchronous
             batch, lengths = batch.pin_memory(), lengths.pin_memory()
-        with torch.inference_mode():  # the forward alone: a tensor made in it could not be trained on
+        with torch.inference_mode():  # only around forward: its tensors cannot be used in training
             vectors: Tensor = self(batch.to(device, non_blocking=True), lengths.to(device, non_blocking=True))
             return vectors.float()
 
     def _smaller_batch(self, size: int, seconds: float, error: Exception) -> int:
-        """Return half the size of a batch that did not fit into memory, and say what would avoid that."""
+        """Return half the size of a batch that did not fit into memory, and log the setting that avoids the failure."""
         if size == 1:
             raise EncoderError(
-                f"There is not memory enough on {self.device} for one utterance of {seconds:.1f} s; give a smaller "
+                f"The memory of {self.device} is too small for one utterance of {seconds:.1f} s; set a smaller "
                 "--max_duration, or --window, or --device cpu."
             ) from error
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
         half = size // 2
         logger.warning(
-            "Out of memory on %s with %d utterances of up to %.1f s: going on with --encoder_batch_size %d.",
+            "Out of memory on %s with %d utterances of up to %.1f s; continuing with --encoder_batch_size %d.",
             self.device, size, seconds, half,
         )  # fmt: skip
         return half
@@ -222,7 +242,7 @@ class Encoder(nn.Module):
     def _check(waveform: Tensor, number: int) -> Tensor:
         if waveform.ndim != 1 or not len(waveform) or not waveform.is_floating_point():
             raise EncoderError(
-                f"Waveform {number} is a {waveform.dtype} of shape {tuple(waveform.shape)}; "
-                "expected floating point, (samples,), at least one sample."
+                f"Waveform {number} is a {waveform.dtype} tensor of shape {tuple(waveform.shape)}; "
+                "expected a floating-point tensor of shape (samples,) with at least one sample."
             )
         return waveform.float()

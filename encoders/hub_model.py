@@ -1,4 +1,4 @@
-"""Where a model in the form of the Hugging Face hub is: a folder, or an id of the hub."""
+"""Models in the format of the Hugging Face hub: find their folder, download them, read their settings."""
 
 import json
 import re
@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from encoders.base import EncoderError
-from encoders.weights import CLONE, FOLDER, PROBE_SECONDS, first_line, unreachable
+from encoders.weights import CLONE, FOLDER, PROBE_SECONDS, connection_problem, first_line
 
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 CONFIG, PREPROCESSOR = "config.json", "preprocessor_config.json"
-# One of these holds the weights; an index names the parts of large ones.
+# Files that may hold the weights; an index lists the files of a large model.
 WEIGHT_FILES = (
     "model.safetensors",
     "model.safetensors.index.json",
@@ -21,36 +21,38 @@ WEIGHT_FILES = (
 
 
 def find_model(weights: str | Path, download: bool) -> str | Path | None:
-    """Find a model that is given as a folder or as an id, and download it if need be.
+    """Find a model that is given as a folder or as an id, and download it if necessary.
 
     Parameters
     ----------
     weights : path-like
         A folder, or an id such as ``facebook/wav2vec2-base``.
     download : bool
-        Whether an id that is not on this machine is to be downloaded.
+        Whether to download a model that is not on this machine.
 
     Returns
     -------
     path-like or None
-        What was given; `model_folder` now finds its folder. None if it is not here and is not to be downloaded.
+        `weights` itself, whose folder `model_folder` returns; None if the model is not on this machine and `download`
+        is false.
 
     Raises
     ------
     EncoderError
-        There is no such folder, or the hub does not answer, within 10 s; the sentence says what to put where.
+        There is no such folder, or the model cannot be downloaded. It is raised within 10 s if the hub does not answer;
+        the message lists which files to put where.
     """
     if Path(weights).is_dir():
         return weights
     folder = _local_folder(str(weights))
     if folder is not None:
         if download and not (folder / PREPROCESSOR).is_file():
-            _complete(str(weights))
+            _download_preprocessor(str(weights))
         return weights
     if not _is_id(str(weights)):
         raise EncoderError(
             f"{weights}: no such folder. Give a folder that holds {CONFIG} and the weights, or an id of the Hugging "
-            "Face hub such as facebook/wav2vec2-base."
+            "Face hub, such as facebook/wav2vec2-base."
         )
     if not download:
         return None
@@ -59,17 +61,17 @@ def find_model(weights: str | Path, download: bool) -> str | Path | None:
 
 
 def model_folder(weights: str | Path) -> Path:
-    """Return the folder of a model that `find_model` has found."""
+    """Return the folder of a model that `find_model` found."""
     if Path(weights).is_dir():
         return Path(weights)
     folder = _local_folder(str(weights))
     if folder is None:
-        raise EncoderError(f"{weights}: this model is not on this machine any more; run the command again.")
+        raise EncoderError(f"{weights}: this model is no longer on this machine; run the command again.")
     return folder
 
 
 def _local_folder(model_id: str) -> Path | None:
-    """Look for an id in ``pretrained_models/``, under its whole and its last name, then in the hub's cache."""
+    """Search for an id in ``pretrained_models/``, as ``owner/name`` and as ``name``, then in the hub's cache."""
     if not _is_id(model_id):
         return None
     for place in (Path(FOLDER), CLONE / FOLDER):
@@ -81,14 +83,14 @@ def _local_folder(model_id: str) -> Path | None:
     cached = try_to_load_from_cache(model_id, CONFIG)
     if not isinstance(cached, str):
         return None
-    with suppress(EncoderError):  # a download that was interrupted is begun again
+    with suppress(EncoderError):  # an interrupted download is not complete: download it again
         weight_paths(Path(cached).parent)
         return Path(cached).parent
     return None
 
 
 def _is_id(text: str) -> bool:
-    """Tell whether a text can be an id of the hub, with its owner."""
+    """Return whether a text has the form of an id of the hub: ``owner/name``."""
     from huggingface_hub import utils
 
     client: Any = utils
@@ -99,27 +101,28 @@ def _is_id(text: str) -> bool:
     return HUB_ID.fullmatch(text) is not None
 
 
-def _complete(model_id: str) -> None:
-    """Fetch the preprocessor's settings, which other programs leave out of the hub's cache, if they can be had."""
+def _download_preprocessor(model_id: str) -> None:
+    """Download the settings of a model's preprocessor, if they exist; other programs do not download them."""
     from huggingface_hub import constants, hf_hub_download, hf_hub_url, try_to_load_from_cache
 
     known_absent = try_to_load_from_cache(model_id, PREPROCESSOR) is not None
-    if not known_absent and not constants.HF_HUB_OFFLINE and unreachable(hf_hub_url(model_id, CONFIG)) is None:
-        with suppress(Exception):  # it need not exist
-            hf_hub_download(model_id, PREPROCESSOR, etag_timeout=PROBE_SECONDS)
+    if known_absent or constants.HF_HUB_OFFLINE or connection_problem(hf_hub_url(model_id, CONFIG)) is not None:
+        return
+    with suppress(Exception):  # the file is optional
+        hf_hub_download(model_id, PREPROCESSOR, etag_timeout=PROBE_SECONDS)
 
 
 def _download(model_id: str) -> None:
     from huggingface_hub import HfApi, constants, hf_hub_url, snapshot_download
 
-    reason = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else unreachable(hf_hub_url(model_id, CONFIG))
+    reason = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else connection_problem(hf_hub_url(model_id, CONFIG))
     if reason is None:
         try:
             files = set(HfApi().list_repo_files(model_id))
             weights = next((name for name in WEIGHT_FILES if name in files), None)
             if weights is None:
-                raise EncoderError(f"{model_id}: this model has no weights for PyTorch on the hub; choose another.")
-            reason = unreachable(hf_hub_url(model_id, weights))
+                raise EncoderError(f"{model_id}: this model has no weights for PyTorch on the hub; give another model.")
+            reason = connection_problem(hf_hub_url(model_id, weights))
             if reason is not None:
                 raise ConnectionError(reason)
             stem, suffix = weights.removesuffix(".index.json").split(".")
@@ -129,15 +132,15 @@ def _download(model_id: str) -> None:
             )
         except EncoderError:
             raise
-        except Exception as error:  # of the network, the disk, or the hub's client: the files are not here
+        except Exception as error:  # the network, the disk and the hub's client raise errors of many types
             reason = first_line(error)
         else:
             return
     raise EncoderError(
         f"{model_id}: this model is neither in {FOLDER}/ nor in the Hugging Face cache ({constants.HF_HUB_CACHE}), and "
         f"cannot be downloaded ({reason}). Put its {CONFIG}, {PREPROCESSOR} and {WEIGHT_FILES[0]} into "
-        f"{FOLDER}/{model_id}/, or give another folder that holds them as --encoder_weights. The baseline, --encoder "
-        "spectral, needs none."
+        f"{FOLDER}/{model_id}/, or give another folder that holds them with --encoder_weights. The encoder 'spectral' "
+        "needs no weights."
     )
 
 
@@ -147,26 +150,26 @@ def read_json(path: Path) -> dict[str, Any]:
     Raises
     ------
     EncoderError
-        It is absent or something else.
+        The file is missing, cannot be read, or does not hold an object.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise EncoderError(f"{path.parent}: this folder has no {path.name}, so it is no model of the hub.") from error
+        raise EncoderError(f"{path.parent}: this folder has no {path.name}; expected the folder of a model.") from error
     except (OSError, ValueError) as error:
         raise EncoderError(f"{path}: this cannot be read ({first_line(error)}); download it again.") from error
     if not isinstance(content, dict):
-        raise EncoderError(f"{path}: it holds a {type(content).__name__}, expected settings; download it again.")
+        raise EncoderError(f"{path}: it holds a {type(content).__name__}; expected a dict. Download it again.")
     return content
 
 
 def weight_paths(folder: Path) -> list[Path]:
-    """Return the files of the weights in a model's folder.
+    """Return the paths of the files in a model's folder that hold its weights.
 
     Raises
     ------
     EncoderError
-        There are none.
+        The folder has no weights, or some of their files are missing.
     """
     for name in WEIGHT_FILES:
         if (folder / name).is_file():
@@ -175,7 +178,11 @@ def weight_paths(folder: Path) -> list[Path]:
             listed = read_json(folder / name).get("weight_map")
             parts = sorted(set(map(str, listed.values()))) if isinstance(listed, dict) else []
             absent = [part for part in parts if not (folder / part).is_file()]
-            if absent or not parts:
-                raise EncoderError(f"{folder / name}: it names {absent or 'no weights'}, which are not in the folder.")
+            if not parts:
+                raise EncoderError(f"{folder / name}: it lists no files of weights; download it again.")
+            if absent:
+                raise EncoderError(
+                    f"{folder / name}: files that it lists are missing: {', '.join(absent)}. Download the model again."
+                )
             return [folder / name, *(folder / part for part in parts)]
-    raise EncoderError(f"{folder}: this folder has no weights; expected one of {', '.join(WEIGHT_FILES)} in it.")
+    raise EncoderError(f"{folder}: this folder has no weights; expected one of {', '.join(WEIGHT_FILES)}.")

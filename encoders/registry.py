@@ -3,11 +3,9 @@
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from difflib import get_close_matches
 from functools import cached_property, partial
-from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import torch
 from torch import Tensor
@@ -15,10 +13,11 @@ from torch import Tensor
 from encoders.base import Encoder, EncoderError
 from encoders.device import resolve_device
 from encoders.spec import Spec
+from files import check_options, load_choice, unknown_choice
 
 logger = logging.getLogger(__name__)
 
-# Name -> "module:Class". A string, so that asking for one encoder does not import the libraries of the others.
+# Name -> "module:Class".
 ENCODERS: dict[str, str] = {
     "audiosep": "encoders.audiosep:AudioSepEncoder",
     "wav2vec2": "encoders.wav2vec2:Wav2Vec2Encoder",
@@ -26,7 +25,7 @@ ENCODERS: dict[str, str] = {
     "scratch": "encoders.scratch:ScratchEncoder",
 }
 
-# Other names for them.
+# Alias -> name in `ENCODERS`.
 ALIASES = {"clap": "audiosep"}
 
 
@@ -34,6 +33,7 @@ def load_encoder(
     name: str,
     weights: str | Path | None = None,
     device: str = "auto",
+    *,
     precision: str = "auto",
     **options: Any,
 ) -> Encoder:
@@ -44,14 +44,14 @@ def load_encoder(
     name : str
         A name of `ENCODERS` or `ALIASES`.
     weights : path-like, optional
-        File or folder of the weights, where the encoder has any; by default its published ones, looked for in
-        ``pretrained_models/`` and in the Hugging Face cache, then downloaded.
+        File or folder of the weights, if the encoder has weights. The published weights are the default: they are
+        searched for in ``pretrained_models/`` and in the Hugging Face cache, then downloaded.
     device : str
-        ``auto`` (CUDA where there is one), ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+        ``auto`` (CUDA if available, else the CPU), ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
     precision : str
-        ``auto``, which is fp32 everywhere, or one that the encoder knows (fp32, bf16, fp16).
+        ``auto``, which is fp32 on every device, or a precision that the encoder supports (fp32, bf16, fp16).
     **options
-        The encoder's own, the fields of its ``Options``.
+        Options of the encoder: the fields of its ``Options``.
 
     Returns
     -------
@@ -61,14 +61,10 @@ def load_encoder(
     Raises
     ------
     EncoderError
-        An unknown name, device, precision or option (the answer lists the valid ones), or weights that do not fit.
+        The name, the device, the precision or an option is not valid (the message lists what is), or the weights cannot
+        be used.
     """
-    return lazy_encoder(name, weights, device, precision, **options).build()
-
-
-def describe_encoder(name: str, weights: str | Path | None = None, precision: str = "auto", **options: Any) -> Spec:
-    """Return the spec of the encoder that `load_encoder` would build, without building it."""
-    return lazy_encoder(name, weights, "cpu", precision, **options).spec
+    return lazy_encoder(name, weights, device, precision=precision, **options).build()
 
 
 def encoder_options(name: str) -> tuple[str, ...]:
@@ -77,37 +73,48 @@ def encoder_options(name: str) -> tuple[str, ...]:
 
 
 def default_spec(name: str) -> Spec | None:
-    """Return the spec of an encoder when nothing is chosen, or None if its weights are not on this machine."""
-    kind = _resolve(name)
+    """Return the spec of an encoder with default options, or None if its weights are not on this machine."""
+    encoder_class = _resolve(name)
     try:
-        spec = kind.describe(kind.find_weights(None, download=False), kind.Options())
+        spec = encoder_class.describe(encoder_class.find_weights(None, download=False), encoder_class.Options())
     except EncoderError:
         return None
-    return {**spec, "precision": _resolve_precision(kind, name, "auto")}
+    return {**spec, "precision": _resolve_precision(encoder_class, name, "auto")}
 
 
 @dataclass(frozen=True)
 class LazyEncoder:
-    """An encoder that knows its spec, and is built when it is first asked to encode.
+    """An encoder whose spec is known, and whose network is built at the first call of `encode`.
 
-    `features.extract` takes one in place of an `Encoder`: a finished cache then costs no network.
+    `features.extract` accepts it in place of an `Encoder`; no network is built if the features file is complete.
+
+    Attributes
+    ----------
+    spec : dict
+        Spec of the encoder.
+    max_duration : float or None
+        Default crop of the encoder (seconds); None reads whole recordings.
+    build : callable
+        Function that builds the encoder.
     """
 
     spec: Spec
+    max_duration: float | None
     build: Callable[[], Encoder]
 
     @cached_property
     def encoder(self) -> Encoder:
+        """The encoder, built at the first access."""
         return self.build()
 
     @property
     def sample_rate(self) -> int:
-        """Rate of the waveforms it takes (Hz)."""
+        """Sampling rate of the input waveforms (Hz)."""
         return int(self.spec["sample_rate"])
 
     @property
     def clips_per_call(self) -> int:
-        """How many clips to give `encode` at a time; asking for it builds the encoder."""
+        """Number of clips to pass to `encode` at a time; accessing it builds the encoder."""
         return self.encoder.clips_per_call
 
     def encode(self, waveforms: list[Tensor], batch_size: int | None = None) -> Tensor:
@@ -123,50 +130,83 @@ def lazy_encoder(
     name: str,
     weights: str | Path | None = None,
     device: str = "auto",
+    *,
     precision: str = "auto",
     **options: Any,
 ) -> LazyEncoder:
-    """Describe an encoder now and build it at first use; the arguments and errors are those of `load_encoder`."""
-    kind = _resolve(name)
+    """Describe an encoder and build it at its first use; arguments and errors are those of `load_encoder`."""
+    encoder_class = _resolve(name)
     resolved = resolve_device(device)
-    precision = _resolve_precision(kind, name, precision)
+    precision = _resolve_precision(encoder_class, name, precision)
     if precision == "fp16" and resolved.type == "cpu":
-        logger.warning("Most CPUs are slower in fp16 than in fp32; bf16 is the fast one where it is supported.")
-    chosen = _check_options(kind, name, options)
-    found = kind.find_weights(weights)  # last of the checks: it may download
-    spec = {**kind.describe(found, chosen), "precision": precision}
-    return LazyEncoder(spec, partial(_build, spec, found, resolved))
+        logger.warning("Most CPUs are slower in fp16 than in fp32; bf16 is faster on CPUs that support it.")
+    check_options(f"The encoder {name!r}", options, _option_types(encoder_class), error_class=EncoderError)
+    checked = encoder_class.Options(**options)
+    found = encoder_class.find_weights(weights)  # the last check, because it may download
+    spec = {**encoder_class.describe(found, checked), "precision": precision}
+    return LazyEncoder(spec, encoder_class.max_duration, partial(_build, spec, found, resolved))
+
+
+def encoder_from_spec(
+    spec: Spec, weights: str | Path | None = None, device: str = "auto", *, precision: str = "auto"
+) -> LazyEncoder:
+    """Find the encoder whose vectors a saved classifier or verifier was trained on.
+
+    Parameters
+    ----------
+    spec : dict
+        Spec of that encoder.
+    weights : path-like, optional
+        File or folder of the weights, if they are not in a default place.
+    device, precision : str
+        As in `load_encoder`; the precision ``auto`` is the one in the spec.
+
+    Raises
+    ------
+    EncoderError
+        The encoder is not one of this project's encoders, or its weights are not found.
+    """
+    name = str(spec.get("name"))
+    if name not in ENCODERS:
+        raise EncoderError(
+            f"This was trained on vectors of the encoder {name!r}, which is not one of this project's encoders. Use it "
+            "with features files of that encoder; it cannot be used with audio."
+        )
+    trained_precision = str(spec.get("precision", "auto"))
+    if precision == "auto" and "+" not in trained_precision:  # mixed precisions, such as fp32+bf16: keep auto
+        precision = trained_precision
+    weights = weights or spec.get("source")  # an id of the hub, or None
+    if weights is None and "source" in spec:
+        default = default_spec(name)
+        if default is None or default["weights"] != spec["weights"]:
+            raise EncoderError(
+                f"This was trained with weights from a folder (digest {str(spec['weights'])[:8]}); give that folder "
+                "with --encoder_weights."
+            )
+    return lazy_encoder(name, weights, device, precision=precision, **spec.get("options", {}))
 
 
 def _build(spec: Spec, weights: str | Path | None, device: torch.device) -> Encoder:
     digest = str(spec["weights"] or "none")[:8]
     logger.info("Encoder %s on %s in %s; weights: %s (%s)", spec["name"], device, spec["precision"], weights, digest)
-    return _resolve(spec["name"])(spec, weights).to(device).eval().requires_grad_(False)
+    return _resolve(spec["name"])(spec, weights, device).to(device).eval().requires_grad_(False)
 
 
 def _resolve(name: str) -> type[Encoder]:
-    key = ALIASES.get(name, name)
-    if key not in ENCODERS:
-        raise EncoderError(f"There is no encoder {name!r}; choose one of: {', '.join([*ENCODERS, *ALIASES])}.")
-    module, _, attribute = ENCODERS[key].partition(":")
-    kind: type[Encoder] = getattr(import_module(module), attribute)
-    return kind
+    registry = {**ENCODERS, **{alias: ENCODERS[encoder] for alias, encoder in ALIASES.items()}}
+    encoder_class: type[Encoder] = load_choice("encoder", name, registry, error_class=EncoderError)
+    return encoder_class
 
 
-def _resolve_precision(kind: type[Encoder], name: str, precision: str) -> str:
-    if precision not in ("auto", *kind.precisions):
-        choices = ", ".join(["auto", *kind.precisions])
-        raise EncoderError(f"The encoder {name!r} has no precision {precision!r}; choose one of: {choices}.")
-    # Everywhere, until a measurement on a GPU speaks for another.
+def _option_types(encoder_class: type[Encoder]) -> dict[str, Any]:
+    """Return the names of an encoder's options with their types."""
+    hints = get_type_hints(encoder_class.Options)  # these include class variables, which are not options
+    return {field.name: hints[field.name] for field in fields(encoder_class.Options)}
+
+
+def _resolve_precision(encoder_class: type[Encoder], name: str, precision: str) -> str:
+    choices = ("auto", *encoder_class.precisions)
+    if precision not in choices:
+        raise EncoderError(unknown_choice("precision", precision, choices, owner=f"The encoder {name!r}"))
+    # auto is fp32 on every device, until a measurement on a GPU favours another precision.
     return "fp32" if precision == "auto" else precision
-
-
-def _check_options(kind: type[Encoder], name: str, options: dict[str, Any]) -> Any:
-    valid = encoder_options(name)
-    for option in options:
-        if option not in valid:
-            near = get_close_matches(option, valid, n=1)
-            hint = f"perhaps you meant {near[0]}; " if near else ""
-            listing = ", ".join(valid) or "it has none"
-            raise EncoderError(f"The encoder {name!r} has no option {option!r}; {hint}valid options: {listing}.")
-    return kind.Options(**options)

@@ -1,6 +1,5 @@
-"""The BiLSTM encoders of wq2012's "speaker recognition from scratch", frozen."""
+"""The `scratch` encoder: frozen BiLSTMs of wq2012's "speaker recognition from scratch"."""
 
-import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -9,11 +8,12 @@ import torch
 from torch import Tensor, nn
 from torchaudio.functional import amplitude_to_DB, create_dct, melscale_fbanks
 
-from encoders.base import Encoder, EncoderError
+from encoders.base import CPU, Encoder, EncoderError
 from encoders.spec import Spec
 from encoders.weights import check_digest, first_line, remembered, tensors_digest
+from networks import build_lstm
 
-# The MFCC that these systems take from librosa, and the windows that they cut.
+# Settings of these systems: MFCC, computed with librosa, and windows.
 SAMPLE_RATE = 16_000
 N_FFT = 2048
 HOP = 512
@@ -22,22 +22,22 @@ N_MFCC = 40
 TOP_DB = 80.0
 WINDOW_FRAMES = 100
 WINDOW_STEP = 50
-# Windows that the network is given at a time.
-WINDOWS = 256
+# Number of windows per call of the LSTM.
+BLOCK_WINDOWS = 256
 
 
 @dataclass(frozen=True)
 class ScratchOptions:
-    """It has none: the network is what the file holds."""
+    """Options of `scratch`: none, because the checkpoint determines the network."""
 
 
 class ScratchEncoder(Encoder):
-    """A BiLSTM on MFCC, its outputs averaged over the frames of a window, and over the windows of an utterance.
+    """A BiLSTM on MFCC, averaged over the frames of each window, then over the windows of the utterance.
 
-    MFCC as librosa computes them (40 of 128 slaney mels, FFT of 2048, a frame every 32 ms, decibels down to 80 under
-    the loudest); windows of 100 frames, every 50; their vectors are averaged as they are. An utterance that is shorter
-    than a window is one window of its own length (those systems give none). Checkpoints hold ``encoder_state_dict``
-    with one ``lstm``, whose size is read from them.
+    MFCC are computed as librosa does: 40 coefficients of 128 slaney mel bands, an FFT of 2048, a frame every 32 ms, and
+    decibels down to 80 dB below the maximum. A window has 100 frames and starts every 50 frames; vectors of windows are
+    not normalised before they are averaged. An utterance shorter than a window is one shorter window (the original
+    systems skip it). A checkpoint holds ``encoder_state_dict`` with one ``lstm``, whose size is read from its tensors.
     """
 
     Options = ScratchOptions
@@ -46,8 +46,8 @@ class ScratchEncoder(Encoder):
     dct: Tensor
     window: Tensor
 
-    def __init__(self, spec: Spec, weights: str | Path | None = None) -> None:
-        super().__init__(spec)
+    def __init__(self, spec: Spec, weights: str | Path | None = None, device: torch.device = CPU) -> None:
+        super().__init__(spec, weights, device)
         path = _require(weights)
         state = _load(path)
         check_digest(path, tensors_digest(state), spec["weights"])
@@ -64,7 +64,7 @@ class ScratchEncoder(Encoder):
                 return None
             raise EncoderError(
                 "The encoder 'scratch' needs a checkpoint: give --encoder_weights FILE, such as one of "
-                "SpeakerRecognitionFromScratch. The encoder 'spectral' needs none."
+                "SpeakerRecognitionFromScratch. The encoder 'spectral' needs no weights."
             )
         path = Path(weights)
         if not path.is_file():
@@ -75,17 +75,18 @@ class ScratchEncoder(Encoder):
     def describe(cls, weights: str | Path | None, options: ScratchOptions) -> Spec:
         path = _require(weights)
 
-        def facts() -> Spec:
+        def read_checkpoint() -> Spec:
             state = _load(path)
             lstm = _build(path, state)
-            return {"weights": tensors_digest(state), "dim": lstm.hidden_size * (1 + lstm.bidirectional)}
+            dim = 2 * lstm.hidden_size if lstm.bidirectional else lstm.hidden_size
+            return {"weights": tensors_digest(state), "dim": dim}
 
         return {
             "name": "scratch",
             "version": 1,
             "sample_rate": SAMPLE_RATE,
             "layers": [],
-            **remembered(path, "scratch lstm 1", facts),
+            **remembered(path, "scratch lstm 1", read_checkpoint),
             "options": asdict(options),
         }
 
@@ -95,7 +96,7 @@ class ScratchEncoder(Encoder):
             frames = self.mfcc(waveform[:length])
             n_windows = max(1 + (len(frames) - WINDOW_FRAMES) // WINDOW_STEP, 1)
             windows = [frames[WINDOW_STEP * number :][:WINDOW_FRAMES] for number in range(n_windows)]
-            outputs = [self.lstm(block)[0].mean(1) for block in torch.split(torch.stack(windows), WINDOWS)]
+            outputs = [self.lstm(block)[0].mean(1) for block in torch.split(torch.stack(windows), BLOCK_WINDOWS)]
             vectors.append(torch.cat(outputs).mean(0))
         return torch.stack(vectors)
 
@@ -116,38 +117,31 @@ def _require(weights: str | Path | None) -> Path:
 
 
 def _load(path: Path) -> dict[str, Tensor]:
-    """Return the state of the LSTM, its names without what is before ``lstm.``; nothing in the file can run code."""
+    """Load the LSTM's tensors, with ``lstm.`` and what precedes it cut from the names; no code in the file is run."""
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
         state = content.get("encoder_state_dict", content)
         named = {name: tensor for name, tensor in state.items() if "lstm." in name and isinstance(tensor, Tensor)}
         tensors = {name.partition("lstm.")[2]: tensor.float() for name, tensor in named.items()}
-    except Exception as error:  # whatever the file is
+    except Exception as error:  # files of other kinds raise errors of any type
         raise EncoderError(f"{path}: this is not a checkpoint of a BiLSTM ({first_line(error)}).") from error
     if "weight_ih_l0" not in tensors:
         raise EncoderError(
-            f"{path}: this is not a checkpoint of a BiLSTM: there is no 'lstm.weight_ih_l0' in it. Its keys begin with "
+            f"{path}: this is not a checkpoint of a BiLSTM: it has no 'lstm.weight_ih_l0'. Its first keys are: "
             f"{', '.join(map(str, list(state)[:3])) or 'none'}."
         )
     prefixes = {name.partition("lstm.")[0] for name in named}
     if len(prefixes) > 1:
         listing = ", ".join(f"{prefix}lstm" for prefix in sorted(prefixes))
-        raise EncoderError(f"{path}: there are several LSTMs in it ({listing}); expected one.")
+        raise EncoderError(f"{path}: it holds several LSTMs ({listing}); expected one.")
     if not all(bool(torch.isfinite(tensor).all()) for tensor in tensors.values()):
-        raise EncoderError(f"{path}: its weights hold NaN or infinity; get the file again.")
+        raise EncoderError(f"{path}: its weights contain NaN or infinity; download it again.")
     return tensors
 
 
 def _build(path: Path, state: dict[str, Tensor]) -> nn.LSTM:
-    """Return the LSTM that a state fits, in eval mode."""
-    first = state["weight_ih_l0"]
-    if first.ndim != 2 or not len(first) or len(first) % 4 or first.shape[1] != N_MFCC:
-        raise EncoderError(f"{path}: its first weight is {tuple(first.shape)}; expected (4 * hidden, {N_MFCC}).")
-    numbers = [int(found[1]) for name in state if (found := re.fullmatch(r"weight_ih_l(\d+)", name))]
-    bidirectional = any(name.endswith("_reverse") for name in state)
-    lstm = nn.LSTM(N_MFCC, len(first) // 4, len(numbers), batch_first=True, bidirectional=bidirectional)
+    """Build the LSTM of a checkpoint."""
     try:
-        lstm.load_state_dict(state)
-    except RuntimeError as error:
-        raise EncoderError(f"{path}: its weights do not make an LSTM of {len(numbers)} layers ({error}).") from error
-    return lstm.eval()
+        return build_lstm(state, N_MFCC)
+    except ValueError as error:
+        raise EncoderError(f"{path}: {error}.") from error

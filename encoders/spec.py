@@ -1,18 +1,21 @@
-"""An encoder's spec: the plain dict of everything that changes its output."""
+"""The spec of an encoder: a dict of plain values with everything that changes its output."""
 
 import hashlib
 import json
+import logging
 from typing import Any
+
+logger = logging.getLogger(__name__)
 
 Spec = dict[str, Any]
 
-# Another precision gives nearly the same vectors, and the same weights may come from elsewhere: these are recorded, and
-# do not divide files.
+# Keys that are recorded but not compared: another precision gives nearly the same vectors, and another source can give
+# the same weights.
 RECORDED_ONLY = frozenset({"precision", "source"})
 
 
 def windows_of(spec: Spec) -> tuple[int, int] | None:
-    """Return the length of an encoder's windows and the hop between them (samples), or None if it takes clips whole."""
+    """Return the length and the hop of an encoder's windows (samples), or None if it does not use windows."""
     options = spec["options"]
     if options.get("window") is None:
         return None
@@ -20,25 +23,45 @@ def windows_of(spec: Spec) -> tuple[int, int] | None:
 
 
 def spec_differences(found: Spec, wanted: Spec) -> list[str]:
-    """List what keeps vectors of one spec from being used as vectors of another, one phrase for each difference."""
-    there, here = _flat(found), _flat(wanted)
+    """List, as phrases, the differences that make vectors of one spec unusable as vectors of another."""
+    found, wanted = _flat(found), _flat(wanted)
     return [
-        f"{key} is {_short(there.get(key))} there, {_short(here.get(key))} here"
-        for key in sorted(there.keys() | here.keys())
-        if key not in RECORDED_ONLY and there.get(key) != here.get(key)
+        f"{key} is {_short(found.get(key))} there, {_short(wanted.get(key))} here"
+        for key in sorted(found.keys() | wanted.keys())
+        if key not in RECORDED_ONLY and found.get(key) != wanted.get(key)
     ]
 
 
 def _short(value: Any) -> str:
-    """Write a value; of a digest 8 digits are enough."""
+    """Format a value; digests are cut to 8 digits."""
     return repr(value[:8] if isinstance(value, str) and len(value) == 64 else value)
 
 
 def _flat(spec: Spec) -> Spec:
+    """Return a spec with its options at the top level."""
     return {**{key: value for key, value in spec.items() if key != "options"}, **spec.get("options", {})}
 
 
 def spec_digest(spec: Spec) -> str:
-    """Digest of a spec, 64 hex digits; specs without differences have the same one."""
+    """Return the digest of a spec (64 hex digits); specs without differences have the same digest."""
     content = {key: value for key, value in spec.items() if key not in RECORDED_ONLY}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def warn_of_precision(what: str, found: Spec, wanted: Spec, *, advice: str = "") -> None:
+    """Warn if vectors were computed in another precision: they differ slightly, but can be used.
+
+    Parameters
+    ----------
+    what : str
+        Subject of the warning, in the plural, such as ``The features``.
+    found, wanted : dict
+        Spec of the vectors, and of the encoder in use.
+    advice : str
+        Sentence that is added to the warning, after a space.
+    """
+    if found.get("precision") != wanted.get("precision"):
+        logger.warning(
+            "%s were computed in %s, now it is %s; the vectors differ slightly.%s",
+            what, found.get("precision"), wanted.get("precision"), advice,
+        )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Where an encoder's weights are, and what is remembered of the files."""
+"""Files of weights: find them, download them, digest them, and cache what was computed from them."""
 
 import hashlib
 import json
@@ -16,16 +16,16 @@ from torch import Tensor
 
 from encoders.base import EncoderError
 
-# Folders that are searched for weights: beside the user's work, and in the clone.
+# This folder is searched for weights, in the working folder and in the clone.
 FOLDER = "pretrained_models"
 CLONE = Path(__file__).parents[1]
-# Seconds until the hub counts as out of reach. Its own client retries for half a minute.
+# Time limit for an answer of the hub (seconds). The hub's own client retries for half a minute.
 PROBE_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
 class HubFile:
-    """A file on the Hugging Face hub."""
+    """A file on the Hugging Face hub: repository, name, and size in words."""
 
     repo: str
     name: str
@@ -33,33 +33,34 @@ class HubFile:
 
     @property
     def url(self) -> str:
-        """Where it can be had."""
+        """Address of the file."""
         from huggingface_hub import hf_hub_url
 
         return str(hf_hub_url(self.repo, self.name))
 
 
 def find_weights_file(names: Sequence[str], hub_file: HubFile, download: bool) -> Path | None:
-    """Find the weights that nobody named.
+    """Find an encoder's default weights.
 
     Parameters
     ----------
     names : sequence of str
-        File names that are looked for in ``pretrained_models/``, in the working folder and in the clone.
+        File names to search for in ``pretrained_models/``, in the working folder and in the clone.
     hub_file : HubFile
-        What is looked for in the Hugging Face cache, and downloaded.
+        File to search for in the Hugging Face cache, and to download.
     download : bool
-        Whether to download it if it is in none of these places, with a progress bar.
+        Whether to download the file if it is in none of these places; this shows a progress bar.
 
     Returns
     -------
     Path or None
-        None if it is not on this machine and is not to be downloaded.
+        None if the weights are not on this machine and `download` is false.
 
     Raises
     ------
     EncoderError
-        It is not on this machine and the hub does not answer, within 10 s; the sentence says what to put where.
+        The weights are not on this machine and cannot be downloaded. It is raised within 10 s if the hub does not
+        answer; the message lists which file to put where.
     """
     for name in names:
         for folder in (Path(FOLDER), CLONE / FOLDER):
@@ -76,50 +77,50 @@ def find_weights_file(names: Sequence[str], hub_file: HubFile, download: bool) -
 def _download(hub_file: HubFile) -> Path:
     from huggingface_hub import constants, hf_hub_download
 
-    reason = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else unreachable(hub_file.url)
+    reason = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else connection_problem(hub_file.url)
     if reason is None:
         try:
             return Path(hf_hub_download(hub_file.repo, hub_file.name, etag_timeout=PROBE_SECONDS))
-        except Exception as error:  # of the network, the disk, or the hub's client: the file is not here
+        except Exception as error:  # the network, the disk and the hub's client raise errors of many types
             reason = first_line(error)
     raise EncoderError(
         f"The encoder's weights, {hub_file.name} ({hub_file.size}), are not on this machine and cannot be downloaded "
-        f"({reason}). Get them from {hub_file.url} and put them into the folder {FOLDER}/, or name their place with "
-        "--encoder_weights. The encoder 'spectral' needs none."
+        f"({reason}). Download them from {hub_file.url} and put them into the folder {FOLDER}/, or give their path "
+        "with --encoder_weights. The encoder 'spectral' needs no weights."
     )
 
 
-def unreachable(url: str) -> str | None:
-    """Say why a file cannot be had from the hub, soon; None if it can."""
+def connection_problem(url: str) -> str | None:
+    """Return why a file cannot be downloaded from the hub, or None if it can; it takes a few seconds at most."""
     from huggingface_hub import utils
 
     client: Any = utils
-    answer: list[str | None] = [f"the hub did not answer within {PROBE_SECONDS:g} s"]
+    problem: list[str | None] = [f"the hub did not answer within {PROBE_SECONDS:g} s"]
 
     def probe() -> None:
         try:
-            # The first byte itself: the hub may answer while the server that it sends one on to does not.
+            # Read the first byte: the hub may answer while the server that it redirects to does not.
             request = Request(url, headers={**client.build_hf_headers(), "Range": "bytes=0-0"})
             with urlopen(request, timeout=PROBE_SECONDS) as response:
                 response.read(1)
-            answer[0] = None
-        except Exception as error:  # whatever it is, the file cannot be had
-            answer[0] = first_line(error)
+            problem[0] = None
+        except Exception as error:  # after any error, the file cannot be downloaded
+            problem[0] = first_line(error)
 
-    # A thread of its own: the look-up of a host's name heeds no time-out.
+    # In a thread, because the look-up of a host name has no time-out.
     thread = threading.Thread(target=probe, daemon=True)
     thread.start()
     thread.join(PROBE_SECONDS + 1)
-    return answer[0]
+    return problem[0]
 
 
 def first_line(error: Exception) -> str:
-    """Return the beginning of what an error of another library says."""
+    """Return the first line of the message of another library's error, at most 200 characters."""
     return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
 
 
 def tensors_digest(tensors: Mapping[str, Tensor]) -> str:
-    """SHA-256, 64 hex digits, of names, shapes and values: the same for the same weights in any kind of file."""
+    """Return the SHA-256 (64 hex digits) of names, shapes and values; it does not depend on the format of the file."""
     digest = hashlib.sha256()
     for name in sorted(tensors):
         tensor = tensors[name].contiguous()
@@ -129,9 +130,9 @@ def tensors_digest(tensors: Mapping[str, Tensor]) -> str:
 
 
 def remembered(paths: Path | Sequence[Path], topic: str, compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """Return what was computed of files before, while their paths, sizes and times of change are the same.
+    """Compute values from files, or return the cached values if paths, sizes and modification times are the same.
 
-    It is kept in ``voxprobe/digests.json`` in the user's cache folder; without one that can be written, it is computed
+    The cache is ``voxprobe/digests.json`` in the user's cache folder. If it cannot be written, the values are computed
     each time.
 
     Parameters
@@ -139,52 +140,61 @@ def remembered(paths: Path | Sequence[Path], topic: str, compute: Callable[[], d
     paths : Path or sequence of Path
         The files.
     topic : str
-        What is computed, and its version.
+        Name and version of what is computed.
     compute : callable
-        Returns a dict that JSON can hold.
+        Function that returns the values, a dict that JSON can hold.
     """
-    marks = []
+    states = []
     for path in [paths] if isinstance(paths, Path) else paths:
         status = path.stat()
-        marks.append(f"{status.st_size} {status.st_mtime_ns} {path.resolve()}")
-    key = " ".join([topic, *marks])
-    known = _read_memory().get(key)
-    if isinstance(known, dict) and known:
-        return known
+        states.append(f"{status.st_size} {status.st_mtime_ns} {path.resolve()}")
+    key = " ".join([topic, *states])
+    cached = _read_cache().get(key)
+    if isinstance(cached, dict) and cached:
+        return cached
     computed = compute()
-    _write_memory({**_read_memory(), key: computed})
+    _write_cache({**_read_cache(), key: computed})
     return computed
 
 
 def check_digest(path: Path, digest: str, expected: str) -> None:
-    """Refuse weights that are not those that were described.
+    """Refuse weights whose digest is not the one in the encoder's spec.
+
+    Parameters
+    ----------
+    path : Path
+        File or folder of the weights.
+    digest : str
+        Digest of the weights in it.
+    expected : str
+        Digest in the spec.
 
     Raises
     ------
     EncoderError
-        The file was replaced meanwhile, or in such a way that its size and time of change stayed.
+        The weights were replaced after the spec was made, or earlier with the same size and modification time.
     """
     if digest != expected:
-        # What is remembered may be wrong, of this file or of the files in this folder.
-        _write_memory({key: value for key, value in _read_memory().items() if str(path.resolve()) not in key})
-        raise EncoderError(f"{path}: these weights were changed since they were last read; run the command again.")
+        # The cached values of this file, or of files in this folder, may be wrong.
+        _write_cache({key: value for key, value in _read_cache().items() if str(path.resolve()) not in key})
+        raise EncoderError(f"{path}: these weights have changed since they were last read; run the command again.")
 
 
-def _memory_path() -> Path:
+def _cache_path() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "voxprobe" / "digests.json"
 
 
-def _read_memory() -> dict[str, Any]:
+def _read_cache() -> dict[str, Any]:
     try:
-        content = json.loads(_memory_path().read_text(encoding="utf-8"))
+        content = json.loads(_cache_path().read_text(encoding="utf-8"))
     except (OSError, ValueError, RuntimeError):  # absent, damaged, or no home folder
         return {}
     return content if isinstance(content, dict) else {}
 
 
-def _write_memory(content: dict[str, Any]) -> None:
-    with suppress(OSError, RuntimeError):  # a memory that cannot be written costs time, no more
-        path = _memory_path()
+def _write_cache(content: dict[str, Any]) -> None:
+    with suppress(OSError, RuntimeError):  # without a cache, values are computed again
+        path = _cache_path()
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
         try:

@@ -1,37 +1,30 @@
-"""The comparison of heads: protocols, tables, pictures, files."""
+"""Comparisons of heads and of backends: protocols, fitting, figures, tables, files."""
 
-from evaluation.compare import compare_heads
-from evaluation.comparison import Comparison
+from evaluation.backend_comparison import BackendComparison
+from evaluation.compare_backends import compare_backends
+from evaluation.compare_heads import compare_heads
 from evaluation.embedding_map import save_embedding_map
-from evaluation.layer_curve import layer_table
-from evaluation.open_set import about_strangers
-from evaluation.predictions import (
-    SHOWN,
-    check_predictions_path,
-    predictions_table,
-    scores_table,
-    write_predictions,
-    write_scores,
-)  # fmt: skip
-from evaluation.report import ReportError, write_report
-from evaluation.table import format_table
-from evaluation.verification import Verification, compare_backends
+from evaluation.error_curves import lowest_eer
+from evaluation.head_comparison import HeadComparison
+from evaluation.notes import NOT_SIGNIFICANT, SIGNIFICANT, TOO_FEW, verdict
+from evaluation.summary import mean_by_layer, rank_by_validation
+from evaluation.table_columns import BACKEND_COLUMNS, HEAD_COLUMNS, Column, shown
 
 __all__ = [
-    "SHOWN",
-    "Comparison",
-    "ReportError",
-    "Verification",
-    "about_strangers",
-    "check_predictions_path",
+    "BACKEND_COLUMNS",
+    "HEAD_COLUMNS",
+    "NOT_SIGNIFICANT",
+    "SIGNIFICANT",
+    "TOO_FEW",
+    "BackendComparison",
+    "Column",
+    "HeadComparison",
     "compare_backends",
     "compare_heads",
-    "format_table",
-    "layer_table",
-    "predictions_table",
+    "lowest_eer",
+    "mean_by_layer",
+    "rank_by_validation",
     "save_embedding_map",
-    "scores_table",
-    "write_predictions",
-    "write_report",
-    "write_scores",
+    "shown",
+    "verdict",
 ]

@@ -1,4 +1,4 @@
-"""Several sets of features of the same utterances, one of each encoder."""
+"""Align sets of features of the same utterances, from several encoders."""
 
 import logging
 from collections.abc import Sequence
@@ -8,41 +8,48 @@ import torch
 
 from encoders import spec_digest
 from features import FeatureSet
+from files import count_of
 from heads import HeadError
 
 logger = logging.getLogger(__name__)
 
+# Id, speaker and digest of the audio of an utterance.
 Identity = tuple[str, str, bytes]
 
 
 def align(sets: Sequence[FeatureSet]) -> list[FeatureSet]:
-    """Cut sets down to the utterances that all have, in the order of the first, with the same numbers of speakers.
+    """Select the utterances that all sets have, in the order of the first set, with the same numbers for the speakers.
+
+    Utterances are the same if their id, speaker and, in sets with provenance, audio are.
 
     Raises
     ------
     HeadError
-        They have no utterance in common; or a row holds NaN.
+        There is no set, the sets have no utterance in common, or a row holds NaN or infinity.
     """
     for features in sets:
         spoiled = (~torch.isfinite(features.features).flatten(1).all(dim=1)).nonzero().flatten().tolist()
         if spoiled:
             first = features.ids[spoiled[0]]
-            raise HeadError(f"{len(spoiled)} rows hold NaN or infinity, the first is that of {first}; remove them.")
+            raise HeadError(
+                f"The features hold NaN or infinity in {count_of(len(spoiled), 'row')}, the first is that of {first}; "
+                "extract them again."
+            )
     if len(sets) == 1:
         return list(sets)
     if not sets:
-        raise HeadError("There are no features to compare heads on; give one set at least.")
+        raise HeadError("There are no features to compare heads on; give at least one set.")
     with_audio = all(features.audio is not None for features in sets)
     places = [{key: row for row, key in enumerate(_identities(features, with_audio))} for features in sets]
     common = [key for key in places[0] if all(key in others for others in places[1:])]
     if not common:
         raise HeadError(
-            f"The {len(sets)} sets of features have no utterance in common that is of the same speaker and the same "
-            "audio in all of them; compare features of one corpus."
+            f"The {len(sets)} sets of features have no utterance in common (the same id, speaker and audio); compare "
+            "features of one corpus."
         )
-    most = max(map(len, sets))
-    if len(common) < most:
-        logger.warning("%d of %d utterances are compared: the others are not in all sets.", len(common), most)
+    largest = max(map(len, sets))
+    if len(common) < largest:
+        logger.warning("%d of %d utterances are compared: the others are not in all sets.", len(common), largest)
     speakers = tuple(sorted({speaker for _, speaker, _ in common}))
     numbers = torch.tensor([speakers.index(speaker) for _, speaker, _ in common])
     return [
@@ -52,7 +59,7 @@ def align(sets: Sequence[FeatureSet]) -> list[FeatureSet]:
 
 
 def by_encoder(sets: Sequence[FeatureSet]) -> dict[str, FeatureSet]:
-    """Name each set after its encoder; of the same name, after what they differ in too.
+    """Return the sets by the names of their encoders; sets of encoders of one name also get what distinguishes them.
 
     Raises
     ------
@@ -63,15 +70,21 @@ def by_encoder(sets: Sequence[FeatureSet]) -> dict[str, FeatureSet]:
     named: dict[str, FeatureSet] = {}
     for name, features in zip(names, sets, strict=True):
         if any(torch.equal(features.features, other.features) for other in named.values()):
-            raise HeadError(f"Two of the sets of features, of the encoder {name!r}, are the same; give each once.")
+            raise HeadError(f"Two sets of features of the encoder {name!r} are the same; give each once.")
         label = name
         if names.count(name) > 1:
             alike = [other for other, key in zip(sets, names, strict=True) if key == name]
-            marks = (_source, _digest, _crop)
-            mark = next((mark for mark in marks if len(set(map(mark, alike))) > 1), _digest)
-            label = f"{name} {mark(features)}"
+            label = f"{name} {_distinguish(features, alike)}"
         named[label if label not in named else f"{label} ({len(named) + 1})"] = features
     return named
+
+
+def _distinguish(features: FeatureSet, alike: Sequence[FeatureSet]) -> str:
+    """Return what distinguishes a set from others of the same encoder: the weights' source, the spec, or the crop."""
+    for describe in (_source, _digest, _crop):
+        if len({describe(other) for other in alike}) > 1:
+            return describe(features)
+    return _digest(features)
 
 
 def _source(features: FeatureSet) -> str:
@@ -88,6 +101,7 @@ def _crop(features: FeatureSet) -> str:
 
 
 def _identities(features: FeatureSet, with_audio: bool) -> list[Identity]:
+    """Return the id, the speaker and the audio's digest of each row."""
     digests = features.audio.digest.numpy() if with_audio and features.audio is not None else None
     return [
         (utterance, features.speakers[label], b"" if digests is None else digests[row].tobytes())

@@ -1,4 +1,4 @@
-"""Embeddings in two dimensions, to look at."""
+"""Project embeddings to two dimensions, for the report."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,30 +9,35 @@ from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 
-from evaluation.comparison import write_csv
 from features import FeatureSet
-from heads import SpeakerClassifier
+from files import write_csv
+from heads import SpeakerClassifier, WeightedHead
 
-# Rows that are drawn at most, dimensions that t-SNE is given, and its steps.
-MOST_ROWS = 2_500
+# Maximum number of recordings on a map.
+MAX_ROWS = 2_500
+# Dimensions of the vectors that t-SNE receives, and its number of steps.
 DIMENSIONS = 30
 STEPS = 400
 
 
-def save_embedding_map(path: Path, classifier: SpeakerClassifier, sets: Sequence[FeatureSet], seed: int = 0) -> Path:
-    """Write a CSV file with the places of recordings by PCA and by t-SNE, as the classifier sees them scaled.
+def save_embedding_map(path: Path, classifier: SpeakerClassifier, sets: Sequence[FeatureSet], *, seed: int = 0) -> Path:
+    """Write the coordinates of recordings by PCA and by t-SNE, after the classifier's scaler, to a CSV file.
 
-    Of many recordings some are taken at random.
+    A random subset is used if there are more than `MAX_ROWS` recordings.
 
     Parameters
     ----------
     path : Path
     classifier : SpeakerClassifier
-        Whose first member's encoder and layer are shown.
+        The encoder and layer of its first member are used.
     sets : sequence of FeatureSet
-        That it was trained on.
+        Sets that it was trained on.
     seed : int
-        Of the choice, and of t-SNE.
+        Random seed of the subset and of t-SNE.
+
+    Returns
+    -------
+    Path
 
     Raises
     ------
@@ -41,44 +46,44 @@ def save_embedding_map(path: Path, classifier: SpeakerClassifier, sets: Sequence
     """
     member = classifier.members[0]
     features = member.view(min(sets, key=member.distance))
-    rows = np.sort(np.random.default_rng(seed).permutation(len(features))[:MOST_ROWS])
+    rows = np.sort(np.random.default_rng(seed).permutation(len(features))[:MAX_ROWS])
     scaled = member.scaler.transform(features.features[rows])
-    if scaled.ndim == 3:  # a head that weighs the layers itself; they are shown by its shares
-        shares = getattr(member.head, "layer_weights_", torch.full(scaled.shape[1:2], 1 / scaled.shape[1]))
-        scaled = torch.einsum("l,nld->nd", shares, scaled)
+    if scaled.ndim == 3:  # average the layers, with the head's weights if it has some
+        weights = torch.full(scaled.shape[1:2], 1 / scaled.shape[1])
+        if isinstance(member.head, WeightedHead):
+            weights = member.head.layer_weights_
+        scaled = torch.einsum("l,nld->nd", weights, scaled)
     vectors = scaled.double().numpy()
-    places = {"pca": by_pca(vectors), "tsne": by_tsne(vectors, seed)}
-    labels = features.labels.tolist()
+    pca, tsne = project_pca(vectors), project_tsne(vectors, seed)
     records = [
         {
             "id": features.ids[row],
-            "speaker": features.speakers[labels[row]],
-            **{
-                f"{name}_{axis}": float(place[number, k])
-                for name, place in places.items()
-                for k, axis in enumerate("xy")
-            },
+            "speaker": features.speakers[int(features.labels[row])],
+            "pca_x": float(pca[number, 0]),
+            "pca_y": float(pca[number, 1]),
+            "tsne_x": float(tsne[number, 0]),
+            "tsne_y": float(tsne[number, 1]),
         }
         for number, row in enumerate(rows.tolist())
     ]
     return write_csv(path, records)
 
 
-def by_pca(vectors: NDArray[np.float64], dim: int = 2) -> NDArray[np.float64]:
-    """Project vectors (n, D) onto the directions of the largest variance: (n, dim), zeros where there are fewer."""
-    if not float(np.ptp(vectors, axis=0).max(initial=0.0)) > 0:  # all the same, which PCA would divide by
+def project_pca(vectors: NDArray[np.float64], dim: int = 2) -> NDArray[np.float64]:
+    """Project vectors (n, D) onto the directions of the largest variance: (n, dim), padded with zeros if D < dim."""
+    if not float(np.ptp(vectors, axis=0).max(initial=0.0)) > 0:  # all equal: PCA would divide by zero
         return np.zeros((len(vectors), dim))
-    found = PCA(min(dim, *vectors.shape), random_state=0).fit_transform(vectors)
-    places: NDArray[np.float64] = np.pad(found, ((0, 0), (0, dim - found.shape[1])))
-    return places
+    projected = PCA(min(dim, *vectors.shape), random_state=0).fit_transform(vectors)
+    padded: NDArray[np.float64] = np.pad(projected, ((0, 0), (0, dim - projected.shape[1])))
+    return padded
 
 
-def by_tsne(vectors: NDArray[np.float64], seed: int = 0) -> NDArray[np.float64]:
-    """Lay out vectors (n, D) so that neighbours stay neighbours (van der Maaten and Hinton, 2008): (n, 2)."""
-    reduced = by_pca(vectors, DIMENSIONS)
-    if len(vectors) < 3 or not float(reduced.std()) > 1e-12:  # nothing to lay out, which t-SNE would divide by
+def project_tsne(vectors: NDArray[np.float64], seed: int = 0) -> NDArray[np.float64]:
+    """Project vectors (n, D) to two dimensions by t-SNE (van der Maaten and Hinton, 2008): (n, 2)."""
+    reduced = project_pca(vectors, DIMENSIONS)
+    if len(vectors) < 3 or not float(reduced.std()) > 1e-12:  # t-SNE would divide by zero
         return reduced[:, :2]
     perplexity = min(30.0, (len(vectors) - 1) / 3)
     tsne = TSNE(perplexity=perplexity, init="pca", random_state=seed, max_iter=STEPS)
-    places: NDArray[np.float64] = tsne.fit_transform(reduced).astype(np.float64)
-    return places
+    projected: NDArray[np.float64] = tsne.fit_transform(reduced).astype(np.float64)
+    return projected

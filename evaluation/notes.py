@@ -1,59 +1,66 @@
-"""What the figures of a comparison mean, in sentences that a line of 100 columns holds."""
+"""Sentences about the figures of a comparison, each on a line of the terminal."""
 
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
 from evaluation.outcome import Counts, Outcome
-from evaluation.records import Record, key_of, rank_by_validation
-from heads import HEADS, FittedHead
-from heads.registry import search_space
-from heads.weighted import WeightedHead
+from evaluation.summary import key_of, rank_by_validation
+from files import Record, count_of, format_percent, shorten
+from heads import HEADS, FittedHead, WeightedHead, search_space
 from metrics import difference_interval
 
-# Speakers below which no paired test of two sides can come out at 5 %: one sign for all has a chance of 2 / 2^5.
-FEWEST_SPEAKERS = 6
-MORE, NO_MORE, TOO_FEW = "more than chance", "no more than chance", "too few speakers to tell"
-# Test utterances below which one answer moves the accuracy by more than a point.
-FEWEST_TESTS = 100
+# With fewer speakers no paired test can be significant at 5 %: equal signs for all five have a chance of 2 / 2^5.
+MIN_SPEAKERS = 6
+SIGNIFICANT, NOT_SIGNIFICANT, TOO_FEW = "significant", "not significant", "too few speakers to tell"
+# With fewer test utterances, one of them changes the accuracy by more than a point.
+MIN_TESTS = 100
+# Maximum length of a sentence on the terminal: more than 100 columns, so that verdicts at the end of a sentence with
+# several encoder names are not cut. Lists of long file names are.
+MAX_LENGTH = 200
 
-# From a record of the summary to the right answers and the test utterances of each speaker.
+# Returns the numbers of correct predictions and of test utterances of each speaker, for a record of the summary.
 CountsOf = Callable[[Record], Counts]
 
 
-def about_tuning(heads: Sequence[str], budget: int) -> list[str]:
-    """State the settings that each head was given to choose from."""
+def format_notes(notes: Sequence[str]) -> str:
+    """Put each sentence on a line, and cut those that are too long."""
+    return "\n".join(shorten(note, MAX_LENGTH) for note in notes)
+
+
+def describe_tuning(heads: Sequence[str], budget: int) -> list[str]:
+    """State how many settings were tried for each head."""
     if budget == 1:
         return []
     fixed = [name for name in dict.fromkeys(heads) if name in HEADS and not search_space(name)]
-    but = f" (nothing to tune: {', '.join(fixed)})" if fixed else ""
-    return [f"tuned: {budget} settings of each head{but} on each split, chosen by validation"]
+    exceptions = f" (nothing to tune: {', '.join(fixed)})" if fixed else ""
+    return [f"tuned: {budget} settings of each head{exceptions} on each split, selected by validation"]
 
 
-def about_second_best(summary: Sequence[Record], best: Record, counts_of: CountsOf) -> list[str]:
-    """Say whether the two best heads by validation differ on the test by more than chance."""
+def describe_runner_up(summary: Sequence[Record], best: Record, counts_of: CountsOf) -> list[str]:
+    """Compare the test accuracy of the two heads that are best by validation."""
     ranked = rank_by_validation(summary, best["split_by"])
     if len(ranked) < 2 or ranked[1]["seeds"] != best["seeds"]:
         return []
     second = ranked[1]
     hits, counts = counts_of(best)
-    low, high = difference_interval(hits, counts, *counts_of(second))
-    verdict = _verdict(int((counts > 0).sum()), low, high)
+    other_hits, other_counts = counts_of(second)
+    low, high = difference_interval(hits, counts, other_hits=other_hits, other_counts=other_counts)
+    difference = 100 * (best["test_accuracy"] - second["test_accuracy"])
     return [
-        f"{_name(best, second)} against {_name(second, best)}, the second best: "
-        f"{_points(best['test_accuracy'] - second['test_accuracy'])} on the test "
-        f"({_points(low)} to {_points(high)}), {verdict}"
+        f"{_name(best, second)} vs {_name(second, best)} (runner-up): {difference:+.1f} points on the test set "
+        f"({_interval(low, high)}), {verdict(int((counts > 0).sum()), low, high)}"
     ]
 
 
 def session_gap(summary: Sequence[Record], best: Record, counts_of: CountsOf) -> Record:
-    """Measure how much of the best head's accuracy was the session, on the speakers that both splits test.
+    """Compare the best head's accuracy in seen and in unseen sessions, on the speakers that both splits test.
 
     Returns
     -------
     dict
-        ``known`` and ``new`` (accuracies), ``low`` and ``high`` (95 % interval of their difference, by drawing the
-        speakers again), ``n_speakers``, ``verdict``; empty where there are not both splits.
+        ``known`` and ``new`` (accuracy in seen and in unseen sessions), ``low`` and ``high`` (95 % interval of their
+        difference, from a bootstrap over speakers), ``n_speakers``, ``verdict``; empty without both splits.
     """
     alike = {record["split_by"]: record for record in summary if _without_split(record) == _without_split(best)}
     if len(alike) < 2:
@@ -63,73 +70,97 @@ def session_gap(summary: Sequence[Record], best: Record, counts_of: CountsOf) ->
     tested = (counts > 0) & (session_counts > 0)
     if not tested.any():
         return {}
-    low, high = difference_interval(hits[tested], counts[tested], session_hits[tested], session_counts[tested])
+    low, high = difference_interval(
+        hits[tested], counts[tested], other_hits=session_hits[tested], other_counts=session_counts[tested]
+    )
     return {
         "known": float(hits[tested].sum() / counts[tested].sum()),
         "new": float(session_hits[tested].sum() / session_counts[tested].sum()),
         "low": low,
         "high": high,
         "n_speakers": int(tested.sum()),
-        "verdict": _verdict(int(tested.sum()), low, high),
+        "verdict": verdict(int(tested.sum()), low, high),
     }
 
 
-def about_sessions(gap: Record, best: Record, sizes: Mapping[str, Mapping[str, int]]) -> list[str]:
-    """Say how much of the best head's accuracy was the session."""
+def describe_session_gap(gap: Record, best: Record, sizes: Mapping[str, Mapping[str, int]]) -> list[str]:
+    """Describe the difference between the best head's accuracy in seen and in unseen sessions."""
     if not gap:
         return []
     notes = [
-        f"{best['head']}: {100 * gap['known']:.1f} in known sessions, {100 * gap['new']:.1f} in new ones: "
-        f"{_points(gap['known'] - gap['new'])} ({_points(gap['low'])} to {_points(gap['high'])}), {gap['verdict']}"
+        f"{best['head']}: {format_percent(gap['known'])} % in seen sessions, {format_percent(gap['new'])} % in unseen "
+        f"ones: session gap {100 * (gap['known'] - gap['new']):.1f} points ({_interval(gap['low'], gap['high'])}), "
+        f"{gap['verdict']}"
     ]
     trained = [sizes[kind]["train"] for kind in ("session", "utterance")]
     if gap["low"] > 0 and trained[0] < 0.9 * trained[1]:
-        notes.append(f"by session {trained[0]} utterances train instead of {trained[1]}, which may be some of it")
+        notes.append(
+            f"part of the gap may be due to fewer training utterances: {trained[0]} by session, "
+            f"{trained[1]} by utterance"
+        )
     return notes
 
 
-def about_layer_shares(members: Sequence[FittedHead]) -> list[str]:
-    """Tell which layers the heads that learned it weigh most."""
+def describe_layer_weights(members: Sequence[FittedHead]) -> list[str]:
+    """Name the layers with the largest weights, for the heads that learn weights of layers."""
     notes = []
     for member in members:
         if isinstance(member.head, WeightedHead):
-            shares = member.head.layer_weights_.tolist()
-            layers = member.encoder.get("layers") or range(len(shares))
-            most = sorted(zip(shares, layers, strict=True), reverse=True)[:5]
-            listing = ", ".join(f"{layer} {100 * share:.0f} %" for share, layer in most)
-            notes.append(f"{member.name} weighs most the layers {listing}")
+            weights = member.head.layer_weights_.tolist()
+            layers = member.encoder.get("layers") or range(len(weights))
+            largest = sorted(zip(weights, layers, strict=True), reverse=True)[:5]
+            listing = ", ".join(f"{layer} ({100 * weight:.0f} %)" for weight, layer in largest)
+            notes.append(f"largest layer weights of {member.name}: {listing}")
     return notes
 
 
-def about_few_rows(summary: Sequence[Record], n_free: int, dim: int) -> list[str]:
-    """Warn of covariances of more dimensions than there are rows to learn them from."""
+def describe_few_rows(summary: Sequence[Record], n_free: int, dim: int) -> list[str]:
+    """Warn of covariances that are estimated from few rows for their number of dimensions."""
     heads = [name for name in ("lda", "plda") if any(record["head"] == name for record in summary)]
     if not heads or n_free >= 2 * dim:
         return []
-    return [f"{' and '.join(heads)} learned {dim} dimensions from {n_free} rows: try --head_options shrinkage=0.1"]
+    return [
+        f"{' and '.join(heads)}: a covariance of {dim} dimensions is estimated from {n_free} rows; try --head_options "
+        "shrinkage=0.1"
+    ]
 
 
-def about_no_mistake(outcomes: Sequence[Outcome]) -> list[str]:
-    """Say which error rate a test without a mistake leaves open, if utterances were independent."""
+def describe_perfect_test(outcomes: Sequence[Outcome]) -> list[str]:
+    """State the error rate that a test without errors does not exclude, if utterances are independent."""
     n_tests = len(np.unique(np.concatenate([outcome.rows for outcome in outcomes])))
     if not n_tests or any((outcome.ranks > 0).any() for outcome in outcomes):
         return []
     bound = 100 * (1 - 0.05 ** (1 / n_tests))
-    return [f"no mistake in {n_tests} test utterances: at 95 % confidence up to {bound:.1f} % of such may be wrong"]
+    return [f"no errors in {n_tests} test utterances: the error rate may be up to {bound:.1f} % (95 % confidence)"]
 
 
-def about_small_tests(best: Record, sizes: Mapping[str, Mapping[str, int]]) -> list[str]:
-    """Warn of a test in which one answer weighs much."""
+def describe_small_test(best: Record, sizes: Mapping[str, Mapping[str, int]]) -> list[str]:
+    """Warn of a test set so small that one utterance changes the accuracy much."""
     n_tests = sizes[best["split_by"]]["test"]
-    if n_tests >= FEWEST_TESTS:
+    if n_tests >= MIN_TESTS:
         return []
-    return [f"a small test: each of its {n_tests} utterances is {100 / n_tests:.1f} points of the accuracy"]
+    return [f"small test set: one of its {n_tests} utterances changes the accuracy by {100 / n_tests:.1f} points"]
 
 
-def _verdict(n_speakers: int, low: float, high: float) -> str:
-    if n_speakers < FEWEST_SPEAKERS:
+def describe_untested(untested: Mapping[str, Sequence[str]]) -> list[str]:
+    """Name the speakers that a split does not test."""
+    notes = []
+    for kind, names in untested.items():
+        if names:
+            listing = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
+            notes.append(f"not tested by the split by {kind}: {count_of(len(names), 'speaker')} ({listing})")
+    return notes
+
+
+def _interval(low: float, high: float) -> str:
+    return f"95 % CI {100 * low:.1f} to {100 * high:.1f}"
+
+
+def verdict(n_speakers: int, low: float, high: float) -> str:
+    """Return in words whether a difference with this 95 % interval, from `n_speakers` speakers, is significant."""
+    if n_speakers < MIN_SPEAKERS:
         return TOO_FEW
-    return MORE if low > 0 or high < 0 else NO_MORE
+    return SIGNIFICANT if low > 0 or high < 0 else NOT_SIGNIFICANT
 
 
 def _without_split(record: Record) -> tuple[str, ...]:
@@ -137,9 +168,5 @@ def _without_split(record: Record) -> tuple[str, ...]:
 
 
 def _name(record: Record, other: Record) -> str:
-    """Name a record by what it does not share with another."""
-    return " of ".join(record[key] for key in ("head", "encoder") if record[key] != other[key])
-
-
-def _points(share: float) -> str:
-    return f"{100 * share:+.1f}"
+    """Name a record by the parts that differ from another."""
+    return " on ".join(record[key] for key in ("head", "encoder") if record[key] != other[key])

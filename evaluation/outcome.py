@@ -1,4 +1,4 @@
-"""What a fitted head says of the test rows, and the figures that follow."""
+"""Predictions of a fitted head for the test rows, and the figures computed from them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,58 +7,59 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import softmax
 
-from evaluation.records import Record
+from corpora import Indices
+from files import Record
 from metrics import expected_calibration_error, log_loss, macro_f1, ranks
 
-Numbers = NDArray[np.int64]
-Counts = tuple[NDArray[np.float64], NDArray[np.float64]]  # right answers and utterances of each speaker
+# Number of correct predictions and of utterances, for each speaker.
+Counts = tuple[NDArray[np.float64], NDArray[np.float64]]
 
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """One head's answers to the test rows of one split.
+    """Predictions of one head for the test rows of one split.
 
     Attributes
     ----------
     rows : ndarray (n,)
-        int64, into the features.
+        int64, indices into the features.
     labels, predictions : ndarray (n,)
-        int64, true and likeliest speakers.
+        int64, true and most probable speakers.
     ranks : ndarray (n,)
-        int64, how many other speakers were scored as high as the true one; 0 is right.
+        int64, number of other speakers whose score is at least that of the true one; 0 is correct.
     confidences : ndarray (n,)
-        float32, probability of the likeliest.
+        float32, probability of the most probable speaker.
     log_loss : float
-        Mean negative log-probability of the true ones (nats).
+        Mean negative log-probability of the true speakers (nats).
     """
 
-    rows: Numbers
-    labels: Numbers
-    predictions: Numbers
-    ranks: Numbers
+    rows: Indices
+    labels: Indices
+    predictions: Indices
+    ranks: Indices
     confidences: NDArray[np.float32]
     log_loss: float
 
     @classmethod
-    def of(cls, rows: Numbers, labels: Numbers, logits: NDArray[np.float32], classes: Numbers) -> "Outcome":
-        """Judge logits (n, n_classes) of rows (n,) whose true speakers are `labels` (n,)."""
+    def of(cls, rows: Indices, labels: Indices, logits: NDArray[np.float32], *, classes: Indices) -> "Outcome":
+        """Make an outcome from logits (n, n_classes) of rows (n,) with the true speakers `labels` (n,)."""
         columns = logits.argmax(axis=1) if len(rows) else np.zeros(0, np.int64)
         confidences = softmax(logits, axis=1).max(axis=1) if len(rows) else np.zeros(0, np.float32)
         return cls(
-            rows,
-            labels,
-            classes[columns],
-            ranks(labels, logits, classes),
-            confidences,
-            log_loss(labels, logits, classes),
+            rows=rows,
+            labels=labels,
+            predictions=classes[columns],
+            ranks=ranks(labels, logits, classes),
+            confidences=confidences,
+            log_loss=log_loss(labels, logits, classes),
         )
 
     def figures(self) -> dict[str, float]:
-        """Return the measures of a row of the comparison."""
+        """Return the figures of a row of the comparison, those of `HEAD_COLUMNS` that begin with ``test_``."""
         tops = {k: float(np.mean(self.ranks < k)) if len(self.ranks) else float("nan") for k in (1, 3, 5)}
         return {
             "test_accuracy": tops[1],
-            # Over the speakers that are tested: the others cannot be right.
+            # The mean over the tested speakers: others have no recording to classify correctly.
             "test_macro_f1": macro_f1(self.labels, self.predictions, np.unique(self.labels)),
             "test_top3": tops[3],
             "test_top5": tops[5],
@@ -68,7 +69,7 @@ class Outcome:
 
 
 def by_speaker(outcomes: Sequence[Outcome], n_speakers: int) -> Counts:
-    """Count the right answers and the test utterances of each speaker (n_speakers,), over all seeds."""
+    """Count the correct predictions and the test utterances of each speaker (n_speakers,), over all seeds."""
     labels = np.concatenate([outcome.labels for outcome in outcomes])
     right = np.concatenate([outcome.ranks == 0 for outcome in outcomes])
     hits, counts = (np.bincount(labels, weights, n_speakers) for weights in (right, np.ones(len(labels))))
@@ -76,19 +77,21 @@ def by_speaker(outcomes: Sequence[Outcome], n_speakers: int) -> Counts:
 
 
 def per_speaker(outcomes: Sequence[Outcome], speakers: Sequence[str]) -> list[Record]:
-    """List the tested speakers, the worst first: utterances, accuracy, and for whom each was taken most often."""
+    """List the tested speakers, the least accurate first.
+
+    Each has the number of its test utterances, its accuracy, and the speaker that is most often predicted instead.
+    """
     hits, counts = by_speaker(outcomes, len(speakers))
-    mistakes: dict[int, tuple[int, int]] = {}
-    for record in _pairs(outcomes):
-        true, predicted, n = record
-        if true != predicted and n > mistakes.get(true, (0, 0))[0]:
-            mistakes[true] = n, predicted
+    errors: dict[int, tuple[int, int]] = {}
+    for true, predicted, n in _pairs(outcomes):
+        if true != predicted and n > errors.get(true, (0, 0))[0]:
+            errors[true] = n, predicted
     records = [
         {
             "speaker": speakers[label],
             "n_test": int(counts[label]),
             "accuracy": hits[label] / counts[label],
-            "taken_for": speakers[mistakes[label][1]] if label in mistakes else "",
+            "taken_for": speakers[errors[label][1]] if label in errors else "",
         }
         for label in np.flatnonzero(counts)
     ]
@@ -104,6 +107,7 @@ def confusion(outcomes: Sequence[Outcome], speakers: Sequence[str]) -> list[Reco
 
 
 def _pairs(outcomes: Sequence[Outcome]) -> list[tuple[int, int, int]]:
+    """Count the pairs of true and predicted speakers."""
     pairs = np.concatenate([np.stack([outcome.labels, outcome.predictions]) for outcome in outcomes], axis=1)
     cells, counts = np.unique(pairs, axis=1, return_counts=True)
     return [(int(true), int(predicted), int(n)) for (true, predicted), n in zip(cells.T, counts, strict=True)]

@@ -1,167 +1,172 @@
-"""Which utterances train, choose and test, and what a test could know of the training."""
+"""Split rows into training, validation and test, and find what the test set shares with the training set."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
-from corpora.splits import divide
+from corpora import Indices, divide
 from features import FeatureSet
+from files import count_of
 from heads import HeadError
 
-Rows = NDArray[np.int64]
 SplitBy = Literal["utterance", "session"]
 
-# The share of train that chooses where the split has no validation part.
+# Share of the training part that is used for validation if the split has no validation part.
 SELECTION_SHARE = 1 / 8
 
 
 @dataclass(frozen=True, eq=False)
-class Parts:
-    """Rows of a set of features by what they are for.
+class SplitRows:
+    """Rows of a set of features for training, validation and test.
 
     Attributes
     ----------
-    fit, validation : ndarray of int64
-        Those that heads are fitted on, and those that choose among heads and settings.
+    fit : ndarray of int64
+        Rows that heads are fitted on before validation.
+    validation : ndarray of int64
+        Rows that select the head and its settings.
     train : ndarray of int64
-        Those that the tested heads are fitted on: `fit`, or `fit` and `validation` where the split has no validation.
+        Rows that the tested heads are fitted on: `fit`, or `fit` and `validation` if the split has no validation part.
     test : ndarray of int64
     """
 
-    fit: Rows
-    validation: Rows
-    train: Rows
-    test: Rows
+    fit: Indices
+    validation: Indices
+    train: Indices
+    test: Indices
 
     @property
     def sizes(self) -> dict[str, int]:
-        """Numbers of rows: ``train``, ``validation``, how many of these are in train (``shared``), and ``test``."""
+        """Numbers of rows in ``train``, ``validation`` and ``test``, and of validation rows in train (``shared``)."""
         shared = len(self.train) - len(self.fit)
         return {"train": len(self.train), "validation": len(self.validation), "shared": shared, "test": len(self.test)}
 
 
 def has_sessions(features: FeatureSet) -> bool:
-    """Tell whether any speaker has a second session."""
+    """Return whether a speaker has more than one session."""
     pairs = np.unique(np.stack([features.labels.numpy(), features.sessions.numpy()]), axis=1)
     return bool(np.bincount(pairs[0]).max() > 1)
 
 
 def protocols(features: FeatureSet, split_by: SplitBy) -> tuple[SplitBy, ...]:
-    """Return the splits to compare by: the one asked for and, where a speaker has several sessions, the other one."""
+    """Return the given split and, if a speaker has several sessions, the other one."""
     if not has_sessions(features):
         return (split_by,)
     return (split_by, "session" if split_by == "utterance" else "utterance")
 
 
-def make_parts(features: FeatureSet, split_by: SplitBy, fractions: Sequence[float], seed: int) -> Parts:
-    """Split the rows of a set.
+def split_rows(features: FeatureSet, split_by: SplitBy, fractions: Sequence[float], *, seed: int) -> SplitRows:
+    """Split the rows of a set of features.
 
     Raises
     ------
     HeadError
-        There are fewer than two speakers, or nothing is left to choose a head by.
+        There are fewer than two speakers, or too few utterances for validation.
     CorpusError
-        The fractions make no sense.
+        The fractions are not valid.
     """
     labels, sessions = features.labels.numpy(), features.sessions.numpy()
     if len(np.unique(labels)) < 2:
         raise HeadError(
-            f"All {len(features)} utterances are of one speaker ({features.speakers[labels[0]]}); two are the least to "
-            "tell apart. Add another speaker's recordings."
+            f"All {len(features)} utterances are of one speaker ({features.speakers[labels[0]]}); at least two are "
+            "needed. Add recordings of another speaker."
         )
-    train, validation, test = divide(labels, sessions, fractions, split_by, seed)
+    train, validation, test = divide(labels, sessions, fractions, split_by=split_by, seed=seed)
     if len(validation):
-        return Parts(train, validation, train, test)
+        return SplitRows(train, validation, train, test)
     shares = (1 - SELECTION_SHARE, SELECTION_SHARE, 0)
-    inner, held_out, _ = divide(labels[train], sessions[train], shares, split_by, seed)
+    inner, held_out, _ = divide(labels[train], sessions[train], shares, split_by=split_by, seed=seed)
     if not len(held_out) and split_by == "session":
-        inner, held_out, _ = divide(labels[train], None, shares, "utterance", seed)
+        inner, held_out, _ = divide(labels[train], None, shares, split_by="utterance", seed=seed)
     if not len(held_out):
         raise HeadError(
-            "No speaker has an utterance to spare for choosing a head: each is left with one to train on. Add "
-            "recordings, three of some speakers at least."
+            "No speaker has an utterance to spare for validation: each has one left to train on. Add recordings, at "
+            "least three of some speakers."
         )
-    return Parts(train[inner], train[held_out], train, test)
+    return SplitRows(train[inner], train[held_out], train, test)
 
 
-def untested_speakers(features: FeatureSet, parts: Parts) -> tuple[str, ...]:
-    """Name the speakers without a row in test."""
+def untested_speakers(features: FeatureSet, rows: SplitRows) -> tuple[str, ...]:
+    """Return the names of the speakers without a test row."""
     labels = features.labels.numpy()
-    missing = np.setdiff1d(labels, labels[parts.test])
+    missing = np.setdiff1d(labels, labels[rows.test])
     return tuple(features.speakers[label] for label in missing)
 
 
-def leaks(features: FeatureSet, splits: Sequence[Parts], split_by: SplitBy) -> list[str]:
-    """Say in a sentence each what a test could know of the training besides the voices.
+def find_leaks(features: FeatureSet, splits: Sequence[SplitRows], split_by: SplitBy) -> list[str]:
+    """Describe the sessions and the audio that the test set shares with the training set, in sentences.
 
-    Sessions that stand on both sides of a split, and recordings whose audio does. Validation counts as training, since
-    it chose the head.
+    Validation rows count as training rows, since they select the head.
 
     Parameters
     ----------
     features : FeatureSet
-        One with provenance of its audio, or copies cannot be seen.
-    splits : sequence of Parts
-        One for each seed.
+        Set with provenance of its audio; without it, copies of recordings cannot be found.
+    splits : sequence of SplitRows
+        One split for each seed.
     split_by : {"utterance", "session"}
-        What they were split by.
     """
     sessions = features.sessions.numpy()
-    tested = [parts for parts in splits if len(parts.test)]
-    found: list[str] = []
+    tested = [rows for rows in splits if len(rows.test)]
+    leaks: list[str] = []
     if not has_sessions(features):
-        found.append(
-            "no speaker has a second session: what of the accuracy is the recording, not the voice, is not known"
-        )
+        leaks.append("no speaker has a second session: part of the accuracy may be due to the recording, not the voice")
         if split_by == "session":
-            found.append("by session nobody can be tested; split by utterance instead")
-    shared = [np.isin(sessions[parts.test], sessions[_seen(parts)]).mean() for parts in tested]
+            leaks.append("no speaker can be tested in an unseen session; split by utterance instead")
+    shared = [np.isin(sessions[rows.test], sessions[_seen(rows)]).mean() for rows in tested]
     if has_sessions(features) and any(shared):
-        whose = "that were trained on" if split_by == "utterance" else "that other speakers were trained on"
-        found.append(f"by {split_by}, {100 * np.mean(shared):.0f} % of the test utterances are of sessions {whose}")
-    if split_by == "session" and any(np.isin(sessions[part.validation], sessions[part.fit]).any() for part in splits):
-        found.append("by session, known sessions choose the head: too few to hold some back for validation")
+        speakers = "" if split_by == "utterance" else " of other speakers"
+        leaks.append(
+            f"split by {split_by}: {100 * np.mean(shared):.0f} % of test utterances are from sessions with training "
+            f"utterances{speakers}"
+        )
+    if split_by == "session" and any(np.isin(sessions[rows.validation], sessions[rows.fit]).any() for rows in splits):
+        leaks.append("split by session: too few sessions for validation on unseen ones, so seen sessions are used")
     if features.audio is None:
-        return found
-    copies = sorted({row for parts in tested for row in _overlapping(features, parts.test, _seen(parts))})
-    chosen_by = sorted({row for parts in splits for row in _overlapping(features, parts.validation, parts.fit)})
-    for rows, part, harm in ((copies, "test", "the figures"), (chosen_by, "validation", "the choice")):
-        if rows:
-            found.append(
-                f"by {split_by}, {len(rows)} {part} utterances are in training too, which flatters {harm}: "
-                f"{_first_ids(features, rows)}"
+        return leaks
+    of_test = sorted({row for rows in tested for row in _overlapping(features, rows.test, _seen(rows))})
+    of_validation = sorted({row for rows in splits for row in _overlapping(features, rows.validation, rows.fit)})
+    for part, overlapping in (("test", of_test), ("validation", of_validation)):
+        if overlapping:
+            leaks.append(
+                f"split by {split_by}: the audio of {count_of(len(overlapping), f'{part} utterance')} is in training "
+                f"too, so the {part} figures are optimistic: {_first_ids(features, overlapping)}"
             )
-    return found
+    return leaks
 
 
-def under_two_names(features: FeatureSet) -> list[str]:
-    """Say which recordings are there as those of several speakers."""
+def find_duplicates(features: FeatureSet) -> list[str]:
+    """Describe recordings that are listed under several speakers, in a sentence."""
     if features.audio is None:
         return []
     spans = np.stack([features.audio.start.numpy(), np.nan_to_num(features.audio.duration.numpy(), nan=-1.0)], axis=1)
     contents = np.concatenate([features.audio.digest.numpy(), spans.view(np.uint8)], axis=1)
     numbers = np.unique(contents, axis=0, return_inverse=True)[1].reshape(-1).tolist()
-    first: dict[int, int] = {}
-    speakers = features.labels.tolist()
-    rows = [row for row, number in enumerate(numbers) if first.setdefault(number, speakers[row]) != speakers[row]]
+    speaker_of: dict[int, int] = {}
+    rows = []
+    for row, (number, speaker) in enumerate(zip(numbers, features.labels.tolist(), strict=True)):
+        if speaker_of.setdefault(number, speaker) != speaker:
+            rows.append(row)
     if not rows:
         return []
-    return [f"{len(rows)} recordings stand under a second speaker, one of whom is wrong: {_first_ids(features, rows)}"]
+    listing = _first_ids(features, rows)
+    return [f"{count_of(len(rows), 'recording')} listed under a second speaker, so labels are wrong: {listing}"]
 
 
 def _first_ids(features: FeatureSet, rows: Sequence[int]) -> str:
+    """Name the first three of some rows."""
     return ", ".join(features.ids[row] for row in rows[:3]) + (", ..." if len(rows) > 3 else "")
 
 
-def _seen(parts: Parts) -> Rows:
-    return np.union1d(parts.train, parts.validation)
+def _seen(rows: SplitRows) -> Indices:
+    """Return the rows of training and of validation."""
+    return np.union1d(rows.train, rows.validation)
 
 
-def _overlapping(features: FeatureSet, rows: Rows, others: Rows) -> list[int]:
-    """Return those of some rows whose span of a file is, in part at least, in others too."""
+def _overlapping(features: FeatureSet, rows: Indices, others: Indices) -> list[int]:
+    """Return the rows that share a part of their audio with the other rows."""
     audio = features.audio
     assert audio is not None
     digests = np.unique(audio.digest.numpy(), axis=0, return_inverse=True)[1].reshape(-1)
@@ -170,12 +175,12 @@ def _overlapping(features: FeatureSet, rows: Rows, others: Rows) -> list[int]:
         return []
     starts, lengths = audio.start.numpy(), np.nan_to_num(audio.duration.numpy(), nan=np.inf)
     ends = starts + (lengths if audio.crop is None else np.minimum(lengths, audio.crop))
-    of_file: dict[int, list[int]] = {}
+    others_of_file: dict[int, list[int]] = {}
     for row in others[np.isin(digests[others], digests[rows])].tolist():
-        of_file.setdefault(int(digests[row]), []).append(row)
-    found = []
+        others_of_file.setdefault(int(digests[row]), []).append(row)
+    overlapping = []
     for row in rows.tolist():
-        same = np.array(of_file[int(digests[row])])
-        if ((starts[same] < ends[row]) & (starts[row] < ends[same])).any():
-            found.append(row)
-    return found
+        same_file = np.array(others_of_file[int(digests[row])])
+        if ((starts[same_file] < ends[row]) & (starts[row] < ends[same_file])).any():
+            overlapping.append(row)
+    return overlapping

@@ -1,108 +1,124 @@
-"""Utterances to rows in a part file, as fast as decoding and the encoder allow."""
+"""Compute rows, and append them to a part file while the next ones are computed."""
 
 import contextlib
 import logging
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from tqdm import tqdm
 
-from corpora import Corpus
-from encoders import Encoder, LazyEncoder
-from features.feature_set import AudioProvenance
+from corpora import Indices
+from embedding import Row, Timing, embed_utterances
+from features.job import ExtractionJob
 from features.parts import Block, PartFile
-from features.pipeline import Row, Timing, embed_utterances
 from features.planning import Plan
+from features.row_columns import AudioProvenance
 
 logger = logging.getLogger(__name__)
 
-# Seconds between two looks at what is finished but not on the disk yet: what a run that is killed does again.
-SAVE_EVERY = 1.0
+# Seconds between two writes of finished rows; the rows of this time are lost if a run is killed.
+SAVE_INTERVAL = 1.0
 
 
-@dataclass(frozen=True, eq=False)
-class Job:
-    """What all of an extraction is about."""
+def compute(job: ExtractionJob, plan: Plan, sources: Mapping[Path, Sequence[Block]], *, numbers: Indices) -> PartFile:
+    """Compute the rows of some utterances, append them to a part file, and record their places in the plan.
 
-    corpus: Corpus
-    encoder: Encoder | LazyEncoder
-    path: Path
-    crop: float | None
-    dtype: torch.dtype
-    batch_size: int | None
-    num_workers: int | None
-    progress: bool
-
-    @property
-    def parts(self) -> Path:
-        """Where rows are kept that are finished, and not in the features file."""
-        return self.path.with_name(self.path.name + ".parts")
-
-    @property
-    def lock(self) -> Path:
-        """What a run holds while it writes."""
-        return self.path.with_name(self.path.name + ".lock")
-
-
-def compute(job: Job, plan: Plan, sources: Mapping[Path, Sequence[Block]], numbers: NDArray[np.int64]) -> PartFile:
-    """Compute the rows of some utterances into a part file, and note in the plan where they are."""
-    part = PartFile(job.parts)
-    started, timing, writing = time.perf_counter(), Timing(), 0.0
-    n_blocks = sum(map(len, sources.values()))
+    Parameters
+    ----------
+    job : ExtractionJob
+    plan : Plan
+    sources : mapping
+        Blocks of each file, in the order in which the plan numbers them; the numbers of new blocks follow.
+    numbers : ndarray (n,)
+        int64, numbers of the utterances.
+    """
+    started, timing = time.perf_counter(), Timing()
     utterances = [job.corpus.utterances[number] for number in numbers.tolist()]
     rows = embed_utterances(
-        utterances, job.encoder, job.crop, job.batch_size, job.num_workers, with_state=True, timing=timing
+        utterances,
+        job.encoder,
+        job.crop,
+        batch_size=job.batch_size,
+        num_workers=job.num_workers,
+        with_state=True,
+        timing=timing,
     )
     shown = tqdm(rows, "Extracting", len(utterances), unit="file", disable=None if job.progress else True)
-    unsaved: list[tuple[int, Row]] = []
-    seconds = 0.0
-    saved_at = time.monotonic()
-    with ThreadPoolExecutor(1) as writer, contextlib.closing(rows):
-        pending: Future[None] | None = None
+    writer = _RowWriter(job, plan, n_blocks=sum(map(len, sources.values())))
+    with contextlib.closing(writer), contextlib.closing(rows):  # after Ctrl-C too
+        for number, row in zip(numbers.tolist(), shown, strict=True):
+            writer.add(number, _cast(row, job.dtype))
+    _log_speed(len(numbers), time.perf_counter() - started, timing, writer=writer)
+    return writer.part
 
-        def save() -> None:
-            nonlocal unsaved, pending, n_blocks, saved_at, writing
-            before = time.perf_counter()
-            if pending is not None:
-                pending.result()  # a disk that is full is told here
-            block = _block([row for _, row in unsaved], job)
-            for place, (number, row) in enumerate(unsaved):
-                assert row.file is not None
-                plan.take(number, row.file, n_blocks, place)
-            pending = writer.submit(part.append, block)
-            unsaved, n_blocks, saved_at = [], n_blocks + 1, time.monotonic()
-            writing += time.perf_counter() - before
 
+class _RowWriter:
+    """Collects rows, and appends them to a part file about once a second in a thread.
+
+    Attributes
+    ----------
+    part : PartFile
+    seconds : float
+        Length of the audio of all rows (seconds).
+    blocked : float
+        Time for which writing has kept the caller waiting (seconds).
+    """
+
+    def __init__(self, job: ExtractionJob, plan: Plan, n_blocks: int) -> None:
+        self.part = PartFile(job.parts)
+        self.seconds = self.blocked = 0.0
+        self._job, self._plan, self._n_blocks = job, plan, n_blocks
+        self._unsaved: list[tuple[int, Row]] = []
+        self._saved_at = time.monotonic()
+        self._thread = ThreadPoolExecutor(1)
+        self._pending: Future[None] | None = None
+
+    def add(self, number: int, row: Row) -> None:
+        """Add the row of an utterance; a row without a vector is recorded as a failure."""
+        if row.vector is None:
+            self._plan.failures[number] = str(row.error)
+            return
+        self._unsaved.append((number, row))
+        self.seconds += row.seconds
+        if time.monotonic() - self._saved_at > SAVE_INTERVAL:
+            self._save()
+
+    def close(self) -> None:
+        """Write the remaining rows, and wait until they are on the disk."""
         try:
-            for number, row in zip(numbers.tolist(), shown, strict=True):
-                row = _stored_as(row, job.dtype)
-                if row.vector is None:
-                    plan.failures[number] = str(row.error)
-                    continue
-                unsaved.append((number, row))
-                seconds += row.seconds
-                if time.monotonic() - saved_at > SAVE_EVERY:
-                    save()
-        finally:  # Ctrl-C too
-            if unsaved:
-                save()
-            before = time.perf_counter()
-            if pending is not None:
-                pending.result()
-            writing += time.perf_counter() - before
-    _tell(len(numbers), seconds, time.perf_counter() - started, timing, writing)
-    return part
+            if self._unsaved:
+                self._save()
+            self._wait()
+        finally:
+            self._thread.shutdown()
+
+    def _save(self) -> None:
+        self._wait()
+        started = time.perf_counter()
+        block = _make_block([row for _, row in self._unsaved], self._job)
+        for place, (number, row) in enumerate(self._unsaved):
+            assert row.file is not None
+            self._plan.record_row(number, row.file, block=self._n_blocks, row=place)
+        self._pending = self._thread.submit(self.part.append, block)
+        self._unsaved, self._n_blocks, self._saved_at = [], self._n_blocks + 1, time.monotonic()
+        self.blocked += time.perf_counter() - started
+
+    def _wait(self) -> None:
+        """Wait for the block that is being written, and raise its error if writing fails."""
+        started = time.perf_counter()
+        if self._pending is not None:
+            self._pending.result()
+        self.blocked += time.perf_counter() - started
 
 
-def _block(rows: Sequence[Row], job: Job) -> Block:
+def _make_block(rows: Sequence[Row], job: ExtractionJob) -> Block:
     files = [row.file for row in rows if row.file is not None]
-    spans = [(row.utterance.start, row.utterance.duration) for row in rows]
+    starts = [row.utterance.start for row in rows]
+    lengths = [torch.nan if row.utterance.duration is None else row.utterance.duration for row in rows]
     return Block(
         ids=tuple(row.utterance.id for row in rows),
         features=torch.stack([row.vector for row in rows if row.vector is not None]),
@@ -111,10 +127,8 @@ def _block(rows: Sequence[Row], job: Job) -> Block:
             digest=torch.frombuffer(bytearray().join(file.digest for file in files), dtype=torch.uint8).reshape(-1, 32),
             size=torch.tensor([file.size for file in files]),
             mtime_ns=torch.tensor([file.mtime_ns for file in files]),
-            start=torch.tensor([start for start, _ in spans], dtype=torch.float64),
-            duration=torch.tensor(
-                [torch.nan if length is None else length for _, length in spans], dtype=torch.float64
-            ),
+            start=torch.tensor(starts, dtype=torch.float64),
+            duration=torch.tensor(lengths, dtype=torch.float64),
             rate=job.encoder.sample_rate,
             crop=job.crop,
         ),
@@ -122,8 +136,8 @@ def _block(rows: Sequence[Row], job: Job) -> Block:
     )
 
 
-def _stored_as(row: Row, dtype: torch.dtype) -> Row:
-    """Cast a row to what it is stored in; one that does not fit becomes a failure."""
+def _cast(row: Row, dtype: torch.dtype) -> Row:
+    """Cast the vector of a row to the stored type; a row whose vector is too large for it becomes a failure."""
     if row.vector is None or row.vector.dtype == dtype:
         return row
     vector = row.vector.to(dtype)
@@ -132,13 +146,14 @@ def _stored_as(row: Row, dtype: torch.dtype) -> Row:
     return Row(row.utterance, error="its vector is too large for fp16; store it with --store_dtype fp32")
 
 
-def _tell(n_files: int, seconds: float, elapsed: float, timing: Timing, writing: float) -> None:
-    """Say how fast it went, and what it waited for."""
-    if not seconds:  # of files that cannot be read nothing is to be told here
+def _log_speed(n_files: int, elapsed: float, timing: Timing, *, writer: _RowWriter) -> None:
+    """Log the speed of the extraction, and how the time was spent."""
+    hours = writer.seconds / 3600
+    if not hours:  # no file could be read
         return
-    shares = [100 * part / elapsed for part in (timing.waiting, timing.forward, writing)]
+    shares = [100 * part / elapsed for part in (timing.waiting, timing.forward, writer.blocked)]
     logger.info(
-        "%.2f h of audio in %.1f s: %.2f h/s, %.0f files/s; of the time %.0f %% waiting for decoding, %.0f %% forward, "
+        "%.2f h of audio in %.1f s: %.2f h/s, %.0f files/s; time spent: %.0f %% waiting for decoding, %.0f %% forward, "
         "%.0f %% writing",
-        seconds / 3600, elapsed, seconds / 3600 / elapsed, n_files / elapsed, *shares,
+        hours, elapsed, hours / elapsed, n_files / elapsed, *shares,
     )  # fmt: skip

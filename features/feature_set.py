@@ -1,8 +1,6 @@
-"""`FeatureSet`: embeddings with their speakers, sessions and origin, in memory and as a `.pt` file."""
+"""`FeatureSet`: embeddings with their speakers, sessions and provenance, in memory or in a ``.pt`` file."""
 
 import os
-import platform
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,49 +11,17 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from audio import InputError
 from encoders import Spec
-from features.files import load_tensors, write_tensors
+from features.row_columns import AudioProvenance
+from files import FormatReader, InputError, load_tensors, read_checked, versions, write_tensors
 
 FORMAT = 1
-WHAT = "a features file of this project (or a dict with 'features' and 'labels')"
+FILE_KIND = "a features file of this project (or a dict with 'features' and 'labels')"
 UNKNOWN_ENCODER = "unknown"
-AUDIO_COLUMNS = ("digest", "size", "mtime_ns", "start", "duration")
 
 
 class FeaturesError(InputError):
-    """A features file cannot be used, or is not the one that was asked for."""
-
-
-@dataclass(frozen=True, eq=False)
-class AudioProvenance:
-    """What the vectors were computed from; a row stays valid while these are the same.
-
-    Attributes
-    ----------
-    digest : Tensor (N, 32)
-        uint8, SHA-256 of each file's bytes.
-    size, mtime_ns : Tensor (N,)
-        int64, size (bytes) and time of change (ns) of each file: while both stay, the digest is not computed again.
-    start, duration : Tensor (N,)
-        float64, span within the file (seconds); a NaN duration is to its end.
-    rate : int
-        Rate that the encoder was given (Hz).
-    crop : float or None
-        ``max_duration``: the most of each span that was read (seconds).
-    """
-
-    digest: Tensor
-    size: Tensor
-    mtime_ns: Tensor
-    start: Tensor
-    duration: Tensor
-    rate: int
-    crop: float | None
-
-    def select(self, rows: Tensor) -> "AudioProvenance":
-        """Return the provenance of some rows."""
-        return replace(self, **{name: getattr(self, name)[rows] for name in AUDIO_COLUMNS})
+    """A features file cannot be used, or does not have what was asked for."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,27 +31,27 @@ class FeatureSet:
     Attributes
     ----------
     features : Tensor (N, D) or (N, L, D)
-        float32 or float16; L layers where the encoder gives several.
+        float32 or float16; with a second axis if the encoder returns L > 1 layers.
     labels : Tensor (N,)
-        int64, into `speakers`.
+        int64, indices into `speakers`.
     speakers : tuple of str
         Names of the speakers.
     sessions : Tensor (N,)
-        int64, into `session_names`.
+        int64, indices into `session_names`.
     session_names : tuple of str
-        Names of the sessions; a session is one within its speaker.
+        Names of the sessions; two speakers may have sessions of the same name.
     ids : tuple of str
         Ids of the utterances.
     durations : Tensor (N,)
-        float32, seconds of audio that went into each row (NaN where unknown).
+        float32, length of the audio that went into each row (seconds); NaN if it is not known.
     encoder : dict
         Spec of the encoder.
     corpus : str
         Name of the corpus.
     audio : AudioProvenance or None
-        What the rows were computed from; None in files written by others.
+        What the rows were computed from; None for files of other projects.
     failures : tuple of (id, reason)
-        Utterances that gave no row.
+        Utterances without a row, and why.
     """
 
     features: Tensor
@@ -104,9 +70,9 @@ class FeatureSet:
         return len(self.features)
 
     def select(self, rows: ArrayLike | Tensor) -> "FeatureSet":
-        """Return some rows, by indices or by a mask; speakers and sessions keep their numbers."""
-        chosen = torch.as_tensor(np.asarray(rows))
-        index = chosen.nonzero().squeeze(1) if chosen.dtype == torch.bool else chosen.long().reshape(-1)
+        """Return some rows, by indices or by a boolean mask; speakers and sessions keep their numbers."""
+        selected = torch.as_tensor(np.asarray(rows))
+        index = selected.nonzero().squeeze(1) if selected.dtype == torch.bool else selected.long().reshape(-1)
         return replace(
             self,
             features=self.features[index],
@@ -119,32 +85,54 @@ class FeatureSet:
 
     @property
     def layers(self) -> tuple[int, ...]:
-        """Numbers of the encoder's layers along the second axis; empty where there is one vector for each row."""
+        """Numbers of the encoder's layers along the second axis; empty if there is one vector per row."""
         if self.features.ndim == 2:
             return ()
-        numbers = self.encoder.get("layers") or range(self.features.shape[1])  # of a file written by others
-        return tuple(numbers)
+        # A file of another project does not name its layers.
+        return tuple(self.encoder.get("layers") or range(self.features.shape[1]))
 
     def layer(self, number: int) -> "FeatureSet":
-        """Return the vectors (N, D) of one layer, as if the encoder had been asked for this layer alone.
+        """Return the set with the vectors (N, D) of one layer, as if only this layer had been extracted.
 
         Raises
         ------
         FeaturesError
-            There is no such layer; the answer lists those that there are.
+            There is no such layer; the message lists the layers.
         """
-        here = self.layers or tuple(self.encoder.get("layers", ()))
-        if number not in here:
-            listing = ", ".join(map(str, here)) or "it has none to choose from"
+        available = self.layers or tuple(self.encoder.get("layers", ()))
+        if number not in available:
+            listing = ", ".join(map(str, available)) or "none"
             raise FeaturesError(f"These features have no layer {number}; layers: {listing}.")
         if self.features.ndim == 2:
             return self
         options = {**self.encoder.get("options", {}), "layers": str(number)}
         encoder = {**self.encoder, "layers": [number], "options": options}
-        return replace(self, features=self.features[:, here.index(number)], encoder=encoder)
+        return replace(self, features=self.features[:, available.index(number)], encoder=encoder)
+
+    def take_layers(self, layers: str | None) -> "FeatureSet":
+        """Return the set with the requested layers.
+
+        Parameters
+        ----------
+        layers : str or None
+            ``last`` or the number of a layer returns this layer; ``all`` or None returns the set unchanged. A set whose
+            encoder has no layers is always returned unchanged.
+
+        Raises
+        ------
+        FeaturesError
+            There is no such layer, or `layers` is something else.
+        """
+        if layers in (None, "all") or not self.encoder.get("layers"):
+            return self
+        if layers != "last" and not str(layers).isdecimal():
+            raise FeaturesError(
+                f"layers is {layers!r}; with a finished features file, expected all, last, or the number of one layer."
+            )
+        return self.layer(self.encoder["layers"][-1] if layers == "last" else int(str(layers)))
 
     def to(self, *args: Any, **kwargs: Any) -> "FeatureSet":
-        """Return the set with its features moved or cast, with the arguments of `torch.Tensor.to`."""
+        """Return the set with its features moved or cast; the arguments are those of `torch.Tensor.to`."""
         return replace(self, features=self.features.to(*args, **kwargs))
 
     def save(self, path: str | os.PathLike[str]) -> Path:
@@ -159,72 +147,115 @@ class FeatureSet:
         content = {
             "format": FORMAT,
             "corpus": self.corpus,
-            "features": _own(self.features.cpu()),
-            "labels": _own(self.labels),
+            "features": _copy_if_view(self.features.cpu()),
+            "labels": _copy_if_view(self.labels),
             "speakers": list(self.speakers),
-            "sessions": _own(self.sessions),
+            "sessions": _copy_if_view(self.sessions),
             "session_names": list(self.session_names),
             "ids": "\n".join(map(_escape, self.ids)),
-            "durations": _own(self.durations),
+            "durations": _copy_if_view(self.durations),
             "encoder": self.encoder,
-            "audio": None if audio is None else {name: _own(value) for name, value in vars(audio).items()},
+            "audio": None if audio is None else {name: _copy_if_view(value) for name, value in vars(audio).items()},
             "failures": [list(failure) for failure in self.failures],
-            "created_with": _versions(),
+            "created_with": {**versions(), "libsndfile": soundfile.__libsndfile_version__},
         }
         return write_tensors(Path(path), content)
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> "FeatureSet":
-        """Open a features file as a memory map; rows are read when they are used.
+    def from_tensors(cls, features: ArrayLike | Tensor, labels: ArrayLike, *, corpus: str = "features") -> "FeatureSet":
+        """Make a set from embeddings of another project; its encoder is "unknown", and each speaker has one session.
 
-        A plain ``{'features', 'labels'}`` file is taken too: its labels become the speakers, its encoder is "unknown".
+        Parameters
+        ----------
+        features : array-like (N, D) or (N, L, D)
+            Floating point.
+        labels : array-like (N,)
+            Speaker of each row, by name or by number.
+        corpus : str
+            Name of the corpus.
+
+        Examples
+        --------
+        >>> features = FeatureSet.from_tensors(torch.randn(4, 3), ["anna", "ben", "anna", "ben"])
+        >>> len(features), features.speakers, features.labels.tolist()
+        (4, ('anna', 'ben'), [0, 1, 0, 1])
+        """
+        rows = torch.as_tensor(features).detach()
+        names, numbers = np.unique(np.asarray(labels), return_inverse=True)
+        index = torch.from_numpy(numbers.reshape(-1).astype(np.int64))
+        speakers = tuple(map(str, names.tolist()))
+        return cls(
+            features=rows,
+            labels=index,
+            speakers=speakers,
+            sessions=index,
+            session_names=speakers,
+            ids=tuple(map(str, range(len(index)))),
+            durations=torch.full((len(index),), torch.nan),
+            encoder={"name": UNKNOWN_ENCODER, "dim": rows.shape[-1] if rows.ndim else 0},
+            corpus=corpus,
+        )
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> "FeatureSet":
+        """Open a features file as a memory map; rows are read from the disk when they are used.
+
+        A plain ``{'features', 'labels'}`` file is read too. Its labels become the names of the speakers, and its
+        encoder is "unknown".
 
         Raises
         ------
         FeaturesError
-            No such file, or not a features file, or one whose parts contradict each other.
+            There is no such file, it is not a features file, or its contents do not fit together.
         """
         path = Path(path)
-        content = load_tensors(path, WHAT, FeaturesError)
+        content = load_tensors(path, FILE_KIND, FeaturesError)
         if "format" not in content:
-            return _from_plain(path, content)
-        if not isinstance(content["format"], int) or content["format"] != FORMAT:
-            raise FeaturesError(
-                f"{path}: its format is {content['format']!r}, this version reads {FORMAT}. Extract the features "
-                "again, or update this project."
-            )
-        try:
-            loaded = cls(
-                features=content["features"].detach(),
-                labels=content["labels"],
-                speakers=tuple(content["speakers"]),
-                sessions=content["sessions"],
-                session_names=tuple(content["session_names"]),
-                ids=tuple(map(_unescape, content["ids"].split("\n"))) if len(content["features"]) else (),
-                durations=content["durations"],
-                encoder=content["encoder"],
-                corpus=content["corpus"],
-                audio=None if content["audio"] is None else AudioProvenance(**content["audio"]),
-                failures=tuple((failed, reason) for failed, reason in content["failures"]),
-            )
-            _check_shapes(path, loaded)
-        except FeaturesError:
-            raise
-        except Exception as error:  # right keys can hold anything
-            raise FeaturesError(f"{path}: this is not {WHAT}; {type(error).__name__}: {error}.") from error
-        return loaded
+            return _read_plain(content, path)
+        return read_checked(
+            content,
+            path,
+            READERS,
+            kind=FILE_KIND,
+            error_class=FeaturesError,
+            advice="Extract the features again, or update Voxprobe.",
+        )
 
 
-def _own(value: Any) -> Any:
-    """Copy a tensor that is a view of a larger one, all of which would be saved with it."""
+def _read_format_1(content: dict[str, Any], path: Path) -> FeatureSet:
+    n_rows = len(content["features"])
+    audio = content["audio"]
+    loaded = FeatureSet(
+        features=content["features"].detach(),
+        labels=content["labels"],
+        speakers=tuple(content["speakers"]),
+        sessions=content["sessions"],
+        session_names=tuple(content["session_names"]),
+        ids=tuple(map(_unescape, content["ids"].split("\n"))) if n_rows else (),
+        durations=content["durations"],
+        encoder=content["encoder"],
+        corpus=content["corpus"],
+        audio=None if audio is None else AudioProvenance.from_content(audio, len(content["labels"])),
+        failures=tuple((failed, reason) for failed, reason in content["failures"]),
+    )
+    _check(path, loaded)
+    return loaded
+
+
+# Reader of each format. A new format adds a reader and keeps the others, so that an update loses no cache.
+READERS: dict[int, FormatReader[FeatureSet]] = {1: _read_format_1}
+
+
+def _copy_if_view(value: Any) -> Any:
+    """Copy a tensor that is a view of a larger one, because torch.save would save all of the larger one."""
     if not isinstance(value, Tensor) or value.untyped_storage().nbytes() == value.nbytes:
         return value
     return value.clone()
 
 
 def _escape(text: str) -> str:
-    """Keep a line break within an id from ending its line; ids with neither are stored as they are."""
-    return text.replace("\\", "\\\\").replace("\n", "\\n") if "\\" in text or "\n" in text else text
+    """Escape line breaks and backslashes in an id; ids are stored as one text with an id per line."""
+    return text.replace("\\", "\\\\").replace("\n", "\\n")
 
 
 def _unescape(text: str) -> str:
@@ -233,76 +264,36 @@ def _unescape(text: str) -> str:
     return "\\".join(part.replace("\\n", "\n") for part in text.split("\\\\"))
 
 
-def _versions() -> dict[str, str]:
-    return {
-        "python": platform.python_version(),
-        "torch": str(torch.__version__),
-        "numpy": np.__version__,
-        "soundfile": soundfile.__version__,
-        "libsndfile": soundfile.__libsndfile_version__,
-    }
-
-
-def _from_plain(path: Path, content: dict[str, Any]) -> FeatureSet:
+def _read_plain(content: dict[str, Any], path: Path) -> FeatureSet:
     if not {"features", "labels"} <= content.keys():
-        raise FeaturesError(f"{path}: this is not {WHAT}; its keys are {', '.join(map(str, content)) or 'none'}.")
+        keys = ", ".join(map(str, content)) or "none"
+        raise FeaturesError(f"{path}: this is not {FILE_KIND}; its keys: {keys}.")
     try:
-        features = torch.as_tensor(content["features"]).detach()
-        names, labels = np.unique(np.asarray(content["labels"]), return_inverse=True)
+        loaded = FeatureSet.from_tensors(content["features"], content["labels"], corpus=path.stem)
     except (TypeError, ValueError, RuntimeError) as error:
         raise FeaturesError(f"{path}: its features are not a table of numbers with a label each ({error}).") from error
-    rows = torch.from_numpy(labels.reshape(-1).astype(np.int64))
-    loaded = FeatureSet(
-        features=features,
-        labels=rows,
-        speakers=tuple(map(str, names.tolist())),
-        sessions=rows,
-        session_names=tuple(map(str, names.tolist())),
-        ids=tuple(map(str, range(len(rows)))),
-        durations=torch.full((len(rows),), torch.nan),
-        encoder={"name": UNKNOWN_ENCODER, "dim": features.shape[-1] if features.ndim else 0},
-        corpus=path.stem,
-    )
-    _check_shapes(path, loaded)
+    _check(path, loaded)
     return loaded
 
 
 def _is_file_name(name: Any) -> bool:
-    """Tell whether a name can be a part of a file's name, and of nothing outside the folder."""
+    """Return whether a name can be used in a file name, and cannot point outside the folder."""
     return isinstance(name, str) and bool(name) and not set(name) & set("/\\\0") and not name.startswith(".")
 
 
-def _check_shapes(path: Path, loaded: FeatureSet) -> None:
-    features, n_rows = loaded.features, len(loaded.labels)
-    is_table = features.ndim in (2, 3) and features.is_floating_point() and features.layout == torch.strided
-    if not is_table or not n_rows or not features.shape[-1]:
-        raise FeaturesError(
-            f"{path}: its features are {features.dtype} of shape {tuple(features.shape)}; expected floating point, "
-            "(N, D) or (N, L, D), with at least one row."
-        )
-    if not isinstance(loaded.encoder, dict) or not _is_file_name(loaded.corpus):
-        raise FeaturesError(f"{path}: its encoder is no dict, or its corpus {loaded.corpus!r} is no name for a file.")
-    layers = loaded.encoder.get("layers") or []
-    numbered = (
-        isinstance(layers, list | tuple)
-        and len(set(map(str, layers))) == len(layers)
-        and all(isinstance(number, int) for number in layers)
-    )
-    if not numbered or (layers and len(layers) != (features.shape[1] if features.ndim == 3 else 1)):
-        raise FeaturesError(
-            f"{path}: its encoder's layers are {layers!r}, its features {tuple(features.shape)}; extract them again."
-        )
-    columns: dict[str, Sequence[Any] | Tensor] = {
-        "features": features, "sessions": loaded.sessions, "ids": loaded.ids, "durations": loaded.durations
-    }  # fmt: skip
-    if loaded.audio is not None:
-        columns |= {f"audio {name}s": getattr(loaded.audio, name) for name in AUDIO_COLUMNS}
-        if loaded.audio.digest.shape != (n_rows, 32) or loaded.audio.digest.dtype != torch.uint8:
-            raise FeaturesError(f"{path}: its audio digests are not (N, 32) bytes; extract the features again.")
-    for name, column in columns.items():
-        if len(column) != n_rows:
+def _check(path: Path, loaded: FeatureSet) -> None:
+    """Refuse a set whose contents do not fit together."""
+    _check_vectors(path, loaded)
+    n_rows = len(loaded.labels)
+    for name, values in (
+        ("features", loaded.features),
+        ("sessions", loaded.sessions),
+        ("ids", loaded.ids),
+        ("durations", loaded.durations),
+    ):
+        if len(values) != n_rows:
             raise FeaturesError(
-                f"{path}: it has {n_rows} labels, but {len(column)} {name}; extract the features again."
+                f"{path}: it has {n_rows} labels, but {len(values)} {name}. Extract the features again."
             )
     for name, index, names in (
         ("labels", loaded.labels, loaded.speakers),
@@ -310,5 +301,34 @@ def _check_shapes(path: Path, loaded: FeatureSet) -> None:
     ):
         if int(index.min()) < 0 or int(index.max()) >= len(names):
             raise FeaturesError(
-                f"{path}: its {name} go from {int(index.min())} to {int(index.max())}, but name {len(names)}."
+                f"{path}: its {name} range from {int(index.min())} to {int(index.max())}, but it has {len(names)} "
+                "names. Extract the features again."
             )
+
+
+def _check_vectors(path: Path, loaded: FeatureSet) -> None:
+    """Refuse vectors that are not a table of numbers, or do not fit the encoder's spec."""
+    features = loaded.features
+    is_table = features.ndim in (2, 3) and features.is_floating_point() and features.layout == torch.strided
+    if not is_table or not len(loaded.labels) or not features.shape[-1]:
+        raise FeaturesError(
+            f"{path}: its features are {features.dtype} of shape {tuple(features.shape)}; expected floating point, "
+            "(N, D) or (N, L, D), with at least one row."
+        )
+    if not isinstance(loaded.encoder, dict) or not _is_file_name(loaded.corpus):
+        raise FeaturesError(
+            f"{path}: its encoder is not a dict, or its corpus {loaded.corpus!r} cannot be used in a file name."
+        )
+    layers = loaded.encoder.get("layers") or []
+    n_layers = features.shape[1] if features.ndim == 3 else 1
+    if not _are_layer_numbers(layers) or (layers and len(layers) != n_layers):
+        raise FeaturesError(
+            f"{path}: the layers of its encoder are {layers!r}, but its features have the shape "
+            f"{tuple(features.shape)}. Extract the features again."
+        )
+
+
+def _are_layer_numbers(layers: Any) -> bool:
+    if not isinstance(layers, list | tuple) or not all(isinstance(number, int) for number in layers):
+        return False
+    return len(set(layers)) == len(layers)

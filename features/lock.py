@@ -1,4 +1,4 @@
-"""One writer at a time: locks that end with their process."""
+"""Lock files: one process at a time writes to a features file, and a lock ends with its process."""
 
 import contextlib
 import errno
@@ -10,23 +10,25 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from features.files import OutputError
+from files import OutputError
 
 try:
     import fcntl
-except ImportError:  # Windows: there one has to take care oneself
+except ImportError:  # Windows has no POSIX locks; there, the user has to start one run at a time
     fcntl = None  # type: ignore[assignment]
 
 
-# Seconds that one who shares waits for another to look whether it is the last.
-PATIENCE = 2.0
+# Seconds for which a shared lock is tried again: a process that releases its share holds all of the lock for a moment.
+MAX_WAIT_FOR_SHARE = 2.0
+# Seconds between two tries.
+RETRY_INTERVAL = 0.02
 
 
 class LockedError(OutputError):
-    """Another process is writing there."""
+    """Another process is writing to the file."""
 
 
-# What this process holds.
+# Lock files that this process holds.
 _held: set[Path] = set()
 _guard = threading.Lock()
 
@@ -35,62 +37,66 @@ _guard = threading.Lock()
 def locked(path: Path, shared: bool = False) -> Iterator[None]:
     """Hold a lock file while the body runs.
 
-    The system ends a lock with the process that holds it, whatever ended that: a file that was left behind locks
-    nothing. Between machines it works where the network file system has locks (NFS, Lustre with ``flock``).
+    The system releases the lock when the process ends, even if it is killed, so a lock file that was left behind blocks
+    no other process. Between machines this works if the network file system supports locks (NFS, Lustre with
+    ``flock``).
 
     Parameters
     ----------
     path : Path
         The lock file; it is removed at the end.
     shared : bool
-        Let others hold it too who share it.
+        Whether other processes may hold the lock at the same time, if they share it too.
 
     Raises
     ------
     LockedError
-        It is held; the sentence names the process and its machine.
+        Another process or thread holds the lock; the message names the process and its machine.
     OutputError
-        The file cannot be made.
+        The lock file cannot be created.
     """
     if fcntl is None:
         yield
         return
     with _guard:
-        if path.absolute() in _held:  # the system's locks are of processes: to their threads they say nothing
-            raise LockedError(f"{path.with_suffix('')}: this process is writing there already, in another thread.")
+        if path.absolute() in _held:  # the system's locks belong to processes, and do not exclude threads of one
+            raise LockedError(f"{path.with_suffix('')}: another thread of this process is writing there.")
         descriptor = _acquire(path, shared)
         _held.add(path.absolute())
     own = f"process {os.getpid()} on {socket.gethostname()}"
-    with contextlib.suppress(OSError):  # a full disk: the lock holds without its owner's name
-        _write(descriptor, [*filter(_may_live, _owners(descriptor)), own] if shared else [own])
+    with contextlib.suppress(OSError):  # on a full disk, the lock holds without the name of its owner
+        others = [owner for owner in _read_owners(descriptor) if _may_be_alive(owner)] if shared else []
+        _write_owners(descriptor, [*others, own])
     try:
         yield
     finally:
         try:
-            fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)  # of those who share, the last one clears up
+            fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)  # succeeds if no other process shares the lock
             path.unlink(missing_ok=True)
         except OSError:
             with contextlib.suppress(OSError):
-                _write(descriptor, [owner for owner in _owners(descriptor) if owner != own])
+                _write_owners(descriptor, [owner for owner in _read_owners(descriptor) if owner != own])
         os.close(descriptor)
-        with _guard:  # last: closing the file lets go of any lock that this process has on it
+        with _guard:  # last, because closing a file releases all locks that this process has on it
             _held.discard(path.absolute())
 
 
-def _owners(descriptor: int) -> list[str]:
+def _read_owners(descriptor: int) -> list[str]:
     return os.pread(descriptor, 10_000, 0).decode(errors="replace").splitlines()
 
 
-def _write(descriptor: int, owners: list[str]) -> None:
+def _write_owners(descriptor: int, owners: list[str]) -> None:
     os.ftruncate(descriptor, 0)
     os.pwrite(descriptor, "".join(f"{owner}\n" for owner in owners).encode(), 0)
 
 
-def _may_live(owner: str) -> bool:
-    """Tell whether a process, as a lock file names it, is alive or on another machine."""
+def _may_be_alive(owner: str) -> bool:
+    """Return whether a process that a lock file names is alive, or on another machine."""
     found = re.fullmatch(r"process (\d+) on (.*)", owner)
-    if found is None or found[2] != socket.gethostname():
-        return found is not None
+    if found is None:
+        return False
+    if found[2] != socket.gethostname():
+        return True
     try:
         os.kill(int(found[1]), 0)
     except OSError as error:
@@ -99,41 +105,41 @@ def _may_live(owner: str) -> bool:
 
 
 def _acquire(path: Path, shared: bool) -> int:
+    """Open and lock the lock file; return its descriptor."""
     kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
-    # One that shares and lets go looks for a moment whether it is the last.
-    until = time.monotonic() + (PATIENCE if shared else 0.0)
+    deadline = time.monotonic() + (MAX_WAIT_FOR_SHARE if shared else 0.0)
     while True:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-        except FileNotFoundError:  # its folder was just removed, being empty
+        except FileNotFoundError:  # another process has just removed the folder, because it was empty
             continue
         except OSError as error:
             raise OutputError(
-                f"{path}: cannot be made ({error.strerror or error}). Check the folder's rights and the disk's free "
-                "space, or choose another place."
+                f"{path}: the lock file cannot be created ({error.strerror or error}). Check the permissions of the "
+                "folder and the free space of the disk, or choose another folder."
             ) from error
         try:
             fcntl.lockf(descriptor, kind | fcntl.LOCK_NB)
         except (BlockingIOError, PermissionError):  # POSIX allows either
-            owner = ", ".join(_owners(descriptor)) or "another process"
+            owner = ", ".join(_read_owners(descriptor)) or "another process"
             os.close(descriptor)
-            if time.monotonic() < until:
-                time.sleep(0.02)
+            if time.monotonic() < deadline:
+                time.sleep(RETRY_INTERVAL)
                 continue
             raise LockedError(
-                f"{path.with_suffix('')}: {owner} is writing there. Wait until that is done, end it, or give another "
-                "--features_path."
+                f"{path.with_suffix('')}: {owner} is writing there. Wait until it has finished, end it, or give "
+                "another --features_path."
             ) from None
         except OSError as error:
             os.close(descriptor)
             raise OutputError(
-                f"{path}: this file system has no locks ({error.strerror}); choose a folder on another."
+                f"{path}: this file system does not support locks ({error.strerror}). Choose a folder on another one."
             ) from error
         try:
-            same = os.path.samestat(os.fstat(descriptor), os.stat(path))
+            is_current = os.path.samestat(os.fstat(descriptor), os.stat(path))
         except FileNotFoundError:
-            same = False
-        if same:
+            is_current = False
+        if is_current:
             return descriptor
-        os.close(descriptor)  # its last owner has just removed it
+        os.close(descriptor)  # its last owner removed the file after it was opened here

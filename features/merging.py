@@ -1,4 +1,4 @@
-"""Rows of many files into one features file, in the order of the corpus."""
+"""Merge the rows of many files into one features file, in the order of the corpus."""
 
 import mmap
 import os
@@ -11,150 +11,150 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from corpora import Corpus
-from encoders import Spec
-from features.feature_set import AUDIO_COLUMNS, AudioProvenance, FeaturesError, FeatureSet
-from features.files import OutputError
+from corpora import Indices
+from features.feature_set import FeaturesError, FeatureSet
+from features.job import ExtractionJob
 from features.parts import Block, PartFile
 from features.planning import Plan
-from features.provenance import Numbers, keys_of, merged_precision
+from features.provenance import keys_of, merged_precision
+from features.row_columns import COLUMNS, AudioProvenance
+from files import OutputError
 
-# Vectors beyond this (bytes) are put in order in a file instead of in memory.
-LARGE = 1 << 25
+# Vectors that are larger in all (bytes) are sorted in a temporary file instead of in memory.
+MAX_BYTES_IN_MEMORY = 1 << 25
 
 
-def merge(
-    path: Path,
-    parts: Path,
-    corpus: Corpus,
-    spec: Spec,
-    crop: float | None,
-    plan: Plan,
-    sources: Mapping[Path, Sequence[Block]],
-) -> FeatureSet:
-    """Write the features file, and clear up the files that its rows were in.
+def merge(job: ExtractionJob, plan: Plan, sources: Mapping[Path, Sequence[Block]]) -> FeatureSet:
+    """Write the features file, and remove the part files that its rows were in.
 
-    Rows that the corpus has no use for now are set aside in a part file: it may be a part of a larger one, or on a disk
-    that is away.
+    Rows that the corpus does not use now are set aside in a part file: the corpus may be a part of a larger one, or the
+    disk of some files may not be mounted.
 
     Parameters
     ----------
-    path : Path
-        The features file.
-    parts : Path
-        Folder of the part files.
-    corpus, spec, crop
-        What the rows are of.
+    job : ExtractionJob
     plan : Plan
-        Whose blocks are those of `sources`, in this order.
+        It numbers the blocks of all `sources`, in their order.
     sources : mapping
-        Blocks of each file, the features file itself among them if it is there.
+        Blocks of each part file, and of the features file if it exists.
+
+    Raises
+    ------
+    FeaturesError
+        No utterance has a row.
+    OutputError
+        The features file or a part file cannot be written.
     """
-    blocks = [block for own in sources.values() for block in own]
-    done = np.flatnonzero(plan.block >= 0)
-    if not len(done):
+    path, parts, corpus = job.path, job.parts, job.corpus
+    blocks = [block for file_blocks in sources.values() for block in file_blocks]
+    numbers = np.flatnonzero(plan.block >= 0)
+    if not len(numbers):
         first = min(plan.failures)
         raise FeaturesError(
-            f"None of the {len(corpus)} utterances could be used. The first, {corpus.ids[first]}: "
+            f"None of the {len(corpus)} utterances could be embedded. The first is {corpus.ids[first]}: "
             f"{plan.failures[first]}."
         )
-    features = describe(corpus, spec, crop, plan, blocks, done)
+    features = describe(job, plan, blocks, numbers=numbers)
     old = FeatureSet.load(path) if path in sources else None
-    spent = _set_aside(path, parts, plan, sources, done)
+    merged_parts = _set_aside(job, plan, sources, numbers=numbers)
     if old is None or not same_rows(old, features):
-        gathered = _gather(blocks, plan.block[done], plan.row[done], path.parent)
+        gathered = _gather(blocks, plan.block[numbers], plan.row[numbers], folder=path.parent)
         replace(features, features=gathered).save(path)
         del gathered
-    for file in (*spent, *parts.glob("*.done")):  # last, so that at any moment each row is in some file
+    for file in (*merged_parts, *parts.glob("*.done")):  # last, so that each row is in some file at any moment
         file.unlink(missing_ok=True)
     if parts.exists() and not any(parts.iterdir()):
         parts.rmdir()
     return FeatureSet.load(path)
 
 
-def describe(
-    corpus: Corpus, spec: Spec, crop: float | None, plan: Plan, blocks: Sequence[Block], done: Numbers
-) -> FeatureSet:
-    """Return the set that a plan makes, without its vectors."""
-    own = [plan.utterances[number] for number in done.tolist()]
-    speakers = sorted({utterance.speaker for utterance in own})
-    sessions = sorted({utterance.session for utterance in own})
-    starts, durations = plan.spans(done)
-    seconds = torch.cat([torch.empty(0), *(block.durations for block in blocks)])
-    begins = np.cumsum([0, *map(len, blocks)])
+def describe(job: ExtractionJob, plan: Plan, blocks: Sequence[Block], *, numbers: Indices) -> FeatureSet:
+    """Return the feature set of some utterances, by their numbers, without its vectors."""
+    corpus, spec = job.corpus, job.encoder.spec
+    utterances = [plan.utterances[number] for number in numbers.tolist()]
+    speakers = sorted({utterance.speaker for utterance in utterances})
+    sessions = sorted({utterance.session for utterance in utterances})
+    columns = _gather_columns(plan, blocks, numbers)
+    precision = merged_precision([blocks[block].encoder for block in np.unique(plan.block[numbers])])
     return FeatureSet(
-        features=torch.empty(len(done), 0),
-        labels=_numbers([utterance.speaker for utterance in own], speakers),
+        features=torch.empty(len(numbers), 0),
+        labels=_indices([utterance.speaker for utterance in utterances], speakers),
         speakers=tuple(speakers),
-        sessions=_numbers([utterance.session for utterance in own], sessions),
+        sessions=_indices([utterance.session for utterance in utterances], sessions),
         session_names=tuple(sessions),
-        ids=tuple(corpus.ids[number] for number in done.tolist()),
-        durations=seconds[torch.from_numpy(begins[plan.block[done]] + plan.row[done])],
-        encoder={
-            **spec,
-            "precision": merged_precision([blocks[number].encoder for number in np.unique(plan.block[done])]),
-        },
+        ids=tuple(corpus.ids[number] for number in numbers.tolist()),
+        durations=columns.pop("durations"),
+        encoder={**spec, "precision": precision},
         corpus=corpus.name,
-        audio=AudioProvenance(
-            digest=torch.from_numpy(plan.digest[done]),
-            size=torch.from_numpy(plan.size[done]),
-            mtime_ns=torch.from_numpy(plan.mtime_ns[done]),
-            start=torch.from_numpy(starts),
-            duration=torch.from_numpy(durations),
-            rate=int(spec["sample_rate"]),
-            crop=crop,
-        ),
+        audio=AudioProvenance(**columns, rate=int(spec["sample_rate"]), crop=job.crop),
         failures=tuple((corpus.ids[number], reason) for number, reason in sorted(plan.failures.items())),
     )
 
 
-def _numbers(names: Sequence[str], known: Sequence[str]) -> Tensor:
-    number = {name: position for position, name in enumerate(known)}
-    return torch.tensor([number[name] for name in names])
+def _gather_columns(plan: Plan, blocks: Sequence[Block], numbers: Indices) -> dict[str, Tensor]:
+    """Return the columns of utterances: the current values from the plan, and the others from the stored rows."""
+    columns = plan.columns(numbers)
+    begins = np.cumsum([0, *map(len, blocks)])
+    places = torch.from_numpy(begins[plan.block[numbers]] + plan.row[numbers])
+    for column in COLUMNS:
+        if column.name not in columns:
+            empty = torch.empty((0, *column.shape), dtype=column.dtype)
+            columns[column.name] = torch.cat([empty, *(block.columns()[column.name] for block in blocks)])[places]
+    return columns
+
+
+def _indices(names: Sequence[str], distinct: Sequence[str]) -> Tensor:
+    """Return the index of each name in the list of distinct names."""
+    index = {name: position for position, name in enumerate(distinct)}
+    return torch.tensor([index[name] for name in names])
 
 
 def same_rows(old: FeatureSet, new: FeatureSet) -> bool:
-    """Tell whether a file already says all that would be written; equal digests and spans stand for equal vectors."""
-    assert old.audio is not None, "check_same_origin has refused those without"
+    """Return whether two sets have the same rows; vectors are not compared, since equal content has equal vectors."""
+    assert old.audio is not None, "check_same_origin refuses sets without an AudioProvenance"
     assert new.audio is not None
-    tables = ("speakers", "session_names", "ids", "failures", "corpus")
     return (
-        all(getattr(old, name) == getattr(new, name) for name in tables)
+        (old.speakers, old.session_names, old.ids) == (new.speakers, new.session_names, new.ids)
+        and (old.failures, old.corpus) == (new.failures, new.corpus)
         and torch.equal(old.labels, new.labels)
         and torch.equal(old.sessions, new.sessions)
         and all(
-            torch.equal(getattr(old.audio, name).nan_to_num(), getattr(new.audio, name).nan_to_num())
-            for name in AUDIO_COLUMNS
+            torch.equal(values.nan_to_num(), new.audio.columns()[name].nan_to_num())
+            for name, values in old.audio.columns().items()
         )
     )
 
 
 def _set_aside(
-    path: Path, parts: Path, plan: Plan, sources: Mapping[Path, Sequence[Block]], done: Numbers
+    job: ExtractionJob, plan: Plan, sources: Mapping[Path, Sequence[Block]], *, numbers: Indices
 ) -> list[Path]:
-    """Save the rows that are in no use, unless they are alone in their file; return the parts that are spent then."""
-    taken = plan.keys(done)
-    aside = PartFile(parts)
-    spent = []
+    """Copy the unused rows to a new part file, and return the part files that can be removed after the merge.
+
+    A part file in which no row is used is left as it is.
+    """
+    path = job.path
+    kept_keys = plan.keys(numbers)
+    aside = PartFile(job.parts)
+    removable = []
     for file, blocks in sources.items():
-        unused = [~np.isin(keys_of(block.audio), taken) for block in blocks]
+        unused = [~np.isin(keys_of(block.audio), kept_keys) for block in blocks]
         if file != path and blocks and all(rows.all() for rows in unused):
             continue
         for block, rows in zip(blocks, unused, strict=True):
             if rows.any():
                 kept = block.select(torch.from_numpy(np.flatnonzero(rows)))
                 aside.append(kept)
-                taken = np.concatenate([taken, keys_of(kept.audio)])
+                kept_keys = np.concatenate([kept_keys, keys_of(kept.audio)])
         if file != path:
-            spent.append(file)
-    return spent
+            removable.append(file)
+    return removable
 
 
-def _gather(blocks: Sequence[Block], block: Numbers, row: Numbers, folder: Path) -> Tensor:
-    """Put rows in order: (n, D) or (n, L, D)."""
+def _gather(blocks: Sequence[Block], block: Indices, row: Indices, *, folder: Path) -> Tensor:
+    """Return the vectors (n, D) or (n, L, D) at the given blocks and rows within them, both (n,)."""
     example = blocks[block[0]].features
     shape = (len(block), *example.shape[1:])
-    gathered = _empty(shape, example.dtype, folder)
+    gathered = _allocate(shape, example.dtype, folder)
     order = np.argsort(block, kind="stable")
     used, begins = np.unique(block[order], return_index=True)
     for number, places in zip(used.tolist(), np.split(order, begins[1:]), strict=True):
@@ -162,17 +162,19 @@ def _gather(blocks: Sequence[Block], block: Numbers, row: Numbers, folder: Path)
     return gathered
 
 
-def _empty(shape: Sequence[int], dtype: torch.dtype, folder: Path) -> Tensor:
+def _allocate(shape: Sequence[int], dtype: torch.dtype, folder: Path) -> Tensor:
+    """Return an uninitialised tensor, in a temporary file in the folder if it is large."""
     size = int(np.prod(shape)) * dtype.itemsize
-    if size < LARGE or not hasattr(os, "posix_fallocate"):
+    if size < MAX_BYTES_IN_MEMORY or not hasattr(os, "posix_fallocate"):
         return torch.empty(shape, dtype=dtype)
     try:
         with tempfile.TemporaryFile(dir=folder) as file:
-            os.posix_fallocate(file.fileno(), 0, size)  # a map of a file that the disk does not hold is a crash
+            # Without space on the disk, writing to a mapped file would crash the process.
+            os.posix_fallocate(file.fileno(), 0, size)
             mapped = mmap.mmap(file.fileno(), size)
     except OSError as error:
         raise OutputError(
-            f"{folder}: there is no room for {size / 1e9:.1f} GB beside the features file, to put its rows in order "
-            f"({error.strerror or error}). What was computed is kept; make room, and run the same command again."
+            f"{folder}: there is no space for the {size / 1e9:.1f} GB that sorting the rows of the features file takes "
+            f"({error.strerror or error}). All computed rows are kept. Free some space, and run the same command again."
         ) from error
     return torch.frombuffer(mapped, dtype=dtype).reshape(shape)

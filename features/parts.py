@@ -1,4 +1,4 @@
-"""Part files: rows that are finished, appended beside the features file that they will be merged into."""
+"""Part files: finished rows, appended to files beside the features file until they are merged into it."""
 
 import mmap
 import os
@@ -9,27 +9,29 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import torch
 from torch import Tensor
 
 from encoders import Spec
-from features.feature_set import AUDIO_COLUMNS, AudioProvenance, FeaturesError, FeatureSet
-from features.files import OutputError, tensors_from_bytes, tensors_to_bytes
+from features.feature_set import FeaturesError, FeatureSet
+from features.row_columns import COLUMNS, AudioProvenance
+from files import OutputError, tensors_from_bytes, tensors_to_bytes
 
-# Before each block: a mark, the lengths of its table and of its vectors (bytes), and the CRC-32 of both.
+# Header of a block: magic bytes, the lengths of its table and of its vectors (bytes), and the CRC-32 of both.
 HEADER = struct.Struct("<8sQQI")
-MARK = b"VoxRows1"
+MAGIC = b"VoxRows1"
+# Blocks, and the vectors in them, begin at multiples of this (bytes).
 ALIGNMENT = 64
-WHAT = "a part of a features file"
-# Of the durations and the columns of the provenance.
-COLUMN_TYPES = [torch.float32, torch.uint8, torch.int64, torch.int64, torch.float64, torch.float64]
+# Bytes that are read at a time to compute a checksum.
+CHECKSUM_CHUNK = 1 << 24
+FILE_KIND = "a part of a features file"
 
 
 @dataclass(frozen=True, eq=False)
 class Block:
-    """Vectors with what they were computed from, whoever speaks.
+    """Vectors and what they were computed from, without their speakers and sessions.
 
     Attributes
     ----------
@@ -37,7 +39,7 @@ class Block:
         Ids of the utterances.
     features : Tensor (n, D) or (n, L, D)
     durations : Tensor (n,)
-        float32, seconds of audio that went into each.
+        float32, length of the audio that went into each vector (seconds).
     audio : AudioProvenance
     encoder : dict
         Spec of the encoder.
@@ -52,6 +54,10 @@ class Block:
     def __len__(self) -> int:
         return len(self.ids)
 
+    def columns(self) -> dict[str, Tensor]:
+        """Return the values of `COLUMNS`, by name."""
+        return {"durations": self.durations, **self.audio.columns()}
+
     def select(self, rows: Tensor) -> "Block":
         """Return some rows (indices)."""
         ids = tuple(self.ids[row] for row in rows.tolist())
@@ -59,19 +65,20 @@ class Block:
 
 
 def block_of(features: FeatureSet) -> Block:
-    """Return the rows of a set whose audio is known."""
-    assert features.audio is not None, "check_same_origin has refused sets without"
+    """Return the rows of a feature set that has an `AudioProvenance`."""
+    assert features.audio is not None, "check_same_origin refuses sets without an AudioProvenance"
     return Block(features.ids, features.features, features.durations, features.audio, features.encoder)
 
 
 class PartFile:
-    """A file that blocks are appended to, each being on the disk when `append` returns.
+    """A file that blocks are appended to.
 
-    A process that dies in between leaves a block that is cut off, which is not read; all before it are.
+    A block is on the disk when `append` returns. A process that is killed while it writes leaves a block that is cut
+    off; the blocks before it are read, and it is not.
     """
 
     def __init__(self, folder: Path) -> None:
-        # Sorts by time; no two processes share one.
+        # Names sort by time, and no two processes write to the same file.
         self.path = folder / f"{time.time_ns()}-{socket.gethostname()}-{os.getpid()}.part"
         self.n_rows = 0
         self._end = 0
@@ -82,25 +89,26 @@ class PartFile:
         Raises
         ------
         OutputError
-            The disk is full, or the folder cannot be written.
+            The disk is full, or the folder cannot be written to.
         """
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with open(self.path, "r+b" if self._end else "xb") as file:
                 file.seek(self._end)
                 try:
-                    _write(file, block)
+                    end = _write(file, self._end, block)
                     file.flush()
                     os.fsync(file.fileno())
                 except BaseException:
-                    file.truncate(self._end)  # what `append` did not confirm is not there, and takes no room
+                    file.truncate(self._end)  # a block that was not confirmed takes no space
                     raise
-                self._end = file.tell()
+                self._end = end
             self.n_rows += len(block)
         except OSError as error:
             raise OutputError(
-                f"{self.path}: cannot be written ({error.strerror or error}). What was computed before is kept; make "
-                "room, or check the folder's rights, and run the same command again."
+                f"{self.path}: this file cannot be written ({error.strerror or error}). The rows that were saved "
+                "before are kept. Free some space, or check the permissions of the folder, and run the same command "
+                "again."
             ) from error
 
 
@@ -110,48 +118,67 @@ def read_part(path: Path) -> list[Block]:
     Raises
     ------
     FeaturesError
-        This is no part file.
+        The file cannot be read, or is not a part file.
     """
     try:
         with open(path, "rb") as file:
             size = os.fstat(file.fileno()).st_size
-            mark = file.read(len(MARK))
-            spans = list(_whole_blocks(file, size))
-            # Private: vectors may be written to by who uses them, and the file stays as it is.
+            magic = file.read(len(MAGIC))
+            spans = list(_find_blocks(file, size))
+            # A private map: writing to the vectors does not change the file.
             mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY) if spans else mmap.mmap(-1, 1)
     except OSError as error:
         raise FeaturesError(f"{path}: this cannot be read ({error.strerror or error}).") from error
-    if not MARK.startswith(mark):
-        raise FeaturesError(f"{path}: this is not {WHAT}.")
-    return [_parse(path, mapped, *span) for span in spans]
+    if not MAGIC.startswith(magic):
+        raise FeaturesError(f"{path}: this is not {FILE_KIND}.")
+    return [_parse(path, mapped, span) for span in spans]
 
 
-def _whole_blocks(file: BinaryIO, size: int) -> Iterator[tuple[int, int, int]]:
-    """Yield where the table of each block begins, its length, and that of the vectors."""
-    place = 0
-    while place + HEADER.size <= size:
-        file.seek(place)
-        mark, n_table, n_vectors, checksum = HEADER.unpack(file.read(HEADER.size))
-        begin = place + HEADER.size
-        end = _aligned(begin + n_table) + n_vectors
-        if mark != MARK or end > size or _checksum(file, begin, n_table, n_vectors) != checksum:
+class _Span(NamedTuple):
+    """Place of a block in a part file: the position of its table, and the lengths of table and vectors (bytes)."""
+
+    table: int
+    n_table: int
+    n_vectors: int
+
+    @property
+    def vectors(self) -> int:
+        """Position of the vectors (bytes)."""
+        return _align(self.table + self.n_table)
+
+    @property
+    def end(self) -> int:
+        """Position after the vectors (bytes)."""
+        return self.vectors + self.n_vectors
+
+
+def _find_blocks(file: BinaryIO, size: int) -> Iterator[_Span]:
+    """Yield the places of the blocks, up to the first one that is damaged or cut off."""
+    position = 0
+    while position + HEADER.size <= size:
+        file.seek(position)
+        magic, n_table, n_vectors, checksum = HEADER.unpack(file.read(HEADER.size))
+        span = _Span(position + HEADER.size, n_table, n_vectors)
+        if magic != MAGIC or span.end > size or _checksum(file, span) != checksum:
             return
-        yield begin, n_table, n_vectors
-        place = _aligned(end)
+        yield span
+        position = _align(span.end)
 
 
-def _checksum(file: BinaryIO, begin: int, n_table: int, n_vectors: int) -> int:
-    file.seek(begin)
-    value = zlib.crc32(file.read(n_table))
-    file.seek(_aligned(begin + n_table))
-    while n_vectors > 0:
-        piece = file.read(min(n_vectors, 1 << 24))
+def _checksum(file: BinaryIO, span: _Span) -> int:
+    file.seek(span.table)
+    value = zlib.crc32(file.read(span.n_table))
+    file.seek(span.vectors)
+    n_left = span.n_vectors
+    while n_left > 0:
+        piece = file.read(min(n_left, CHECKSUM_CHUNK))
         value = zlib.crc32(piece, value)
-        n_vectors -= len(piece)
+        n_left -= len(piece)
     return value
 
 
-def _write(file: BinaryIO, block: Block) -> None:
+def _write(file: BinaryIO, position: int, block: Block) -> int:
+    """Write a block at the current position of a file; return the position after it."""
     table = tensors_to_bytes(
         {
             "shape": list(block.features.shape),
@@ -164,36 +191,38 @@ def _write(file: BinaryIO, block: Block) -> None:
     )
     vectors = block.features.contiguous().numpy().tobytes()
     checksum = zlib.crc32(vectors, zlib.crc32(table))
-    file.write(HEADER.pack(MARK, len(table), len(vectors), checksum))
+    span = _Span(position + HEADER.size, len(table), len(vectors))
+    end = _align(span.end)
+    file.write(HEADER.pack(MAGIC, len(table), len(vectors), checksum))
     file.write(table)
-    file.write(bytes(_aligned(file.tell()) - file.tell()))
+    file.write(bytes(span.vectors - span.table - span.n_table))  # padding
     file.write(vectors)
-    file.write(bytes(_aligned(file.tell()) - file.tell()))
+    file.write(bytes(end - span.end))  # padding
+    return end
 
 
-def _parse(path: Path, mapped: mmap.mmap, begin: int, n_table: int, n_vectors: int) -> Block:
-    table = tensors_from_bytes(mapped[begin : begin + n_table], path, WHAT, FeaturesError)
+def _parse(path: Path, mapped: mmap.mmap, span: _Span) -> Block:
+    data = mapped[span.table : span.table + span.n_table]
+    table = tensors_from_bytes(data, path, FILE_KIND, error_class=FeaturesError)
     try:
         dtype = {"float32": torch.float32, "float16": torch.float16}[table["dtype"]]
-        place = _aligned(begin + n_table)
-        values = torch.frombuffer(mapped, dtype=dtype, count=n_vectors // dtype.itemsize, offset=place)
+        values = torch.frombuffer(mapped, dtype=dtype, count=span.n_vectors // dtype.itemsize, offset=span.vectors)
+        n_rows = len(table["ids"])
+        COLUMNS[0].check(table["durations"], n_rows)
         block = Block(
-            tuple(map(str, table["ids"])),
-            values.reshape(table["shape"]),
-            table["durations"],
-            AudioProvenance(**table["audio"]),
-            dict(table["encoder"]),
+            ids=tuple(map(str, table["ids"])),
+            features=values.reshape(table["shape"]),
+            durations=table["durations"],
+            audio=AudioProvenance.from_content(table["audio"], n_rows),
+            encoder=dict(table["encoder"]),
         )
-        columns = [block.durations, *(getattr(block.audio, name) for name in AUDIO_COLUMNS)]
-        lengths = {len(block), len(block.features), *map(len, columns)}
-        if len(lengths) != 1 or block.audio.digest.shape[1:] != (32,) or block.features.ndim not in (2, 3):
-            raise ValueError("its columns are not of one length")
-        if [column.dtype for column in columns] != COLUMN_TYPES:
-            raise ValueError("its columns are of other types")
-    except Exception as error:  # right keys can hold anything
-        raise FeaturesError(f"{path}: this is not {WHAT}; {type(error).__name__}: {error}.") from error
+        if len(block.features) != n_rows or block.features.ndim not in (2, 3):
+            raise ValueError(f"its vectors have the shape {tuple(block.features.shape)}, but it has {n_rows} ids")
+    except Exception as error:  # the expected keys can have any values
+        raise FeaturesError(f"{path}: this is not {FILE_KIND}; {type(error).__name__}: {error}.") from error
     return block
 
 
-def _aligned(place: int) -> int:
-    return -(-place // ALIGNMENT) * ALIGNMENT
+def _align(position: int) -> int:
+    """Return the next multiple of `ALIGNMENT`."""
+    return -(-position // ALIGNMENT) * ALIGNMENT

@@ -1,63 +1,49 @@
-"""May stored vectors serve as those that are asked for, and under which name are they stored?"""
+"""Provenance of stored rows: compare their settings with a request, find them by content, name their file."""
 
-import hashlib
-import logging
 from collections.abc import Sequence
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from encoders import Spec, spec_differences, spec_digest
-from features.feature_set import AudioProvenance, FeaturesError, FeatureSet
+from corpora import Indices
+from encoders import Encoder, LazyEncoder, Spec, default_spec, spec_differences, spec_digest, warn_of_precision
+from features.feature_set import FeaturesError, FeatureSet
 from features.parts import Block
+from features.row_columns import AudioProvenance
 
-logger = logging.getLogger(__name__)
-
-# Digest of a file, start and duration (seconds) of the span in it, as bytes that can be sorted.
-CONTENT = np.dtype("S48")
-Contents = NDArray[np.bytes_]
-Numbers = NDArray[np.int64]
-
-
-@lru_cache(maxsize=1024)
-def file_digest(path: Path, size: int, mtime_ns: int) -> bytes:
-    """SHA-256 of a file's bytes; remembered while size and time of change stay, for files of many utterances."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").digest()
+# Key of a row: the digest of its file, and start and duration (seconds) of the span in it, as bytes that can be sorted.
+CONTENT_KEY = np.dtype("S48")
+ContentKeys = NDArray[np.bytes_]
 
 
 def default_file_name(
-    corpus: str,
-    spec: Spec,
-    crop: float | None,
-    default_spec: Spec | None,
-    default_crop: float | None,
-    store_dtype: str = "fp32",
+    corpus: str, encoder: Encoder | LazyEncoder, crop: float | None, *, store_dtype: str = "fp32"
 ) -> str:
-    """Name the features file of a corpus and an encoder.
+    """Return the default name of the features file of a corpus and an encoder.
 
     Parameters
     ----------
     corpus : str
         Name of the corpus.
-    spec, crop
-        The encoder's spec and ``max_duration`` (seconds).
-    default_spec, default_crop
-        What they are when nothing is chosen (a spec of None is not known, so `spec` is not it); any others add 8 hex
-        digits of their digest to the name.
+    encoder : Encoder or LazyEncoder
+        If its options, its weights or the crop are not the defaults, 8 hex digits of their digest are added to the
+        name.
+    crop : float or None
+        Maximum length of the part of each utterance that is read (seconds); None for whole utterances.
     store_dtype : str
-        Any other than fp32 is added to the name.
+        ``fp32`` or ``fp16``; ``fp16`` is added to the name.
 
     Returns
     -------
     str
         For example ``librispeech_features_audiosep.pt``.
     """
+    spec = encoder.spec
+    default = default_spec(spec["name"])
     suffix = ""
-    if crop != default_crop or default_spec is None or spec_differences(spec, default_spec):
+    if crop != encoder.max_duration or default is None or spec_differences(spec, default):
         suffix = "_" + spec_digest({**spec, "crop": crop})[:8]
     if store_dtype != "fp32":
         suffix += f"_{store_dtype}"
@@ -65,18 +51,23 @@ def default_file_name(
 
 
 def check_same_origin(
-    path: Path, stored: FeatureSet | Block, spec: Spec, crop: float | None, dtype: torch.dtype = torch.float32
+    path: Path,
+    stored: FeatureSet | Block,
+    spec: Spec,
+    *,
+    crop: float | None,
+    dtype: torch.dtype = torch.float32,
 ) -> None:
-    """Refuse stored features of another encoder, layer, pooling, weights, crop or type, by name.
+    """Refuse stored features of another encoder, layer, pooling, weights, crop or type.
 
     Raises
     ------
     FeaturesError
-        What the file has, what was asked, and how to go on.
+        The message lists the differences, and what to do.
     """
     differences = spec_differences(stored.encoder, spec)
     if stored.audio is None:
-        differences = differences or ["it does not say which audio it was made from"]
+        differences = differences or ["the file does not record which audio it was computed from"]
     elif stored.audio.crop != crop:
         differences.append(f"max_duration is {stored.audio.crop!r} there, {crop!r} here")
     if stored.features.dtype != dtype:
@@ -86,45 +77,40 @@ def check_same_origin(
             f"{path}: these features cannot be continued with the encoder {spec['name']!r}: {'; '.join(differences)}. "
             "Give another --features_path, the settings of the file, or delete the file."
         )
-    advice = " Those that are stored are kept; to compute all of them anew, give another --features_path."
-    warn_of_precision(f"{path}: the features", stored.encoder, spec, advice)
-
-
-def warn_of_precision(what: str, there: Spec, here: Spec, advice: str = "") -> None:
-    """Tell that vectors were computed in another precision: they differ a little, and no more."""
-    if there.get("precision") != here.get("precision"):
-        found, wanted = there.get("precision"), here.get("precision")
-        logger.warning(
-            "%s were computed in %s, now it is %s; such vectors differ a little.%s", what, found, wanted, advice
-        )
+    warn_of_precision(
+        f"{path}: the features",
+        stored.encoder,
+        spec,
+        advice=" The stored rows are kept. To recompute them, give another --features_path.",
+    )
 
 
 def merged_precision(specs: Sequence[Spec]) -> str:
-    """Name the precisions of rows that were computed at several times: ``fp32``, or ``bf16+fp32``."""
+    """Return the precisions of rows that were computed in several runs, such as ``fp32`` or ``bf16+fp32``."""
     return "+".join(sorted({part for spec in specs for part in str(spec.get("precision")).split("+")}))
 
 
 class StoredRows:
-    """Finds stored rows by the content that they were computed from.
+    """Index of stored rows by the content that they were computed from.
 
     Attributes
     ----------
     blocks : list of Block
-        Where rows are; `find` gives numbers into it.
+        Blocks of rows, in the order in which `find` numbers them.
     """
 
     def __init__(self, blocks: Sequence[Block]) -> None:
         self.blocks = list(blocks)
         keys = [keys_of(block.audio) for block in self.blocks]
         lengths = [len(block) for block in self.blocks]
-        everything = np.concatenate([np.empty(0, CONTENT), *keys])
-        order = np.argsort(everything, kind="stable")
-        self._keys = everything[order]
+        joined = np.concatenate([np.empty(0, CONTENT_KEY), *keys])
+        order = np.argsort(joined, kind="stable")
+        self._keys = joined[order]
         self._block = np.repeat(np.arange(len(lengths)), lengths)[order]
         self._row = np.concatenate([np.empty(0, np.int64), *map(np.arange, lengths)])[order]
 
-    def find(self, keys: Contents) -> tuple[Numbers, Numbers]:
-        """Return the block of each key and the row within it, both (n,), -1 where there is none."""
+    def find(self, keys: ContentKeys) -> tuple[Indices, Indices]:
+        """Return the block of each key, and the row within the block, both (n,); -1 if the key is not stored."""
         if not len(self._keys):
             return np.full(len(keys), -1), np.full(len(keys), -1)
         places = np.minimum(np.searchsorted(self._keys, keys), len(self._keys) - 1)
@@ -132,13 +118,23 @@ class StoredRows:
         return np.where(found, self._block[places], -1), np.where(found, self._row[places], -1)
 
 
-def content_keys(digests: NDArray[np.uint8], starts: NDArray[np.float64], durations: NDArray[np.float64]) -> Contents:
-    """Join the digest of each file (n, 32) with the span in it (seconds, (n,); NaN is to its end) into a key."""
-    spans = np.stack([starts, np.nan_to_num(durations, nan=-1.0)], axis=1) + 0.0  # no negative zeros
+def content_keys(
+    digests: NDArray[np.uint8], starts: NDArray[np.float64], durations: NDArray[np.float64]
+) -> ContentKeys:
+    """Return the key of each row: the digest of its file, and the span in the file.
+
+    Parameters
+    ----------
+    digests : ndarray (n, 32)
+        uint8, SHA-256 of each file.
+    starts, durations : ndarray (n,)
+        float64, span in each file (seconds); a NaN duration means to the end of the file.
+    """
+    spans = np.stack([starts, np.nan_to_num(durations, nan=-1.0)], axis=1) + 0.0  # turns -0.0 into 0.0
     joined = np.ascontiguousarray(np.concatenate([digests, spans.view(np.uint8).reshape(-1, 16)], axis=1))
-    return joined.view(CONTENT).reshape(-1)
+    return joined.view(CONTENT_KEY).reshape(-1)
 
 
-def keys_of(audio: AudioProvenance) -> Contents:
-    """Return the keys of rows."""
+def keys_of(audio: AudioProvenance) -> ContentKeys:
+    """Return the keys of rows, from their provenance."""
     return content_keys(audio.digest.numpy(), audio.start.numpy(), audio.duration.numpy())

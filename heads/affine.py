@@ -1,4 +1,4 @@
-"""Heads whose logits are one affine map of the embedding, found without minibatches."""
+"""`AffineHead`: logits that are an affine function of the embedding, fitted without minibatches."""
 
 from collections.abc import Mapping
 from typing import Self
@@ -12,14 +12,14 @@ from heads.base import Head, as_rows
 
 
 class AffineHead(Head):
-    """Logits ``X @ weight.T + bias``.
+    """Base class of heads whose logits are ``X @ weight.T + bias``.
 
     Attributes
     ----------
     weight_ : Tensor (n_classes, D)
-        float32.
+        float32, weights of the embedding's dimensions.
     bias_ : Tensor (n_classes,)
-        float32.
+        float32, logits of an embedding of zeros.
     """
 
     weight_: Tensor

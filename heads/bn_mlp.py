@@ -1,4 +1,4 @@
-"""A hidden layer with batch normalisation."""
+"""`BNMLPHead`: a perceptron with one hidden layer and batch normalisation."""
 
 from collections.abc import Sequence
 
@@ -9,9 +9,12 @@ from heads.minibatch import MinibatchHead
 
 
 class BNMLPHead(MinibatchHead):
-    """D-512-N with batch normalisation, ReLU and dropout 0.3 between; the AISHELL-4 system's, on mean and deviation."""
+    """Two linear layers, D-512-N, with batch normalisation, ReLU and dropout 0.3 between them.
 
-    smallest_batch = 2  # the statistics of one row are none
+    The AISHELL-4 system has this head on the mean and the standard deviation of its features.
+    """
+
+    min_batch_size = 2  # batch normalisation needs the variance of a batch
 
     def build(self, shape: Sequence[int], n_classes: int) -> nn.Module:
         return nn.Sequential(

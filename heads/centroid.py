@@ -1,4 +1,4 @@
-"""The nearest mean."""
+"""`CentroidHead`: the cosine to the mean of each class."""
 
 from collections.abc import Mapping
 from typing import Self
@@ -12,23 +12,23 @@ from torch.nn.functional import cross_entropy, normalize
 
 from heads.base import Head, Validation, as_rows
 
-# Rows by which the scale is fitted at most: of one number more would tell no more.
-SCALE_ROWS = 5_000
+# The scale is fitted to at most twice this number of rows, evenly spaced: more hardly change a single number.
+N_SCALE_ROWS = 5_000
 
 
 class CentroidHead(Head):
-    """Cosine to the mean of each class's rows, which are brought to unit length first.
+    """Cosine to the mean of each class's rows, which are normalised to unit length first.
 
-    It has nothing to tune and needs one row a speaker. The cosines are multiplied by a scale under which they are
-    likeliest as logits of the training rows, each judged by a mean without itself; without that, a softmax of cosines
-    says nearly the same of all speakers.
+    It has no hyper-parameters and needs only one row per class. The logits are the cosines times a scale, since a
+    softmax of plain cosines gives all classes nearly the same probability. The scale minimises the cross-entropy of the
+    training rows, each of which is left out of its own class's mean.
 
     Attributes
     ----------
     centroids_ : Tensor (n_classes, D)
-        float32, of unit length.
+        float32, means of the classes, of unit length.
     scale_ : Tensor ()
-        float32.
+        float32, factor of the cosines.
     """
 
     def learn(self, rows: Tensor, targets: Tensor, validation: Validation | None) -> None:
@@ -51,14 +51,14 @@ class CentroidHead(Head):
         return self
 
 
-def _fit_scale(rows: Tensor, numbers: Tensor, sums: Tensor) -> Tensor:
-    """Return the factor that makes the training rows likeliest, each left out of its own class's mean."""
-    repeated = torch.bincount(numbers)[numbers] > 1
-    chosen = repeated.nonzero().flatten()
-    chosen = chosen[:: max(1, len(chosen) // SCALE_ROWS)]  # evenly, whatever the order
-    if not len(chosen):
-        return torch.tensor(10.0)  # nothing to learn it from: every speaker has one row
-    own, targets = rows[chosen], numbers[chosen]
+def _fit_scale(units: Tensor, targets: Tensor, sums: Tensor) -> Tensor:
+    """Return the scale that minimises the cross-entropy of the rows, each left out of its own class's mean."""
+    has_others = torch.bincount(targets)[targets] > 1
+    used = has_others.nonzero().flatten()
+    used = used[:: max(1, len(used) // N_SCALE_ROWS)]
+    if not len(used):
+        return torch.tensor(10.0)  # every class has one row: there is nothing to fit the scale to
+    own, targets = units[used], targets[used]
     cosines = own @ normalize(sums, dim=1).T
     without = normalize(sums[targets] - own, dim=1)
     cosines.scatter_(1, targets[:, None], (own * without).sum(1, keepdim=True))

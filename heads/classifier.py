@@ -1,4 +1,4 @@
-"""`SpeakerClassifier`: all that is needed to say who speaks in a file, in one file."""
+"""`SpeakerClassifier`: identifies the speaker of audio files, and is saved as one file."""
 
 import math
 import os
@@ -10,61 +10,42 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.special import logsumexp
 from tqdm import tqdm
 
 from corpora import Utterance
-from encoders import Encoder, LazyEncoder, Spec
-from features import FeatureSet, Row, embed_utterances, load_tensors, write_tensors
-from heads.fitted import ClassifierError, FittedHead, find_encoder
+from embedding import Row, embed_utterances
+from encoders import Encoder, LazyEncoder, Spec, encoder_from_spec
+from features import FeatureSet
+from files import FormatReader, count_of, load_checked, versions, write_tensors
+from heads.fitted import ClassifierError, FittedHead
+from heads.open_set import check_open_set, log_odds
+from heads.predictions import UNKNOWN, Prediction
 
 FORMAT = 1
-WHAT = "a speaker classifier, as speaker_recognition_librispeech.py saves one"
-# What is said of a stranger.
-UNKNOWN = "unknown"
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """Who speaks in one file.
-
-    Attributes
-    ----------
-    path : Path
-        The file.
-    speakers : tuple of str
-        The likeliest speakers, best first; empty if the file could not be judged.
-    probabilities : tuple of float
-        Their probabilities, among the speakers that are known; NaN for `UNKNOWN` where it has none.
-    error : str or None
-        Why the file could not be judged.
-    """
-
-    path: Path
-    speakers: tuple[str, ...] = ()
-    probabilities: tuple[float, ...] = ()
-    error: str | None = None
+FILE_KIND = "a speaker classifier, as speaker_recognition_librispeech.py saves one"
 
 
 @dataclass(frozen=True, eq=False)
 class SpeakerClassifier:
-    """One fitted head, or an ensemble of several, and the speakers that they know.
+    """A fitted head, or an ensemble of fitted heads, with the speakers that they were trained on.
 
     Attributes
     ----------
     members : tuple of FittedHead
-        Each with the encoder that its vectors come from; the logits of several are averaged. All have the same
-        classes, numbers into `speakers`.
+        Fitted heads, each with the spec of its encoder. All have the same classes, which are indices into `speakers`.
+        The logits of several members are averaged.
     speakers : tuple of str
+        Names of the speakers.
     threshold : float or None
-        What a recording must reach not to count as a stranger's: the `log_odds` of the likeliest speaker or, where
-        there is a `detector`, the highest of its scores. None where it has not been calibrated.
+        Minimum score of a recording that is accepted; below it, the speaker is unknown. The score is the highest one of
+        the `detector` or, without a detector, the `log_odds` of the most probable speaker. None if it was not
+        calibrated.
     detector : FittedHead or None
-        A head that tells strangers better than the probabilities do; of an encoder of the members.
+        Head whose scores detect unknown speakers better than the probabilities do. Its encoder is that of a member.
     metrics : dict
-        What was measured of it.
+        Figures of the comparison that selected the classifier.
     training : dict
-        How it was trained: corpus, head, split, seed, versions.
+        Settings of the training: corpus, head, split, seed, versions.
     """
 
     members: tuple[FittedHead, ...]
@@ -77,25 +58,33 @@ class SpeakerClassifier:
     def predict_features(
         self, features: FeatureSet | Sequence[FeatureSet], top_k: int = 5, reject: bool = False
     ) -> list[tuple[tuple[str, ...], tuple[float, ...]]]:
-        """Name the likeliest speakers of each row, best first, with their probabilities.
+        """Return the most probable speakers of each row, best first, with their probabilities.
 
-        An ensemble over several encoders takes a set of each, of the same utterances in the same order. With `reject`
-        `UNKNOWN` stands before the others where the threshold is not reached.
+        Parameters
+        ----------
+        features : FeatureSet or sequence of FeatureSet
+            Features to classify. An ensemble over several encoders takes a set from each, with the same utterances in
+            the same order.
+        top_k : int
+            Maximum number of speakers per row.
+        reject : bool
+            Whether to put `UNKNOWN` first, with probability NaN, for rows below the threshold.
 
         Raises
         ------
         ClassifierError
-            The features come from another encoder than the classifier's, or it has no threshold.
+            The features come from another encoder than the classifier's, or there is no threshold to reject by.
         """
         sets = [features] if isinstance(features, FeatureSet) else list(features)
         if len({given.ids for given in sets}) != 1:
-            raise ClassifierError("The sets of features must hold the same utterances in the same order.")
-        return self._judge(lambda member: member.vectors(_nearest(sets, member)), top_k, reject)
+            raise ClassifierError("Expected feature sets with the same utterances in the same order, got others.")
+        return self._classify(lambda member: member.vectors(_closest_set(sets, member)), top_k, reject)
 
     def predict(
         self,
         paths: Sequence[str | os.PathLike[str]],
         top_k: int = 5,
+        *,
         encoder: Encoder | LazyEncoder | None = None,
         encoder_weights: str | Path | Sequence[str | Path] | None = None,
         device: str = "auto",
@@ -103,37 +92,39 @@ class SpeakerClassifier:
         progress: bool = False,
         reject: bool = False,
     ) -> list[Prediction]:
-        """Name the likeliest speakers of each file, best first; a file that cannot be read does not stop the others.
+        """Return the most probable speakers of each file, best first; an unreadable file does not stop the others.
 
         Parameters
         ----------
         paths : sequence of path-like
             Audio files.
         top_k : int
-            Most speakers to name.
+            Maximum number of speakers per file.
         encoder : Encoder or LazyEncoder, optional
-            By default the one that the classifier was trained with, found as `load_encoder` finds it.
+            Encoder of the files; by default the one that the classifier was trained with, as `load_encoder` finds it.
         encoder_weights : path-like, or a sequence of them, optional
-            Where the encoder's weights are; of an ensemble over several encoders one for each, in the order of
-            `members`, ``auto`` for those that are found by themselves.
+            File or folder of the encoder's weights; ``auto`` searches the usual places. An ensemble over several
+            encoders takes one for each, in the order of `members`.
         device : str
             Device of the encoder.
         precision : str
-            Of the encoder; ``auto`` is what the classifier was trained with.
+            Precision of the encoder; ``auto`` is that of the training features.
         progress : bool
-            Show a progress bar, on a terminal.
+            Whether to show a progress bar if the output is a terminal.
         reject : bool
-            Put `UNKNOWN` before the others where the threshold is not reached.
+            Whether to put `UNKNOWN` first, with probability NaN, for files below the threshold.
 
         Returns
         -------
         list of Prediction
-            In the order of the paths.
+            Predictions in the order of the paths.
 
         Raises
         ------
         ClassifierError
             The encoder is not the one that the classifier was trained with, or there is no threshold to reject by.
+        EncoderError
+            The encoder is not one of this project's, or its weights are not found.
         """
         if reject:
             self._check_threshold()
@@ -141,38 +132,36 @@ class SpeakerClassifier:
         if encoder is not None:
             encoders: list[Encoder | LazyEncoder] = [encoder] * len(origins)
         else:
-            places = _places(encoder_weights, [member.encoder for member in origins.values()])
+            weights = _weights_of_encoders(encoder_weights, [member.encoder for member in origins.values()])
             encoders = [
-                find_encoder(member.encoder, place, device, precision)
-                for member, place in zip(origins.values(), places, strict=True)
+                encoder_from_spec(member.encoder, path, device, precision=precision)
+                for member, path in zip(origins.values(), weights, strict=True)
             ]
         for member, given in zip(origins.values(), encoders, strict=True):
-            member.check_encoder(given.spec, "the encoder")
+            member.check_encoder(given.spec, "this one is another")
         utterances = [Utterance(Path(path), speaker="", session="") for path in paths]
-        rows = zip(
-            *(
-                embed_utterances(utterances, given, member.crop)
-                for member, given in zip(origins.values(), encoders, strict=True)
-            ),
-            strict=True,
-        )
-        shown = tqdm(rows, "Listening", len(utterances), unit="file", disable=None if progress else True)
+        streams = [
+            embed_utterances(utterances, given, member.crop)
+            for member, given in zip(origins.values(), encoders, strict=True)
+        ]
+        rows = zip(*streams, strict=True)
+        shown = tqdm(rows, "Reading", len(utterances), unit="file", disable=None if progress else True)
         return [self._prediction(dict(zip(origins, parts, strict=True)), top_k, reject) for parts in shown]
 
     def _prediction(self, rows: dict[tuple[str, float | None], Row], top_k: int, reject: bool) -> Prediction:
-        """Judge one file by its rows, one for each origin."""
+        """Return the prediction of one file from its rows, one per origin (see `FittedHead.origin`)."""
         path = next(iter(rows.values())).utterance.path
         errors = [row.error for row in rows.values() if row.error is not None]
         if errors:
             return Prediction(path, error=errors[0])
         vectors = {origin: row.vector[None] for origin, row in rows.items() if row.vector is not None}
-        speakers, probabilities = self._judge(lambda member: vectors[member.origin], top_k, reject)[0]
+        speakers, probabilities = self._classify(lambda member: vectors[member.origin], top_k, reject)[0]
         return Prediction(path, speakers, probabilities)
 
-    def _judge(
+    def _classify(
         self, vectors_of: Callable[[FittedHead], torch.Tensor], top_k: int, reject: bool
     ) -> list[tuple[tuple[str, ...], tuple[float, ...]]]:
-        """Name the speakers of rows, of which there is a table for each member."""
+        """Return the speakers and probabilities of each row; `vectors_of` returns the vectors for a member."""
         if top_k < 1:
             raise ClassifierError(f"top_k is {top_k}; expected at least 1.")
         logits = [member.logits(vectors_of(member)) for member in self.members]
@@ -194,8 +183,8 @@ class SpeakerClassifier:
     def _check_threshold(self) -> float:
         if self.threshold is None:
             raise ClassifierError(
-                "This classifier has no threshold to tell strangers by: it was trained on too few speakers or "
-                "recordings to leave some out, or by an earlier version. Train it again, on more."
+                "This classifier has no threshold for unknown speakers: it was trained on too few speakers or "
+                "recordings to hold some out, or by an earlier version. Train it again on more recordings."
             )
         return self.threshold
 
@@ -216,6 +205,7 @@ class SpeakerClassifier:
             "detector": None if self.detector is None else self.detector.content(),
             "metrics": self.metrics,
             "training": self.training,
+            "created_with": versions(),
         }
         return write_tensors(Path(path), content)
 
@@ -226,54 +216,51 @@ class SpeakerClassifier:
         Raises
         ------
         ClassifierError
-            No such file, or not a classifier.
+            There is no such file, or it is not a classifier.
         """
-        path = Path(path)
-        content = load_tensors(path, WHAT, ClassifierError)
-        has_head = "head" in content or "members" in content
-        if not has_head or not isinstance(content.get("format"), int) or content["format"] != FORMAT:
-            found = f"its format is {content.get('format')!r}" if has_head else "it has no head"
-            raise ClassifierError(f"{path}: this is not {WHAT} of format {FORMAT}; {found}. Train it again.")
-        try:
-            loaded = cls(
-                members=tuple(map(FittedHead.from_content, content.get("members", [content]))),
-                speakers=tuple(content["speakers"]),
-                detector=FittedHead.from_content(content["detector"]) if content.get("detector") else None,
-                **{key: content[key] for key in ("threshold", "metrics", "training")},
-            )
-            loaded._check_parts()
-        except Exception as error:  # right keys can hold anything
-            reason = f"{type(error).__name__}: {error}".splitlines()[0]
-            raise ClassifierError(
-                f"{path}: this is not {WHAT}, or it is damaged ({reason}). Train it again."
-            ) from error
-        return loaded
+        return load_checked(Path(path), READERS, kind=FILE_KIND, error_class=ClassifierError, advice="Train it again.")
 
     def _check_parts(self) -> None:
         """Raise if the parts do not fit together."""
         classes = self.members[0].head.classes_.tolist()
         if not all(type(label) is int and 0 <= label < len(self.speakers) for label in classes):
-            raise ValueError(f"the head's classes are no numbers into its {len(self.speakers)} speakers")
+            raise ValueError(f"its head has classes that are not indices into its {len(self.speakers)} speakers")
         if sorted(set(classes)) != classes:
-            raise ValueError("the head's classes are not in order")
+            raise ValueError("the classes of its head are not sorted")
         if any(member.head.classes_.tolist() != classes for member in self.members):
-            raise ValueError("its members know different speakers")
+            raise ValueError("its members have different classes")
         if not all(isinstance(speaker, str) for speaker in self.speakers):
-            raise ValueError("a speaker's name is no string")
+            raise ValueError("the name of a speaker is not a string")
         if self.threshold is not None and not math.isfinite(self.threshold):
-            raise ValueError(f"its threshold is {self.threshold!r}")
+            raise ValueError(f"its threshold is {self.threshold!r}, expected a finite number")
         if self.detector is not None and self.detector.origin not in {member.origin for member in self.members}:
-            raise ValueError("its detector is of another encoder")
+            raise ValueError("its detector has another encoder than its members")
         if not isinstance(self.metrics, dict) or not isinstance(self.training, dict):
-            raise ValueError("its metrics or its training are no dict")
-        figures = self.metrics.get("open_set") or {}
-        shares = [f"{name}{end}" for name in ("miss", "false_alarm") for end in ("", "_low", "_high")]
-        numbers = [figures[name] for name in (*shares, "dir_at_far_0.01")] if figures else []
-        told = [figures[name] for name in ("by", "n_strangers", "split_by", "seed")] if figures else []
-        if not all(isinstance(each, float) for each in numbers) or not all(
-            isinstance(each, str | int) for each in told
-        ):
-            raise ValueError("its figures of strangers are no numbers")
+            raise ValueError("its metrics or training are not a dict")
+        check_open_set(self.metrics.get("open_set") or {})
+
+
+def _read_format_1(content: dict[str, Any], path: Path) -> SpeakerClassifier:
+    if "head" not in content and "members" not in content:
+        raise ValueError("it has no head")
+    metrics = dict(content["metrics"])
+    if "n_strangers" in (metrics.get("open_set") or {}):  # the key until version 0.1
+        figures = dict(metrics["open_set"])
+        metrics["open_set"] = {**figures, "n_unknown": figures.pop("n_strangers")}
+    loaded = SpeakerClassifier(
+        members=tuple(map(FittedHead.from_content, content.get("members", [content]))),
+        speakers=tuple(content["speakers"]),
+        threshold=content["threshold"],
+        detector=FittedHead.from_content(content["detector"]) if content.get("detector") else None,
+        metrics=metrics,
+        training=content["training"],
+    )
+    loaded._check_parts()
+    return loaded
+
+
+# Readers by format.
+READERS: dict[int, FormatReader[SpeakerClassifier]] = {1: _read_format_1}
 
 
 def mean_logits(logits: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
@@ -282,31 +269,22 @@ def mean_logits(logits: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
     return mean
 
 
-def log_odds(logits: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Return the log-odds (n,) of the likeliest of the classes against all others; logits (n, n_classes).
-
-    They order rows as the probability does, and do not end at 1.
-    """
-    sorted_logits = np.sort(logits.astype(np.float64), axis=1)
-    odds: NDArray[np.float64] = sorted_logits[:, -1] - logsumexp(sorted_logits[:, :-1], axis=1)
-    return odds
-
-
-def _nearest(sets: Sequence[FeatureSet], member: FittedHead) -> FeatureSet:
-    """Return the set that a member was trained for, or else the one that differs least, which it will refuse."""
+def _closest_set(sets: Sequence[FeatureSet], member: FittedHead) -> FeatureSet:
+    """Return the set that a member was trained on, or else the least different one, which the member then refuses."""
     return min(sets, key=member.distance)
 
 
-def _places(weights: str | Path | Sequence[str | Path] | None, specs: Sequence[Spec]) -> list[str | Path | None]:
-    """Return a place of the weights, or None, for each encoder; those of the same weights share one."""
-    kinds = [(str(spec.get("name")), spec.get("weights")) for spec in specs]
-    several = list(dict.fromkeys(kinds))
-    given = [weights] if isinstance(weights, str | Path) else list(weights or ["auto"] * len(several))
-    if len(given) != len(several):
+def _weights_of_encoders(
+    weights: str | Path | Sequence[str | Path] | None, specs: Sequence[Spec]
+) -> list[str | Path | None]:
+    """Return each encoder's file or folder of weights, or None to search for it; equal encoders share one."""
+    keys = [(str(spec.get("name")), spec.get("weights")) for spec in specs]
+    distinct = list(dict.fromkeys(keys))
+    given = [weights] if isinstance(weights, str | Path) else list(weights or ["auto"] * len(distinct))
+    if len(given) != len(distinct):
         raise ClassifierError(
-            f"There are {len(given)} places of weights for {len(several)} encoders "
-            f"({', '.join(name for name, _ in several)}); give one for each, in this order, 'auto' for those that are "
-            "found by themselves."
+            f"Expected weights for {count_of(len(distinct), 'encoder')} ({', '.join(name for name, _ in distinct)}), "
+            f"got {len(given)}; give a file or folder for each, in this order, or 'auto' to search the usual places."
         )
-    found = [None if str(place) == "auto" else place for place in given]
-    return [found[several.index(kind)] for kind in kinds]
+    paths = [None if str(path) == "auto" else path for path in given]
+    return [paths[distinct.index(key)] for key in keys]

@@ -1,4 +1,4 @@
-"""Softmax regression of angles, with a margin."""
+"""`CosineHead`: softmax regression of cosines, trained with a margin."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -10,29 +10,29 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, linear, normalize
 
 from heads.base import HeadError, Validation
-from heads.feed_forward import cross_entropy_slope
+from heads.feed_forward import cross_entropy_grad
 from heads.minibatch import Gradient, MinibatchHead
 
 
 class CosineHead(MinibatchHead):
-    """Cosines between the embedding and a learned direction of each speaker, times a scale.
+    """Logits that are cosines between the embedding and a learned direction of each speaker, times a scale.
 
-    In training the own speaker's logit is made smaller by a margin, so that the others must stay that far behind:
-    AM-softmax (Wang et al., 2018) takes the margin from the cosine, AAM-softmax (Deng et al., 2019) adds it to the
-    angle.
+    In training, a margin lowers the logit of the true speaker, so that other speakers must stay at least that far
+    below. AM-softmax (Wang et al., 2018) subtracts the margin from the cosine; AAM-softmax (Deng et al., 2019) adds it
+    to the angle.
 
     Parameters
     ----------
     margin : float
-        0 is none; of the cosine, or in radians.
+        Margin of the cosine for ``am``, of the angle (radians) for ``aam``; 0 is no margin.
     scale : float
         Factor of the cosines.
     margin_type : {"am", "aam"}
-        From what the margin is taken.
+        AM-softmax or AAM-softmax.
     lr : float
-        Adam's learning rate.
+        Learning rate of Adam.
     **settings
-        As `MinibatchHead` takes them.
+        Other parameters of `MinibatchHead`.
     """
 
     search_space: ClassVar[Mapping[str, Any]] = {
@@ -46,6 +46,7 @@ class CosineHead(MinibatchHead):
         margin: float = 0.2,
         scale: float = 30.0,
         margin_type: Literal["am", "aam"] = "am",
+        *,
         lr: float = 3e-3,
         **settings: Any,
     ) -> None:
@@ -57,7 +58,7 @@ class CosineHead(MinibatchHead):
     def learn(self, rows: Tensor, targets: Tensor, validation: Validation | None) -> None:
         if self.margin_type not in ("am", "aam") or not 0 <= self.margin < math.pi / 2 or not 0 < self.scale < math.inf:
             raise HeadError(
-                "The margin must be from 0 to 1.57, the scale above 0 and the margin_type am or aam; got "
+                "Expected a margin from 0 to 1.57, a scale above 0 and margin_type 'am' or 'aam'; got "
                 f"{self.margin:g}, {self.scale:g} and {self.margin_type!r}."
             )
         super().learn(normalize(rows, dim=1), targets, validation)
@@ -71,43 +72,43 @@ class CosineHead(MinibatchHead):
         return cross_entropy(logits.scatter(1, columns, self.scale * own), targets, reduction="none")
 
     def _with_margin(self, cosines: Tensor) -> tuple[Tensor, Tensor | float]:
-        """Return the cosines less the margin, and the slope of that by the cosines."""
+        """Return the cosines lowered by the margin, and the derivative of that with respect to the cosines."""
         if self.margin_type == "am":
             return cosines - self.margin, 1.0
         cos, sin = math.cos(self.margin), math.sin(self.margin)
         sines = (1 - cosines.square()).clamp_min(1e-7).sqrt()
-        # Beyond a straight angle a larger one has a larger cosine again; there the cosine goes on falling instead.
-        straight = cosines > -cos
-        smaller = torch.where(straight, cosines * cos - sines * sin, cosines - sin * self.margin)
-        return smaller, torch.where(straight, cos + sin * cosines / sines, 1.0)
+        # Beyond 180 degrees the cosine of angle plus margin rises again; there a linear continuation keeps it falling.
+        in_range = cosines > -cos
+        lowered = torch.where(in_range, cosines * cos - sines * sin, cosines - sin * self.margin)
+        return lowered, torch.where(in_range, cos + sin * cosines / sines, 1.0)
 
     def gradient(self, network: nn.Module, out: Tensor) -> Gradient:
-        """Return what computes the gradient, written out, of rows that have unit length."""
+        """Return a function that computes the gradient in closed form, for rows of unit length."""
         weight = network.get_parameter("weight").detach()
-        slope_of_weight = out.view_as(weight)
+        weight_grad = out.view_as(weight)
 
-        def written_out(batch: Tensor, targets: Tensor, shares: Tensor | float) -> Tensor:
+        def closed_form(batch: Tensor, targets: Tensor, row_weights: Tensor | float) -> Tensor:
             columns = targets[:, None]
             factors = self.scale / torch.linalg.vector_norm(weight, dim=1, keepdim=True)
-            directions = weight * factors  # as long as the scale
+            directions = weight * factors  # their length is the scale
             logits = batch @ directions.t()
-            own_slope: Tensor | float = 1.0
+            own_derivative: Tensor | float = 1.0
             if self.margin_type == "am":
                 logits.scatter_(1, columns, -self.scale * self.margin, reduce="add")
             else:
-                own, own_slope = self._with_margin(logits.gather(1, columns) / self.scale)
+                own, own_derivative = self._with_margin(logits.gather(1, columns) / self.scale)
                 logits.scatter_(1, columns, self.scale * own)
-            losses, slope = cross_entropy_slope(logits, targets, shares)
-            if isinstance(own_slope, Tensor):
-                slope.scatter_(1, columns, slope.gather(1, columns) * own_slope)
-            along = slope.t() @ batch
-            # What moves a weight along itself does not turn it.
-            itself = (along * directions).sum(1, keepdim=True)
-            torch.addcmul(along, directions, itself, value=-1 / self.scale**2, out=slope_of_weight)
-            slope_of_weight.mul_(factors)
+            losses, logits_grad = cross_entropy_grad(logits, targets, row_weights)
+            if isinstance(own_derivative, Tensor):
+                logits_grad.scatter_(1, columns, logits_grad.gather(1, columns) * own_derivative)
+            directions_grad = logits_grad.t() @ batch
+            # The logits do not depend on the length of a weight: remove the gradient's part along the weight.
+            along = (directions_grad * directions).sum(1, keepdim=True)
+            torch.addcmul(directions_grad, directions, along, value=-1 / self.scale**2, out=weight_grad)
+            weight_grad.mul_(factors)
             return losses
 
-        return written_out
+        return closed_form
 
 
 class _Cosines(nn.Module):

@@ -1,4 +1,4 @@
-"""Variation within speakers, which `within`, `lda` and `plda` are made of."""
+"""`ClassStatistics`: means of classes and covariance within classes, for `within`, `lda` and `plda`."""
 
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -7,27 +7,29 @@ import torch
 from torch import Tensor
 
 from encoders import single_thread
+from files import count_of
 from heads.base import HeadError
 
-# Numbers in the training table under which one thread decomposes about as fast as two, and safe from contention.
+# Number of elements of a matrix below which it is decomposed on one thread: more are hardly faster, and slow down when
+# other processes use the CPU.
 SMALL_FIT = 2_000_000
-# Smallest share of the largest variance, of dimensions scaled alike, that is not taken for rounding of float32
-# features (scikit-learn's LDA has the same, as 1e-4 of a standard deviation).
+# Minimum variance, as a share of the largest one, that is not interpreted as the rounding error of float32 features.
+# scikit-learn's LDA has the same limit: 1e-4 of a standard deviation.
 TOLERANCE = 1e-8
 
 
 @dataclass(frozen=True, eq=False)
 class ClassStatistics:
-    """Rows summed up by class, in float64.
+    """Means, counts and within-class covariance of rows, in float64.
 
     Attributes
     ----------
     means : Tensor (C, D)
         Mean of each class.
     counts : Tensor (C,)
-        Rows of each class.
+        Number of rows of each class.
     within : Tensor (D, D)
-        Covariance within classes: the scatter about the classes' means, divided by the N - C rows that are free.
+        Covariance within classes: the scatter about the classes' means, divided by the N - C degrees of freedom.
     """
 
     means: Tensor
@@ -35,43 +37,44 @@ class ClassStatistics:
     within: Tensor
 
     @classmethod
-    def of(cls, rows: Tensor, numbers: Tensor) -> "ClassStatistics":
-        """Sum up rows (N, D) of classes (N,), numbered from 0.
+    def of(cls, rows: Tensor, targets: Tensor) -> "ClassStatistics":
+        """Compute the statistics of rows (N, D) with targets (N,), indices of classes from 0.
 
         Raises
         ------
         HeadError
             No class has two rows.
         """
-        counts = torch.bincount(numbers)
+        counts = torch.bincount(targets)
         if len(rows) <= len(counts):
             raise HeadError(
-                "What varies within a speaker can only be learned from more training rows than speakers; there are "
-                f"{len(rows)} of {len(counts)}. Add recordings, or choose another head or scaler."
+                "The variation within speakers can only be estimated from more training rows than speakers; there are "
+                f"{count_of(len(rows), 'row')} of {count_of(len(counts), 'speaker')}. Add recordings, or use another "
+                "head or scaler."
             )
         exact = rows.double()
-        means = torch.zeros(len(counts), rows.shape[1], dtype=torch.float64).index_add_(0, numbers, exact)
+        means = torch.zeros(len(counts), rows.shape[1], dtype=torch.float64).index_add_(0, targets, exact)
         means /= counts[:, None]
-        centred = exact - means[numbers]
+        centred = exact - means[targets]
         return cls(means, counts, centred.T @ centred / (len(rows) - len(counts)))
 
     def whitening(self, shrinkage: float | None = None) -> Tensor:
-        """Return the map (D, K) under which the variation within classes is the same in all K directions.
+        """Return the linear map (D, K) after which the covariance within classes is the identity.
 
-        Directions in which no class varies (there are always some when rows are few) are dropped.
+        Directions without variance within classes are dropped; there are always some if rows are few.
 
         Parameters
         ----------
         shrinkage : float, optional
-            Share from 0 to 1 by which the covariance is first pulled towards a multiple of the identity.
+            Shrinkage, from 0 to 1, of the covariance towards a multiple of the identity, before the whitening.
 
         Raises
         ------
         HeadError
-            There is no direction that varies, or `shrinkage` is no share.
+            No direction has variance, or `shrinkage` is out of range.
         """
         if shrinkage is not None and not 0 <= shrinkage <= 1:
-            raise HeadError(f"shrinkage is {shrinkage:g}; expected a share from 0 to 1, or none.")
+            raise HeadError(f"shrinkage is {shrinkage:g}; expected a number from 0 to 1, or none.")
         covariance = self.within
         if shrinkage:
             identity = torch.eye(len(covariance), dtype=torch.float64)
@@ -85,9 +88,10 @@ class ClassStatistics:
         kept = variances > max(TOLERANCE * float(variances[-1]), 1e-300)
         if not bool(kept.any()):
             raise HeadError(
-                "No direction varies within speakers: the recordings of each have the same vector. Are they copies?"
+                "No direction varies within speakers: all recordings of a speaker have the same vector. Check that "
+                "they are not copies."
             )
-        # The strongest first, and each with its largest component positive: eigenvectors have no sign of their own.
+        # Largest variance first. The sign of an eigenvector is arbitrary: make its largest component positive.
         basis = directions[:, kept].flip(1)
         basis = basis * basis.gather(0, basis.abs().argmax(0, keepdim=True)).sign()
         whitening: Tensor = units[:, None] * basis / variances[kept].flip(0).sqrt()

@@ -1,29 +1,31 @@
-"""Adam on all parameters of a network as one vector."""
+"""`FlatAdam`: Adam on all parameters of a network as one vector."""
 
 import torch
 from torch import nn
 
 
 class FlatAdam:
-    """Adam (Kingma and Ba, 2015) with decoupled weight decay, for networks of many small steps.
+    """Adam (Kingma and Ba, 2015) with decoupled weight decay, for small networks that take many steps.
 
-    The parameters become views of one vector, so that a step is one fused operation whatever the layers are. It is the
-    operation of `torch.optim.AdamW`, called without that class, which takes longer over a linear head's step (80
-    microseconds) than its gradient does (60).
+    The parameters become views of one vector, so that a step is one fused operation for all layers. It calls the
+    operation of `torch.optim.AdamW` directly: for a linear head, a step of that class takes longer (80 microseconds)
+    than the gradient (60).
 
     Parameters
     ----------
     network : nn.Module
-        Its parameters are moved into `values`.
+        Network whose parameters become views of `values`.
     lr : float
         Learning rate.
     weight_decay : float
-        Share of the learning rate by which all parameters shrink at each step.
+        Decoupled weight decay: each step multiplies all parameters by ``1 - lr * weight_decay``.
 
     Attributes
     ----------
-    values, gradient : Tensor (n_parameters,)
-        In the order of ``network.parameters()``; `step` reads the gradient.
+    values : Tensor (n_parameters,)
+        Parameters, in the order of ``network.parameters()``.
+    gradient : Tensor (n_parameters,)
+        Gradient that `step` uses, in the same order.
     """
 
     def __init__(self, network: nn.Module, lr: float, weight_decay: float = 0.0) -> None:
@@ -38,7 +40,7 @@ class FlatAdam:
             parameter.data = part.view_as(parameter)
 
     def step(self) -> None:
-        """Move the parameters by `gradient`. Autograd is to be off."""
+        """Update the parameters with `gradient`; call it under `torch.no_grad`."""
         self._count += 1
         torch._fused_adamw_(
             [self.values], [self.gradient], [self._mean], [self._square], [], [self._count], amsgrad=False,

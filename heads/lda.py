@@ -1,4 +1,4 @@
-"""Linear discriminant analysis."""
+"""`LDAHead`: linear discriminant analysis."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
@@ -13,21 +13,21 @@ from heads.covariance import ClassStatistics
 
 
 class LDAHead(AffineHead):
-    """Gaussians of one covariance for all classes: linear logits, those of scikit-learn's LDA.
+    """Linear logits from Gaussian classes with a shared covariance, as in scikit-learn's LDA.
 
-    There the covariance is divided by the rows, here by those that are free (rows less classes), so that the logits are
-    smaller by that factor and the probabilities less sure of themselves where rows are few.
+    Unlike scikit-learn, the covariance is divided by the degrees of freedom (rows minus classes), not by the number of
+    rows. The logits are smaller by that factor, and the probabilities less extreme if there are few rows.
 
-    Whitening by the within-class covariance brings out directions of small variance, where embeddings that were not
-    trained for speakers keep much of them.
+    Whitening by the within-class covariance amplifies directions of small variance. Embeddings that were not trained on
+    speakers hold much speaker information there.
 
     Parameters
     ----------
     shrinkage : float or None
-        None is unshrunk; a share from 0 to 1 pulls the covariance towards a multiple of the identity, which helps where
-        rows are few.
+        Shrinkage, from 0 to 1, of the covariance towards a multiple of the identity. It helps if there are few rows.
+        None is no shrinkage.
     class_weight : {None, "balanced"}
-        None expects speakers as often as in training, ``balanced`` all alike.
+        Prior probabilities of the speakers: None takes their shares of the training rows, ``balanced`` equal ones.
     """
 
     search_space: ClassVar[Mapping[str, Any]] = {"shrinkage": uniform(0, 1)}
@@ -39,7 +39,7 @@ class LDAHead(AffineHead):
     def learn(self, rows: Tensor, targets: Tensor, validation: Validation | None) -> None:
         statistics = ClassStatistics.of(rows, targets)
         whitening = statistics.whitening(self.shrinkage)
-        # About the mean of all, so that no large number is taken from another.
+        # Centre first: the difference of two large numbers would lose precision.
         centre = rows.double().mean(0)
         means = (statistics.means - centre) @ whitening
         weight = means @ whitening.T

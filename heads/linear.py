@@ -1,4 +1,4 @@
-"""Softmax regression."""
+"""`LinearHead`: softmax regression."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,7 +11,7 @@ from heads.minibatch import MinibatchHead
 class LinearHead(MinibatchHead):
     """One linear layer: softmax regression, the usual probe of a frozen encoder.
 
-    Its settings are those of `MinibatchHead`; it learns best at a learning rate three times as high.
+    The parameters are those of `MinibatchHead`, with a default learning rate three times as high.
     """
 
     def __init__(self, lr: float = 3e-3, **settings: Any) -> None:

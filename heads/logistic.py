@@ -1,4 +1,4 @@
-"""Multinomial logistic regression."""
+"""`LogisticHead`: multinomial logistic regression."""
 
 import logging
 import warnings
@@ -18,18 +18,18 @@ logger = logging.getLogger(__name__)
 
 
 class LogisticHead(AffineHead):
-    """scikit-learn's logistic regression by L-BFGS, kept as two tensors.
+    """Logistic regression of scikit-learn (L-BFGS).
 
-    What `linear` approaches by minibatches and stops early, here found exactly under a penalty on large weights.
+    It finds the optimum of an L2-penalised softmax regression, while `linear` trains by minibatches and stops early.
 
     Parameters
     ----------
     C : float
         Inverse strength of the penalty.
     class_weight : {None, "balanced"}
-        ``balanced`` lets each speaker count the same, however many rows it has.
+        ``balanced`` gives each speaker the same total weight; None gives each row the same weight.
     max_iter : int
-        Most iterations of L-BFGS.
+        Maximum number of iterations of L-BFGS.
     """
 
     search_space: ClassVar[Mapping[str, Any]] = {"C": loguniform(1e-4, 1e4)}
@@ -41,17 +41,17 @@ class LogisticHead(AffineHead):
 
     def learn(self, rows: Tensor, targets: Tensor, validation: Validation | None) -> None:
         if not 0 < self.C < float("inf") or self.max_iter < 1:
-            raise HeadError(f"C must be above 0 and max_iter at least 1; got {self.C:g} and {self.max_iter}.")
+            raise HeadError(f"Expected C above 0 and max_iter of at least 1; got {self.C:g} and {self.max_iter}.")
         model = LogisticRegression(C=self.C, class_weight=self.class_weight, max_iter=self.max_iter)
-        with warnings.catch_warnings(record=True) as told:
+        with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", ConvergenceWarning)
             model.fit(rows.numpy(), targets.numpy())
-        if any(issubclass(warning.category, ConvergenceWarning) for warning in told):
+        if any(issubclass(warning.category, ConvergenceWarning) for warning in caught):
             logger.warning(
-                "logistic had not converged after %d iterations; scale the features, or give a smaller C (it is %g).",
+                "The head 'logistic' did not converge in %d iterations. Scale the features, or give a C below %g.",
                 self.max_iter, self.C,
             )  # fmt: skip
         weight, bias = torch.from_numpy(model.coef_).float(), torch.from_numpy(model.intercept_).float()
-        if len(self.classes_) == 2:  # scikit-learn keeps the second class against the first alone
+        if len(self.classes_) == 2:  # scikit-learn returns one logit, that of the second class
             weight, bias = torch.cat([torch.zeros_like(weight), weight]), torch.cat([torch.zeros(1), bias])
         self.load_state_dict({"weight": weight, "bias": bias}, self.classes_)

@@ -1,4 +1,4 @@
-"""Heads that are small networks, trained by minibatches of the cached features."""
+"""`MinibatchHead`: heads that are small networks, trained by minibatches."""
 
 import copy
 import math
@@ -19,49 +19,50 @@ from heads.base import Head, HeadError, Validation, as_rows
 from heads.feed_forward import FeedForwardGradient
 from heads.flat_adam import FlatAdam
 
-# From a batch (n, D), its targets (n,), and their shares in the loss, to the losses (n,); writes the gradient.
+# Takes a batch (n, D), its targets (n,) and the weights of its rows; writes the gradient, and returns the losses (n,).
 Gradient = Callable[[Tensor, Tensor, Tensor | float], Tensor]
 
-# Products in a step's forward under which one thread is as fast as two (measured: 5 % apart), and safe from contention.
+# Number of multiplications in the forward pass of a step below which training runs on one thread: two differ by 5 %
+# (measured), and slow down when other processes use the CPU.
 SMALL_STEP = 20_000_000
 
 
 class MinibatchHead(Head):
-    """A network trained by Adam on cross-entropy. A new one needs `build` alone.
+    """Base class of networks that are trained with Adam and cross-entropy. A subclass must only define `build`.
 
-    With validation rows, training stops after `patience` epochs without a better validation accuracy, and the best
-    epoch's network is kept (of equals, the one with the lower validation loss). Without, it goes on for all `epochs`.
+    With validation rows, training stops after `patience` epochs without a higher validation accuracy, and the network
+    of the best epoch is kept (ties are broken by the lower validation loss). Without them, it runs for all `epochs`.
 
     Parameters
     ----------
     epochs : int
-        Most passes over the training rows.
+        Maximum number of passes over the training rows.
     lr : float
-        Adam's learning rate.
+        Learning rate of Adam.
     batch_size : int
-        Rows in a step.
+        Number of rows in a batch.
     patience : int
-        Epochs without a better one before training stops.
+        Number of epochs without a higher validation accuracy after which training stops.
     seed : int
-        Of the initial weights, the order of the rows and the dropout.
+        Random seed of the initial weights, the order of the rows and the dropout.
     device : str
-        ``auto`` is CUDA where there is one.
+        Device of the training; ``auto`` is CUDA if available.
     weight_decay : float
         Decoupled weight decay (as in AdamW).
     class_weight : {None, "balanced"}
-        ``balanced`` lets each speaker count the same in the loss, however many rows it has.
+        ``balanced`` gives each speaker the same total weight in the loss; None gives each row the same weight.
     balanced_sampling : bool
-        Draw the rows of an epoch with replacement, each speaker as often as the others. It does by sampling what
-        `class_weight` does by weights: give one of them.
+        Whether to draw the rows of an epoch with replacement, from all speakers equally often. It has the same purpose
+        as `class_weight`, so only one of them can be given.
 
     Attributes
     ----------
     network_ : nn.Module
         The trained network, on the CPU.
     best_epoch_ : int
-        Number of epochs after which the network was kept.
+        Epoch whose network was kept, counted from 1.
     history_ : list of dict
-        ``train_loss``, and ``val_loss`` and ``val_accuracy`` where there are validation rows, of each epoch.
+        For each epoch ``train_loss`` and, with validation rows, ``val_loss`` and ``val_accuracy``.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class MinibatchHead(Head):
         epochs: int = 100,
         lr: float = 1e-3,
         batch_size: int = 32,
+        *,
         patience: int = 20,
         seed: int = 0,
         device: str = "auto",
@@ -86,76 +88,87 @@ class MinibatchHead(Head):
         self.class_weight = class_weight
         self.balanced_sampling = balanced_sampling
 
-    # Half a dozen decades: between a head's best rate and a thousandth of it lie more points than between heads.
+    # Wide ranges: the learning rate can change the accuracy more than the head does.
     search_space: ClassVar[Mapping[str, Any]] = {"lr": loguniform(1e-5, 1e0), "weight_decay": loguniform(1e-4, 1e0)}
-    # Fewest rows that a step can be taken on.
-    smallest_batch: ClassVar[int] = 1
+    # Minimum number of rows in a batch.
+    min_batch_size: ClassVar[int] = 1
 
     @abstractmethod
     def build(self, shape: Sequence[int], n_classes: int) -> nn.Module:
-        """Make the network from rows (n, D) to logits (n, n_classes); `shape` is (D,), or (L, D) of all layers."""
+        """Create the network that maps rows to logits (n, n_classes).
+
+        Parameters
+        ----------
+        shape : sequence of int
+            Shape of a row: (D,), or (L, D) if the head takes layers.
+        n_classes : int
+            Number of classes.
+        """
 
     def losses(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """Return the losses (n,) of training: cross-entropy."""
+        """Return the training losses (n,): the cross-entropy of each row."""
         return cross_entropy(logits, targets, reduction="none")
 
     def gradient(self, network: nn.Module, out: Tensor) -> Gradient:
-        """Return what computes the gradient of a batch: written out where it can be, else by autograd.
+        """Return a function that computes the gradient of a batch: in closed form if possible, else by autograd.
 
         Parameters
         ----------
         network : nn.Module
-            What `build` made.
+            Network that `build` created.
         out : Tensor (n_parameters,)
-            Where the gradient is to be written, in the order of ``network.parameters()``.
+            Tensor that the gradient is written to, in the order of ``network.parameters()``.
         """
-        if type(self).losses is MinibatchHead.losses and FeedForwardGradient.fits(network):
+        if type(self).losses is MinibatchHead.losses and FeedForwardGradient.supports(network):
             return FeedForwardGradient(network, out)
         parameters = list(network.parameters())
 
-        def by_autograd(batch: Tensor, targets: Tensor, shares: Tensor | float) -> Tensor:
+        def by_autograd(batch: Tensor, targets: Tensor, row_weights: Tensor | float) -> Tensor:
             with torch.enable_grad():
                 losses = self.losses(network(batch), targets)
-                parts = torch.autograd.grad((losses * shares).sum(), parameters)
+                parts = torch.autograd.grad((losses * row_weights).sum(), parameters)
             torch.cat([part.flatten() for part in parts], out=out)
             return losses.detach()
 
         return by_autograd
 
     def restore(self, state: Mapping[str, Tensor], n_classes: int) -> nn.Module:
-        """Make the network that a saved state fits, which begins with a linear layer."""
+        """Create the network of a saved state, whose first tensor is the weight of a linear layer."""
         return self.build(next(iter(state.values())).shape[1:], n_classes)
 
     def learn(self, rows: Tensor, targets: Tensor, validation: Validation | None) -> None:
         if min(self.epochs, self.batch_size, self.patience) < 1 or not 0 < self.lr < math.inf:
             raise HeadError(
-                f"epochs, batch_size and patience must be at least 1 and lr above 0; got {self.epochs}, "
-                f"{self.batch_size}, {self.patience}, {self.lr:g}."
+                f"Expected epochs, batch_size and patience of at least 1 and lr above 0; got {self.epochs}, "
+                f"{self.batch_size}, {self.patience} and {self.lr:g}."
             )
-        if self.batch_size < self.smallest_batch:
-            raise HeadError(f"batch_size is {self.batch_size}; this head normalises over a batch, so give 2 or more.")
+        if self.batch_size < self.min_batch_size:
+            raise HeadError(
+                f"batch_size is {self.batch_size}; this head has batch normalisation, so give "
+                f"{self.min_batch_size} or more."
+            )
         if self.weight_decay < 0 or not math.isfinite(self.weight_decay):
             raise HeadError(f"weight_decay is {self.weight_decay:g}; expected 0 or more.")
         if self.class_weight not in (None, "balanced"):
             raise HeadError(f"class_weight is {self.class_weight!r}; expected 'balanced', or none.")
         if self.class_weight and self.balanced_sampling:
-            raise HeadError("class_weight and balanced_sampling both make rare speakers count more; give one of them.")
+            raise HeadError("class_weight and balanced_sampling both give rare speakers more weight; give one of them.")
         device = resolve_device(self.device)
         rows, targets = rows.to(device), targets.to(device)
         if validation is not None:
             validation = validation[0].to(device), validation[1].to(device)
-        # Dropout and initial weights draw from torch's global generator; the fork gives the caller's state back.
+        # Dropout and initial weights use torch's global generator; the fork restores the caller's state.
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), torch.no_grad():
             torch.manual_seed(self.seed)
             network = self.build(rows.shape[1:], len(self.classes_)).to(device)
             work = self.batch_size * sum(parameter.numel() for parameter in network.parameters())
             with single_thread() if work < SMALL_STEP else nullcontext():
-                self._train(network, rows, targets, validation)
+                self._train(network, rows, targets, validation=validation)
         if not math.isfinite(self.history_[-1]["train_loss"]):
-            raise HeadError(f"The training diverged with a learning rate of {self.lr:g}; give a lower one.")
+            raise HeadError(f"The training diverged with the learning rate {self.lr:g}; give a lower one.")
         self._keep(network)
 
-    def _train(self, network: nn.Module, rows: Tensor, targets: Tensor, validation: Validation | None) -> None:
+    def _train(self, network: nn.Module, rows: Tensor, targets: Tensor, *, validation: Validation | None) -> None:
         optimizer = FlatAdam(network, self.lr, self.weight_decay)
         gradient = self.gradient(network, optimizer.gradient)
         self.history_: list[dict[str, float]] = []
@@ -163,7 +176,7 @@ class MinibatchHead(Head):
         best_state = network.state_dict()
         for epoch in range(1, self.epochs + 1):
             network.train()
-            self.history_.append({"train_loss": self._train_epoch(gradient, optimizer, rows, targets)})
+            self.history_.append({"train_loss": self._train_epoch(gradient, optimizer, rows, targets=targets)})
             if validation is None:
                 self.best_epoch_ = epoch
                 continue
@@ -178,31 +191,34 @@ class MinibatchHead(Head):
         if validation is not None:
             network.load_state_dict(best_state)
 
-    def _train_epoch(self, gradient: Gradient, optimizer: FlatAdam, rows: Tensor, targets: Tensor) -> float:
+    def _train_epoch(self, gradient: Gradient, optimizer: FlatAdam, rows: Tensor, *, targets: Tensor) -> float:
         order = self._order(targets).to(rows.device)
         sizes = self._batch_sizes(len(rows))
-        # One gather an epoch: the batches are then views, and nothing is loaded or collated.
+        # One gather per epoch: the batches are views of it.
         ordered = targets[order]
         batches = torch.split(rows.index_select(0, order), sizes), torch.split(ordered, sizes)
         losses = []
-        for batch, batch_targets, shares in zip(*batches, self._shares(ordered, sizes), strict=True):
-            losses.append(gradient(batch, batch_targets, shares))
+        for batch, batch_targets, row_weights in zip(*batches, self._row_weights(ordered, sizes), strict=True):
+            losses.append(gradient(batch, batch_targets, row_weights))
             optimizer.step()
         return float(torch.cat(losses).mean())
 
     def _order(self, targets: Tensor) -> Tensor:
-        """Return the rows of an epoch: each once, or each class as often as the others."""
+        """Return the indices of an epoch's rows: each row once, or rows of all classes equally often."""
         if not self.balanced_sampling:
             return torch.randperm(len(targets))
         by_class = targets.cpu().argsort(stable=True)
         counts = torch.bincount(targets.cpu())
-        drawn = torch.randint(len(counts), (len(targets),))
+        drawn = torch.randint(len(counts), (len(targets),))  # class of each row
         within = (torch.rand(len(targets), dtype=torch.float64) * counts[drawn]).long()
         order: Tensor = by_class[counts.cumsum(0)[drawn] - counts[drawn] + within]
         return order
 
-    def _shares(self, targets: Tensor, sizes: list[int]) -> Sequence[Tensor | float]:
-        """Return for each batch the shares of its rows in its loss, which sum to 1, with class weights on average."""
+    def _row_weights(self, targets: Tensor, sizes: list[int]) -> Sequence[Tensor | float]:
+        """Return, for each batch, the weights of its rows in the loss.
+
+        They sum to 1 or, with class weights, to 1 on average over the batches.
+        """
         if self.class_weight is None:
             return [1 / size for size in sizes]
         counts = torch.bincount(targets).to(torch.float32)
@@ -210,10 +226,10 @@ class MinibatchHead(Head):
         return [part / len(part) for part in torch.split(weights, sizes)]
 
     def _batch_sizes(self, n_rows: int) -> list[int]:
-        """Cut an epoch into batches; a remainder that is too small goes to the batch before it."""
+        """Return the sizes of an epoch's batches; a remainder that is too small is added to the last batch."""
         sizes = [self.batch_size] * (n_rows // self.batch_size)
         rest = n_rows - sum(sizes)
-        if sizes and 0 < rest < self.smallest_batch:
+        if sizes and 0 < rest < self.min_batch_size:
             sizes[-1] += rest
         elif rest:
             sizes.append(rest)
@@ -222,7 +238,7 @@ class MinibatchHead(Head):
     def _keep(self, network: nn.Module) -> None:
         self.network_ = network.cpu().eval().requires_grad_(False)
         for parameter in network.parameters():
-            parameter.data = parameter.data.clone()  # no longer a view of the optimizer's vector
+            parameter.data = parameter.data.clone()  # a view would keep the optimizer's whole vector
         self.n_parameters_ = sum(parameter.numel() for parameter in network.parameters())
 
     @torch.inference_mode()
@@ -243,7 +259,7 @@ class MinibatchHead(Head):
 
 @torch.inference_mode()
 def _evaluate(network: nn.Module, rows: Tensor, targets: Tensor) -> tuple[float, float]:
-    """Return the cross-entropy over the known classes, and the accuracy over all rows."""
+    """Return the cross-entropy of rows of known classes, and the accuracy over all rows."""
     network.eval()
     logits = network(rows)
     known = targets >= 0

@@ -1,4 +1,4 @@
-"""A small multilayer perceptron."""
+"""`MLPHead`: a small multilayer perceptron."""
 
 from collections.abc import Sequence
 

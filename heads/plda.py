@@ -1,4 +1,4 @@
-"""Probabilistic linear discriminant analysis."""
+"""`PLDAHead`: probabilistic linear discriminant analysis."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar, Self
@@ -16,30 +16,31 @@ from heads.covariance import ClassStatistics
 class PLDAHead(Head):
     """The two-covariance model: speakers are Gaussian, and a speaker's recordings are Gaussian about the speaker.
 
-    Both covariances are made diagonal at once (Ioffe, 2006; Kaldi's PLDA is the same model). They are estimated in
-    closed form, by the analysis of variance, which also takes speakers with different numbers of rows. The scores are
-    log-likelihood ratios: this speaker, with what the training rows tell of it, against a speaker never heard.
+    Both covariances are diagonalised together (Ioffe, 2006; Kaldi's PLDA is the same model). They are estimated in
+    closed form, by the analysis of variance, which allows for different numbers of rows per speaker. The scores are
+    log-likelihood ratios of two hypotheses: the row is of this speaker, given its training rows, or of an unknown one.
 
     Parameters
     ----------
     shrinkage : float or None
-        Share from 0 to 1 by which the covariance within speakers is pulled towards a multiple of the identity, which
-        helps where rows are few.
+        Shrinkage, from 0 to 1, of the covariance within speakers towards a multiple of the identity. It helps if there
+        are few rows. None is no shrinkage.
     n_components : int or None
-        Directions to keep, those first in which speakers differ most; None keeps all in which they differ.
+        Maximum number of directions to keep, those with the largest variance between speakers. None keeps all in which
+        speakers differ.
 
     Attributes
     ----------
     mean_ : Tensor (D,)
-        float32, of all rows.
+        float32, mean of all rows.
     transform_ : Tensor (D, K)
-        float32; the variation within speakers is 1 in all directions after it.
+        float32, linear map after which the variance within speakers is 1 in all directions.
     between_ : Tensor (K,)
-        float32, the variance of speakers in each direction.
+        float32, variance between speakers in each direction.
     speakers_ : Tensor (n_classes, K)
-        float32, the mean of each class's rows after the transform.
+        float32, mean of each class's rows after the transform.
     counts_ : Tensor (n_classes,)
-        float32, rows of each class.
+        float32, number of rows of each class.
     """
 
     search_space: ClassVar[Mapping[str, Any]] = {"shrinkage": uniform(0, 1)}
@@ -56,7 +57,8 @@ class PLDAHead(Head):
         mean = rows.double().mean(0)
         whitening = statistics.whitening(self.shrinkage)
         speakers = (statistics.means - mean) @ whitening
-        # Mean squares between classes expect 1 + n0 * (variance of speakers), n0 being the rows of a typical class.
+        # The expected mean squares between classes are 1 + typical * variance between speakers, with `typical` an
+        # average number of rows per class.
         freedom = len(counts) - 1
         between = speakers.T @ (counts[:, None] * speakers) / freedom
         typical = (len(rows) - counts.square().sum() / len(rows)) / freedom
@@ -64,7 +66,10 @@ class PLDAHead(Head):
         variances = ((squares - 1) / typical).flip(0)
         n_kept = min(int((variances > 0).sum()), self.n_components or len(variances))
         if not n_kept:
-            raise HeadError("Speakers differ no more than the recordings of one do; PLDA has nothing to tell them by.")
+            raise HeadError(
+                "Speakers differ no more than the recordings of one speaker do, so PLDA cannot distinguish them; use "
+                "another head or other features."
+            )
         directions = directions.flip(1)[:, :n_kept]
         state = {
             "mean": mean,
@@ -76,29 +81,34 @@ class PLDAHead(Head):
         self.load_state_dict({name: tensor.float() for name, tensor in state.items()}, self.classes_)
 
     def decision_function(self, X: ArrayLike | Tensor) -> NDArray[np.float32]:
-        """Return the log-likelihood ratios (n, n_classes); above 0 speaks for the speaker.
+        """Return the log-likelihood ratios (n, n_classes); a ratio above 0 supports the speaker.
 
-        Given n rows of mean m, a speaker is Gaussian about ``n b / (n b + 1) * m`` with variance ``b / (n b + 1)`` in a
-        direction where speakers have the variance b; a recording has the variance 1 about that.
+        In a direction with variance b between speakers, a speaker with n training rows of mean m is Gaussian about
+        ``n b / (n b + 1) * m`` with variance ``b / (n b + 1)``. Its recordings have variance 1 about the speaker.
         """
-        # In float64: the scores are small differences of squares, large ones of rows far away.
+        # In float64: the scores are small differences of squares that are large for distant rows.
         mean, transform, between, speakers, counts = (tensor.double() for tensor in self.state_dict().values())
         rows = (as_rows(X).cpu().double() - mean) @ transform
         known = counts[:, None] * between
         expected = known / (known + 1) * speakers
         spread = 1 + between / (known + 1)
         unknown = 1 + between
-        # (x - e)^2 / s over all directions, as three products.
+        # Sum of (x - e)^2 / s over all directions, expanded into three products.
         distance = (
             rows.square() @ (1 / spread).T - 2 * rows @ (expected / spread).T + (expected.square() / spread).sum(1)
         )
-        of_anyone = (rows.square() / unknown + unknown.log()).sum(1, keepdim=True)
-        scores: NDArray[np.float32] = (0.5 * (of_anyone - distance - spread.log().sum(1))).float().numpy()
+        unknown_distance = (rows.square() / unknown + unknown.log()).sum(1, keepdim=True)
+        scores: NDArray[np.float32] = (0.5 * (unknown_distance - distance - spread.log().sum(1))).float().numpy()
         return scores
 
     def state_dict(self) -> dict[str, Tensor]:
-        names = ("mean", "transform", "between", "speakers", "counts")
-        return {name: getattr(self, f"{name}_") for name in names}
+        return {
+            "mean": self.mean_,
+            "transform": self.transform_,
+            "between": self.between_,
+            "speakers": self.speakers_,
+            "counts": self.counts_,
+        }
 
     def load_state_dict(self, state: Mapping[str, Tensor], classes: ArrayLike) -> Self:
         self.classes_ = np.asarray(classes)

@@ -1,14 +1,11 @@
-"""Heads by name."""
+"""Registry of the heads: create a head by name, and list its hyper-parameters."""
 
 import inspect
-from difflib import get_close_matches
-from importlib import import_module
-from numbers import Integral, Real
-from types import UnionType
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, get_type_hints
 
 import numpy as np
 
+from files import check_options, load_choice
 from heads.base import Head, HeadError
 
 # Name -> "module:Class".
@@ -26,7 +23,7 @@ HEADS: dict[str, str] = {
 
 
 def create_head(name: str, **options: Any) -> Head:
-    """Make an unfitted head.
+    """Create an unfitted head.
 
     Parameters
     ----------
@@ -38,27 +35,22 @@ def create_head(name: str, **options: Any) -> Head:
     Raises
     ------
     HeadError
-        There is no such head or option; the answer lists the valid ones.
+        There is no such head or option; the message lists the valid ones.
+
+    Examples
+    --------
+    >>> head = create_head("lda").fit([[0.0], [0.2], [3.0], [3.2]], ["ann", "ann", "bob", "bob"])
+    >>> head.predict([[0.4], [2.9]]).tolist()
+    ['ann', 'bob']
     """
-    valid = _hints(name)
-    # numpy's numbers as plain ones, which a saved classifier can hold.
+    # A saved classifier can hold plain numbers, but not those of numpy.
     options = {option: value.item() if isinstance(value, np.generic) else value for option, value in options.items()}
-    for option, value in options.items():
-        if option not in valid:
-            near = get_close_matches(option, valid, n=1)
-            nearest = f"perhaps you meant {near[0]}; " if near else ""
-            raise HeadError(
-                f"The head {name!r} has no option {option!r}; {nearest}valid options: {', '.join(valid) or 'none'}."
-            )
-        if not _is_of(value, valid[option]):
-            raise HeadError(
-                f"The option {option!r} of the head {name!r} is {value!r}; expected {_in_words(valid[option])}."
-            )
+    check_options(f"The head {name!r}", options, _hints(name), error_class=HeadError)
     return _resolve(name)(**options)
 
 
 def head_options(name: str) -> tuple[str, ...]:
-    """Return the names of a head's hyper-parameters, those that it hands on to its base class among them."""
+    """Return the names of a head's hyper-parameters, including those that it passes to its base class."""
     return tuple(_hints(name))
 
 
@@ -75,39 +67,16 @@ def _hints(name: str) -> dict[str, Any]:
     return hints
 
 
-def _in_words(hint: Any) -> str:
-    if isinstance(hint, type) or not get_args(hint):
-        return {int: "a whole number", float: "a number", bool: "true or false"}.get(hint, str(hint))
-    return " or ".join(
-        "none" if part in (None, type(None)) else part if isinstance(part, str) else _in_words(part)
-        for part in get_args(hint)
-    )
-
-
-def _is_of(value: Any, hint: Any) -> bool:
-    """Tell whether a value is of a type of hyper-parameters: numbers, choices, flags, or one of several of these."""
-    if get_origin(hint) in (Union, UnionType):
-        return any(_is_of(value, choice) for choice in get_args(hint))
-    if get_origin(hint) is Literal:
-        return value in get_args(hint)
-    if hint in (int, float):
-        return isinstance(value, Integral if hint is int else Real) and not isinstance(value, bool)
-    return hint is Any or isinstance(value, hint)
-
-
 def search_space(name: str) -> dict[str, Any]:
-    """Return what tuning tries of a head: for some hyper-parameters a distribution of scipy, or a list of values."""
+    """Return the hyper-parameters of a head to tune, each with a distribution of scipy or a list of values."""
     return dict(_resolve(name).search_space)
 
 
 def takes_layers(name: str) -> bool:
-    """Tell whether a head takes all layers of each row (n, L, D), not one vector (n, D)."""
+    """Return whether a head takes rows with all layers (n, L, D), not with one vector (n, D)."""
     return _resolve(name).takes_layers
 
 
 def _resolve(name: str) -> type[Head]:
-    if name not in HEADS:
-        raise HeadError(f"There is no head {name!r}; choose one of: {', '.join(HEADS)}.")
-    module, _, attribute = HEADS[name].partition(":")
-    kind: type[Head] = getattr(import_module(module), attribute)
+    kind: type[Head] = load_choice("head", name, HEADS, error_class=HeadError)
     return kind

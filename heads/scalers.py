@@ -1,54 +1,66 @@
-"""Scalers: fitted on the training rows alone, kept as tensors."""
+"""Scalers of embeddings, fitted to the training rows only."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import nullcontext
-from functools import partial
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from audio import InputError
 from encoders import single_thread
+from files import InputError, load_choice
 from heads.covariance import SMALL_FIT, ClassStatistics
 
 
 class Scaler(ABC):
-    """An affine map fitted on training rows: ``(X - mean) * scale``, or ``(X - mean) @ scale`` with a matrix.
+    """Base class of affine maps fitted to training rows: ``(X - mean) * scale``, or ``(X - mean) @ scale``.
 
     Parameters
     ----------
-    length : bool
-        Whether every row is then brought to the length sqrt(K), K being its dimensions, which keeps the numbers as
-        large as the other scalers do (Garcia-Romero and Espy-Wilson, 2011).
+    name : str
+        Name in `SCALERS`. If it ends in ``length``, each row is then normalised to the length sqrt(K), where K is its
+        number of dimensions (length normalisation; Garcia-Romero and Espy-Wilson, 2011). This length keeps the values
+        about as large as the other scalers do.
 
     Attributes
     ----------
     mean_ : Tensor (D,) or (L, D)
-        float32, subtracted first.
-    scale_ : Tensor, as `mean_`, or (D, K)
-        float32, multiplied after.
+        float32, mean that is subtracted.
+    scale_ : Tensor (D,) or (L, D), or (D, K)
+        float32, factors of the dimensions, or the matrix that the centred rows are multiplied with.
     """
 
-    kind: ClassVar[str]
-    diagonal: ClassVar[bool]  # whether each dimension is scaled by itself
+    diagonal: ClassVar[bool]  # whether `scale_` holds a factor per dimension, not a matrix
     mean_: Tensor
     scale_: Tensor
 
-    def __init__(self, length: bool = False) -> None:
-        self.length = length
+    def __init__(self, name: str) -> None:
+        self.name = name
 
     @property
-    def name(self) -> str:
-        """Its name in `SCALERS`."""
-        return _name(self.kind, self.length)
+    def length(self) -> bool:
+        """Whether all rows have the same length after scaling."""
+        return self.name.endswith("length")
 
     def fit(self, X: Tensor, y: Tensor | None = None) -> "Scaler":
-        """Learn from training rows (n, D) and, where it needs them, their classes (n,), numbers; returns itself."""
+        """Fit the scaler to training rows; return the scaler.
+
+        Parameters
+        ----------
+        X : Tensor (n, D) or (n, L, D)
+            Training rows.
+        y : Tensor (n,), optional
+            int, class of each row; needed by ``within``.
+
+        Raises
+        ------
+        InputError
+            The rows have several layers and the scaler takes one, or the scaler cannot be fitted to these rows.
+        """
         if X.ndim != 2 and not self.diagonal:
             raise InputError(
-                f"The scaler {self.name!r} takes one layer at a time; for the head 'weighted' use 'standard'."
+                f"The scaler {self.name!r} takes one layer, got several; for the head 'weighted' use 'standard'."
             )
         mean, scale = self._learn(X.double(), y)
         self.mean_, self.scale_ = mean.float(), scale.float()
@@ -56,32 +68,37 @@ class Scaler(ABC):
 
     @abstractmethod
     def _learn(self, rows: Tensor, y: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Return mean and scale, of rows in float64."""
+        """Return the mean and the scale of float64 rows."""
 
     def transform(self, X: Tensor) -> Tensor:
-        """Map rows (n, D) to (n, D) or (n, K), in float32 and on their device."""
+        """Scale rows (n, D) or (n, L, D); return them in float32, on the same device, in the same shape or (n, K).
+
+        Raises
+        ------
+        InputError
+            The rows have another number of dimensions than the training rows.
+        """
         mean, scale = self.mean_.to(X.device), self.scale_.to(X.device)
         if X.shape[1:] != mean.shape:
-            there, here = (" x ".join(map(str, shape)) for shape in (mean.shape, X.shape[1:]))
-            raise InputError(f"The scaler was fitted on {there} dimensions, these features have {here}.")
+            expected, found = (" x ".join(map(str, shape)) for shape in (mean.shape, X.shape[1:]))
+            raise InputError(f"The scaler was fitted to {expected} dimensions, these features have {found}.")
         centred = X.float() - mean
         scaled = centred * scale if self.diagonal else centred @ scale
         return torch.nn.functional.normalize(scaled, dim=-1) * scaled.shape[-1] ** 0.5 if self.length else scaled
 
     def state_dict(self) -> dict[str, str | Tensor]:
-        """Return ``name``, ``mean`` and ``scale``: all that `transform` needs, here or elsewhere."""
+        """Return ``name``, ``mean`` and ``scale``, which are all that `transform` needs."""
         return {"name": self.name, "mean": self.mean_, "scale": self.scale_}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> "Scaler":
-        """Take a fitted state; returns itself."""
+        """Restore a fitted scaler from its state; return the scaler."""
         self.mean_, self.scale_ = state["mean"], state["scale"]
         return self
 
 
 class NoScaler(Scaler):
-    """Rows as they are."""
+    """Scaler that leaves rows unchanged."""
 
-    kind = "none"
     diagonal = True
 
     def _learn(self, rows: Tensor, y: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -89,12 +106,11 @@ class NoScaler(Scaler):
 
 
 class StandardScaler(Scaler):
-    """Each dimension to zero mean and unit variance; a constant one stays at zero (as in scikit-learn).
+    """Scaler of each dimension to zero mean and unit variance; constant dimensions become zero.
 
-    It takes all layers of an encoder too, (n, L, D).
+    It takes rows (n, D), or all layers of an encoder (n, L, D).
     """
 
-    kind = "standard"
     diagonal = True
 
     def _learn(self, rows: Tensor, y: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -108,12 +124,11 @@ class StandardScaler(Scaler):
 class WhitenScaler(Scaler):
     """PCA whitening: uncorrelated dimensions of unit variance.
 
-    Directions without variance (there are always some when rows are fewer than dimensions) are dropped.
+    Directions without variance are dropped; there are always some if there are fewer rows than dimensions.
     """
 
-    kind = "whiten"
     diagonal = False
-    # Smallest share of the largest variance that is not taken for the rounding of float32 features.
+    # Minimum variance, as a share of the largest one, that is not interpreted as rounding error of float32 features.
     tolerance = 1e-10
 
     def _learn(self, rows: Tensor, y: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -123,47 +138,56 @@ class WhitenScaler(Scaler):
         variances = singular.square() / len(rows)
         kept = variances > max(self.tolerance * float(variances[0]), 1e-300)
         if not bool(kept.any()):
-            raise InputError("No direction varies: all rows are the same, and there is nothing to whiten.")
+            raise InputError("All training rows are equal, so there is nothing to whiten; use another scaler.")
         return mean, directions[kept].T / variances[kept].sqrt()
 
 
 class WithinScaler(Scaler):
-    """Whitening by the covariance within classes: what a speaker's recordings differ in weighs the same everywhere.
+    """Within-class covariance normalisation (WCCN; Hatch et al., 2006): whitening by the covariance within speakers.
 
-    Within-class covariance normalisation (Hatch et al., 2006). Directions in which no speaker varies are dropped.
+    After it, recordings of a speaker vary equally in all directions. Directions in which no speaker varies are dropped.
     """
 
-    kind = "within"
     diagonal = False
 
     def _learn(self, rows: Tensor, y: Tensor | None) -> tuple[Tensor, Tensor]:
         if y is None:
-            raise InputError("The scaler 'within' needs the speakers of its rows: fit(X, y).")
-        numbers = torch.unique(y, return_inverse=True)[1]
-        return rows.mean(0), ClassStatistics.of(rows.cpu(), numbers.cpu()).whitening().to(rows.device)
+            raise InputError("The scaler 'within' needs the speakers of the training rows: fit(X, y).")
+        targets = torch.unique(y, return_inverse=True)[1]
+        return rows.mean(0), ClassStatistics.of(rows.cpu(), targets.cpu()).whitening().to(rows.device)
 
 
-def _name(kind: str, length: bool) -> str:
-    if not length:
-        return kind
-    return "length" if kind == NoScaler.kind else f"{kind}+length"
-
-
-SCALERS: dict[str, Callable[[], Scaler]] = {
-    _name(scaler.kind, length): partial(scaler, length)
-    for length in (False, True)
-    for scaler in (NoScaler, StandardScaler, WhitenScaler, WithinScaler)
+# Name -> "module:Class". With "length", all rows have the same length after scaling.
+SCALERS: dict[str, str] = {
+    "none": "heads.scalers:NoScaler",
+    "standard": "heads.scalers:StandardScaler",
+    "whiten": "heads.scalers:WhitenScaler",
+    "within": "heads.scalers:WithinScaler",
+    "length": "heads.scalers:NoScaler",
+    "standard+length": "heads.scalers:StandardScaler",
+    "whiten+length": "heads.scalers:WhitenScaler",
+    "within+length": "heads.scalers:WithinScaler",
 }
 
 
 def create_scaler(name: str) -> Scaler:
-    """Make an unfitted scaler.
+    """Create an unfitted scaler.
+
+    Parameters
+    ----------
+    name : str
+        A name of `SCALERS`.
 
     Raises
     ------
     InputError
-        There is no scaler of this name; the answer lists them.
+        There is no scaler of this name; the message lists the valid ones.
+
+    Examples
+    --------
+    >>> rows = torch.tensor([[1.0, 5.0], [3.0, 9.0]])
+    >>> create_scaler("standard").fit(rows).transform(rows).tolist()
+    [[-1.0, -1.0], [1.0, 1.0]]
     """
-    if name not in SCALERS:
-        raise InputError(f"There is no scaler {name!r}; choose one of: {', '.join(SCALERS)}.")
-    return SCALERS[name]()
+    kind: type[Scaler] = load_choice("scaler", name, SCALERS, error_class=InputError)
+    return kind(name)

@@ -1,4 +1,4 @@
-"""A learned average of an encoder's layers."""
+"""`WeightedHead`: a learned average of an encoder's layers."""
 
 from collections.abc import Mapping, Sequence
 
@@ -9,10 +9,10 @@ from heads.minibatch import MinibatchHead
 
 
 class WeightedHead(MinibatchHead):
-    """Softmax weights over the layers, then one linear layer, learned together.
+    """Average of the layers with learned softmax weights, followed by one linear layer. It takes rows (n, L, D).
 
-    The affine speaker model of SUPERB (Yang et al., 2021). There the average over time comes last; it commutes with all
-    of this, so vectors that are averaged already are enough. It takes rows (n, L, D).
+    This is the affine speaker model of SUPERB (Yang et al., 2021), where the average over time comes last. The order
+    does not matter, as all these steps are affine, so the head takes vectors that are already averaged over time.
     """
 
     takes_layers = True
@@ -25,7 +25,7 @@ class WeightedHead(MinibatchHead):
 
     @property
     def layer_weights_(self) -> Tensor:
-        """Shares of the layers (L,), which sum to 1."""
+        """Weights of the layers (L,), which sum to 1."""
         logits: Tensor = self.network_.get_parameter("logits")
         return logits.detach().softmax(0)
 

@@ -1,7 +1,7 @@
-"""How sure a figure is: intervals by drawing the speakers again.
+"""Confidence intervals of figures, by a bootstrap over speakers.
 
-Utterances of one speaker are alike, so that to draw utterances would promise too much; speakers are what another corpus
-would have others of.
+Speakers are drawn, not utterances: the utterances of a speaker are alike, so drawing them would give intervals that are
+too narrow.
 """
 
 from collections.abc import Callable, Iterator
@@ -10,109 +10,119 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-# Draws at a time, to bound the memory for many speakers.
+# Number of draws at a time, to bound the memory for many speakers.
 BLOCK = 250
-# Speakers below which trials have no interval.
-FEWEST = 4
+# Minimum number of speakers for an interval over trials.
+MIN_SPEAKERS = 4
 
 
 def ratio_interval(
-    hits: ArrayLike, counts: ArrayLike, confidence: float = 0.95, n_draws: int = 4000, seed: int = 0
+    hits: ArrayLike, counts: ArrayLike, *, confidence: float = 0.95, n_draws: int = 4000, seed: int = 0
 ) -> tuple[float, float]:
-    """Interval of a share, such as the accuracy, by the expanded percentile bootstrap over speakers.
+    """Compute the interval of a share, such as the accuracy, by the expanded percentile bootstrap over speakers.
 
     Parameters
     ----------
     hits : array-like (n_speakers,)
-        What was counted of each speaker, such as the utterances that were recognised.
+        Number of hits of each speaker, such as correctly identified utterances.
     counts : array-like (n_speakers,)
-        Utterances of each speaker.
+        Number of utterances of each speaker.
     confidence : float
-        Of the interval.
+        Confidence level of the interval, from 0 to 1.
     n_draws : int
-        Sets of speakers drawn with replacement.
+        Number of sets of speakers that are drawn with replacement.
     seed : int
-        Of the draws.
+        Random seed of the draws.
 
     Returns
     -------
     (float, float)
-        Lower and upper bound of ``sum(hits) / sum(counts)``; NaN without utterances. Where nothing was missed the
-        interval has no width: no draw can show an error that was not seen.
+        Lower and upper bound of ``sum(hits) / sum(counts)``; NaN without utterances. Without any errors the interval
+        has zero width, since no draw can contain one.
 
     Raises
     ------
     ValueError
         The shapes differ.
+
+    Examples
+    --------
+    >>> ratio_interval([3, 1], [4, 4])
+    (0.25, 0.75)
     """
-    nobody = np.zeros(0)
-    return _interval(_columns(hits, counts), (nobody, nobody), confidence, n_draws, seed)
+    no_speakers = np.zeros(0), np.zeros(0)
+    return _interval(_columns(hits, counts), no_speakers, confidence=confidence, n_draws=n_draws, seed=seed)
 
 
 def difference_interval(
     hits: ArrayLike,
     counts: ArrayLike,
+    *,
     other_hits: ArrayLike,
     other_counts: ArrayLike,
     confidence: float = 0.95,
     n_draws: int = 4000,
     seed: int = 0,
 ) -> tuple[float, float]:
-    """Paired bootstrap interval, over speakers, of the difference of two shares of the same speakers.
+    """Compute the interval of the difference of two shares, by a paired bootstrap over the same speakers.
 
     Parameters
     ----------
     hits, counts, other_hits, other_counts : array-like (n_speakers,)
-        As `ratio_interval` takes them; each draw has the same speakers on both sides.
+        As for `ratio_interval`; each draw has the same speakers on both sides.
     confidence, n_draws, seed
         As for `ratio_interval`.
 
     Returns
     -------
     (float, float)
-        Bounds of the first share less the other; if 0 lies outside, the difference is larger than chance.
+        Lower and upper bound of the first share minus the other. The difference is significant if 0 is outside.
 
     Raises
     ------
     ValueError
         The shapes differ.
     """
-    return _interval(_columns(hits, counts), _columns(other_hits, other_counts), confidence, n_draws, seed)
+    return _interval(
+        _columns(hits, counts), _columns(other_hits, other_counts), confidence=confidence, n_draws=n_draws, seed=seed
+    )
 
 
 def trial_interval(
     statistic: Callable[[NDArray[np.float64]], ArrayLike],
     first: ArrayLike,
     second: ArrayLike,
+    *,
     confidence: float = 0.95,
     n_draws: int = 400,
     seed: int = 0,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Interval of figures of trials, such as the equal error rate, by the expanded bootstrap over speakers.
+    """Compute the intervals of figures of trials, such as the EER, by the expanded bootstrap over speakers.
 
-    A trial of two speakers counts as often as both were drawn together, one within a speaker as often as the speaker
-    was; trials that share a speaker are not independent, and drawing trials would promise too much.
+    The weight of a target trial is the number of times that its speaker was drawn; that of a nontarget trial is the
+    product of these numbers for its two speakers. Drawing trials instead would give intervals that are too narrow,
+    since trials that share a speaker are not independent.
 
     Parameters
     ----------
     statistic : callable
-        From how often each trial counts (n,) to a figure or an array of them; a draw for which it raises ValueError (no
-        targets, say) is left out.
+        Function from the weights of the trials (n,) to a figure or an array of figures. A draw for which it raises
+        ValueError (because it has no targets, for example) is skipped.
     first, second : array-like (n,)
-        int, speaker of either side, numbered from 0.
+        int, speakers of the two sides, numbered from 0.
     confidence, n_draws, seed
         As for `ratio_interval`.
 
     Returns
     -------
     (ndarray, ndarray)
-        Lower and upper bounds, of the figures' shape; NaN if no draw has a figure, or for fewer than 4 speakers.
+        Lower and upper bounds, in the shape of the figures; NaN if no draw has a figure, or for fewer than 4 speakers.
     """
     one, other = np.asarray(first, dtype=np.int64), np.asarray(second, dtype=np.int64)
     present, numbers = np.unique(np.stack([one, other]), return_inverse=True)
     one, other = numbers.reshape(2, -1)
     same = one == other
-    if len(present) < FEWEST:  # nearly all draws are of nobody twice, or have no nontargets
+    if len(present) < MIN_SPEAKERS:  # too many draws would have a single speaker, and no nontargets
         return np.array(np.nan), np.array(np.nan)
     figures = []
     for weights in _draws(len(present), n_draws, seed):
@@ -136,7 +146,7 @@ def _columns(hits: ArrayLike, counts: ArrayLike) -> Columns:
     return columns
 
 
-def _interval(first: Columns, other: Columns, confidence: float, n_draws: int, seed: int) -> tuple[float, float]:
+def _interval(first: Columns, other: Columns, *, confidence: float, n_draws: int, seed: int) -> tuple[float, float]:
     n_speakers = len(first[0])
     paired = bool(len(other[0]))
     if paired and len(other[0]) != n_speakers:
@@ -144,7 +154,7 @@ def _interval(first: Columns, other: Columns, confidence: float, n_draws: int, s
     if not n_speakers or not first[1].sum() or (paired and not other[1].sum()):
         return float("nan"), float("nan")
     shares = []
-    with np.errstate(invalid="ignore"):  # a draw of speakers without utterances is no draw
+    with np.errstate(invalid="ignore"):  # a draw of speakers without utterances gives NaN, which is left out
         for weights in _draws(n_speakers, n_draws, seed):
             share = (weights @ first[0]) / (weights @ first[1])
             shares.append(share - (weights @ other[0]) / (weights @ other[1]) if paired else share)
@@ -157,8 +167,8 @@ def _percentiles(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the expanded percentiles (Hesterberg, 2015) over the first axis.
 
-    Plain ones are too narrow for few speakers, as a normal approximation without Student's correction is; these go as
-    far out as that correction does.
+    Plain percentiles give intervals that are too narrow for few speakers, like a normal approximation without Student's
+    correction. These are widened by that correction.
     """
     tail = 0.0
     if n_speakers > 1:
@@ -169,7 +179,7 @@ def _percentiles(
 
 
 def _draws(n_speakers: int, n_draws: int, seed: int) -> Iterator[NDArray[np.float64]]:
-    """Yield how often each speaker is in each draw, in blocks (n, n_speakers)."""
+    """Yield the number of times that each speaker is in each draw, in blocks (n, n_speakers)."""
     random = np.random.default_rng(seed)
     for start in range(0, n_draws, BLOCK):
         drawn = random.integers(n_speakers, size=(min(BLOCK, n_draws - start), n_speakers))

@@ -1,4 +1,4 @@
-"""Closed-set identification: which of the known speakers is it?"""
+"""Figures of identification: which of the known speakers is it?"""
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -7,33 +7,38 @@ from sklearn.metrics import f1_score
 
 
 def ranks(labels: ArrayLike, scores: ArrayLike, classes: ArrayLike | None = None) -> NDArray[np.int64]:
-    """How many other classes were scored at least as high as each utterance's true one.
+    """Count, for each utterance, the other classes whose score is at least that of the true class.
 
     Parameters
     ----------
     labels : array-like (n,)
-        True classes; one that no column stands for has all columns ahead of it.
+        True classes. For a class without a column, all columns are counted.
     scores : array-like (n, n_classes)
-        Higher is likelier; NaN counts as lowest. Another class with the same score counts as ahead of the true one, so
-        that a constant score is worth nothing.
+        Scores, higher for more probable classes; NaN is the lowest score. Ties count against the true class, so that
+        constant scores are never correct.
     classes : array-like (n_classes,), optional
         Class of each column; by default 0, 1, ...
 
     Returns
     -------
     ndarray (n,)
-        int64, 0 where the true class is scored highest.
+        int64, 0 where the true class has the highest score.
 
     Raises
     ------
     ValueError
-        The shapes contradict each other.
+        The shapes do not match.
+
+    Examples
+    --------
+    >>> ranks([0, 2], [[0.7, 0.2, 0.1], [0.5, 0.3, 0.2]]).tolist()
+    [0, 2]
     """
     labels, scores = np.asarray(labels), np.asarray(scores, dtype=np.float64)
     columns = np.arange(scores.shape[-1]) if classes is None else np.asarray(classes)
     if scores.shape != (len(labels), len(columns)):
         raise ValueError(f"expected (n,) labels and (n, n_classes) scores; got {labels.shape}, {scores.shape}")
-    scores = np.where(np.isnan(scores), -np.inf, scores)  # a score that is no number is worth nothing
+    scores = np.where(np.isnan(scores), -np.inf, scores)
     own = labels[:, None] == columns
     target = np.where(own, scores, -np.inf).max(axis=1, initial=-np.inf, keepdims=True)
     ahead: NDArray[np.int64] = (~own & (scores >= target)).sum(axis=1)
@@ -41,22 +46,24 @@ def ranks(labels: ArrayLike, scores: ArrayLike, classes: ArrayLike | None = None
 
 
 def detection_identification_rate(
-    scores: ArrayLike, right: ArrayLike, strangers: ArrayLike, false_accept: float = 0.01
+    scores: ArrayLike, right: ArrayLike, unknown: ArrayLike, *, false_accept: float = 0.01
 ) -> float:
-    """Share of known speakers' utterances that get a name, and the right one, where few strangers' get any.
+    """Compute the share of known speakers' utterances that are both accepted and identified correctly.
 
-    The watch-list figure "DIR at FAR" of open-set identification (Phillips, Grother and Micheals, 2011).
+    The threshold is the lowest one at which at most a share `false_accept` of the unknown speakers' utterances are
+    accepted. This is the watch-list figure "DIR at FAR" (Phillips, Grother and Micheals, 2011).
 
     Parameters
     ----------
     scores : array-like (n,)
-        Of known speakers' utterances, those of the best names; higher is surer.
+        Score of the most probable speaker, for utterances of known speakers; utterances above the threshold are
+        accepted.
     right : array-like (n,)
-        Whether these names are right.
-    strangers : array-like (m,)
-        Scores of the best names of strangers' utterances.
+        bool, whether that speaker is the true one.
+    unknown : array-like (m,)
+        Score of the most probable speaker, for utterances of unknown speakers.
     false_accept : float
-        Largest share of strangers that may get a name: the threshold is the lowest one that keeps to it.
+        Maximum share of the unknown speakers' utterances that are accepted.
 
     Returns
     -------
@@ -66,25 +73,34 @@ def detection_identification_rate(
     Raises
     ------
     ValueError
-        There are no known speakers' utterances or no strangers', or the shapes differ.
+        There are no utterances of known or of unknown speakers, or the shapes differ.
+
+    Examples
+    --------
+    >>> detection_identification_rate([0.9, 0.8, 0.3, 0.7], [True, False, True, True], [0.5, 0.2])
+    0.5
     """
     values, correct = np.asarray(scores, dtype=np.float64), np.asarray(right, dtype=bool)
-    others = np.sort(np.asarray(strangers, dtype=np.float64))[::-1]
+    others = np.sort(np.asarray(unknown, dtype=np.float64))[::-1]
     if values.shape != correct.shape or values.ndim != 1 or not len(values) or not len(others):
-        raise ValueError(f"expected (n,) scores and answers and (m,) strangers; got {values.shape}, {others.shape}")
-    threshold = others[min(int(false_accept * len(others) + 1e-9), len(others) - 1)]  # and no more than it
+        raise ValueError(
+            f"expected (n,) scores, (n,) right and (m,) unknown, none of them empty; got {values.shape}, "
+            f"{correct.shape}, {others.shape}"
+        )
+    n_accepted = int(false_accept * len(others) + 1e-9)  # in floating point, 0.29 * 100 is just below 29
+    threshold = others[min(n_accepted, len(others) - 1)]
     return float((correct & (values > threshold)).mean())
 
 
-def top_k_accuracy(labels: ArrayLike, scores: ArrayLike, k: int = 1, classes: ArrayLike | None = None) -> float:
-    """Share of the utterances whose speaker is among the k best scored.
+def top_k_accuracy(labels: ArrayLike, scores: ArrayLike, k: int = 1, *, classes: ArrayLike | None = None) -> float:
+    """Compute the share of the utterances whose true class has one of the k highest scores.
 
     Parameters
     ----------
     labels, scores, classes
-        As `ranks` takes them; a class that no column stands for counts as missed.
+        As for `ranks`; an utterance whose class has no column counts as an error.
     k : int
-        With k of at least n_classes, every utterance of a known class counts.
+        Number of highest scores; if it is n_classes or more, all utterances whose class has a column count as correct.
 
     Returns
     -------
@@ -94,7 +110,13 @@ def top_k_accuracy(labels: ArrayLike, scores: ArrayLike, k: int = 1, classes: Ar
     Raises
     ------
     ValueError
-        The shapes contradict each other, or k is not positive.
+        The shapes do not match, or k is not positive.
+
+    Examples
+    --------
+    >>> scores = [[0.7, 0.2, 0.1], [0.5, 0.3, 0.2]]
+    >>> top_k_accuracy([0, 1], scores), top_k_accuracy([0, 1], scores, k=2)
+    (0.5, 1.0)
     """
     if k < 1:
         raise ValueError(f"expected k >= 1; got {k=}")
@@ -106,19 +128,30 @@ def top_k_accuracy(labels: ArrayLike, scores: ArrayLike, k: int = 1, classes: Ar
 
 
 def macro_f1(labels: ArrayLike, predictions: ArrayLike, classes: ArrayLike | None = None) -> float:
-    """Mean over speakers of the F1 score, each speaker counting the same.
+    """Compute the mean of the classes' F1 scores, in which each class has the same weight.
 
     Parameters
     ----------
     labels, predictions : array-like (n,)
         True and predicted classes.
     classes : array-like, optional
-        Those to average over; by default all that occur in either. A class that is predicted and never true scores 0.
+        Classes to average over; by default all true and predicted ones. The F1 score of a class that is predicted but
+        never true is 0.
 
     Returns
     -------
     float
         From 0 to 1; NaN without utterances.
+
+    Raises
+    ------
+    ValueError
+        The shapes differ.
+
+    Examples
+    --------
+    >>> macro_f1(["ann", "ann", "bob"], ["ann", "ann", "ann"])
+    0.4
     """
     labels, predictions = np.asarray(labels), np.asarray(predictions)
     if not len(labels):
@@ -127,14 +160,14 @@ def macro_f1(labels: ArrayLike, predictions: ArrayLike, classes: ArrayLike | Non
 
 
 def log_loss(labels: ArrayLike, logits: ArrayLike, classes: ArrayLike | None = None) -> float:
-    """Mean negative log-probability of the true speakers, the probabilities being the softmax of the logits.
+    """Compute the mean negative log-probability of the true classes.
 
     Parameters
     ----------
     labels : array-like (n,)
-        True classes, each of which a column stands for.
+        True classes; each has a column.
     logits : array-like (n, n_classes)
-        Higher is likelier.
+        Logits, whose softmax gives the probabilities.
     classes : array-like (n_classes,), optional
         Class of each column, sorted; by default 0, 1, ...
 
@@ -146,14 +179,19 @@ def log_loss(labels: ArrayLike, logits: ArrayLike, classes: ArrayLike | None = N
     Raises
     ------
     ValueError
-        No column stands for a label.
+        A label has no column, or the shapes do not match.
+
+    Examples
+    --------
+    >>> round(log_loss([0, 1], [[2.0, 0.0], [0.0, 1.0]]), 3)
+    0.22
     """
     labels, logits = np.asarray(labels), np.asarray(logits, dtype=np.float64)
     columns = np.arange(logits.shape[-1]) if classes is None else np.asarray(classes)
     if logits.shape != (len(labels), len(columns)):
         raise ValueError(f"expected (n,) labels and (n, n_classes) logits; got {labels.shape}, {logits.shape}")
     if not np.isin(labels, columns).all():
-        raise ValueError(f"no column stands for the classes {np.setdiff1d(labels, columns)}")
+        raise ValueError(f"expected a column for each class; the classes {np.setdiff1d(labels, columns)} have none")
     if not len(labels):
         return float("nan")
     own = np.searchsorted(columns, labels)
@@ -161,27 +199,32 @@ def log_loss(labels: ArrayLike, logits: ArrayLike, classes: ArrayLike | None = N
 
 
 def expected_calibration_error(correct: ArrayLike, confidences: ArrayLike, n_bins: int = 15) -> float:
-    """How far the probabilities of the named speakers are from how often they are right (Guo et al., 2017).
+    """Compute how far the predicted probabilities are from the accuracy (Guo et al., 2017).
 
     Parameters
     ----------
     correct : array-like (n,)
-        Whether the likeliest class was the true one.
+        bool, whether the most probable class is the true one.
     confidences : array-like (n,)
-        Its probability.
+        Probability of the most probable class.
     n_bins : int
-        Equal parts of the range from 0 to 1; a probability on a border belongs to the part below it.
+        Number of bins of equal width, from 0 to 1; a probability on an edge belongs to the bin below it.
 
     Returns
     -------
     float
-        Mean over the utterances of the distance between accuracy and mean probability of their part, from 0 (best) to
-        1; NaN without utterances.
+        Mean over the utterances of the absolute difference between the accuracy and the mean probability of their bin,
+        from 0 (best) to 1; NaN without utterances.
 
     Raises
     ------
     ValueError
-        The shapes differ, or there are no parts.
+        The shapes differ, or `n_bins` is not positive.
+
+    Examples
+    --------
+    >>> round(expected_calibration_error([1, 0, 1, 1], [0.9, 0.9, 0.6, 0.6]), 3)
+    0.4
     """
     right, shares = np.asarray(correct, dtype=np.float64), np.asarray(confidences, dtype=np.float64)
     if right.ndim != 1 or right.shape != shares.shape or n_bins < 1:

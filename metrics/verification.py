@@ -1,7 +1,7 @@
-"""Verification: are these two the same speaker? Error rates of scores, and what they cost.
+"""Error rates and costs of verification: are two recordings of the same speaker?
 
-Trials are targets (the same speaker, label 1) or nontargets (0). Scores may be any numbers; a higher one speaks for the
-same speaker.
+Trials are targets (the same speaker, label 1) or nontargets (0). Scores may be any numbers; a higher score means that
+the same speaker is more probable.
 """
 
 from dataclasses import dataclass
@@ -15,16 +15,16 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class ErrorRates:
-    """The staircase of error rates as the threshold falls: the points of a DET curve.
+    """Error rates as the threshold falls: the points of a DET curve, a staircase.
 
     Attributes
     ----------
     thresholds : ndarray (n_points,)
-        Scores of at least this are accepted; from infinity downwards.
+        Minimum accepted scores, from infinity downwards.
     false_accept : ndarray (n_points,)
-        Share of the nontargets that is accepted, from 0 to 1.
+        Share of the nontargets that are accepted, from 0 to 1.
     miss : ndarray (n_points,)
-        Share of the targets that is rejected, from 1 to 0.
+        Share of the targets that are rejected, from 1 to 0.
     """
 
     thresholds: Floats
@@ -33,7 +33,7 @@ class ErrorRates:
 
 
 def error_rates(labels: ArrayLike, scores: ArrayLike, weights: ArrayLike | None = None) -> ErrorRates:
-    """Return false accepts and misses at every threshold that makes a difference.
+    """Compute the rates of false accepts and misses at every threshold at which they change.
 
     Parameters
     ----------
@@ -42,7 +42,7 @@ def error_rates(labels: ArrayLike, scores: ArrayLike, weights: ArrayLike | None 
     scores : array-like (n,)
         Trials with the same score are accepted together.
     weights : array-like (n,), optional
-        How often each trial counts; by default once.
+        Number of times that each trial counts; by default 1.
 
     Raises
     ------
@@ -53,7 +53,7 @@ def error_rates(labels: ArrayLike, scores: ArrayLike, weights: ArrayLike | None 
     order = np.argsort(-values)
     values, is_target, counts = values[order], is_target[order], counts[order]
     targets, nontargets = np.where(is_target, counts, 0).cumsum(), np.where(is_target, 0, counts).cumsum()
-    last = np.append(np.flatnonzero(values[1:] != values[:-1]), len(values) - 1)  # of equal scores
+    last = np.append(np.flatnonzero(values[1:] != values[:-1]), len(values) - 1)  # of each run of equal scores
     return ErrorRates(
         thresholds=np.append(np.inf, values[last]),
         false_accept=np.append(0.0, nontargets[last] / nontargets[-1]),
@@ -62,12 +62,14 @@ def error_rates(labels: ArrayLike, scores: ArrayLike, weights: ArrayLike | None 
 
 
 def equal_error_rate(labels: ArrayLike, scores: ArrayLike, weights: ArrayLike | None = None) -> float:
-    """Where false accepts and misses are equally frequent, by linear interpolation on the staircase.
+    """Compute the rate at which false accepts and misses are equally frequent.
+
+    Between the points of `error_rates` it is interpolated linearly.
 
     Parameters
     ----------
     labels, scores, weights
-        As `error_rates` takes them.
+        As for `error_rates`.
 
     Returns
     -------
@@ -77,7 +79,12 @@ def equal_error_rate(labels: ArrayLike, scores: ArrayLike, weights: ArrayLike | 
     Raises
     ------
     ValueError
-        As `error_rates`.
+        As for `error_rates`.
+
+    Examples
+    --------
+    >>> equal_error_rate([1, 1, 0, 0], [0.9, 0.4, 0.6, 0.1])
+    0.5
     """
     rates = error_rates(labels, scores, weights)
     gaps = rates.false_accept - rates.miss  # rises from -1 to 1
@@ -87,14 +94,19 @@ def equal_error_rate(labels: ArrayLike, scores: ArrayLike, weights: ArrayLike | 
 
 
 def equal_error_threshold(labels: ArrayLike, scores: ArrayLike) -> float:
-    """Score from which on to accept, so that misses are as frequent as false accepts, or just less.
+    """Compute the minimum score to accept, so that misses are as frequent as false accepts, or just less frequent.
 
-    It is halfway between the lowest score that is then accepted and the highest that is not.
+    It is halfway between the lowest accepted score and the highest rejected one.
 
     Parameters
     ----------
     labels, scores
-        As `error_rates` takes them.
+        As for `error_rates`.
+
+    Raises
+    ------
+    ValueError
+        As for `error_rates`.
     """
     rates = error_rates(labels, scores)
     crossing = int(np.argmax(rates.false_accept >= rates.miss))
@@ -105,16 +117,19 @@ def min_dcf(
     labels: ArrayLike,
     scores: ArrayLike,
     p_target: float = 0.01,
+    *,
     c_miss: float = 1.0,
     c_false_accept: float = 1.0,
     weights: ArrayLike | None = None,
 ) -> float:
-    """Cost of detection at the best threshold, relative to the better of accepting and rejecting all (NIST SRE).
+    """Compute the detection cost at the best threshold, as NIST's speaker recognition evaluations (SRE) define it.
+
+    The cost is divided by that of accepting all trials or of rejecting all, whichever is lower.
 
     Parameters
     ----------
     labels, scores, weights
-        As `error_rates` takes them.
+        As for `error_rates`.
     p_target : float
         Prior probability of a target.
     c_miss, c_false_accept : float
@@ -128,7 +143,12 @@ def min_dcf(
     Raises
     ------
     ValueError
-        As `error_rates`; or the prior or a cost makes no sense.
+        As for `error_rates`; or the prior or a cost is out of range.
+
+    Examples
+    --------
+    >>> min_dcf([1, 1, 0, 0], [0.9, 0.4, 0.6, 0.1], p_target=0.01)
+    0.5
     """
     if not 0 < p_target < 1 or min(c_miss, c_false_accept) <= 0:
         raise ValueError(f"expected 0 < p_target < 1 and costs above 0; got {p_target=}, {c_miss=}, {c_false_accept=}")
@@ -139,24 +159,31 @@ def min_dcf(
 
 
 def cllr(labels: ArrayLike, llrs: ArrayLike, weights: ArrayLike | None = None) -> float:
-    """Cost of log-likelihood ratios: how good and how well calibrated they are (Brümmer and du Preez, 2006).
+    """Compute the cost of log-likelihood ratios (Brümmer and du Preez, 2006).
+
+    It measures both how well they separate targets from nontargets and how well they are calibrated.
 
     Parameters
     ----------
     labels, weights
-        As `error_rates` takes them.
+        As for `error_rates`.
     llrs : array-like (n,)
         Natural logarithms of likelihood ratios.
 
     Returns
     -------
     float
-        In bits: 0 at best, 1 for scores of 0, which say nothing, and without bound for wrong ones.
+        In bits: 0 at best, 1 if all ratios are 0 (no information), and unbounded for wrong ones.
 
     Raises
     ------
     ValueError
-        As `error_rates`.
+        As for `error_rates`.
+
+    Examples
+    --------
+    >>> round(cllr([1, 1, 0, 0], [4.0, 2.0, -1.0, -3.0]), 3)
+    0.183
     """
     is_target, values, counts = _check(labels, llrs, weights)
     losses = np.logaddexp(0, np.where(is_target, -values, values)) / np.log(2)
@@ -164,14 +191,14 @@ def cllr(labels: ArrayLike, llrs: ArrayLike, weights: ArrayLike | None = None) -
 
 
 def min_cllr(labels: ArrayLike, scores: ArrayLike, weights: ArrayLike | None = None) -> float:
-    """Cost that is left once the scores are calibrated as well as their order allows.
+    """Compute the lowest `cllr` that a monotonic calibration of the scores can reach.
 
     The best calibration is found by the pool-adjacent-violators algorithm.
 
     Parameters
     ----------
     labels, scores, weights
-        As `error_rates` takes them.
+        As for `error_rates`.
 
     Returns
     -------
@@ -181,18 +208,18 @@ def min_cllr(labels: ArrayLike, scores: ArrayLike, weights: ArrayLike | None = N
     Raises
     ------
     ValueError
-        As `error_rates`.
+        As for `error_rates`.
     """
     is_target, values, counts = _check(labels, scores, weights)
     order = np.argsort(values)
     values, is_target, counts = values[order], is_target[order], counts[order]
-    first = np.append(0, np.flatnonzero(values[1:] != values[:-1]) + 1)  # of equal scores, which stay together
+    first = np.append(0, np.flatnonzero(values[1:] != values[:-1]) + 1)  # equal scores stay together
     targets, trials = (np.add.reduceat(column, first) for column in (np.where(is_target, counts, 0), counts))
     present = trials > 0
     targets, trials = targets[present], trials[present]
     shares = np.clip(isotonic_regression(targets / trials, weights=trials).x, 0, 1)
     n_targets, n_nontargets = targets.sum(), (trials - targets).sum()
-    # Posterior odds over prior odds; where one kind alone is left its loss is 0, whatever the other's would be.
+    # Posterior odds over prior odds. They are infinite where only one kind of trial is left, whose loss is then 0.
     with np.errstate(divide="ignore"):
         llrs = np.log(shares) - np.log1p(-shares) - np.log(n_targets / n_nontargets)
     losses = [

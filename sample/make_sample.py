@@ -1,6 +1,6 @@
 """Make the sample corpus: twelve synthetic voices in LibriSpeech's layout, and a folder of held-out recordings.
 
-Needs the Debian packages named in ``sample/README.md``. The same package versions give the same bytes.
+The script needs the Debian packages in ``sample/README.md``. The same package versions give the same bytes.
 """
 
 import argparse
@@ -21,14 +21,14 @@ Samples = npt.NDArray[np.int16]
 
 SAMPLE_RATE = 16_000
 SEED = 1
-SESSIONS = 3  # Two chapters for training and testing; the third condition is only heard in the held-out folder.
+SESSIONS = 3  # two chapters for training and testing, and the held-out folder
 CHAPTER_SENTENCES = 5
 HELD_OUT_SENTENCES = 2
 
 PACKAGES = {"espeak-ng": "espeak-ng", "flite": "flite", "text2wave": "festival"}
 FESTIVAL_PACKAGES = {"kal_diphone": "festvox-kallpc16k", "ked_diphone": "festvox-kdlpc16k"}
 
-# The parts of four kinds of sentence; every combination reads as plain English.
+# Parts of the four kinds of sentences; every combination is plain English.
 PARTS = {
     "who": "my sister|the old baker|our cousin|a young teacher|the night porter|the gardener|your uncle|a tall farmer",
     "did": "painted|washed|found|bought|moved|sold|borrowed|mended|noticed",
@@ -52,7 +52,7 @@ TEMPLATES = (
 
 @dataclass(frozen=True)
 class Voice:
-    """One speaker: a synthesiser's program, the voice it is asked for, and how fast that voice talks (1 = as built)."""
+    """One speaker: program and voice of a synthesiser, and the pace of that voice (1 is its own)."""
 
     speaker: int
     sex: str
@@ -78,7 +78,7 @@ VOICES = (
 
 
 def make_sentences(count: int) -> list[str]:
-    """Draw distinct sentences, the four kinds in turn so that all speakers say the same mix of kinds."""
+    """Draw distinct sentences of the four kinds in turn, so that all speakers have the same mix of kinds."""
     rng = random.Random(SEED)
     sentences: list[str] = []
     while len(sentences) < count:
@@ -90,16 +90,16 @@ def make_sentences(count: int) -> list[str]:
 
 
 def synthesise(voice: Voice, text: str, rate: float, folder: Path) -> Audio:
-    """Speak one sentence.
+    """Synthesise one sentence.
 
     Parameters
     ----------
     voice
-        Whose voice to use.
+        The voice.
     text
         The sentence.
     rate
-        Speaking rate, relative to the voice's usual one.
+        Speaking rate, relative to the usual one of the voice.
     folder
         An existing folder for the synthesiser's temporary files.
 
@@ -128,7 +128,7 @@ def synthesise(voice: Voice, text: str, rate: float, folder: Path) -> Audio:
         "text2wave": [str(source), "-o", str(target), "-eval", scheme],
     }
     subprocess.run([voice.program, *commands[voice.program]], check=False, capture_output=True)
-    # The exit status tells nothing: festival's is 0 when it does not know the voice.
+    # The exit status cannot be used: festival returns 0 for an unknown voice.
     if not target.exists():
         raise SystemExit(f"{voice.program} has no voice {voice.name}: install the Debian package {package}.")
     speech, source_rate = sf.read(target, dtype="float64")
@@ -139,9 +139,9 @@ def synthesise(voice: Voice, text: str, rate: float, folder: Path) -> Audio:
 
 
 def check_voices(folder: Path) -> None:
-    """Stop if two voices say the same sentence with the same samples.
+    """Exit if two voices give the same samples for the same sentence.
 
-    espeak-ng and flite speak in their default voice, without an error, when they do not know the one asked for.
+    For an unknown voice, espeak-ng and flite use their default voice without an error.
     """
     plain = [Voice(0, "", voice.program, voice.name.split("+")[0]) for voice in VOICES if "+" in voice.name]
     defaults = [*dict.fromkeys(plain), Voice(0, "", "flite", "kal")]
@@ -151,16 +151,16 @@ def check_voices(folder: Path) -> None:
 
 
 def record(speech: Audio, session: np.random.Generator, take: np.random.Generator) -> Samples:
-    """Play speech into a room and a microphone, as on one recording day.
+    """Simulate a recording: the room, the microphone and the noise of one recording day.
 
     Parameters
     ----------
     speech
         Clean speech.
     session
-        Seeded alike for all takes of a day: it draws the microphone, the room, the noise floor and the loudness.
+        Generator with the same seed for all takes of a day; it draws microphone, room, noise floor and loudness.
     take
-        Seeded for this take alone: it draws the noise samples.
+        Generator with a seed for this take alone; it draws the noise samples.
 
     Returns
     -------
@@ -183,18 +183,18 @@ def record(speech: Audio, session: np.random.Generator, take: np.random.Generato
     room = tail * 10 ** (session.uniform(-12, -4) / 20) / np.sqrt(np.sum(tail**2))
     room[0] = 1.0
     padded = np.pad(speech, (int(0.1 * SAMPLE_RATE), int(0.15 * SAMPLE_RATE)))
-    heard = signal.fftconvolve(signal.fftconvolve(padded, room)[: padded.size], microphone, mode="same")
+    recorded = signal.fftconvolve(signal.fftconvolve(padded, room)[: padded.size], microphone, mode="same")
     # Noise floor: a low rumble, 30 to 45 dB under the speech.
-    noise = signal.lfilter([1.0], [1.0, -0.98], take.standard_normal(heard.size))
-    heard += noise * np.std(heard) / np.std(noise) * 10 ** (-session.uniform(30, 45) / 20)
-    heard *= session.uniform(0.3, 0.45) / np.abs(heard).max()
-    # 14 bits resolve far more than the noise floor, and two bits that are always zero shrink the FLAC files by a fifth.
-    recording: Samples = 4 * np.round(heard * 2**13).astype(np.int16)
+    noise = signal.lfilter([1.0], [1.0, -0.98], take.standard_normal(recorded.size))
+    recorded += noise * np.std(recorded) / np.std(noise) * 10 ** (-session.uniform(30, 45) / 20)
+    recorded *= session.uniform(0.3, 0.45) / np.abs(recorded).max()
+    # 14 bits are much finer than the noise floor, and two bits that are always zero shrink the FLAC files by a fifth.
+    recording: Samples = 4 * np.round(recorded * 2**13).astype(np.int16)
     return recording
 
 
 def make_sample(output_dir: Path) -> None:
-    """Write the corpus and the held-out folder below a folder."""
+    """Write the corpus and the held-out recordings into subfolders of a folder."""
     per_voice = 2 * CHAPTER_SENTENCES + HELD_OUT_SENTENCES
     sentences = make_sentences(per_voice * len(VOICES))
     corpus, held_out = output_dir / "LibriSpeech", output_dir / "held_out"
@@ -231,5 +231,5 @@ def make_sample(output_dir: Path) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--output_dir", type=Path, default=Path(__file__).parent, help="where to write the sample")
+    parser.add_argument("--output_dir", type=Path, default=Path(__file__).parent, help="folder for the sample")
     make_sample(parser.parse_args().output_dir)

@@ -1,9 +1,9 @@
-"""From pairs of embeddings to scores: trials, backends, normalisation, calibration, the store of enrolled speakers."""
+"""From pairs of embeddings to scores: trials, backends, normalisation, calibration, and enrolled speakers."""
 
 from verification.backends import BACKENDS, Backend, BackendError, create_backend, split_speakers
 from verification.calibration import Calibration, CalibrationError
 from verification.enrolment import Enrolled, Recording
-from verification.nearest import Nearest
+from verification.nearest import SHOWN, Nearest, scores_table, write_scores
 from verification.normalisation import as_norm
 from verification.store import SpeakerStore
 from verification.store_file import StoreError, check_name
@@ -15,7 +15,6 @@ from verification.trials import (
     cross_session,
     random_triplets,
     read_trials,
-    same_gender,
 )  # fmt: skip
 from verification.verifier import SpeakerVerifier, Verdict, VerifierError
 
@@ -26,6 +25,7 @@ __all__ = [
     "Calibration",
     "CalibrationError",
     "Enrolled",
+    "SHOWN",
     "Nearest",
     "Recording",
     "SpeakerStore",
@@ -45,6 +45,7 @@ __all__ = [
     "cross_session",
     "random_triplets",
     "read_trials",
-    "same_gender",
+    "scores_table",
     "split_speakers",
+    "write_scores",
 ]

@@ -1,8 +1,8 @@
-"""From two embeddings to a score."""
+"""Backends: scores of pairs of embeddings, and of embeddings against models of speakers."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import torch
@@ -10,44 +10,53 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from audio import InputError
 from encoders import Spec, spec_differences
 from features import FeatureSet
-from heads import create_head, create_scaler
-from heads.covariance import ClassStatistics
-from heads.plda import PLDAHead
+from files import InputError, load_choice
+from heads import ClassStatistics, PLDAHead, create_head, create_scaler
 
-# Trials scored at a time, to bound the memory.
+# Number of trials that are scored at a time, to bound the memory.
 BLOCK = 65_536
 
 
 class BackendError(InputError):
-    """A backend cannot be made, trained, or used on these features."""
+    """A backend does not exist, or cannot be trained or used on these features."""
 
 
 class Backend(ABC):
-    """Maps embeddings once (`embed`), and scores pairs of mapped ones; higher is likelier the same speaker.
+    """Base class of backends: `embed` maps embeddings once, and the other methods score mapped embeddings.
+
+    A higher score means more similar.
+
+    Parameters
+    ----------
+    name : str
+        Name in `BACKENDS`.
 
     Attributes
     ----------
+    is_trained : bool
+        Whether this kind of backend learns from features.
     speakers_ : tuple of str
-        Whom it was trained on; it must not be tested on them.
+        Training speakers, which it refuses to score.
     encoder_ : dict or None
-        Spec of the encoder whose vectors it was trained on.
+        Spec of the encoder that the training vectors come from.
     """
 
-    name: str
     is_trained = True
     speakers_: tuple[str, ...] = ()
     encoder_: Spec | None = None
 
+    def __init__(self, name: str) -> None:
+        self.name = name
+
     def fit(self, features: FeatureSet) -> Self:
-        """Learn from the speakers of a set of features (N, D); returns itself.
+        """Train on the speakers of a set of features (N, D); return the backend.
 
         Raises
         ------
         InputError
-            Nothing can be learned from these.
+            The backend cannot be trained on these features.
         """
         rows = check_vectors(features)
         if self.is_trained:
@@ -58,7 +67,7 @@ class Backend(ABC):
 
     @abstractmethod
     def _learn(self, rows: Tensor, targets: Tensor) -> None:
-        """Learn from rows (N, D) of classes (N,), numbered from 0."""
+        """Train on rows (N, D) of speakers (N,), numbered from 0."""
 
     @abstractmethod
     def embed(self, rows: Tensor) -> Tensor:
@@ -69,37 +78,38 @@ class Backend(ABC):
         return {}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> Self:
-        """Take learned tensors; returns itself."""
+        """Set the learned tensors; return the backend."""
         return self
 
     def score_pairs(self, one: Tensor, other: Tensor) -> Tensor:
-        """Score mapped rows (n, K) with mapped rows (n, K), one by one: (n,)."""
+        """Score pairs of mapped rows (n, K) and (n, K); return (n,)."""
         return (one * other).sum(1)
 
     def score_all(self, enrolled: Tensor, probes: Tensor) -> Tensor:
-        """Score all mapped rows (n, K) with all mapped rows (m, K): (n, m)."""
+        """Score all mapped rows (n, K) against all mapped rows (m, K); return (n, m)."""
         return enrolled @ probes.T
 
     def combine(self, rows: Tensor) -> Tensor:
-        """Make the model (K,) of a speaker from the mapped rows (n, K) of recordings: the direction of their mean."""
+        """Make the model (K,) of a speaker from mapped recordings (n, K): the direction of their mean."""
         return normalize(rows.mean(0), dim=0)
 
     def score_speakers(self, probes: Tensor, models: Tensor, counts: Tensor) -> Tensor:
-        """Score all mapped rows (m, K) with all models (N, K), of so many recordings (N,): (m, N).
+        """Score all mapped rows (m, K) against all models (N, K); return (m, N).
 
-        A model of one recording scores as the recording does.
+        `counts` (N,) holds the number of recordings in each model. A model of one recording scores as that recording.
         """
         return probes @ models.T
 
     def score_trials(
         self, features: FeatureSet, first: NDArray[np.int64], second: NDArray[np.int64]
     ) -> NDArray[np.float32]:
-        """Score pairs of rows of a set of features.
+        """Score pairs of rows of a set of features: row ``first[i]`` with row ``second[i]``.
 
         Raises
         ------
         BackendError
-            The backend was trained on one of the speakers, or on vectors of another encoder.
+            The backend was trained on one of the speakers or on vectors of another encoder, or the features are not
+            one finite vector each.
         """
         used = features.labels[torch.from_numpy(np.union1d(first, second))]
         self.check_speakers({features.speakers[label] for label in used.tolist()})
@@ -117,7 +127,7 @@ class Backend(ABC):
         return scores
 
     def check_speakers(self, speakers: set[str]) -> None:
-        """Refuse to be tested on those it was trained on.
+        """Refuse to score speakers that the backend was trained on.
 
         Raises
         ------
@@ -127,30 +137,26 @@ class Backend(ABC):
         if known:
             shown = ", ".join(known[:3]) + (", ..." if len(known) > 3 else "")
             raise BackendError(
-                f"The backend {self.name!r} was trained on {len(known)} of the speakers that it is to score ({shown}), "
-                "which would flatter it. Train it on other speakers."
+                f"The backend {self.name!r} was trained on {len(known)} of the speakers to score ({shown}); the error "
+                "rates would be optimistic. Train it on other speakers."
             )
 
 
 class CosineBackend(Backend):
-    """The cosine of two embeddings, as they are."""
+    """Cosine of two embeddings."""
 
-    name = "cosine"
     is_trained = False
 
     def _learn(self, rows: Tensor, targets: Tensor) -> None:
-        """Nothing is learned."""
+        """Learn nothing."""
 
     def embed(self, rows: Tensor) -> Tensor:
-        exact = rows.double()  # squares of very large and very small numbers are no float32
+        exact = rows.double()  # in float32, squares of very large and very small numbers overflow or vanish
         return normalize(exact, dim=1, eps=1e-300).float()
 
 
 class ScaledBackend(Backend):
-    """The cosine after a scaler of `heads`: ``whiten``, or ``within``, whitening by what each speaker varies in."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
+    """Cosine after a scaler of `heads`: ``whiten``, or ``within`` (whitening of the variation within speakers)."""
 
     def _learn(self, rows: Tensor, targets: Tensor) -> None:
         self.scaler_ = create_scaler(self.name).fit(rows, targets)
@@ -167,14 +173,15 @@ class ScaledBackend(Backend):
 
 
 class LDABackend(Backend):
-    """The cosine after a projection to the directions in which speakers differ, one less than there are speakers."""
-
-    name = "lda"
+    """Cosine after linear discriminant analysis (LDA), with at most one direction fewer than there are speakers."""
 
     def _learn(self, rows: Tensor, targets: Tensor) -> None:
         statistics = ClassStatistics.of(rows, targets)
         if len(statistics.counts) < 3:
-            raise BackendError("LDA of two speakers has one direction; give three to train on, or another backend.")
+            raise BackendError(
+                "LDA of two speakers has one direction, which is too few. Give at least three training speakers, or "
+                "another backend."
+            )
         whitening = statistics.whitening()
         self.mean_ = rows.double().mean(0).float()
         centred = (statistics.means - rows.double().mean(0)) @ whitening
@@ -194,14 +201,12 @@ class LDABackend(Backend):
 
 
 class PLDABackend(Backend):
-    """Log-likelihood ratios of the two-covariance model of the head `plda`, of one recording against one.
+    """Log-likelihood ratios of the two-covariance model, which the head `plda` fits.
 
-    Both recordings are Gaussian about the same speaker, or about two: in each direction, where speakers have the
-    variance b and recordings 1, the ratio is a quadratic form of the two numbers. A speaker of whom n recordings of
-    mean m are known is Gaussian about ``n b / (n b + 1) * m`` with the variance ``b / (n b + 1)``, as in the head.
+    The two recordings are Gaussian about one speaker, or about two. In each direction, speakers have the variance b and
+    recordings the variance 1, so the ratio is a quadratic form of the two coordinates. Given n recordings with the mean
+    m, the posterior of a speaker is Gaussian with the mean ``n b / (n b + 1) * m`` and the variance ``b / (n b + 1)``.
     """
-
-    name = "plda"
 
     def _learn(self, rows: Tensor, targets: Tensor) -> None:
         head = create_head("plda").fit(rows, targets)
@@ -236,9 +241,9 @@ class PLDABackend(Backend):
         return rows.mean(0)
 
     def score_speakers(self, probes: Tensor, models: Tensor, counts: Tensor) -> Tensor:
-        # ln N(x; share m, spread) - ln N(x; 0, total), whose squares of x are the same for all models of one count
+        # ln N(x; share m, spread) - ln N(x; 0, total); the terms in x^2 depend on the count alone, not on the model
         distinct, group = torch.unique(counts, return_inverse=True)
-        if len(distinct) == 1:  # as of a million speakers with one recording each
+        if len(distinct) == 1:  # saves memory, for example with a million speakers of one recording each
             group = torch.zeros(1, dtype=torch.int64)
         between = self.between_.double()
         known = distinct.double()[:, None] * between
@@ -251,7 +256,14 @@ class PLDABackend(Backend):
         return scores.add_(of_probe[:, group]).add_(constant[group] - (models.square() * of_model).sum(1))
 
 
-BACKENDS = ("cosine", "whiten", "within", "lda", "plda")
+# Name -> "module:Class".
+BACKENDS: dict[str, str] = {
+    "cosine": "verification.backends:CosineBackend",
+    "whiten": "verification.backends:ScaledBackend",
+    "within": "verification.backends:ScaledBackend",
+    "lda": "verification.backends:LDABackend",
+    "plda": "verification.backends:PLDABackend",
+}
 
 
 def create_backend(name: str) -> Backend:
@@ -260,17 +272,14 @@ def create_backend(name: str) -> Backend:
     Raises
     ------
     BackendError
-        There is no such backend; the answer lists them.
+        There is no backend of this name; the message lists the valid names.
     """
-    kinds: Mapping[str, Any] = {"cosine": CosineBackend, "lda": LDABackend, "plda": PLDABackend}
-    if name not in BACKENDS:
-        raise BackendError(f"There is no backend {name!r}; choose one of: {', '.join(BACKENDS)}.")
-    backend: Backend = kinds[name]() if name in kinds else ScaledBackend(name)
-    return backend
+    kind: type[Backend] = load_choice("backend", name, BACKENDS, error_class=BackendError)
+    return kind(name)
 
 
 def split_speakers(features: FeatureSet, seed: int = 0) -> tuple[FeatureSet, FeatureSet]:
-    """Divide a set into one half of the speakers to train a backend on, and the other half to score.
+    """Split a set of features by speaker: one half to train a backend on, the other half to score.
 
     Raises
     ------
@@ -280,33 +289,33 @@ def split_speakers(features: FeatureSet, seed: int = 0) -> tuple[FeatureSet, Fea
     present = np.unique(features.labels.numpy())
     if len(present) < 4:
         raise BackendError(
-            f"There are {len(present)} speakers; to train a backend on some and score others takes four at least. "
-            "Give --train_features of other speakers, or the backend cosine, which needs no training."
+            f"There are {len(present)} speakers; at least 4 are needed to train a backend on half of them and score "
+            "the others. Give --train_features of other speakers, or use the backend cosine, which is not trained."
         )
-    chosen = np.random.default_rng(seed).permutation(present)[: len(present) // 2]
-    trained = np.isin(features.labels.numpy(), chosen)
-    return features.select(trained), features.select(~trained)
+    training = np.random.default_rng(seed).permutation(present)[: len(present) // 2]
+    is_training = np.isin(features.labels.numpy(), training)
+    return features.select(is_training), features.select(~is_training)
 
 
 def check_vectors(features: FeatureSet) -> Tensor:
-    """Return the vectors (N, D) of a set.
+    """Return the vectors (N, D) of a set of features.
 
     Raises
     ------
     BackendError
-        It has several layers, or rows that are no numbers.
+        The features have several layers, or rows with NaN or infinity.
     """
     if features.features.ndim != 2:
         layers: Sequence[int] = features.layers
         raise BackendError(
-            f"The features hold {len(layers)} layers each, and a backend takes one vector; extract one with --layers "
-            "k, or take it with FeatureSet.layer(k)."
+            f"The features have {len(layers)} layers each; a backend needs one. Extract one layer with --layers k, or "
+            "select one with FeatureSet.layer(k)."
         )
     rows = features.features.float()
-    spoiled = (~torch.isfinite(rows).all(dim=1)).nonzero().flatten().tolist()
-    if spoiled:
-        first = features.ids[spoiled[0]]
+    not_finite = (~torch.isfinite(rows).all(dim=1)).nonzero().flatten().tolist()
+    if not_finite:
+        first = features.ids[not_finite[0]]
         raise BackendError(
-            f"{len(spoiled)} rows hold NaN or infinity, the first is that of {first}; extract them again."
+            f"{len(not_finite)} rows hold NaN or infinity, the first is that of {first}. Extract them again."
         )
     return rows

@@ -1,4 +1,4 @@
-"""From scores to log-likelihood ratios, and from these to probabilities and decisions."""
+"""Calibration: from scores to log-likelihood ratios, and from these to probabilities and decisions."""
 
 from dataclasses import dataclass
 
@@ -7,19 +7,19 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit, logit
 from sklearn.linear_model import LogisticRegression
 
-from audio import InputError
+from files import InputError
 
 
 class CalibrationError(InputError):
-    """Scores cannot be calibrated by these trials."""
+    """A calibration cannot be learned from these trials."""
 
 
 @dataclass(frozen=True)
 class Calibration:
     """An affine map from scores to natural log-likelihood ratios.
 
-    A score may depend on a count beside the likeness: that of a mean grows with the recordings in it, the best of many
-    with their number (Mandasari et al., 2013, have such a term for the seconds that are heard).
+    Scores may also depend on a count: the score of a speaker's mean grows with the number of recordings in it, and the
+    highest score with the number of speakers. Mandasari et al. (2013) have such a term for the duration.
 
     Attributes
     ----------
@@ -33,22 +33,22 @@ class Calibration:
 
     @classmethod
     def fit(
-        cls, labels: ArrayLike, scores: ArrayLike, counts: ArrayLike = 1, n_distinct: int | None = None
+        cls, labels: ArrayLike, scores: ArrayLike, counts: ArrayLike = 1, *, n_distinct: int | None = None
     ) -> "Calibration":
-        """Learn by logistic regression (Brümmer and du Preez, 2006).
+        """Learn the map by logistic regression (Brümmer and du Preez, 2006).
 
-        Targets and nontargets of a count weigh the same; a count of which there is one kind alone says nothing.
+        Within each count, targets and nontargets have the same weight. Counts with only one of the two are not used.
 
         Parameters
         ----------
         labels : array-like (n,)
             1 for targets, 0 for nontargets.
         scores : array-like (n,)
-            Of speakers who are not tested by it.
+            Scores of speakers who are not in the test set.
         counts : array-like (n,), or one number
-            1 or more.
+            Counts of the trials, at least 1.
         n_distinct : int, optional
-            How many of the trials are different ones, where they were drawn again and again; by default all.
+            Number of distinct trials, if some were drawn several times; by default n.
 
         Raises
         ------
@@ -58,18 +58,18 @@ class Calibration:
         is_target, values = np.asarray(labels, dtype=bool), np.asarray(scores, dtype=np.float64)
         if not 0 < is_target.sum() < len(is_target) or not np.isfinite(values).all():
             raise CalibrationError(
-                f"Calibration takes finite scores of targets and nontargets; there are {is_target.sum()} targets and "
+                f"Calibration needs targets and nontargets with finite scores; there are {is_target.sum()} targets, "
                 f"{(~is_target).sum()} nontargets, and {(~np.isfinite(values)).sum()} scores that are not finite."
             )
         logs = np.log(np.broadcast_to(np.asarray(counts, dtype=np.float64), values.shape))
-        # In deviations from the mean, so that the penalty has no unit: few trials without an error are no proof, which
-        # holds the ratios back, and many of which some are wrong outweigh it.
+        # Columns are standardised, so that the penalty does not depend on the unit of the scores. It keeps the ratios
+        # small if few trials have no errors, and is negligible for many trials with some errors.
         columns = np.stack([values, logs], axis=1)
         means, deviations = columns.mean(axis=0), np.maximum(columns.std(axis=0), 1e-12)
         model = LogisticRegression(C=min(1.0, (n_distinct or len(values)) / len(values)))
-        model.fit((columns - means) / deviations, is_target, sample_weight=_balanced(is_target, logs))
+        model.fit((columns - means) / deviations, is_target, sample_weight=_balanced_weights(is_target, logs))
         slope, growth = (model.coef_[0] / deviations).tolist()
-        if slope <= 0:  # a higher score never speaks against the speaker; scores that do so say nothing
+        if slope <= 0:  # a higher score is never evidence against the speaker, so such scores carry no information
             return cls(0.0, 0.0)
         growth = growth if deviations[1] > 1e-9 else 0.0
         return cls(slope, float(model.intercept_[0] - means @ [slope, growth]), growth)
@@ -80,20 +80,20 @@ class Calibration:
         return self.slope * np.asarray(scores, dtype=np.float64) + self.offset + self.growth * logs
 
     def probabilities(self, scores: ArrayLike, p_target: float = 0.5, counts: ArrayLike = 1) -> NDArray[np.float64]:
-        """Return the probabilities of the same speaker, by a prior probability."""
+        """Return the probabilities of the same speaker, given a prior probability."""
         posterior: NDArray[np.float64] = expit(self.llrs(scores, counts) + logit(p_target))
         return posterior
 
     def threshold(self, p_target: float = 0.5, count: int = 1) -> float:
-        """Return the score above which the same speaker is the likelier, by a prior probability."""
+        """Return the score above which the same speaker is more probable, given a prior probability."""
         needed = -float(logit(p_target)) - float(self.llrs(0.0, count))
         if self.slope == 0:  # all scores are accepted, or none
             return float("-inf") if needed < 0 else float("inf")
         return needed / self.slope
 
 
-def _balanced(is_target: NDArray[np.bool_], counts: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return weights (n,), of the mean 1, by which targets and nontargets of each count weigh the same."""
+def _balanced_weights(is_target: NDArray[np.bool_], counts: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return weights (n,) with mean 1 that give targets and nontargets of each count the same total weight."""
     numbers = np.unique(counts, return_inverse=True)[1]
     cells = 2 * numbers + is_target
     sizes = np.bincount(cells, minlength=2 * (numbers.max() + 1)).reshape(-1, 2)

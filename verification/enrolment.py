@@ -1,4 +1,4 @@
-"""What is kept of the recordings that a speaker is enrolled by."""
+"""Recordings that a speaker is enrolled with, and the entries of the list of enrolled speakers."""
 
 import hashlib
 import logging
@@ -10,27 +10,28 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from audio import InputError
-from features import FeatureSet, Row, file_digest
-from verification.verifier import SHORTEST
+from embedding import Row
+from features import FeatureSet
+from files import InputError, count_of, file_digest
+from verification.verifier import MIN_SECONDS
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
 class Recording:
-    """What is kept of a recording: never the audio.
+    """A recording that a speaker is enrolled with. The audio is not kept.
 
     Attributes
     ----------
     path : str
-        Where it was.
+        Path of the file when it was enrolled.
     digest : bytes
-        SHA-256 of what was heard, by which no recording is enrolled twice.
+        SHA-256 of the content, so that no recording is enrolled twice.
     seconds : float
-        Of audio that was heard (0 where unknown).
+        Length of the audio that was embedded (seconds); 0 if not known.
     vector : Tensor (D,)
-        float32, as the encoder gave it.
+        float32, embedding from the encoder.
     """
 
     path: str
@@ -40,12 +41,12 @@ class Recording:
 
     @classmethod
     def of(cls, row: Row) -> "Recording":
-        """Make it of a whole file that was heard.
+        """Make a recording from a file that was embedded whole.
 
         Raises
         ------
         InputError
-            It was not heard, or is gone since.
+            The file has no embedding, or cannot be read again.
         """
         path = row.utterance.path
         if row.vector is None:
@@ -54,7 +55,7 @@ class Recording:
             status = path.stat()
             digest = file_digest(path, status.st_size, status.st_mtime_ns)
         except OSError as error:
-            raise InputError(f"{path}: cannot be read again ({error.strerror}). Nobody was enrolled.") from error
+            raise InputError(f"{path}: cannot be read again ({error.strerror}). No speaker was enrolled.") from error
         return cls(str(path), digest, row.seconds, row.vector)
 
 
@@ -67,9 +68,9 @@ class Enrolled:
     name : str
     n_recordings : int
     seconds : float
-        Of audio in these (0 where unknown).
+        Total length of the recordings (seconds); recordings of unknown length count as 0.
     changed : str
-        When the speaker was last enrolled, UTC.
+        Time of the last enrolment, UTC.
     """
 
     name: str
@@ -79,10 +80,10 @@ class Enrolled:
 
 
 def recordings_of(features: FeatureSet) -> Iterator[tuple[str, list[Recording]]]:
-    """Yield each speaker of a set of features (N, D), with all recordings that are long enough."""
-    short = features.durations < SHORTEST - 1e-3
+    """Yield each speaker of a set of features (N, D) with the recordings that are long enough."""
+    short = features.durations < MIN_SECONDS - 1e-3
     if bool(short.any()):
-        logger.warning("%d recordings of less than %g s are left out.", int(short.sum()), SHORTEST)
+        logger.warning("Skipped %s shorter than %g s.", count_of(int(short.sum()), "recording"), MIN_SECONDS)
         features = features.select(~short.numpy())
     order = torch.argsort(features.labels, stable=True)
     speakers, sizes = torch.unique_consecutive(features.labels[order], return_counts=True)
@@ -97,7 +98,7 @@ def _recording(features: FeatureSet, row: int) -> Recording:
     else:
         digest = audio.digest[row].numpy().tobytes()
         start, duration = float(audio.start[row]), float(audio.duration[row])
-        if start or not math.isnan(duration):  # a part of a file
+        if start or not math.isnan(duration):  # one of several utterances in a file
             digest = hashlib.sha256(digest + np.array([start, duration], "<f8").tobytes()).digest()
     seconds = float(features.durations[row])
     return Recording(features.ids[row], digest, 0.0 if math.isnan(seconds) else seconds, vector)

@@ -1,26 +1,39 @@
-"""Which of many enrolled speakers recordings are likest to, found in blocks."""
+"""Search for the enrolled speakers that recordings are most similar to."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from files import format_table, write_csv
+from verification.store_file import damaged
+from verification.store_rows import StoreRows
+from verification.verifier import SpeakerVerifier
+
+# Maximum number of speakers that are read at a time, and of scores in a block of speakers.
+SPEAKERS = 8_192
+SCORES = 4_000_000
+# Number of rows in the table for the terminal; the file has all rows.
+SHOWN = 20
+
 
 @dataclass(frozen=True, eq=False)
 class Nearest:
-    """The enrolled speakers that recordings are likest to.
+    """The enrolled speakers that recordings are most similar to.
 
     Attributes
     ----------
     names : list of list of str
-        For each recording, the likeliest first.
+        For each recording, the most similar speaker first.
     scores, llrs : Tensor (n, k)
-        float32, of the backend, and as natural log-likelihood ratios.
+        float32, scores of the backend, and natural log-likelihood ratios.
     total : Tensor (n,)
-        float32, log of the summed likelihood ratios of all speakers.
+        float32, logarithm of the sum of the likelihood ratios of all speakers.
     n_speakers : int
-        That there are.
+        Number of enrolled speakers.
     """
 
     names: list[list[str]]
@@ -30,8 +43,8 @@ class Nearest:
     n_speakers: int
 
 
-class Best:
-    """The best speakers of each probe among those seen so far."""
+class _Best:
+    """The most similar speakers of each probe, among the blocks that were added."""
 
     def __init__(self, n_probes: int, top_k: int) -> None:
         self.llrs = torch.full((n_probes, top_k), -math.inf)
@@ -41,12 +54,12 @@ class Best:
         self.n_speakers = 0
 
     def add(self, scores: Tensor, llrs: Tensor, numbers: Tensor) -> None:
-        """See a block of speakers (n,) with their scores and ratios (n_probes, n)."""
+        """Add a block of speakers (n,) with their scores and log-likelihood ratios (n_probes, n)."""
         self.n_speakers += len(numbers)
         highest = llrs.amax(dim=1)
-        # What is e^-60 of the highest adds nothing, and takes ten times as long to add.
+        # Likelihood ratios below e^-60 of the highest do not change the sum, and denormal numbers are ten times slower.
         self.total = torch.logaddexp(self.total, llrs.clamp_min(highest[:, None] - 60).logsumexp(dim=1))
-        # After some blocks few probes find anyone better.
+        # After some blocks, few probes find more similar speakers.
         rows = (highest > self.llrs[:, -1]).nonzero().flatten()
         if not len(rows):
             return
@@ -58,3 +71,64 @@ class Best:
         self.llrs[rows] = candidates.gather(1, kept)
         self.scores[rows] = torch.cat([self.scores[rows], of_block], dim=1).gather(1, kept)
         self.numbers[rows] = torch.cat([self.numbers[rows], numbers[found.indices]], dim=1).gather(1, kept)
+
+
+def find_nearest(rows: StoreRows, verifier: SpeakerVerifier, vectors: Tensor, *, top_k: int) -> Nearest:
+    """Find the enrolled speakers that embeddings (n, D) are most similar to.
+
+    Speakers are read and scored in blocks, so memory is bounded. The caller opens a transaction.
+
+    Parameters
+    ----------
+    rows : StoreRows
+        Rows of a store with at least one speaker.
+    verifier : SpeakerVerifier
+    vectors : Tensor (n, D)
+    top_k : int
+        Maximum number of speakers per embedding.
+
+    Raises
+    ------
+    StoreError
+        A stored vector is damaged.
+    """
+    backend, calibration = verifier.backend, verifier.calibration
+    probes = backend.embed(vectors.float())
+    block_size = min(max(SCORES // max(len(probes), 1), 1), SPEAKERS)
+    best = _Best(len(probes), min(top_k, rows.count()))
+    for numbers, counts, models in rows.models(block_size):
+        scores = backend.score_speakers(probes, models, counts)
+        of_count = torch.from_numpy(calibration.llrs(0.0, counts.numpy())).float()
+        # With a slope of 0, scores carry no information; a tiny slope keeps an order.
+        best.add(scores, torch.add(of_count, scores, alpha=calibration.slope or 1e-9), numbers)
+        if not bool(torch.isfinite(best.total).all()):
+            raise damaged(rows.path, "a vector holds NaN or infinity")
+    names = rows.names(best.numbers)
+    listed = [[names[number] for number in row] for row in best.numbers.tolist()]
+    return Nearest(listed, best.scores, best.llrs, total=best.total, n_speakers=best.n_speakers)
+
+
+def scores_table(ids: Sequence[str], nearest: Nearest) -> str:
+    """Format a table of the first `SHOWN` utterances with the most similar speakers of each."""
+    lines = []
+    for name, names, scores, llrs in zip(ids[:SHOWN], nearest.names, nearest.scores, nearest.llrs, strict=False):
+        lines.append([name, names[0], f"{scores[0]:.4f}", f"{llrs[0]:+.2f}", ", ".join(names[1:])])
+    return format_table(["utterance", "speaker", "score", "LLR", "then"], lines, "<<>><")
+
+
+def write_scores(path: Path, ids: Sequence[str], nearest: Nearest) -> Path:
+    """Write the most similar speakers of each utterance, with scores and log-likelihood ratios, to a CSV file.
+
+    Raises
+    ------
+    OutputError
+        The file cannot be written.
+    """
+    records = []
+    for name, *best in zip(ids, nearest.names, nearest.scores.tolist(), nearest.llrs.tolist(), strict=True):
+        record = {"id": name}
+        for rank, (speaker, score, llr) in enumerate(zip(*best, strict=True), start=1):
+            suffix = f"_{rank}" if rank > 1 else ""
+            record |= {f"speaker{suffix}": speaker, f"score{suffix}": score, f"llr{suffix}": llr}
+        records.append(record)
+    return write_csv(path, records)

@@ -1,4 +1,4 @@
-"""Scores that mean the same for every recording: adaptive symmetric normalisation (AS-norm)."""
+"""Adaptive symmetric normalisation (AS-norm): scores that are comparable between recordings."""
 
 import numpy as np
 import torch
@@ -7,7 +7,7 @@ from torch import Tensor
 
 from verification.backends import BLOCK, Backend, BackendError
 
-# Rows of a table of scores against the cohort that are held at a time.
+# Number of recordings that are scored against the cohort at a time, to bound the memory.
 ROWS = 4_096
 
 
@@ -15,30 +15,34 @@ def as_norm(
     backend: Backend,
     mapped: Tensor,
     cohort: Tensor,
+    *,
     first: NDArray[np.int64],
     second: NDArray[np.int64],
     scores: NDArray[np.float32],
     top_k: int = 300,
 ) -> NDArray[np.float32]:
-    """Normalise scores by those of either side against its nearest recordings of a cohort (Matejka et al., 2017).
+    """Normalise each score by the scores of both sides against a cohort (Matejka et al., 2017).
+
+    Each side uses the recordings of the cohort that it is most similar to.
 
     Parameters
     ----------
     backend : Backend
     mapped : Tensor (n, K)
-        What the backend makes of the scored recordings.
+        Scored recordings, mapped by the backend.
     cohort : Tensor (m, K)
-        What it makes of recordings of other speakers.
+        Recordings of other speakers, mapped by the backend.
     first, second : ndarray (n_trials,)
         int64, rows of `mapped`.
     scores : ndarray (n_trials,)
+        Scores of the trials.
     top_k : int
-        Nearest recordings of the cohort that count; all if it has fewer.
+        Number of recordings of the cohort that each side uses; all if there are fewer.
 
     Returns
     -------
     ndarray (n_trials,)
-        float32, mean over both sides of the score in deviations above the cohort's mean.
+        float32, normalised scores: standard deviations above the mean of the cohort, averaged over both sides.
 
     Raises
     ------
@@ -46,7 +50,7 @@ def as_norm(
         The cohort has fewer than two recordings.
     """
     if len(cohort) < 2:
-        raise BackendError(f"The cohort has {len(cohort)} recordings; normalisation takes two at least.")
+        raise BackendError(f"The cohort has {len(cohort)} recordings; normalisation needs at least 2.")
     kept = min(top_k, len(cohort))
     means, deviations = np.empty(len(mapped), np.float32), np.empty(len(mapped), np.float32)
     for start in range(0, len(mapped), ROWS):

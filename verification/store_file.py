@@ -1,4 +1,4 @@
-"""The file of a `SpeakerStore`: its tables, its transactions, and what is said when something is wrong with it."""
+"""The SQLite file of a `SpeakerStore`: schema, transactions, and errors of a file that cannot be used."""
 
 import sqlite3
 import unicodedata
@@ -7,13 +7,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
-from audio import InputError
-from features import tensors_from_bytes
+from encoders import spec_differences
+from files import InputError, tensors_from_bytes
 from heads import UNKNOWN
-from verification.verifier import WHAT, SpeakerVerifier, VerifierError
+from verification.verifier import FILE_KIND, SpeakerVerifier, VerifierError
 
 FORMAT = 1
-APPLICATION_ID = 0x56585053  # "VXPS": what tells the file from other SQLite files
+APPLICATION_ID = 0x56585053  # "VXPS", which identifies the file among SQLite files
 SCHEMA = {
     "store": "CREATE TABLE store (verifier BLOB NOT NULL)",
     "speakers": (
@@ -26,23 +26,37 @@ SCHEMA = {
     ),
     "recordings_of_speaker": "CREATE INDEX recordings_of_speaker ON recordings (speaker)",
 }
-# Several vectors fit into a page, so that a million are read in seconds.
+# A page holds several vectors, so that a million are read in seconds.
 PAGE_BYTES = 16_384
-# How long one writer waits for another, seconds.
-PATIENCE = 60.0
-LONGEST_NAME = 200
+# Maximum time that a process waits for another one that writes (seconds).
+TIMEOUT = 60.0
+# Maximum length of a speaker's name (characters).
+MAX_NAME_LENGTH = 200
 
 
 class StoreError(InputError):
-    """A store cannot be opened, or refuses what it was asked."""
+    """A store cannot be opened or changed, or refuses a request."""
+
+
+def create_tables(connection: sqlite3.Connection, verifier: bytes) -> None:
+    """Make the tables of a store in an empty file; a file that has tables is not changed."""
+    connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")
+    with transaction(connection):
+        if not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+            for statement in SCHEMA.values():
+                connection.execute(statement)
+            connection.execute("INSERT INTO store VALUES (?)", [verifier])
+            connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            connection.execute(f"PRAGMA user_version = {FORMAT}")
 
 
 def read_verifier(connection: sqlite3.Connection, path: Path) -> SpeakerVerifier:
-    """Read the verifier of a file that is a store, and refuse one that is not.
+    """Read the verifier of a store.
 
     Raises
     ------
     InputError
+        The file is not a store, has another format, or is damaged.
     """
     with transaction(connection, "DEFERRED"):
         application, version, page = (
@@ -50,26 +64,26 @@ def read_verifier(connection: sqlite3.Connection, path: Path) -> SpeakerVerifier
             for name in ("application_id", "user_version", "page_size")
         )
         if application != APPLICATION_ID:
-            raise StoreError(f"{path}: this is not a store of speakers, as the command enroll makes one.")
+            raise StoreError(f"{path}: this is not a store of speakers. Expected a file that the command enroll made.")
         if version != FORMAT:
             raise StoreError(
-                f"{path}: this store has the format {version}, expected {FORMAT}. Enrol the speakers again."
+                f"{path}: this store has the format {version}; expected {FORMAT}. Enrol the speakers again."
             )
-        # Nothing but our tables: a trigger or a view would act when they are used.
+        # Other objects are refused: a trigger or a view could run statements when the tables are used.
         if dict(connection.execute("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL")) != SCHEMA:
-            raise damaged(path, "it has other tables than a store has")
-        if path.stat().st_size % page:  # whole pages that are missing SQLite sees by itself
-            raise damaged(path, "it is cut off")
+            raise damaged(path, "its tables are not those of a store")
+        if path.stat().st_size % page:  # SQLite itself detects whole pages that are missing
+            raise damaged(path, "it is truncated")
         row = connection.execute("SELECT verifier FROM store").fetchone()
     if row is None or not isinstance(row[0], bytes):
         raise damaged(path, "it has no verifier")
-    return SpeakerVerifier.from_content(tensors_from_bytes(row[0], path, WHAT, VerifierError), path)
+    return SpeakerVerifier.from_content(tensors_from_bytes(row[0], path, FILE_KIND, error_class=VerifierError), path)
 
 
 def connect(path: Path, mode: Literal["rw", "rwc"]) -> sqlite3.Connection:
-    """Open a file as SQLite does, to write or, with the right to read alone, to read; ``rwc`` makes a missing one."""
+    """Open a file for writing, or for reading if it is write-protected; the mode ``rwc`` makes a missing file."""
     uri = f"{path.absolute().as_uri()}?mode={mode}"
-    connection = sqlite3.connect(uri, uri=True, timeout=PATIENCE, isolation_level=None)
+    connection = sqlite3.connect(uri, uri=True, timeout=TIMEOUT, isolation_level=None)
     connection.execute("PRAGMA trusted_schema = OFF")
     connection.execute("PRAGMA cell_size_check = ON")
     return connection
@@ -77,7 +91,7 @@ def connect(path: Path, mode: Literal["rw", "rwc"]) -> sqlite3.Connection:
 
 @contextmanager
 def transaction(connection: sqlite3.Connection, kind: Literal["IMMEDIATE", "DEFERRED"] = "IMMEDIATE") -> Iterator[None]:
-    """Do all of the body, or none of it."""
+    """Run the body as one transaction: an error undoes all of its changes."""
     connection.execute(f"BEGIN {kind}")
     try:
         yield
@@ -88,8 +102,8 @@ def transaction(connection: sqlite3.Connection, kind: Literal["IMMEDIATE", "DEFE
 
 
 @contextmanager
-def told(path: Path) -> Iterator[None]:
-    """Turn what SQLite or the system says into a sentence."""
+def translate_sqlite_errors(path: Path) -> Iterator[None]:
+    """Translate errors of SQLite and of the operating system into `StoreError`."""
     try:
         yield
     except sqlite3.OperationalError as error:
@@ -100,38 +114,49 @@ def told(path: Path) -> Iterator[None]:
         raise damaged(path, str(error)) from error
     except OSError as error:
         raise StoreError(
-            f"{path}: cannot be written ({error.strerror or error}). Check the folder's rights, or choose another "
-            "place."
+            f"{path}: cannot be written ({error.strerror or error}). Check the permissions of the folder, or give "
+            "another path."
         ) from error
 
 
 def _advice(reason: str) -> str:
     if "locked" in reason:
-        return f"another process has been writing to this store for {PATIENCE:.0f} s; try again when it has ended."
+        return f"another process has been writing to this store for {TIMEOUT:.0f} s. Try again when it has finished."
     if "full" in reason:
-        return "the disk is full; the store is as it was before."
+        return "the disk is full, and the store was not changed. Free some space and try again."
     if "readonly" in reason:
-        return "this store cannot be written; check the rights of the file and of its folder."
-    return f"this store cannot be used ({reason}). Check the rights of the file and of its folder."
+        return "this store cannot be written. Check the permissions of the file and of its folder."
+    return f"this store cannot be used ({reason}). Check the permissions of the file and of its folder."
 
 
 def damaged(path: Path, reason: str) -> StoreError:
-    """Make the error that says so."""
+    """Return the error for a damaged file."""
     return StoreError(
         f"{path}: this is not a store of speakers, or it is damaged ({reason}). Give another file, or an earlier copy."
     )
 
 
+def other_verifier(path: Path, own: SpeakerVerifier, given: SpeakerVerifier) -> StoreError:
+    """Return the error for a store that was made with another verifier."""
+    differences = spec_differences(given.encoder, own.encoder)
+    reason = f"The encoders differ: {'; '.join(differences)}" if differences else "The given verifier is another one"
+    return StoreError(
+        f"{path}: this store was made with the encoder {own.encoder.get('name')!r} and the backend "
+        f"{own.backend.name!r}. {reason}. Use the store without --verifier, or make a new store."
+    )
+
+
 def check_name(name: str) -> None:
-    """Refuse a name that could be mistaken.
+    """Refuse a name that could be misread.
 
     Raises
     ------
     StoreError
+        The name is empty or too long, has spaces around it or unprintable characters, or is `UNKNOWN`.
     """
     printable = all(unicodedata.category(letter)[0] != "C" for letter in name)
-    if not name or name != name.strip() or not printable or len(name) > LONGEST_NAME or name.lower() == UNKNOWN:
+    if not name or name != name.strip() or not printable or len(name) > MAX_NAME_LENGTH or name.lower() == UNKNOWN:
         raise StoreError(
-            f"{name[:LONGEST_NAME]!r} cannot be a speaker's name; give 1 to {LONGEST_NAME} printable characters "
+            f"{name[:MAX_NAME_LENGTH]!r} cannot be a speaker's name; give 1 to {MAX_NAME_LENGTH} printable characters "
             f"without spaces around them, other than {UNKNOWN!r}."
         )

@@ -1,7 +1,8 @@
-"""Who speaks when in a long recording, among those who are enrolled."""
+"""Turns of enrolled speakers in a long recording, from windows that slide over it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -13,21 +14,21 @@ from encoders import Encoder, LazyEncoder
 from heads import UNKNOWN
 from verification.store import SpeakerStore
 from verification.store_file import StoreError
-from verification.verifier import SHORTEST
+from verification.verifier import MIN_SECONDS
 
 
 @dataclass(frozen=True)
 class Turn:
-    """A stretch of a recording in which one speaker is heard.
+    """A segment of a recording in which one speaker speaks.
 
     Attributes
     ----------
     start, end : float
-        Seconds.
+        Start and end (seconds).
     speaker : str
-        An enrolled one, or `UNKNOWN`.
+        Name of an enrolled speaker, or `UNKNOWN`.
     probability : float
-        Of that speaker, mean over the windows.
+        Probability of the speaker, mean over the windows of the turn.
     """
 
     start: float
@@ -40,15 +41,16 @@ def find_turns(
     store: SpeakerStore,
     path: Path,
     encoder: Encoder | LazyEncoder,
+    *,
     window: float = 2.0,
     hop: float = 0.5,
     p_known: float = 0.5,
     progress: bool = False,
 ) -> list[Turn]:
-    """Slide windows over a recording, and name the speaker of each.
+    """Slide windows over a recording, identify the speaker of each, and join windows of one speaker to turns.
 
-    Where one window ends and the next begins is halfway between their middles. Windows that are all zero are silence,
-    and no one's turn; any other sound is judged as a voice is.
+    The boundary between two windows is halfway between their centres. Windows of digital silence belong to no turn; any
+    other sound is treated as a voice.
 
     Parameters
     ----------
@@ -56,31 +58,33 @@ def find_turns(
     path : Path
         Audio file.
     encoder : Encoder or LazyEncoder
-        Of the store.
+        Encoder of the store.
     window, hop : float
-        Length of a window, and from one to the next (seconds).
+        Length of a window, and distance between the starts of two windows (seconds).
     p_known : float
-        How probable it is, before anything is heard, that an enrolled speaker speaks.
+        Prior probability that the speaker of a window is enrolled.
     progress : bool
-        Show a progress bar, on a terminal.
+        Whether to show a progress bar on a terminal.
 
     Raises
     ------
     StoreError
-        The file, or a part of it, cannot be read or is too short, nobody is enrolled, or the windows make no sense:
-        an encoder that hears no more than a crop or a clip cannot hear a longer window.
+        The file or a part of it cannot be read or is too short, no speaker is enrolled, or the windows are too short or
+        longer than the crop or the clip of the encoder.
+    VerifierError
+        The encoder is not that of the store.
     """
     store.check_not_empty()
-    heard_of_each = [length for length in (store.verifier.crop, encoder.spec.get("clip_seconds")) if length is not None]
-    if window > min(heard_of_each, default=window):
+    limits = [length for length in (store.verifier.crop, encoder.spec.get("clip_seconds")) if length is not None]
+    if window > min(limits, default=window):
         raise StoreError(
-            f"The windows are {window:g} s long, of which {min(heard_of_each):g} s would be heard; give --window "
-            f"{min(heard_of_each):g} or less."
+            f"The windows are {window:g} s long, but only {min(limits):g} s of each would be used; give --window "
+            f"{min(limits):g} or less."
         )
-    if window < SHORTEST or not 0 < hop <= window:
+    if window < MIN_SECONDS or not 0 < hop <= window:
         raise StoreError(
-            f"The windows are {window:g} s long and {hop:g} s apart; expected {SHORTEST:g} s or more, and a distance "
-            "above 0 and up to their length."
+            f"The windows are {window:g} s long and {hop:g} s apart; expected a length of at least {MIN_SECONDS:g} s, "
+            "and a hop above 0 and at most as long as the window."
         )
     try:
         seconds = span_seconds(path, 0.0, None)
@@ -90,48 +94,49 @@ def find_turns(
     starts = np.array(window_starts(round(seconds * rate), round(window * rate), max(round(hop * rate), 1))) / rate
     length = min(window, seconds)
     windows = [Utterance(path, speaker="", session="", start=start, duration=length) for start in starts.tolist()]
-    rows = store.verifier.listen(windows, encoder)
-    heard = list(tqdm(rows, "Listening", len(windows), unit="window", disable=None if progress else True))
-    faults = [row for row in heard if row.vector is None and row.fault != "silent"]
-    if faults or all(row.vector is None for row in heard):
-        first = (faults or heard)[0]
+    embedded = store.verifier.embed(windows, encoder)
+    rows = list(tqdm(embedded, "Embedding", len(windows), unit="window", disable=None if progress else True))
+    faults = [row for row in rows if row.vector is None and row.fault != "silent"]
+    if faults or all(row.vector is None for row in rows):
+        first = (faults or rows)[0]
         raise StoreError(f"{path}: from {first.utterance.start:.2f} s on: {first.error}")
     edges = np.concatenate([[0.0], (starts[1:] + starts[:-1] + length) / 2, [seconds]]).tolist()
-    judged = store.identify(heard, 1, p_known)
-    named = [
-        (start, end, found.speakers[0], found.probabilities[0])
-        for start, end, found in zip(edges, edges[1:], judged, strict=False)
-        if found.error is None
-    ]
-    return _join(named)
+    predictions = store.identify(rows, 1, p_known)
+    return _join(
+        Turn(start, end, prediction.speakers[0], prediction.probabilities[0])
+        for (start, end), prediction in zip(pairwise(edges), predictions, strict=True)
+        if prediction.error is None
+    )
 
 
-def _join(named: Sequence[tuple[float, float, str, float]]) -> list[Turn]:
-    """Join neighbours of one speaker."""
-    groups: list[list[tuple[float, float, str, float]]] = []
-    for part in named:
-        if groups and groups[-1][-1][1:3] == (part[0], part[2]):
-            groups[-1].append(part)
+def _join(windows: Iterable[Turn]) -> list[Turn]:
+    """Join adjacent windows of one speaker."""
+    groups: list[list[Turn]] = []
+    for window in windows:
+        last = groups[-1][-1] if groups else None
+        if last is not None and (last.end, last.speaker) == (window.start, window.speaker):
+            groups[-1].append(window)
         else:
-            groups.append([part])
+            groups.append([window])
     return [
-        Turn(group[0][0], group[-1][1], group[0][2], float(np.mean([share for *_, share in group]))) for group in groups
+        Turn(group[0].start, group[-1].end, group[0].speaker, float(np.mean([turn.probability for turn in group])))
+        for group in groups
     ]
 
 
 def to_rttm(turns: Sequence[Turn], path: Path) -> str:
-    """Write the turns of enrolled speakers in NIST's Rich Transcription Time Marked form.
+    """Return the turns of enrolled speakers in NIST's Rich Transcription Time Marked (RTTM) format.
 
-    A space within a name, which would divide it there, becomes an underscore.
+    Spaces in names separate fields in this format, so they are replaced by underscores.
     """
-    lines = [
-        f"SPEAKER {_word(path.stem)} 1 {turn.start:.3f} {turn.end - turn.start:.3f} <NA> <NA> {_word(turn.speaker)} "
-        "<NA> <NA>\n"
-        for turn in turns
-        if turn.speaker != UNKNOWN
-    ]
+    lines = []
+    for turn in turns:
+        if turn.speaker != UNKNOWN:
+            times = f"{turn.start:.3f} {turn.end - turn.start:.3f}"
+            lines.append(f"SPEAKER {_field(path.stem)} 1 {times} <NA> <NA> {_field(turn.speaker)} <NA> <NA>\n")
     return "".join(lines)
 
 
-def _word(name: str) -> str:
+def _field(name: str) -> str:
+    """Return a name as one field of a line."""
     return "_".join(name.split()) or "_"

@@ -1,66 +1,63 @@
-"""Which pairs are compared: read from files, made of a corpus, written so that a result can be repeated."""
+"""Trials: pairs of utterances, read from files or drawn from a set of features, and saved to repeat a result."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from audio import InputError
-from features import FeatureSet, write_atomically
+from corpora import Indices
+from features import FeatureSet
+from files import InputError, write_atomically
 
-Rows = NDArray[np.int64]
-
-# Pairs beyond which a list of all is no longer sensible: 17 bytes each, and as many scores.
-MOST_PAIRS = 50_000_000
+# Maximum number of pairs in a list of all: each takes 17 bytes, and 4 for its score.
+MAX_PAIRS = 50_000_000
 KALDI = {"target": True, "nontarget": False}
 VOXCELEB = {"1": True, "0": False}
 
 
 class TrialError(InputError):
-    """Trials cannot be read, or are not of these utterances."""
+    """Trials cannot be read, drawn or saved, or are not of these utterances."""
 
 
 @dataclass(frozen=True, eq=False)
 class Trials:
-    """Pairs of utterances, each of one speaker or of two.
+    """Pairs of utterances, labelled as target or nontarget.
 
     Attributes
     ----------
     first, second : ndarray (n,)
         int64, rows of the features.
     labels : ndarray (n,)
-        bool, whether both are of the same speaker.
+        bool, whether both utterances are of the same speaker (a target).
     """
 
-    first: Rows
-    second: Rows
+    first: Indices
+    second: Indices
     labels: NDArray[np.bool_]
 
     def __len__(self) -> int:
         return len(self.labels)
 
-    def select(self, chosen: NDArray[np.bool_]) -> "Trials":
-        """Return some of the pairs, by a mask."""
-        return Trials(self.first[chosen], self.second[chosen], self.labels[chosen])
+    def select(self, mask: NDArray[np.bool_]) -> "Trials":
+        """Return the pairs that a mask (n,) selects."""
+        return Trials(self.first[mask], self.second[mask], self.labels[mask])
 
     def save(self, path: str | os.PathLike[str], ids: Sequence[str]) -> Path:
-        """Write ``utterance<TAB>utterance<TAB>target|nontarget`` lines, as Kaldi does; returns the path.
+        """Write ``utterance<TAB>utterance<TAB>target|nontarget`` lines, as Kaldi does; return the path.
 
         Raises
         ------
         TrialError
-            An utterance has a tab or a line break in its name.
+            The id of an utterance has a tab or a line break.
         OutputError
             The file cannot be written.
         """
         for row in np.union1d(self.first, self.second).tolist():
             if set(ids[row]) & set("\t\r\n"):
-                raise TrialError(
-                    f"{ids[row]!r} has a tab or a line break in its name, which a list of trials cannot hold."
-                )
+                raise TrialError(f"{ids[row]!r} has a tab or a line break, which a list of trials cannot hold.")
         names = {True: "target", False: "nontarget"}
         lines = (
             f"{ids[one]}\t{ids[other]}\t{names[label]}\n"
@@ -71,14 +68,14 @@ class Trials:
 
 
 def read_trials(path: str | os.PathLike[str], ids: Sequence[str]) -> Trials:
-    """Read the pairs of a file: VoxCeleb's ``1 a.wav b.wav`` or Kaldi's ``a b target`` lines.
+    """Read trials from lines in the format of VoxCeleb (``1 a.wav b.wav``) or Kaldi (``a b target``).
 
     Parameters
     ----------
     path : path-like
-        Text file; words are separated by tabs where a line has any, else by spaces.
+        Text file. Fields are separated by tabs if a line has any, otherwise by spaces.
     ids : sequence of str
-        Utterances of the features, in the order of the rows.
+        Ids of the utterances, in the order of the rows.
 
     Returns
     -------
@@ -88,7 +85,8 @@ def read_trials(path: str | os.PathLike[str], ids: Sequence[str]) -> Trials:
     Raises
     ------
     TrialError
-        The file cannot be read, a line is neither form, or an utterance is not among the ids; the line is named.
+        The file cannot be read, a line has neither format, or an utterance is not among the ids; the message has the
+        number of the line.
     """
     path = Path(path)
     try:
@@ -105,13 +103,13 @@ def read_trials(path: str | os.PathLike[str], ids: Sequence[str]) -> Trials:
             if utterance not in rows:
                 raise TrialError(
                     f"{path}, line {number}: there is no utterance {utterance!r} among the {len(ids)} features "
-                    f"({ids[0] if len(ids) else 'none'}, ...). Give the features of the corpus that the trials are of."
+                    f"({ids[0] if len(ids) else 'none'}, ...). Give the features of the corpus of the trials."
                 )
         first.append(rows[one])
         second.append(rows[other])
         labels.append(label)
     if not labels:
-        raise TrialError(f"{path}: there are no trials in this file.")
+        raise TrialError(f"{path}: there are no trials in this file. Expected lines such as '1 first.wav second.wav'.")
     return Trials(np.array(first, np.int64), np.array(second, np.int64), np.array(labels, bool))
 
 
@@ -122,24 +120,25 @@ def _parse(path: Path, number: int, line: str) -> tuple[str, str, bool]:
     if len(words) == 3 and words[2] in KALDI:
         return words[0], words[1], KALDI[words[2]]
     raise TrialError(
-        f"{path}, line {number}: {line!r} is no trial; expected '1 first.wav second.wav' (1 or 0), or "
+        f"{path}, line {number}: {line!r} is not a trial; expected '1 first.wav second.wav' (1 or 0), or "
         "'first second target' (target or nontarget)."
     )
 
 
 def all_pairs(features: FeatureSet) -> Trials:
-    """Return every pair of two utterances, once.
+    """Return each pair of two utterances once.
 
     Raises
     ------
     TrialError
-        There are too many.
+        There are more than `MAX_PAIRS`.
     """
     n = len(features)
-    if n * (n - 1) // 2 > MOST_PAIRS:
+    n_pairs = n * (n - 1) // 2
+    if n_pairs > MAX_PAIRS:
         raise TrialError(
-            f"{n} utterances make {n * (n - 1) // 2:,} pairs, more than the {MOST_PAIRS:,} that are sensible to list. "
-            "Give a list of trials, or draw some at random."
+            f"{n} utterances make {n_pairs:,} pairs; expected at most {MAX_PAIRS:,}. Give a list of trials, or draw "
+            "some at random."
         )
     first, second = (part.astype(np.int64) for part in np.triu_indices(n, 1))
     labels = features.labels.numpy()
@@ -147,20 +146,22 @@ def all_pairs(features: FeatureSet) -> Trials:
 
 
 def random_triplets(features: FeatureSet, n_triplets: int, seed: int = 0) -> Trials:
-    """Draw an anchor, another utterance of its speaker and one of somebody else, each time: a target and a nontarget.
+    """Draw triplets: an anchor, an utterance of the same speaker and one of another speaker.
+
+    Each makes a target and a nontarget, both with the anchor. Targets come first.
 
     Parameters
     ----------
     features : FeatureSet
     n_triplets : int
-        Half the number of trials.
+        Number of triplets, half the number of trials.
     seed : int
-        The same seed draws the same.
+        Random seed.
 
     Raises
     ------
     TrialError
-        No speaker has two utterances, or there is one speaker.
+        No speaker has two utterances, there is only one speaker, or `n_triplets` is below 1.
     """
     labels = features.labels.numpy()
     order = np.argsort(labels, kind="stable")
@@ -169,33 +170,24 @@ def random_triplets(features: FeatureSet, n_triplets: int, seed: int = 0) -> Tri
     repeated = np.flatnonzero(counts > 1)
     if n_triplets < 1 or not len(repeated) or (counts > 0).sum() < 2:
         raise TrialError(
-            "Triplets need a speaker with two utterances and another speaker, and at least one of them must be asked "
-            f"for; {len(repeated)} of {(counts > 0).sum()} speakers have two, {n_triplets} are asked for."
+            "Triplets need a speaker with two utterances, another speaker, and a number of at least 1; "
+            f"{len(repeated)} of {(counts > 0).sum()} speakers have two utterances, and the number is {n_triplets}."
         )
     random = np.random.default_rng(seed)
     speaker = random.choice(repeated, n_triplets)
     one = random.integers(counts[speaker])
     other = (one + random.integers(1, counts[speaker])) % counts[speaker]  # any but the anchor
-    # Any utterance of the others: those before the speaker's own, or those after.
-    stranger = random.integers(len(labels) - counts[speaker])
-    stranger += np.where(stranger >= starts[speaker], counts[speaker], 0)
+    # An utterance of any other speaker: one before the speaker's own in the order, or one after.
+    nontarget = random.integers(len(labels) - counts[speaker])
+    nontarget += np.where(nontarget >= starts[speaker], counts[speaker], 0)
     anchor = order[starts[speaker] + one]
     first = np.concatenate([anchor, anchor])
-    second = np.concatenate([order[starts[speaker] + other], order[stranger]])
+    second = np.concatenate([order[starts[speaker] + other], order[nontarget]])
     return Trials(first, second, np.repeat([True, False], n_triplets))
 
 
 def cross_session(trials: Trials, features: FeatureSet) -> NDArray[np.bool_]:
-    """Return which trials are of two sessions; nontargets always are, unless speakers share a session."""
+    """Return which trials are across two sessions (n,); all nontargets are, unless speakers share a session."""
     sessions = features.sessions.numpy()
     different: NDArray[np.bool_] = sessions[trials.first] != sessions[trials.second]
     return different
-
-
-def same_gender(trials: Trials, features: FeatureSet, genders: Mapping[str, str]) -> NDArray[np.bool_]:
-    """Return which trials are of two speakers whose gender is known and the same."""
-    known = sorted({gender for gender in genders.values() if gender})
-    numbers = np.array([known.index(genders[name]) if genders.get(name) else -1 for name in features.speakers])
-    own = numbers[features.labels.numpy()]
-    same: NDArray[np.bool_] = (own[trials.first] == own[trials.second]) & (own[trials.first] >= 0)
-    return same

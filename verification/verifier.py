@@ -1,4 +1,4 @@
-"""`SpeakerVerifier`: all that is needed to say whether two recordings are of one speaker, in one file."""
+"""`SpeakerVerifier`: decides whether two recordings are of one speaker; saved as one file."""
 
 import logging
 import os
@@ -11,46 +11,46 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from audio import InputError
 from corpora import Utterance
-from encoders import Encoder, LazyEncoder, Spec, spec_differences
-from features import FeatureSet, Row, embed_utterances, load_tensors, warn_of_precision, write_tensors
-from heads import find_encoder
+from embedding import Row, embed_utterances
+from encoders import Encoder, LazyEncoder, Spec, encoder_from_spec, spec_differences, warn_of_precision
+from features import FeatureSet
+from files import FormatReader, InputError, load_checked, read_checked, versions, write_tensors
 from metrics import equal_error_rate
 from verification.backends import Backend, BackendError, create_backend, split_speakers
 from verification.calibration import Calibration
-from verification.open_set import calibrate, most_speakers
+from verification.enrolment_calibration import calibrate, max_speakers
 from verification.trials import all_pairs, random_triplets
 
 logger = logging.getLogger(__name__)
 
 FORMAT = 2
-WHAT = "a speaker verifier, as speaker_verification.py train saves one"
-# Less says too little of a voice, seconds.
-SHORTEST = 0.5
-# Utterances beyond which calibration draws trials at random in place of all pairs.
-MOST_UTTERANCES = 3_000
+FILE_KIND = "a speaker verifier, as speaker_verification.py train saves one"
+# Minimum length of a recording (seconds).
+MIN_SECONDS = 0.5
+# Maximum number of utterances whose pairs are all scored for the EER, and number of random triplets for more.
+MAX_UTTERANCES = 3_000
 TRIPLETS = 1_000_000
 
 
 class VerifierError(InputError):
-    """A verifier cannot be used, or a recording cannot be judged."""
+    """A verifier cannot be loaded or used, or a recording cannot be scored."""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What is said of two recordings.
+    """Decision about two recordings.
 
     Attributes
     ----------
     score : float
-        Of the backend.
+        Score of the backend.
     llr : float
         Natural log-likelihood ratio of one speaker against two.
     probability : float
-        Of one speaker, by the prior that was given.
+        Probability of one speaker, given the prior probability.
     same : bool
-        Whether that is at least one half.
+        Whether the probability is at least one half.
     """
 
     score: float
@@ -61,23 +61,23 @@ class Verdict:
 
 @dataclass(frozen=True, eq=False)
 class SpeakerVerifier:
-    """A backend and the calibration of its scores, for the vectors of one encoder.
+    """A backend with calibrated scores, for the embeddings of one encoder.
 
     Attributes
     ----------
     backend : Backend
     calibration : Calibration
-        Of the scores of a speaker, by the recordings that the speaker is known by; learned on speakers whom the
-        backend did not train on.
+        Calibration of the score of one speaker; its count is the number of recordings that the speaker is enrolled
+        with. It was learned on speakers that the backend was not trained on.
     open_set : Calibration
-        Of the highest of these log-likelihood ratios, by the number of speakers that are known: one of them against a
-        stranger.
+        Calibration of the highest log-likelihood ratio of a recording, which decides between an enrolled and an
+        unknown speaker; its count is the number of enrolled speakers.
     encoder : dict
         Spec of the encoder.
     crop : float or None
         ``max_duration`` of the training features (seconds).
     training : dict
-        Of what, and what came of it.
+        Corpus, speakers and seed of the training, and the EER on the speakers that calibrated it.
     """
 
     backend: Backend
@@ -91,125 +91,132 @@ class SpeakerVerifier:
     def train(cls, features: FeatureSet, backend: str = "cosine", seed: int = 0) -> "SpeakerVerifier":
         """Train a backend on half of the speakers, and calibrate it on the other half.
 
-        A backend that needs no training is calibrated on all of them.
+        A backend that needs no training is calibrated on all speakers.
 
         Parameters
         ----------
         features : FeatureSet
-            (N, D).
+            Features (N, D) of the training corpus.
         backend : str
             Name from `BACKENDS`.
         seed : int
-            Of the halves.
+            Random seed of the split into halves and of the calibration.
 
         Raises
         ------
         InputError
             There are too few speakers or recordings.
         """
-        made, held_out = create_backend(backend), features
-        if made.is_trained:
+        scorer, held_out = create_backend(backend), features
+        if scorer.is_trained:
             train, held_out = split_speakers(features, seed)
-            made.fit(train)
-        few = len(held_out) <= MOST_UTTERANCES
-        trials = all_pairs(held_out) if few else random_triplets(held_out, TRIPLETS, seed)
-        scores = made.score_trials(held_out, trials.first, trials.second)
-        calibration, open_set = calibrate(made, held_out, seed)
+            scorer.fit(train)
+        is_small = len(held_out) <= MAX_UTTERANCES
+        trials = all_pairs(held_out) if is_small else random_triplets(held_out, TRIPLETS, seed)
+        scores = scorer.score_trials(held_out, trials.first, trials.second)
+        calibration, open_set = calibrate(scorer, held_out, seed)
         if calibration.slope == 0:
-            logger.warning("The scores of %s say nothing of the speakers that calibrate it: it cannot decide.", backend)
+            logger.warning(
+                "The scores of %s do not separate targets from nontargets of the held-out speakers, so every decision "
+                "depends on the prior probability alone.", backend,
+            )  # fmt: skip
         elif open_set.slope == 0:
-            logger.warning("The scores of %s do not tell strangers from the speakers that calibrate it.", backend)
+            logger.warning("The scores of %s do not separate enrolled from unknown speakers.", backend)
         calibrated_on = sorted({held_out.speakers[label] for label in held_out.labels.tolist()})
         training = {
             "corpus": features.corpus,
             "backend": backend,
-            "trained_on": list(made.speakers_),
+            "trained_on": list(scorer.speakers_),
             "calibrated_on": calibrated_on,
-            "most_speakers": most_speakers(len(calibrated_on)),
+            "most_speakers": max_speakers(len(calibrated_on)),
             "eer": equal_error_rate(trials.labels, scores),
             "seed": seed,
         }
         crop = features.audio.crop if features.audio else None
-        return cls(made, calibration, open_set, features.encoder, crop, training)
+        return cls(scorer, calibration, open_set, features.encoder, crop, training)
 
     def verify(
         self,
         first: str | os.PathLike[str],
         second: str | os.PathLike[str],
+        *,
         p_target: float = 0.5,
         encoder: Encoder | LazyEncoder | None = None,
         encoder_weights: str | Path | None = None,
         device: str = "auto",
         precision: str = "auto",
     ) -> Verdict:
-        """Say whether two recordings are of one speaker.
+        """Decide whether two recordings are of one speaker.
 
         Parameters
         ----------
         first, second : path-like
             Audio files.
         p_target : float
-            How probable one speaker is before anything is heard.
+            Prior probability of one speaker.
         encoder : Encoder or LazyEncoder, optional
-            By default the one of the training.
+            Encoder of the training; by default it is loaded from its spec.
         encoder_weights, device, precision
-            As `heads.find_encoder` takes them.
+            Arguments of `encoders.encoder_from_spec`.
 
         Raises
         ------
         VerifierError
-            A file cannot be read or is too short, the encoder is another, or the prior makes no sense.
+            A file cannot be read or is too short, the encoder is not that of the training, or `p_target` is not between
+            0 and 1.
+        EncoderError
+            The encoder cannot be loaded.
         """
         check_prior("p_target", p_target)
         if encoder is None:
-            encoder = find_encoder(self.encoder, encoder_weights, device, precision)
+            encoder = encoder_from_spec(self.encoder, encoder_weights, device, precision=precision)
         mapped = self.backend.embed(self.vectors([Path(first), Path(second)], encoder))
         return self.verdict(float(self.backend.score_pairs(mapped[:1], mapped[1:])), p_target)
 
     def verdict(self, score: float, p_target: float = 0.5, n_recordings: int = 1) -> Verdict:
-        """Say what a score means, of a recording and a speaker who is known by so many."""
+        """Return the decision for a score against a speaker with `n_recordings` recordings."""
         llr = float(self.calibration.llrs(score, n_recordings))
         probability = float(self.calibration.probabilities(score, p_target, n_recordings))
         return Verdict(score, llr, probability, probability >= 0.5)
 
     def vectors(self, paths: Sequence[Path], encoder: Encoder | LazyEncoder) -> Tensor:
-        """Return the embeddings (n, D) of files, as the encoder gives them.
+        """Return the embeddings (n, D) of files.
 
         Raises
         ------
         VerifierError
-            A file cannot be read or is too short, or the encoder is another.
+            A file cannot be read or is too short, or the encoder is not that of the training.
         """
         rows = []
-        for row in self.listen([Utterance(path, speaker="", session="") for path in paths], encoder):
+        for row in self.embed([Utterance(path, speaker="", session="") for path in paths], encoder):
             if row.vector is None:
                 raise VerifierError(f"{row.utterance.path}: {row.error}")
             rows.append(row.vector)
         return torch.stack(rows)
 
-    def listen(self, utterances: Sequence[Utterance], encoder: Encoder | LazyEncoder) -> Iterator[Row]:
-        """Embed utterances, one row for each; those that cannot be read or are too short say why.
+    def embed(self, utterances: Sequence[Utterance], encoder: Encoder | LazyEncoder) -> Iterator[Row]:
+        """Embed utterances, one row for each; the row of an unreadable or too short utterance holds the reason.
 
         Raises
         ------
         VerifierError
-            The encoder is another.
+            The encoder is not that of the training.
         """
         differences = spec_differences(encoder.spec, self.encoder)
         if differences:
             raise VerifierError(
-                f"The verifier was trained with the encoder {self.encoder.get('name')!r}, this one is another: "
-                f"{'; '.join(differences)}. Use the encoder it was trained with, or train one for this."
+                f"The verifier was trained with the encoder {self.encoder.get('name')!r}, but the given encoder "
+                f"differs: {'; '.join(differences)}. Use the encoder of the training, or train another verifier."
             )
         warn_of_precision("The features that the verifier was trained on", self.encoder, encoder.spec)
         for row in embed_utterances(utterances, encoder, self.crop):
-            if row.vector is not None and row.seconds < SHORTEST - 1e-3:  # resampling rounds
-                reason = f"{row.seconds:.2f} s of audio say too little of a voice; give {SHORTEST:g} or more"
+            if row.vector is not None and row.seconds < MIN_SECONDS - 1e-3:  # resampling rounds
+                reason = f"{row.seconds:.2f} s of audio is too short; give at least {MIN_SECONDS:g} s"
                 row = replace(row, vector=None, error=reason)
             yield row
 
-    def judges_as(self, other: "SpeakerVerifier") -> bool:
-        """Tell whether another one says the same of all recordings."""
+    def same_decisions_as(self, other: "SpeakerVerifier") -> bool:
+        """Return whether another verifier makes the same decisions on all recordings."""
         states = self.backend.state_dict(), other.backend.state_dict()
         return (
             not spec_differences(self.encoder, other.encoder)
@@ -229,7 +236,7 @@ class SpeakerVerifier:
         return write_tensors(Path(path), self.content())
 
     def content(self) -> dict[str, Any]:
-        """Return it as tensors and plain values, for a file."""
+        """Return the verifier as tensors and plain values, for a file."""
         return {
             "format": FORMAT,
             "backend": {"name": self.backend.name, "state": self.backend.state_dict()},
@@ -238,6 +245,7 @@ class SpeakerVerifier:
             "encoder": self.encoder,
             "crop": self.crop,
             "training": self.training,
+            "created_with": versions(),
         }
 
     @classmethod
@@ -247,41 +255,25 @@ class SpeakerVerifier:
         Raises
         ------
         VerifierError
-            No such file, or not a verifier.
+            There is no such file, or it is not a verifier.
         """
-        path = Path(path)
-        return cls.from_content(load_tensors(path, WHAT, VerifierError), path)
+        return load_checked(Path(path), READERS, kind=FILE_KIND, error_class=VerifierError, advice="Train it again.")
 
     @classmethod
     def from_content(cls, content: dict[str, Any], path: Path) -> "SpeakerVerifier":
-        """Make it of what `content` gave, and was found in a file.
+        """Make a verifier from the value of `content`, which was found in the file `path`.
 
         Raises
         ------
         VerifierError
-            It is something else.
+            The content is not a verifier.
         """
-        if "backend" not in content or content.get("format") != FORMAT:
-            raise VerifierError(f"{path}: this is not {WHAT} of format {FORMAT}. Train it again.")
-        try:
-            backend = create_backend(content["backend"]["name"]).load_state_dict(content["backend"]["state"])
-            backend.speakers_ = tuple(map(str, content["training"]["trained_on"]))
-            loaded = cls(
-                backend=backend,
-                calibration=_calibration(content["calibration"]),
-                open_set=_calibration(content["open_set"]),
-                **{key: content[key] for key in ("encoder", "crop", "training")},
-            )
-            loaded._check()
-        except Exception as error:  # right keys can hold anything
-            reason = f"{type(error).__name__}: {error}".splitlines()[0]
-            raise VerifierError(f"{path}: this is not {WHAT}, or it is damaged ({reason}). Train it again.") from error
-        return loaded
+        return read_checked(content, path, READERS, kind=FILE_KIND, error_class=VerifierError, advice="Train it again.")
 
     def _check(self) -> None:
-        """Raise if the parts do not fit together; two rows go all the way through them."""
+        """Raise an error if the parts do not fit together; all of them are used to score two rows."""
         if not isinstance(self.encoder, dict) or not isinstance(self.encoder.get("options", {}), dict):
-            raise BackendError("its encoder is no spec")
+            raise BackendError("its encoder is not a spec")
         if self.crop is not None and not 0 < self.crop < float("inf"):
             raise BackendError(f"its crop is {self.crop!r}")
         if not isinstance(self.training["most_speakers"], int):
@@ -295,7 +287,7 @@ class SpeakerVerifier:
 
 
 def check_prior(name: str, probability: float) -> None:
-    """Refuse what is no probability of something that can happen and need not.
+    """Refuse a prior probability that is not between 0 and 1.
 
     Raises
     ------
@@ -303,6 +295,25 @@ def check_prior(name: str, probability: float) -> None:
     """
     if not 0 < probability < 1:
         raise VerifierError(f"{name} is {probability:g}; expected a probability between 0 and 1.")
+
+
+def _read_format_2(content: dict[str, Any], path: Path) -> SpeakerVerifier:
+    backend = create_backend(content["backend"]["name"]).load_state_dict(content["backend"]["state"])
+    backend.speakers_ = tuple(map(str, content["training"]["trained_on"]))
+    loaded = SpeakerVerifier(
+        backend=backend,
+        calibration=_calibration(content["calibration"]),
+        open_set=_calibration(content["open_set"]),
+        encoder=content["encoder"],
+        crop=content["crop"],
+        training=content["training"],
+    )
+    loaded._check()
+    return loaded
+
+
+# For each format, the function that reads it.
+READERS: dict[int, FormatReader[SpeakerVerifier]] = {2: _read_format_2}
 
 
 def _calibration(content: dict[str, float]) -> Calibration:

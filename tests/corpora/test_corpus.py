@@ -1,4 +1,4 @@
-"""`Utterance` and `Corpus`: ids, order, and what `validate` finds."""
+"""`Utterance` and `Corpus`: ids, order, and the problems that `validate` finds."""
 
 import dataclasses
 import os
@@ -43,16 +43,16 @@ def kinds(problems: tuple[Problem, ...]) -> list[tuple[str, str]]:
         (3600.125, 1000000.0, "#3600.125-1000000"),
     ],
 )
-def test_the_id_of_a_segment(start: float, duration: float | None, suffix: str) -> None:
+def test_id_of_segment_has_start_and_duration(start: float, duration: float | None, suffix: str) -> None:
     assert utterance("a b/ü.wav", "ann", start, duration).id == f"a b/ü.wav{suffix}"
 
 
-def test_an_id_is_relative_to_the_root_wherever_the_file_is() -> None:
+def test_id_is_relative_to_root_wherever_the_file_is() -> None:
     assert utterance("../other/x.wav").id == "../other/x.wav"
     assert utterance("ann/../bob/./x.wav").id == "bob/x.wav"
 
 
-def test_an_id_is_relative_to_a_relative_root_too(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_id_is_relative_to_relative_root(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     assert Utterance(Path("voices/ann/1.wav"), "ann", "ann", root=Path("voices")).id == "ann/1.wav"
     assert Utterance(tmp_path / "voices/ann/1.wav", "ann", "ann", root=Path("voices")).id == "ann/1.wav"
@@ -63,7 +63,7 @@ def test_an_id_is_relative_to_a_relative_root_too(monkeypatch: pytest.MonkeyPatc
     ("start", "duration"),
     [(-0.1, None), (float("nan"), None), (float("inf"), None), (0.0, 0.0), (0.0, -1.0), (0.0, float("nan"))],
 )
-def test_a_span_that_makes_no_sense(start: float, duration: float | None) -> None:
+def test_invalid_start_or_duration_is_refused(start: float, duration: float | None) -> None:
     with pytest.raises(CorpusError, match=r"a\.wav: the span starts at"):
         utterance("a.wav", "ann", start, duration)
 
@@ -81,7 +81,7 @@ def test_different_segments_have_different_ids(spans: list[tuple[int, int | None
     assert len(Corpus(tuple(segments), ROOT, "voices").ids) == len(set(spans))
 
 
-def test_utterances_and_corpora_do_not_change() -> None:
+def test_utterances_and_corpora_are_immutable() -> None:
     one = utterance("a.wav")
     corpus = Corpus((one,), ROOT, "voices")
     with pytest.raises(dataclasses.FrozenInstanceError):
@@ -93,7 +93,7 @@ def test_utterances_and_corpora_do_not_change() -> None:
 # The corpus
 
 
-def test_a_corpus_is_ordered_and_sized() -> None:
+def test_corpus_keeps_order_and_has_a_length() -> None:
     listed = tuple(utterance(f"{name}.wav", speaker) for name, speaker in [("z", "bob"), ("a", "Ann"), ("m", "bob")])
     corpus = Corpus(listed, ROOT, "voices")
     assert len(corpus) == 3
@@ -102,14 +102,14 @@ def test_a_corpus_is_ordered_and_sized() -> None:
     assert corpus.speakers == ("Ann", "bob")
 
 
-def test_an_empty_corpus() -> None:
+def test_empty_corpus() -> None:
     corpus = Corpus((), ROOT, "voices")
     assert len(corpus) == 0
     assert corpus.ids == corpus.speakers == ()
     assert corpus.validate() == ()
 
 
-def test_a_corpus_goes_to_other_processes() -> None:
+def test_unpickled_corpus_is_equal() -> None:
     corpus = Corpus((utterance("a.wav"), utterance("b.wav", "bob", 1.0, 2.0)), ROOT, "voices")
     again = pickle.loads(pickle.dumps(corpus))
     assert again == corpus
@@ -118,16 +118,16 @@ def test_a_corpus_goes_to_other_processes() -> None:
 
 
 @pytest.mark.parametrize(
-    ("twice", "told"),
+    ("repeated", "message"),
     [
         ([utterance("a.wav"), utterance("a.wav", "bob")], "the utterance a.wav is listed 2 times"),
         ([utterance("a.wav"), utterance("x/../a.wav")], "the utterance a.wav is listed 2 times"),
         ([utterance("a.wav", "ann", 1.0, 2.0)] * 3, "the utterance a.wav#1-2 is listed 3 times"),
     ],
 )
-def test_an_utterance_is_listed_once(twice: list[Utterance], told: str) -> None:
-    listed = (utterance("first.wav"), *twice, utterance("last.wav"))
-    with pytest.raises(CorpusError, match=told) as caught:
+def test_utterance_listed_twice_is_refused(repeated: list[Utterance], message: str) -> None:
+    listed = (utterance("first.wav"), *repeated, utterance("last.wav"))
+    with pytest.raises(CorpusError, match=message) as caught:
         Corpus(listed, ROOT, "voices")
     assert str(ROOT) in str(caught.value)
 
@@ -137,27 +137,27 @@ def test_an_utterance_is_listed_once(twice: list[Utterance], told: str) -> None:
 
 @pytest.fixture
 def voices(write_audio: WriteAudio, tmp_path: Path) -> Path:
-    """Return a corpus's folder with nothing wrong in it."""
+    """Return the folder of a corpus without problems."""
     for seed, name in enumerate(["ann/1.wav", "ann/2.flac", "bob/1.wav", "bob/2.ogg"]):
         write_audio(tmp_path / "voices" / name, seconds=0.3, seed=seed)
     return tmp_path / "voices"
 
 
-def test_nothing_is_wrong(voices: Path) -> None:
+def test_valid_corpus_has_no_problems(voices: Path) -> None:
     assert load_corpus(voices).validate() == ()
 
 
-def test_every_bad_file_is_told_of_and_the_good_ones_still_checked(voices: Path, write_audio: WriteAudio) -> None:
+def test_each_bad_file_is_a_problem(voices: Path, write_audio: WriteAudio) -> None:
     (voices / "ann/0.wav").write_bytes(b"")
     (voices / "ann/3.wav").symlink_to("gone.wav")
-    (voices / "ann/4.mp3").mkdir()  # a folder, so no file of the corpus
+    (voices / "ann/4.mp3").mkdir()  # a folder is not an utterance
     soundfile.write(voices / "ann/5.wav", np.zeros(0), 16_000)
     soundfile.write(voices / "bob/3.wav", np.zeros(1_000), 16_000)
     soundfile.write(voices / "bob/4.wav", np.full(1_000, np.nan), 16_000, subtype="FLOAT")
     (voices / "bob/5.flac").write_text("84-121123-0000 GO\n")
     whole = write_audio(voices / "bob/6.wav", seconds=0.3, seed=6).read_bytes()
     (voices / "bob/6.wav").write_bytes(whole[:-1_000])
-    write_audio(voices / "carl/1.wav", seconds=0.3, seed=0)  # the same as ann/1.wav
+    write_audio(voices / "carl/1.wav", seconds=0.3, seed=0)  # equal to ann/1.wav
     problems = load_corpus(voices).validate()
     assert kinds(problems) == [
         ("empty", "ann/0.wav"),
@@ -172,14 +172,14 @@ def test_every_bad_file_is_told_of_and_the_good_ones_still_checked(voices: Path,
     ]
     for problem in problems:
         assert problem.subject in problem.message
-        assert str(voices) not in problem.message  # the id says it
+        assert str(voices) not in problem.message  # the id identifies the file
     words = ["0 bytes", "no such file", "no samples", "zero", "NaN", "not audio", "cut off"]
     for problem, word in zip(problems, words, strict=False):
         assert word in problem.message
 
 
 @pytest.mark.parametrize(("name", "options"), [("9.flac", {}), ("9.aiff", {}), ("9.wav", {"subtype": "PCM_24"})])
-def test_the_same_audio_of_two_speakers_in_any_container(
+def test_same_audio_of_two_speakers_is_duplicate_in_any_container(
     name: str, options: dict[str, str], voices: Path, write_audio: WriteAudio
 ) -> None:
     samples, rate = soundfile.read(voices / "ann/1.wav", dtype="int16")
@@ -193,17 +193,17 @@ def test_the_same_audio_of_two_speakers_in_any_container(
     assert load_corpus(voices).validate() == ()
 
 
-def test_the_same_audio_of_three_speakers_is_one_problem(voices: Path) -> None:
+def test_same_audio_of_three_speakers_is_one_problem(voices: Path) -> None:
     samples, rate = soundfile.read(voices / "ann/1.wav", dtype="int16")
     for name in ("bob/9.flac", "carl/1.wav", "carl/2.flac"):
         (voices / name).parent.mkdir(exist_ok=True)
         soundfile.write(voices / name, samples, rate)
     [problem] = load_corpus(voices).validate()
-    for told in ("ann/1.wav (speaker ann)", "bob/9.flac (speaker bob)", "carl/1.wav", "carl/2.flac (speaker carl)"):
-        assert told in problem.message
+    for listed in ("ann/1.wav (speaker ann)", "bob/9.flac (speaker bob)", "carl/1.wav", "carl/2.flac (speaker carl)"):
+        assert listed in problem.message
 
 
-def test_segments_are_compared_and_not_their_files(write_audio: WriteAudio, tmp_path: Path) -> None:
+def test_segments_are_compared_instead_of_files(write_audio: WriteAudio, tmp_path: Path) -> None:
     path = write_audio(tmp_path / "meeting.wav", seconds=2)
     samples, rate = soundfile.read(path, dtype="int16")
     soundfile.write(tmp_path / "copy.flac", samples[rate // 2 : rate], rate)
@@ -215,7 +215,7 @@ def test_segments_are_compared_and_not_their_files(write_audio: WriteAudio, tmp_
     assert kinds(load_corpus(tmp_path).validate()) == [("duplicate", "meeting.wav#0.5-0.5")]
 
 
-def test_a_segment_outside_of_its_file_is_unreadable(write_audio: WriteAudio, tmp_path: Path) -> None:
+def test_segment_outside_its_file_is_unreadable(write_audio: WriteAudio, tmp_path: Path) -> None:
     write_audio(tmp_path / "a.wav", seconds=1)
     (tmp_path / "manifest.csv").write_text("path,speaker,start,duration\na.wav,ann,0,0.5\na.wav,ann,5,1\nb.wav,ann,,\n")
     problems = load_corpus(tmp_path).validate()
@@ -223,7 +223,7 @@ def test_a_segment_outside_of_its_file_is_unreadable(write_audio: WriteAudio, tm
     assert "starts at 5 s" in problems[0].message
 
 
-def test_speakers_with_one_utterance_are_named(write_audio: WriteAudio, tmp_path: Path) -> None:
+def test_speakers_with_one_utterance_are_problems(write_audio: WriteAudio, tmp_path: Path) -> None:
     for seed, name in enumerate(["ann/1.wav", "bob/1.wav", "bob/2.wav", "zoë/1.wav"]):
         write_audio(tmp_path / name, seconds=0.2, seed=seed)
     problems = load_corpus(tmp_path).validate()
@@ -231,8 +231,8 @@ def test_speakers_with_one_utterance_are_named(write_audio: WriteAudio, tmp_path
     assert "zoë" in problems[1].message
 
 
-@pytest.mark.skipif(os.name != "posix", reason="names are bytes on POSIX alone")
-def test_a_name_that_is_no_utf8_is_checked_like_any_other(voices: Path) -> None:
+@pytest.mark.skipif(os.name != "posix", reason="file names are bytes only on POSIX")
+def test_file_name_that_is_not_utf8_is_valid(voices: Path) -> None:
     try:
         (voices / "bob/1.wav").rename(voices / "bob" / os.fsdecode(b"caf\xe9.wav"))
     except OSError:

@@ -1,4 +1,4 @@
-"""`load_corpus`: who speaks in which file of each layout, what is detected, and what is said of what does not fit."""
+"""`load_corpus`: the utterances of each layout, the detection of the layout, and errors."""
 
 import csv
 import logging
@@ -25,15 +25,15 @@ VOXCELEB = ["wav/id10270/5r0dWxy17C8/00001.wav", "wav/id10270/OmSWVqpb-N0/00001.
 
 
 def lay_out(root: Path, files: Iterable[str]) -> Path:
-    """Write files of no consequence: a reader opens no audio."""
+    """Write files without audio, which is enough because readers open no audio."""
     for file in files:
         path = root / file
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(b"nobody listens")
+        path.write_bytes(b"not audio")
     return root
 
 
-def told(corpus: Corpus) -> list[tuple[str, str, str]]:
+def rows_of(corpus: Corpus) -> list[tuple[str, str, str]]:
     return [(utterance.id, utterance.speaker, utterance.session) for utterance in corpus]
 
 
@@ -65,7 +65,7 @@ def librispeech(tmp_path: Path) -> Path:
         "LibriSpeech/dev-clean/84/121123",  # one chapter
     ],
 )
-def test_librispeech_from_any_folder_of_it(
+def test_librispeech_is_read_from_any_of_its_folders(
     below: str, layout_name: str, librispeech: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.WARNING)
@@ -81,36 +81,36 @@ def test_librispeech_from_any_folder_of_it(
     assert not caplog.records
 
 
-def test_librispeech_of_the_current_folder(librispeech: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_librispeech_in_the_current_folder(librispeech: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(librispeech / "LibriSpeech/dev-clean/84")
     corpus = load_corpus(".")
     assert corpus.ids == ("121123/84-121123-0000.flac", "121123/84-121123-0001.flac", "121550/84-121550-0000.flac")
     assert corpus.speakers == ("84",)
 
 
-def test_librispeech_in_another_container(tmp_path: Path) -> None:
+def test_librispeech_in_other_containers(tmp_path: Path) -> None:
     lay_out(tmp_path, ["84/121123/84-121123-0000.WAV", "84/121123/84-121123-0001.mp3"])
     assert load_corpus(tmp_path).name == "librispeech"
 
 
-def test_what_does_not_fit_librispeech_is_named(librispeech: Path, caplog: pytest.LogCaptureFixture) -> None:
-    strays = [
-        "LibriSpeech/dev-clean/84/999/84-121123-0000.flac",  # another chapter's folder
-        "LibriSpeech/dev-clean/85/121123/84-121123-0000.flac",  # another speaker's
+def test_files_outside_librispeech_layout_are_listed(librispeech: Path, caplog: pytest.LogCaptureFixture) -> None:
+    extra = [
+        "LibriSpeech/dev-clean/84/999/84-121123-0000.flac",  # folder of another chapter
+        "LibriSpeech/dev-clean/85/121123/84-121123-0000.flac",  # folder of another speaker
         "LibriSpeech/noise.wav",
         "LibriSpeech/dev-clean/84/121123/84-121123-take2.flac",
     ]
-    lay_out(librispeech, strays[:2])
+    lay_out(librispeech, extra[:2])
     corpus = load_corpus(librispeech, "librispeech")
     assert corpus.ids == tuple(sorted(LIBRISPEECH))
-    assert "2 audio files do not fit the layout librispeech" in caplog.text
-    assert all(stray in caplog.text for stray in strays[:2])
+    assert "skipped 2 audio files that the layout librispeech does not recognise" in caplog.text
+    assert all(file in caplog.text for file in extra[:2])
     caplog.clear()
-    lay_out(librispeech, strays)
+    lay_out(librispeech, extra)
     assert load_corpus(librispeech).ids == tuple(sorted(LIBRISPEECH))
     [record] = [record for record in caplog.records if record.levelno == logging.WARNING]
     assert "4 audio files" in record.getMessage()
-    assert "..." in record.getMessage()  # three names are enough
+    assert "..." in record.getMessage()  # only three names are listed
 
 
 # VoxCeleb
@@ -122,7 +122,7 @@ def test_voxceleb(below: str, layout_name: str, tmp_path: Path) -> None:
     lay_out(tmp_path, [*VOXCELEB, "wav/id00012/21Uxsk56VDQ/00001.m4a"])
     corpus = load_corpus(tmp_path / below, layout_name)
     prefix = "" if below else "wav/"
-    assert told(corpus) == [
+    assert rows_of(corpus) == [
         (f"{prefix}id00012/21Uxsk56VDQ/00001.m4a", "id00012", "21Uxsk56VDQ"),
         (f"{prefix}id10270/5r0dWxy17C8/00001.wav", "id10270", "5r0dWxy17C8"),
         (f"{prefix}id10270/OmSWVqpb-N0/00001.wav", "id10270", "OmSWVqpb-N0"),
@@ -134,10 +134,10 @@ def test_voxceleb(below: str, layout_name: str, tmp_path: Path) -> None:
 # One folder per speaker
 
 
-def test_a_folder_per_speaker(tmp_path: Path) -> None:
+def test_folder_per_speaker(tmp_path: Path) -> None:
     root = lay_out(tmp_path / "my voices", ["Zoë/a.wav", "bob/1.wav", "bob/2.mp3", "ann/x.flac"])
     corpus = load_corpus(root)
-    assert told(corpus) == [
+    assert rows_of(corpus) == [
         ("Zoë/a.wav", "Zoë", "Zoë"),
         ("ann/x.flac", "ann", "ann"),
         ("bob/1.wav", "bob", "bob"),
@@ -145,14 +145,14 @@ def test_a_folder_per_speaker(tmp_path: Path) -> None:
     ]
     assert corpus.name == "my voices"
     assert corpus.speakers == ("Zoë", "ann", "bob")
-    assert told(load_corpus(root, "folder")) == told(corpus)
+    assert rows_of(load_corpus(root, "folder")) == rows_of(corpus)
 
 
-def test_a_folder_per_session_inside_a_speakers(tmp_path: Path) -> None:
+def test_folder_inside_speaker_folder_is_a_session(tmp_path: Path) -> None:
     lay_out(
         tmp_path, ["ann/monday/1.wav", "ann/monday/late/2.wav", "ann/tuesday/1.wav", "ann/3.wav", "bob/monday/1.wav"]
     )
-    assert [(speaker, session) for _, speaker, session in told(load_corpus(tmp_path))] == [
+    assert [(speaker, session) for _, speaker, session in rows_of(load_corpus(tmp_path))] == [
         ("ann", "ann"),
         ("ann", "monday"),
         ("ann", "monday"),
@@ -161,40 +161,39 @@ def test_a_folder_per_session_inside_a_speakers(tmp_path: Path) -> None:
     ]
 
 
-def test_what_lies_beside_the_speakers_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_files_beside_the_speakers_are_listed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     lay_out(tmp_path, ["ann/1.wav", "ann/2.wav", "bob/1.wav", "jingle.wav"])
     assert load_corpus(tmp_path).ids == ("ann/1.wav", "ann/2.wav", "bob/1.wav")
     [record] = caplog.records
     assert record.levelno == logging.WARNING
-    assert "1 audio files do not fit the layout folder and are left out: jingle.wav" in record.getMessage()
+    message = f"{tmp_path}: skipped 1 audio file that the layout folder does not recognise: jingle.wav"
+    assert record.getMessage() == message
 
 
-def test_a_corpus_is_named_after_its_folder_however_that_is_written(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_corpus_is_named_after_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = lay_out(tmp_path / "voices", ["ann/1.wav"])
     monkeypatch.chdir(root)
-    for way in (".", "../voices", "ann/..", str(root) + os.sep):
-        assert load_corpus(way).name == "voices"
-        assert load_corpus(way).ids == ("ann/1.wav",)
+    for spelling in (".", "../voices", "ann/..", str(root) + os.sep):
+        assert load_corpus(spelling).name == "voices"
+        assert load_corpus(spelling).ids == ("ann/1.wav",)
 
 
 # Manifest
 
 
-def test_a_manifest(tmp_path: Path) -> None:
+def test_manifest(tmp_path: Path) -> None:
     root = write_manifest(
         tmp_path / "meetings",
         "path,speaker,session,start,duration,note\n"
         "a.wav,ann,m1,,,whole\n"
-        "b.wav,ann,m1,0,,whole too, with a comma too many\n"
+        "b.wav,ann,m1,0,,whole, with an extra comma\n"
         "sub/c.wav,bob,m1,1.5,2.25,\n"
         "sub/c.wav,bob,m1,12.000,0.1,\n"
         "sub/c.wav,bob,,100,,\n"
         '"../other, place/d.wav",bob,m2,0,10,\n',
     )
     corpus = load_corpus(root)
-    assert told(corpus) == [
+    assert rows_of(corpus) == [
         ("a.wav", "ann", "m1"),
         ("b.wav", "ann", "m1"),
         ("sub/c.wav#1.5-2.25", "bob", "m1"),
@@ -210,18 +209,18 @@ def test_a_manifest(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("layout_name", ["auto", "manifest"])
-def test_a_manifest_of_any_name_is_given_as_a_file(layout_name: str, tmp_path: Path) -> None:
+def test_manifest_file_may_have_any_name(layout_name: str, tmp_path: Path) -> None:
     folder = write_manifest(tmp_path / "lists", "speaker,path\nann,a.wav\n")
     path = (folder / "manifest.csv").rename(folder / "train.txt")
     corpus = load_corpus(path, layout_name)
-    assert told(corpus) == [("a.wav", "ann", "ann")]
+    assert rows_of(corpus) == [("a.wav", "ann", "ann")]
     assert (corpus.root, corpus.name) == (folder, "lists")
 
 
 @pytest.mark.parametrize(
     ("text", "encoding"),
     [
-        ("path,speaker\nä.wav,Zoë\n", "utf-8-sig"),  # as spreadsheets save it
+        ("path,speaker\nä.wav,Zoë\n", "utf-8-sig"),  # with a byte-order mark
         ("path,speaker\r\nä.wav,Zoë\r\n", "utf-8"),
         ("path, speaker\n  ä.wav , Zoë \n", "utf-8"),
         ("path,speaker\n\nä.wav,Zoë\n\n\n", "utf-8"),
@@ -230,14 +229,14 @@ def test_a_manifest_of_any_name_is_given_as_a_file(layout_name: str, tmp_path: P
         ("path,speaker,session,start,duration\nä.wav,Zoë, , , \n", "utf-8"),
     ],
 )
-def test_the_ways_in_which_spreadsheets_write(text: str, encoding: str, tmp_path: Path) -> None:
+def test_csv_variants_of_spreadsheet_programs(text: str, encoding: str, tmp_path: Path) -> None:
     corpus = load_corpus(write_manifest(tmp_path, text, encoding))
-    assert told(corpus) == [("ä.wav", "Zoë", "Zoë")]
+    assert rows_of(corpus) == [("ä.wav", "Zoë", "Zoë")]
 
 
-def test_the_manifest_says_who_speaks_not_the_folders(librispeech: Path) -> None:
+def test_manifest_takes_precedence_over_folders(librispeech: Path) -> None:
     write_manifest(librispeech, f"path,speaker\n{LIBRISPEECH[0]},ann\n")
-    assert told(load_corpus(librispeech)) == [(LIBRISPEECH[0], "ann", "ann")]
+    assert rows_of(load_corpus(librispeech)) == [(LIBRISPEECH[0], "ann", "ann")]
     assert load_corpus(librispeech, "librispeech").ids == tuple(sorted(LIBRISPEECH))
 
 
@@ -266,33 +265,33 @@ def test_the_manifest_says_who_speaks_not_the_folders(librispeech: Path) -> None
     ],
 )
 @pytest.mark.parametrize("layout_name", ["auto", "manifest"])
-def test_a_manifest_with_a_mistake(text: str, message: str, layout_name: str, tmp_path: Path) -> None:
+def test_invalid_manifest_is_refused(text: str, message: str, layout_name: str, tmp_path: Path) -> None:
     with pytest.raises(CorpusError, match=message) as caught:
         load_corpus(write_manifest(tmp_path / "m", text), layout_name)
     assert str(tmp_path / "m") in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    ("column", "meant"), [("Session", "session"), ("sesion", "session"), ("durations", "duration")]
+    ("column", "expected"), [("Session", "session"), ("sesion", "session"), ("durations", "duration")]
 )
-def test_a_column_that_is_misspelt_is_told_of(
-    column: str, meant: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+def test_misspelt_column_logs_a_warning(
+    column: str, expected: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     corpus = load_corpus(write_manifest(tmp_path, f"path,speaker,note,{column}\na.wav,ann,x,1\n"))
-    assert told(corpus) == [("a.wav", "ann", "ann")]
+    assert rows_of(corpus) == [("a.wav", "ann", "ann")]
     [record] = caplog.records
     assert record.levelno == logging.WARNING
     assert repr(column) in record.getMessage()
-    assert f"perhaps {meant} is meant" in record.getMessage()
+    assert f"perhaps you meant {expected!r}" in record.getMessage()
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "latin-1"])
-def test_a_manifest_in_another_encoding(encoding: str, tmp_path: Path) -> None:
+def test_manifest_in_other_encoding_is_refused(encoding: str, tmp_path: Path) -> None:
     with pytest.raises(CorpusError, match=r"manifest\.csv: this cannot be read as a CSV file in UTF-8"):
         load_corpus(write_manifest(tmp_path, "path,speaker\nä.wav,Zoë\n", encoding))
 
 
-def test_no_manifest_where_one_was_asked_for(tmp_path: Path) -> None:
+def test_missing_manifest_is_refused(tmp_path: Path) -> None:
     lay_out(tmp_path, ["ann/1.wav"])
     with pytest.raises(CorpusError, match=r"there is no manifest\.csv in this folder"):
         load_corpus(tmp_path, "manifest")
@@ -309,7 +308,7 @@ ROWS = st.lists(
 
 @settings(deadline=None, max_examples=60)
 @given(rows=ROWS)
-def test_a_manifest_says_what_was_written_into_it(rows: list[tuple[str, str, str, int, int | None]]) -> None:
+def test_manifest_written_by_csv_is_read_back(rows: list[tuple[str, str, str, int, int | None]]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         with open(Path(folder, "manifest.csv"), "w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file)
@@ -334,7 +333,7 @@ def test_a_manifest_says_what_was_written_into_it(rows: list[tuple[str, str, str
         (["ann/s1/1.wav", "bob/s1/1.wav", "bob/s1/2.wav"], "layout folder, 3 utterances, 2 speakers, 2 sessions"),
     ],
 )
-def test_what_was_detected_is_logged(
+def test_detected_layout_is_logged(
     files: Sequence[str], expected: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -344,13 +343,13 @@ def test_what_was_detected_is_logged(
     assert record.getMessage() == f"{tmp_path}: {expected}"
 
 
-def test_a_manifest_is_logged_too(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_manifest_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     load_corpus(write_manifest(tmp_path, "path,speaker\na.wav,ann\nb.wav,bob\n"))
     assert f"{tmp_path}: layout manifest, 2 utterances, 2 speakers, 2 sessions" in caplog.text
 
 
-def test_a_layout_must_recognise_more_than_half(tmp_path: Path) -> None:
+def test_detected_layout_recognises_more_than_half_of_the_files(tmp_path: Path) -> None:
     lay_out(tmp_path, ["84/1/84-1-0000.flac", "84/1/84-1-0001.flac", "ann/1/x.wav", "ann/1/y.wav"])
     assert load_corpus(tmp_path).speakers == ("84", "ann")
     lay_out(tmp_path, ["84/1/84-1-0002.flac"])
@@ -358,41 +357,41 @@ def test_a_layout_must_recognise_more_than_half(tmp_path: Path) -> None:
     assert (corpus.name, corpus.speakers) == ("librispeech", ("84",))
 
 
-def test_no_layout_fits(tmp_path: Path) -> None:
+def test_files_that_fit_no_layout_are_refused(tmp_path: Path) -> None:
     lay_out(tmp_path, ["a.wav", "b.wav", "ann/c.wav"])
-    with pytest.raises(CorpusError, match=r"no layout fits its 3 audio files .*a\.wav.*folder of their own.*manifest"):
+    with pytest.raises(CorpusError, match=r"no layout fits the 3 audio files .*a\.wav.*separate folder.*manifest"):
         load_corpus(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["librispeech", "voxceleb", "folder"])
-def test_the_layout_asked_for_does_not_fit(name: str, tmp_path: Path) -> None:
+def test_requested_layout_that_does_not_fit_is_refused(name: str, tmp_path: Path) -> None:
     lay_out(tmp_path, ["a.wav", "b.wav"])
-    with pytest.raises(CorpusError, match=rf"none of its 2 audio files fits the layout '{name}'; try --layout auto"):
+    with pytest.raises(CorpusError, match=rf"none of the 2 audio files fits the layout '{name}'; try --layout auto"):
         load_corpus(tmp_path, name)
 
 
 @pytest.mark.parametrize("name", ["auto", *LAYOUTS])
-def test_no_such_folder(name: str, tmp_path: Path) -> None:
+def test_missing_folder_is_refused(name: str, tmp_path: Path) -> None:
     with pytest.raises(CorpusError, match="gone: no such folder"):
         load_corpus(tmp_path / "gone", name)
 
 
 @pytest.mark.parametrize("name", ["auto", "librispeech", "voxceleb", "folder"])
-def test_a_folder_without_audio(name: str, tmp_path: Path) -> None:
+def test_folder_without_audio_is_refused(name: str, tmp_path: Path) -> None:
     (tmp_path / "ann").mkdir()
-    (tmp_path / "ann/notes.txt").write_text("nothing to hear")
+    (tmp_path / "ann/notes.txt").write_text("text")
     with pytest.raises(CorpusError, match="there is no audio in this folder"):
         load_corpus(tmp_path, name)
 
 
 @pytest.mark.parametrize("name", ["librispeech", "voxceleb", "folder"])
-def test_a_file_given_as_a_folder(name: str, tmp_path: Path) -> None:
+def test_file_given_as_folder_is_refused(name: str, tmp_path: Path) -> None:
     path = lay_out(tmp_path, ["a.wav"]) / "a.wav"
     with pytest.raises(CorpusError, match=r"a\.wav: this is a file"):
         load_corpus(path, name)
 
 
-def test_a_recording_given_as_a_manifest(tmp_path: Path) -> None:
+def test_recording_given_as_manifest_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.wav"
     path.write_bytes(b"RIFF\xff\xff\xff\xffWAVEfmt \x10\x00\x00\x00")
     with pytest.raises(CorpusError, match=r"a\.wav: this cannot be read as a CSV file"):
@@ -400,19 +399,19 @@ def test_a_recording_given_as_a_manifest(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["libri", "LibriSpeech", "", "aut0"])
-def test_an_unknown_layout_is_answered_with_the_valid_ones(name: str, tmp_path: Path) -> None:
+def test_unknown_layout_error_lists_valid_layouts(name: str, tmp_path: Path) -> None:
     with pytest.raises(CorpusError) as caught:
         load_corpus(tmp_path, name)
     assert repr(name) in str(caught.value)
     assert all(valid in str(caught.value) for valid in ["auto", *LAYOUTS])
 
 
-def test_a_new_layout_is_one_function_with_a_decorator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(LAYOUTS, "initials", LAYOUTS["folder"])  # what the decorator adds is taken off afterwards
+def test_decorator_registers_a_new_layout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(LAYOUTS, "initials", LAYOUTS["folder"])  # restored after the test
 
     @layout("initials")
     def read_initials(root: Path, files: Sequence[str]) -> Iterator[Utterance]:
-        """Take the first letter for the speaker."""
+        """Read files whose first letter is the speaker."""
         for file in files:
             yield Utterance(root / file, file[0], file[0], root=root)
 
@@ -429,13 +428,13 @@ NAME = st.text("abcABZäß语 #_-%'\"(),;=+~", min_size=1, max_size=5)
 
 @settings(deadline=None, max_examples=40)
 @given(files=st.sets(st.tuples(NAME, NAME, NAME), min_size=1, max_size=6))
-def test_ids_are_unique_and_survive_a_move(files: set[tuple[str, str, str]]) -> None:
+def test_ids_are_unique_and_independent_of_the_place(files: set[tuple[str, str, str]]) -> None:
     names = {"/".join(file).casefold(): f"{'/'.join(file)}.wav" for file in files}.values()
     with tempfile.TemporaryDirectory() as folder:
         root = lay_out(Path(folder, "before"), names)
         corpus = load_corpus(root, "folder")
         assert sorted(corpus.ids) == sorted(names)
-        moved = root.rename(Path(folder, "and after"))
+        moved = root.rename(Path(folder, "after"))
         again = load_corpus(moved, "folder")
         assert again.ids == corpus.ids
         assert all(utterance.path.is_file() for utterance in again)
@@ -444,7 +443,7 @@ def test_ids_are_unique_and_survive_a_move(files: set[tuple[str, str, str]]) -> 
         assert load_corpus(link, "folder").ids == corpus.ids
 
 
-def test_ids_do_not_change_with_the_way_the_root_is_written(librispeech: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ids_do_not_depend_on_spelling_of_root(librispeech: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = load_corpus(librispeech).ids
     monkeypatch.chdir(librispeech.parent)
     assert load_corpus("data").ids == expected
@@ -453,7 +452,7 @@ def test_ids_do_not_change_with_the_way_the_root_is_written(librispeech: Path, m
     assert load_corpus(".").ids == expected
 
 
-# Files that a reader must neither open nor lose
+# Files that are not audio
 
 
 def test_no_audio_is_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -462,7 +461,7 @@ def test_no_audio_is_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert len(load_corpus(tmp_path)) == 2
 
 
-def test_a_text_under_an_audio_suffix_is_kept_for_validate_to_report(tmp_path: Path) -> None:
+def test_text_with_audio_suffix_is_kept_and_reported_by_validate(tmp_path: Path) -> None:
     lay_out(tmp_path, ["ann/1.wav", "ann/2.wav"])
     corpus = load_corpus(tmp_path)
     assert corpus.ids == ("ann/1.wav", "ann/2.wav")
@@ -472,7 +471,7 @@ def test_a_text_under_an_audio_suffix_is_kept_for_validate_to_report(tmp_path: P
     ]
 
 
-def test_hidden_files_belong_to_nobody(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_hidden_files_are_skipped_without_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     lay_out(tmp_path, ["ann/1.wav", "ann/._1.wav", "ann/.git/2.wav", ".cache/ann/3.wav", ".4.wav"])
     assert load_corpus(tmp_path).ids == ("ann/1.wav",)
     assert not caplog.records

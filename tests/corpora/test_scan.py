@@ -1,4 +1,4 @@
-"""`find_audio`: what counts as audio, what is passed over, and where links lead."""
+"""`find_audio` and `find_recordings`: which files are listed or skipped, and links."""
 
 import logging
 import os
@@ -12,12 +12,14 @@ import numpy as np
 import pytest
 import soundfile
 
-from corpora import find_audio, load_corpus
+from corpora import CorpusError, find_audio, find_recordings, load_corpus
 
-posix_only = pytest.mark.skipif(os.name != "posix", reason="pipes, and names that are bytes, are POSIX's")
+posix_only = pytest.mark.skipif(
+    os.name != "posix", reason="named pipes and file names of any bytes exist only on POSIX"
+)
 
 
-def lay_out(root: Path, files: Iterable[str], content: bytes = b"nobody listens") -> Path:
+def lay_out(root: Path, files: Iterable[str], content: bytes = b"not audio") -> Path:
     for file in files:
         path = root / file
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -38,12 +40,12 @@ def test_paths_are_relative_posix_and_sorted(as_given: Callable[[Path], str | Pa
     ]
 
 
-def test_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(lay_out(tmp_path, ["ann/1.wav"]))
     assert find_audio(".") == ["ann/1.wav"]
 
 
-def test_nothing_is_found_in_an_empty_folder(tmp_path: Path) -> None:
+def test_folder_without_files_has_no_audio(tmp_path: Path) -> None:
     (tmp_path / "empty.wav").mkdir()
     assert find_audio(tmp_path) == []
 
@@ -77,7 +79,7 @@ def test_nothing_is_found_in_an_empty_folder(tmp_path: Path) -> None:
     ],
 )
 @pytest.mark.parametrize("content", [b"", b"a text"])
-def test_what_is_named_like_audio_is_kept_whatever_it_holds(suffix: str, content: bytes, tmp_path: Path) -> None:
+def test_file_with_audio_suffix_is_listed_with_any_content(suffix: str, content: bytes, tmp_path: Path) -> None:
     lay_out(tmp_path, [f"ann/take.1.{suffix}"], content)
     assert find_audio(tmp_path) == [f"ann/take.1.{suffix}"]
 
@@ -86,7 +88,7 @@ def test_what_is_named_like_audio_is_kept_whatever_it_holds(suffix: str, content
 @pytest.mark.parametrize(
     "container", ["WAV", "WAVEX", "RF64", "W64", "FLAC", "OGG", "MP3", "AIFF", "AU", "CAF", "NIST", "VOC"]
 )
-def test_what_is_not_named_like_audio_counts_by_its_first_bytes(container: str, name: str, tmp_path: Path) -> None:
+def test_file_with_other_suffix_is_recognised_by_first_bytes(container: str, name: str, tmp_path: Path) -> None:
     (tmp_path / "ann").mkdir()
     soundfile.write(tmp_path / "ann" / name, np.full(100, 0.1), 16_000, format=container)
     assert find_audio(tmp_path) == [f"ann/{name}"]
@@ -116,23 +118,29 @@ def test_what_is_not_named_like_audio_counts_by_its_first_bytes(container: str, 
     ],
 )
 @pytest.mark.parametrize("name", ["notes.txt", "notes", "wav", "cover.png"])
-def test_other_files_are_passed_over(content: bytes, name: str, tmp_path: Path) -> None:
+def test_other_files_are_skipped(content: bytes, name: str, tmp_path: Path) -> None:
     lay_out(tmp_path, [f"ann/{name}"], content)
     assert find_audio(tmp_path) == []
 
 
-def test_hidden_files_and_folders_are_passed_over(tmp_path: Path) -> None:
+def test_hidden_files_and_folders_are_skipped(tmp_path: Path) -> None:
     lay_out(tmp_path, [".1.wav", "._2.wav", ".wav", ".trash/3.wav", "ann/.cache/4.wav", "ann/.5.wav", "ann/6.wav"])
     assert find_audio(tmp_path) == ["ann/6.wav"]
 
 
-def test_a_root_that_is_hidden_itself_is_searched(tmp_path: Path) -> None:
+def test_hidden_root_is_searched(tmp_path: Path) -> None:
     assert find_audio(lay_out(tmp_path / ".data", ["ann/1.wav"])) == ["ann/1.wav"]
 
 
-def test_a_folder_named_like_audio_is_a_folder(tmp_path: Path) -> None:
+def test_folder_with_audio_suffix_is_searched(tmp_path: Path) -> None:
     lay_out(tmp_path, ["ann.wav/1.flac"])
     assert find_audio(tmp_path) == ["ann.wav/1.flac"]
+
+
+@pytest.mark.parametrize("content", [b"FORMAT: path, speaker\n", b"caffeine\n", b"FORM\x00\x00\x00\x20ILBMBMHD"])
+def test_text_or_picture_that_begins_like_a_container_is_skipped(content: bytes, tmp_path: Path) -> None:
+    lay_out(tmp_path, ["ann/notes.txt"], content)
+    assert find_audio(tmp_path) == []
 
 
 # Links
@@ -146,7 +154,7 @@ def test_links_to_files_and_folders_are_followed(tmp_path: Path) -> None:
     assert find_audio(tmp_path / "root") == ["ann/1.wav", "two.wav"]
 
 
-def test_links_that_lead_back_up_end(tmp_path: Path) -> None:
+def test_links_to_parent_folders_are_visited_once(tmp_path: Path) -> None:
     lay_out(tmp_path, ["ann/monday/1.wav"])
     (tmp_path / "ann/monday/self").symlink_to(".")
     (tmp_path / "ann/up").symlink_to("..")
@@ -154,7 +162,7 @@ def test_links_that_lead_back_up_end(tmp_path: Path) -> None:
     assert find_audio(tmp_path) == ["ann/monday/1.wav"]
 
 
-def test_links_between_two_folders_end(tmp_path: Path) -> None:
+def test_links_between_two_folders_are_visited_once(tmp_path: Path) -> None:
     lay_out(tmp_path / "root", ["ann/1.wav"])
     lay_out(tmp_path / "other", ["bob/2.wav"])
     (tmp_path / "root/other").symlink_to(tmp_path / "other")
@@ -162,7 +170,7 @@ def test_links_between_two_folders_end(tmp_path: Path) -> None:
     assert find_audio(tmp_path / "root") == ["ann/1.wav", "other/bob/2.wav"]
 
 
-def test_a_dangling_link_is_a_recording_that_is_missing(tmp_path: Path) -> None:
+def test_dangling_link_with_audio_suffix_is_listed(tmp_path: Path) -> None:
     lay_out(tmp_path, ["ann/1.wav"])
     (tmp_path / "ann/2.wav").symlink_to("gone.wav")
     (tmp_path / "ann/notes.txt").symlink_to("gone.txt")
@@ -172,7 +180,7 @@ def test_a_dangling_link_is_a_recording_that_is_missing(tmp_path: Path) -> None:
     ]
 
 
-def test_a_folder_that_cannot_be_opened_is_named_and_the_others_searched(
+def test_folder_that_cannot_be_opened_is_skipped_with_warning(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     lay_out(tmp_path, ["ann/1.wav", "locked/2.wav", "zoë/3.wav"])
@@ -191,36 +199,13 @@ def test_a_folder_that_cannot_be_opened_is_named_and_the_others_searched(
     assert "Permission denied" in record.getMessage()
 
 
-# What POSIX allows
-
-
-@posix_only
-@pytest.mark.skipif(sys.platform == "darwin", reason="macOS refuses names that are not UTF-8")
-def test_names_that_are_no_utf8(tmp_path: Path) -> None:
-    name = os.fsdecode(b"caf\xe9.wav")
-    lay_out(tmp_path, [f"ann/{name}", "ann/é.wav"])
-    assert sorted(find_audio(tmp_path)) == sorted([f"ann/{name}", "ann/é.wav"])
-    assert all((tmp_path / path).is_file() for path in find_audio(tmp_path))
-
-
-@posix_only
-def test_a_pipe_is_neither_audio_nor_waited_for(tmp_path: Path) -> None:
-    lay_out(tmp_path, ["ann/1.wav"])
-    os.mkfifo(tmp_path / "ann/pipe.wav")
-    os.mkfifo(tmp_path / "ann/pipe")
-    assert find_audio(tmp_path) == ["ann/1.wav"]
-
-
-# What begins like audio, or has two names
-
-
-def test_a_link_to_itself_ends(tmp_path: Path) -> None:
+def test_link_to_itself_is_skipped(tmp_path: Path) -> None:
     lay_out(tmp_path, ["ann/1.wav"])
     (tmp_path / "ann/knot").symlink_to("knot")
     assert find_audio(tmp_path) == ["ann/1.wav"]
 
 
-def test_the_file_systems_order_does_not_show(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_result_does_not_depend_on_order_of_the_file_system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     lay_out(tmp_path, ["ann/1.wav"])
     (tmp_path / "bob").symlink_to("ann")
     scandir = os.scandir
@@ -237,7 +222,39 @@ def test_the_file_systems_order_does_not_show(tmp_path: Path, monkeypatch: pytes
     assert found[0] == found[1]
 
 
-@pytest.mark.parametrize("content", [b"FORMAT: path, speaker\n", b"caffeine\n", b"FORM\x00\x00\x00\x20ILBMBMHD"])
-def test_texts_and_pictures_that_begin_like_a_container(content: bytes, tmp_path: Path) -> None:
-    lay_out(tmp_path, ["ann/notes.txt"], content)
-    assert find_audio(tmp_path) == []
+# File names and pipes of POSIX
+
+
+@posix_only
+@pytest.mark.skipif(sys.platform == "darwin", reason="macOS refuses names that are not UTF-8")
+def test_file_names_that_are_not_utf8_are_listed(tmp_path: Path) -> None:
+    name = os.fsdecode(b"caf\xe9.wav")
+    lay_out(tmp_path, [f"ann/{name}", "ann/é.wav"])
+    assert sorted(find_audio(tmp_path)) == sorted([f"ann/{name}", "ann/é.wav"])
+    assert all((tmp_path / path).is_file() for path in find_audio(tmp_path))
+
+
+@posix_only
+def test_pipe_is_skipped_without_waiting(tmp_path: Path) -> None:
+    lay_out(tmp_path, ["ann/1.wav"])
+    os.mkfifo(tmp_path / "ann/pipe.wav")
+    os.mkfifo(tmp_path / "ann/pipe")
+    assert find_audio(tmp_path) == ["ann/1.wav"]
+
+
+# find_recordings
+
+
+def test_recordings_of_a_file_or_a_folder(tmp_path: Path) -> None:
+    lay_out(tmp_path, ["ann/1.wav", "ann/notes.txt", "2.wav"])
+    assert find_recordings(tmp_path / "ann/notes.txt") == [tmp_path / "ann/notes.txt"]
+    assert find_recordings(tmp_path) == [tmp_path / "2.wav", tmp_path / "ann/1.wav"]
+
+
+def test_recordings_that_do_not_exist_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(CorpusError, match="No recording is given"):
+        find_recordings(None)
+    with pytest.raises(CorpusError, match=r"gone\.wav: no such file or folder"):
+        find_recordings(tmp_path / "gone.wav")
+    with pytest.raises(CorpusError, match="there is no audio in this folder"):
+        find_recordings(tmp_path)

@@ -1,4 +1,4 @@
-"""`audiosep`: its parity with laion_clap, the checkpoints it reads, its windows and precisions."""
+"""`audiosep`: parity with laion_clap and transformers, checkpoint formats, windows, precisions."""
 
 import math
 import random
@@ -17,7 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from encoders import Encoder, EncoderError, describe_encoder, lazy_encoder, load_encoder
+from encoders import Encoder, EncoderError, lazy_encoder, load_encoder
+from encoders.audiosep import AudioSepOptions
 
 MakeState = Callable[..., dict[str, Tensor]]
 RATE = 32_000
@@ -26,7 +27,7 @@ BASE: dict[str, Any] = {**TINY, "width": 128, "depths": (2, 2, 12, 2)}
 
 
 def noise(seconds: float, seed: int = 0) -> Tensor:
-    """Noise of a level that moves, under a tone that rises, so that each part of a clip counts; (samples,)."""
+    """Make noise of varying level with a rising tone (samples,), so that all parts of a clip differ."""
     generator = torch.Generator().manual_seed(seed)
     time = torch.arange(round(seconds * RATE)) / RATE
     level = (4 * time + seed).sin().abs()
@@ -34,10 +35,10 @@ def noise(seconds: float, seed: int = 0) -> Tensor:
     return 0.1 * level * torch.randn(len(time), generator=generator) + 0.3 * tone
 
 
-def save(state: dict[str, Tensor], path: Path, form: str = "module.") -> Path:
-    """Write a checkpoint in one of the forms that are found in the wild."""
+def save(state: dict[str, Tensor], path: Path, layout: str = "module.") -> Path:
+    """Write a checkpoint in one of the layouts of published files."""
     prefixed = {f"query_encoder.model.{name}": tensor for name, tensor in state.items()}
-    if form == "safetensors":
+    if layout == "safetensors":
         from safetensors.torch import save_file
 
         save_file({f"module.{name}": tensor.contiguous() for name, tensor in state.items()}, path)
@@ -56,13 +57,13 @@ def save(state: dict[str, Tensor], path: Path, form: str = "module.") -> Path:
         },
         "bin": {**prefixed, "ss_model.base.bn0.weight": torch.ones(2)},
     }
-    torch.save(contents[form], path)
+    torch.save(contents[layout], path)
     return path
 
 
 @pytest.fixture(scope="session")
 def laion() -> Iterator[Any]:
-    """Return laion_clap's own `CLAP` and `get_audio_features`; its import is kept from fetching tokenizers."""
+    """Return laion_clap's `CLAP` and `get_audio_features`, imported without downloading tokenizers."""
     import transformers
 
     before = list(sys.path)
@@ -107,7 +108,7 @@ def laion_model(laion: Any, size: str, state: dict[str, Tensor]) -> tuple[Any, d
 
 
 @pytest.mark.parametrize(("size", "sizes"), [("tiny", TINY), ("base", BASE)])
-def test_it_gives_what_laion_clap_gives(
+def test_embeddings_equal_those_of_laion_clap(
     size: str, sizes: dict[str, Any], laion: Any, clap_state: MakeState, tmp_path: Path
 ) -> None:
     state = clap_state(**sizes, scale=0.05)
@@ -122,11 +123,11 @@ def test_it_gives_what_laion_clap_gives(
         with torch.no_grad():
             expected = model.get_audio_embedding([sample])[0]
         assert (embedding - expected).abs().max() <= 1e-5
-    # The check can fail: other clips are farther away.
+    # The tolerance is smaller than the distances between different clips.
     assert torch.pdist(embeddings, p=torch.inf).min() > 1e-3
 
 
-def test_it_gives_what_transformers_gives_with_converted_weights(clap_state: MakeState, tmp_path: Path) -> None:
+def test_embeddings_equal_those_of_transformers(clap_state: MakeState, tmp_path: Path) -> None:
     from transformers import ClapAudioConfig, ClapAudioModelWithProjection
 
     state = clap_state(**TINY)
@@ -143,12 +144,12 @@ def test_it_gives_what_transformers_gives_with_converted_weights(clap_state: Mak
     log_mel = encoder.tower.log_mel(clip[None])  # type: ignore[operator,union-attr]
     with torch.no_grad():
         expected = model(input_features=log_mel, is_longer=torch.zeros(1, 1, dtype=torch.bool)).audio_embeds[0]
-    expected = expected / expected.norm()  # transformers' `audio_embeds` have the length that they have
+    expected = expected / expected.norm()  # transformers does not normalise `audio_embeds`
     assert (encoder.encode([noise(10.0)])[0] - expected).abs().max() <= 1e-5
 
 
 def as_transformers(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Rename the weights as transformers does in its own conversion."""
+    """Rename the weights as the conversion script of transformers does."""
     names = [
         ("audio_branch.", "audio_model.audio_encoder."),
         (".attn.proj.", ".attention.output.dense."),
@@ -175,13 +176,13 @@ def as_transformers(state: dict[str, Tensor]) -> dict[str, Tensor]:
     return renamed
 
 
-def test_nothing_but_the_network_is_imported(
+def test_only_the_network_is_imported_and_nothing_is_downloaded(
     clap_weights: Path, run_python: Callable[[str], str], tmp_path: Path
 ) -> None:
     printed = run_python(
         f"""
 import socket, sys
-def refuse(*_, **__): raise AssertionError("the network was asked")
+def refuse(*_, **__): raise AssertionError("a connection was opened")
 socket.socket.connect = socket.getaddrinfo = refuse
 before = list(sys.path)
 import torch
@@ -189,12 +190,12 @@ from encoders import load_encoder
 state = torch.get_rng_state()
 encoder = load_encoder("audiosep", {str(clap_weights)!r}, device="cpu")
 assert encoder.encode([torch.randn(9000, generator=torch.Generator().manual_seed(0))]).isfinite().all()
-assert torch.equal(state, torch.get_rng_state()), "building drew random numbers"
+assert torch.equal(state, torch.get_rng_state()), "random numbers were drawn"
 assert sys.path == before
 print(sorted({{"laion_clap", "transformers", "tokenizers", "clap_module", "librosa", "wandb"}} & set(sys.modules)))
 """
     )
-    assert printed.split() in (["[]"], ["['librosa']"])  # torchlibrosa, the spectrogram's library, builds on librosa
+    assert printed.split() in (["[]"], ["['librosa']"])  # torchlibrosa imports librosa
 
 
 LENGTHS = st.lists(st.integers(1, 30_000), min_size=1, max_size=4)
@@ -202,16 +203,14 @@ LENGTHS = st.lists(st.integers(1, 30_000), min_size=1, max_size=4)
 
 @settings(max_examples=8, deadline=None)
 @given(lengths=LENGTHS, batch_size=st.integers(2, 4))
-def test_batched_equals_one_at_a_time_whatever_the_mix_of_lengths(
-    audiosep: Encoder, lengths: list[int], batch_size: int
-) -> None:
+def test_batching_does_not_change_embeddings(audiosep: Encoder, lengths: list[int], batch_size: int) -> None:
     waveforms = [noise(length / RATE, seed) for seed, length in enumerate(lengths)]
     alone = torch.cat([audiosep.encode([waveform]) for waveform in waveforms])
     batched = audiosep.encode(waveforms, batch_size=batch_size)
     assert ((batched - alone).norm(dim=1) <= 1e-4 * alone.norm(dim=1)).all()
 
 
-def test_it_is_deterministic_and_leaves_random_numbers_alone(audiosep: Encoder) -> None:
+def test_encoding_is_deterministic_and_draws_no_random_numbers(audiosep: Encoder) -> None:
     waveforms = [noise(0.4), noise(11.0)]
     first = audiosep.encode(waveforms)
     for library in (torch.manual_seed, np.random.seed, random.seed):
@@ -222,15 +221,15 @@ def test_it_is_deterministic_and_leaves_random_numbers_alone(audiosep: Encoder) 
     assert torch.allclose(first.norm(dim=1), torch.ones(2))
 
 
-def test_a_short_clip_is_repeated_whole_times_and_padded(audiosep: Encoder) -> None:
-    clip = noise(3.0)  # three times in 10 s, and 1 s of nothing
-    by_hand = torch.cat([clip, clip, clip, torch.zeros(RATE)])
-    embedded, expected, padded = audiosep.encode([clip, by_hand, torch.cat([clip, torch.zeros(7 * RATE)])])
-    # Where the copies meet, resampling sees the neighbour in one and nothing in the other.
+def test_short_clip_is_repeated_whole_times_and_padded(audiosep: Encoder) -> None:
+    clip = noise(3.0)  # three times in 10 s, and 1 s of zeros
+    repeated = torch.cat([clip, clip, clip, torch.zeros(RATE)])
+    embedded, expected, padded = audiosep.encode([clip, repeated, torch.cat([clip, torch.zeros(7 * RATE)])])
+    # Only nearly equal: at the joins, the resampling of `repeated` uses samples of the next copy.
     assert (embedded - expected).norm() < 1e-2 * (padded - expected).norm()
 
 
-def test_of_a_long_clip_the_first_ten_seconds_count(audiosep: Encoder) -> None:
+def test_only_first_ten_seconds_of_long_clip_are_used(audiosep: Encoder) -> None:
     clip = noise(14.0)
     whole, first, last = audiosep.encode([clip, clip[: 10 * RATE], clip[-10 * RATE :]])
     assert (whole - first).norm() < 1e-2 * (last - first).norm()
@@ -242,7 +241,7 @@ def windowed(clap_weights: Path, **options: Any) -> Encoder:
     return load_encoder("audiosep", clap_weights, device="cpu", **options)
 
 
-def test_windows_are_averaged_and_the_average_has_unit_length(audiosep: Encoder, clap_weights: Path) -> None:
+def test_average_of_windows_has_unit_length(audiosep: Encoder, clap_weights: Path) -> None:
     clip = noise(2.7)
     encoder = windowed(clap_weights, window=1.0, hop=0.5)
     starts = [0.0, 0.5, 1.0, 1.5, 1.7]
@@ -254,43 +253,48 @@ def test_windows_are_averaged_and_the_average_has_unit_length(audiosep: Encoder,
     torch.testing.assert_close(mixed[[0, 2]], audiosep.encode([clip[:9000], clip[:RATE]]))
 
 
-def test_silent_windows_do_not_count(audiosep: Encoder, clap_weights: Path) -> None:
+def test_silent_windows_are_left_out(audiosep: Encoder, clap_weights: Path) -> None:
     encoder = windowed(clap_weights, window=1.0, hop=1.0)
     clip = torch.cat([noise(1.0), torch.zeros(2 * RATE)])
     torch.testing.assert_close(encoder.encode([clip])[0], audiosep.encode([clip[:RATE]])[0])
     assert encoder.encode([torch.zeros(3 * RATE)]).isfinite().all()
 
 
-NO_WINDOWS: list[dict[str, Any]] = [
-    {"hop": 5},
-    {"window": 5, "hop": 6},
-    {"window": 1e-5},
-    {"window": 11},
-    {"window": 5, "hop": 0},
-    {"window": "5"},
+INVALID_WINDOWS: list[tuple[dict[str, Any], str]] = [
+    ({"hop": 5}, "hop is 5 s, but window is not set"),
+    ({"window": 5, "hop": 6}, r"hop is 6 s; expected at least 0.0125 s and at most the window, 5 s"),
+    ({"window": 1e-5}, r"window is 1e-05 s; expected 0.025 to 10 s"),
+    ({"window": 11}, r"window is 11 s; expected 0.025 to 10 s"),
+    ({"window": 5, "hop": 0}, r"hop is 0 s; expected at least"),
+    ({"window": "5"}, r"has window='5'; expected a number or none"),
 ]
 
 
-@pytest.mark.parametrize("options", NO_WINDOWS)
-def test_windows_that_make_no_sense_are_refused(clap_weights: Path, options: dict[str, Any]) -> None:
-    with pytest.raises(EncoderError, match=r"(window|hop) is .*; expected"):
-        describe_encoder("audiosep", clap_weights, **options)
+@pytest.mark.parametrize(("options", "sentence"), INVALID_WINDOWS)
+def test_invalid_windows_are_refused(clap_weights: Path, options: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(EncoderError, match=sentence):
+        lazy_encoder("audiosep", clap_weights, **options)
+
+
+def test_window_options_refuse_text() -> None:
+    with pytest.raises(EncoderError, match="hop is '5'; expected a number of seconds"):
+        AudioSepOptions(window=5, hop="5")  # type: ignore[arg-type]
 
 
 def test_windows_and_weights_are_part_of_the_spec(clap_weights: Path, clap_state: MakeState, tmp_path: Path) -> None:
-    spec = describe_encoder("clap", clap_weights)
+    spec = lazy_encoder("clap", clap_weights).spec
     assert spec["name"] == "audiosep"
     assert spec["sample_rate"] == RATE
     assert spec["dim"] == 24
     assert spec["options"] == {"window": None, "hop": None}
     assert re.fullmatch("[0-9a-f]{64}", spec["weights"])
-    assert describe_encoder("clap", clap_weights, window=4)["options"] == {"window": 4, "hop": 2}
+    assert lazy_encoder("clap", clap_weights, window=4).spec["options"] == {"window": 4, "hop": 2}
     other = save(clap_state(seed=1), tmp_path / "other.pt")
-    assert describe_encoder("clap", other)["weights"] != spec["weights"]
+    assert lazy_encoder("clap", other).spec["weights"] != spec["weights"]
 
 
 @pytest.mark.parametrize(
-    ("form", "suffix"),
+    ("layout", "suffix"),
     [
         ("bare", "pt"),
         ("state_dict", "pt"),
@@ -300,16 +304,16 @@ def test_windows_and_weights_are_part_of_the_spec(clap_weights: Path, clap_state
         ("safetensors", "safetensors"),
     ],
 )
-def test_all_forms_of_checkpoints_load_and_are_the_same_weights(
-    form: str, suffix: str, clap_state: MakeState, audiosep: Encoder, tmp_path: Path
+def test_all_checkpoint_formats_give_the_same_encoder(
+    layout: str, suffix: str, clap_state: MakeState, audiosep: Encoder, tmp_path: Path
 ) -> None:
-    path = save(clap_state(), tmp_path / f"clap.{suffix}", form)
+    path = save(clap_state(), tmp_path / f"clap.{suffix}", layout)
     encoder = load_encoder("audiosep", path, device="cpu")
     assert encoder.spec == audiosep.spec
     assert torch.equal(encoder.encode([noise(0.5)]), audiosep.encode([noise(0.5)]))
 
 
-def test_what_the_network_computes_by_itself_may_be_absent(
+def test_computed_buffers_may_be_missing_in_checkpoint(
     clap_state: MakeState, audiosep: Encoder, tmp_path: Path
 ) -> None:
     state = {
@@ -322,43 +326,42 @@ def test_what_the_network_computes_by_itself_may_be_absent(
     assert torch.equal(encoder.encode([noise(0.5)]), audiosep.encode([noise(0.5)]))
 
 
-def test_half_precision_weights_are_taken_as_fp32(clap_state: MakeState, tmp_path: Path) -> None:
+def test_half_precision_weights_are_converted_to_fp32(clap_state: MakeState, tmp_path: Path) -> None:
     state = {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in clap_state().items()}
     encoder = load_encoder("audiosep", save(state, tmp_path / "clap.pt"), device="cpu")
     assert all(parameter.dtype == torch.float32 for parameter in encoder.parameters())
 
 
 @pytest.mark.parametrize("sizes", [{}, {"width": 32}, {"depths": (2, 1, 3, 1)}, {"heads": (2, 4, 4, 8)}, {"dim": 40}])
-def test_the_size_of_the_network_is_read_from_the_shapes(
-    sizes: dict[str, Any], clap_state: MakeState, tmp_path: Path
-) -> None:
+def test_network_size_is_read_from_tensor_shapes(sizes: dict[str, Any], clap_state: MakeState, tmp_path: Path) -> None:
     encoder = load_encoder("audiosep", save(clap_state(**sizes), tmp_path / "clap.pt"), device="cpu")
     assert encoder.encode([noise(0.2)]).shape == (1, sizes.get("dim", 24))
 
 
 QKV = "audio_branch.layers.0.blocks.0.attn.qkv.weight"
 TABLE = "audio_branch.layers.1.blocks.0.attn.relative_position_bias_table"
-# What is changed in a good state dict; None takes the entry out.
+# Changes to a valid state dict; None removes the entry.
 CHANGES: dict[str, dict[str, Any]] = {
     "missing key": {"audio_branch.norm.weight": None},
     "missing projection": {"audio_projection.2.bias": None},
     "extra key": {"audio_branch.layers.0.blocks.0.attn.gate": torch.ones(2)},
     "wrong shape": {QKV: torch.ones(96, 32)},
-    "heads that do not divide": {TABLE: torch.ones(225, 3)},
-    "no number of a block": {"audio_branch.layers.0.blocks.x.attn.gate": torch.ones(2)},
-    "a block too many": {"audio_branch.layers.0.blocks.1000000000.attn.gate": torch.ones(2)},
+    "invalid number of heads": {TABLE: torch.ones(225, 3)},
+    "invalid block number": {"audio_branch.layers.0.blocks.x.attn.gate": torch.ones(2)},
+    "large block number": {"audio_branch.layers.0.blocks.1000000000.attn.gate": torch.ones(2)},
     "fusion": {"audio_branch.patch_embed.mel_conv2d.weight": torch.ones(2)},
-    "no tensor": {"audio_branch.norm.weight": "text"},
+    "not a tensor": {"audio_branch.norm.weight": "text"},
 }
-# What the file holds instead.
+# Contents that replace the state dict.
 CONTENTS: dict[str, Any] = {
-    "no clap": {"encoder.weight": torch.ones(2)},
+    "not clap": {"encoder.weight": torch.ones(2)},
     "list": [1, 2],
     "code": {"state_dict": {}, "hyper_parameters": SimpleNamespace(a=1)},
 }
 
 
 def write_broken(kind: str, state: dict[str, Any], path: Path) -> None:
+    """Write a checkpoint with one fault."""
     if kind in CONTENTS:
         torch.save(CONTENTS[kind], path)
         return
@@ -379,12 +382,12 @@ def write_broken(kind: str, state: dict[str, Any], path: Path) -> None:
         ("missing projection", r"audio_projection\.2\.bias is missing"),
         ("extra key", r"attn\.gate is not part of the network"),
         ("wrong shape", r"qkv\.weight has the shape \(96, 32\); expected \(48, 16\)"),
-        ("heads that do not divide", r"no HTSAT network has 16 channels and \[1, 3, 2, 2\] heads"),
-        ("no number of a block", r"is missing|is not part of the network"),
-        ("a block too many", r"is missing|is not part of the network"),
+        ("invalid number of heads", r"no HTSAT network has 16 channels and \[1, 3, 2, 2\] heads"),
+        ("invalid block number", r"is missing|is not part of the network"),
+        ("large block number", r"is missing|is not part of the network"),
         ("fusion", "feature fusion"),
-        ("no tensor", r"norm\.weight is a str"),
-        ("no clap", "it has no audio_branch"),
+        ("not a tensor", r"norm\.weight is a str"),
+        ("not clap", "it has no audio_branch"),
         ("text", "this is not a CLAP checkpoint"),
         ("empty", "this is not a CLAP checkpoint"),
         ("truncated", "cut off"),
@@ -392,26 +395,26 @@ def write_broken(kind: str, state: dict[str, Any], path: Path) -> None:
         ("code", "SimpleNamespace, which is never loaded"),
     ],
 )
-def test_a_bad_checkpoint_is_answered_in_a_sentence(
+def test_bad_checkpoint_is_refused_in_one_sentence(
     kind: str, sentence: str, clap_state: MakeState, tmp_path: Path
 ) -> None:
     path = tmp_path / "clap.pt"
     write_broken(kind, clap_state(), path)
     with pytest.raises(EncoderError, match=sentence) as caught:
-        describe_encoder("audiosep", path)
+        lazy_encoder("audiosep", path)
     assert str(caught.value).startswith(str(path))
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("content", [b"", b"text", b"\xff" * 100])
-def test_a_bad_safetensors_file_is_answered_in_a_sentence(content: bytes, tmp_path: Path) -> None:
+def test_bad_safetensors_file_is_refused(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "clap.safetensors"
     path.write_bytes(content)
     with pytest.raises(EncoderError, match=r"clap\.safetensors: this is not a CLAP checkpoint"):
-        describe_encoder("audiosep", path)
+        lazy_encoder("audiosep", path)
 
 
-def test_precisions_are_recorded_and_near(audiosep: Encoder, clap_weights: Path) -> None:
+def test_lower_precisions_are_recorded_and_close_to_fp32(audiosep: Encoder, clap_weights: Path) -> None:
     waveforms = [noise(1.0, seed) for seed in range(4)]
     exact = audiosep.encode(waveforms)
     assert audiosep.spec["precision"] == "fp32"
@@ -421,19 +424,19 @@ def test_precisions_are_recorded_and_near(audiosep: Encoder, clap_weights: Path)
         embeddings = encoder.encode(waveforms)
         assert embeddings.dtype == torch.float32
         distance = (embeddings - exact).norm(dim=1).max()
-        assert 0 < distance < 0.03, precision  # of vectors of unit length
+        assert 0 < distance < 0.03, precision  # the vectors have unit length
         assert torch.equal(embeddings, encoder.encode(waveforms))
 
 
-def test_another_precision_is_refused_before_the_weights_are_read() -> None:
+def test_unknown_precision_is_refused_before_weights_are_read() -> None:
     with pytest.raises(EncoderError, match=r"fp8.*auto, fp32, bf16, fp16"):
         lazy_encoder("audiosep", "absent.pt", precision="fp8")
 
 
-def test_the_spectrogram_is_that_of_laion_clap(audiosep: Encoder, clap_state: MakeState) -> None:
-    from encoders.laion_htsat import build_htsat
+def test_spectrogram_equals_that_of_laion_clap(audiosep: Encoder, clap_state: MakeState) -> None:
+    from networks.laion_htsat import build_htsat
 
-    network: Any = build_htsat(16, (1, 2, 1, 1), (1, 2, 2, 2), 3)
+    network: Any = build_htsat(16, depths=(1, 2, 1, 1), heads=(1, 2, 2, 2), n_classes=3)
     clips = torch.stack([torchaudio.functional.resample(noise(10.0, seed), RATE, 48_000) for seed in range(2)])
     expected = network.logmel_extractor(network.spectrogram_extractor(clips))
     found = audiosep.tower.log_mel(clips)  # type: ignore[operator,union-attr]

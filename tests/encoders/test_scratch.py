@@ -1,4 +1,4 @@
-"""The BiLSTM of the from-scratch systems: against arithmetic written out here, and on the published checkpoint."""
+"""`scratch`: a comparison with a reference implementation in numpy, also on the published checkpoint."""
 
 import math
 from collections.abc import Callable
@@ -18,12 +18,12 @@ Floats = NDArray[np.float64]
 
 
 def slaney_hz(mels: Floats) -> Floats:
-    """Slaney's scale: linear to 1 kHz (15 mels), then 27 mels for a factor of 6.4."""
+    """Convert mels to Hz on Slaney's scale: linear up to 1 kHz (15 mels), then 27 mels for a factor of 6.4."""
     return np.where(mels < 15, mels * 200 / 3, 1000 * np.exp((mels - 15) * math.log(6.4) / 27))
 
 
-def mfcc_by_hand(waveform: Floats) -> Floats:
-    """Compute librosa's MFCC as its documentation says, in float64 and numpy alone."""
+def reference_mfcc(waveform: Floats) -> Floats:
+    """Compute MFCC as librosa documents them, in numpy and float64."""
     padded = np.pad(waveform, 1024)
     n_frames = 1 + len(waveform) // 512
     window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(2048) / 2048)
@@ -41,8 +41,8 @@ def mfcc_by_hand(waveform: Floats) -> Floats:
     return result
 
 
-def lstm_by_hand(state: dict[str, Any], rows: Floats) -> Floats:
-    """Run an LSTM over rows (frames, dim), gate by gate."""
+def reference_lstm(state: dict[str, Any], rows: Floats) -> Floats:
+    """Compute the outputs of an LSTM over rows (frames, dim), gate by gate."""
 
     def sigmoid(values: Floats) -> Floats:
         return np.asarray(1 / (1 + np.exp(-values)))
@@ -68,18 +68,18 @@ def lstm_by_hand(state: dict[str, Any], rows: Floats) -> Floats:
     return rows
 
 
-def embed_by_hand(path: Path, waveform: torch.Tensor) -> Floats:
+def reference_embedding(path: Path, waveform: torch.Tensor) -> Floats:
     state = torch.load(path, map_location="cpu", weights_only=True)["encoder_state_dict"]
-    frames = mfcc_by_hand(waveform.double().numpy())
+    frames = reference_mfcc(waveform.double().numpy())
     starts = [start for start in range(0, len(frames), 50) if start + 100 <= len(frames)] or [0]
-    windows = [lstm_by_hand(state, frames[start : start + 100]).mean(0) for start in starts]
+    windows = [reference_lstm(state, frames[start : start + 100]).mean(0) for start in starts]
     return np.asarray(np.mean(windows, axis=0))
 
 
 def noise(seconds: float, seed: int = 0) -> torch.Tensor:
     generator = torch.Generator().manual_seed(seed)
-    rumble = torch.randn(round(16_000 * seconds), generator=generator)
-    return torch.nn.functional.conv1d(rumble[None, None], torch.ones(1, 1, 9) / 9, padding=4)[0, 0] * 0.1
+    white = torch.randn(round(16_000 * seconds), generator=generator)
+    return torch.nn.functional.conv1d(white[None, None], torch.ones(1, 1, 9) / 9, padding=4)[0, 0] * 0.1
 
 
 @pytest.fixture(scope="module")
@@ -89,66 +89,71 @@ def encoder(scratch_weights: Callable[..., Path]) -> Encoder:
 
 @pytest.mark.parametrize(("layers", "bidirectional"), [(1, False), (2, True)])
 @pytest.mark.parametrize("seconds", [0.6, 3.2, 4.9, 7.0])
-def test_it_equals_the_arithmetic_written_out(
+def test_embeddings_equal_reference(
     seconds: float, layers: int, bidirectional: bool, scratch_weights: Callable[..., Path]
 ) -> None:
     path = scratch_weights(layers=layers, bidirectional=bidirectional)
     found = load_encoder("scratch", path, device="cpu").encode([noise(seconds)])[0]
-    expected = embed_by_hand(path, noise(seconds))
+    expected = reference_embedding(path, noise(seconds))
     np.testing.assert_allclose(found, expected, atol=1e-5 * float(np.linalg.norm(expected)))
     assert found.shape == (12 * (1 + bidirectional),)
 
 
-@pytest.mark.skipif(not PUBLISHED.exists(), reason="the published BiLSTM is not here (../shared/data)")
-def test_the_published_checkpoint_equals_the_arithmetic_written_out() -> None:
+@pytest.mark.skipif(not PUBLISHED.exists(), reason="the published BiLSTM is not in ../shared/data")
+def test_embeddings_of_published_checkpoint_equal_reference() -> None:
     encoder = load_encoder("scratch", PUBLISHED, device="cpu")
     assert encoder.dim == 128
-    expected = embed_by_hand(PUBLISHED, noise(5.0))
+    expected = reference_embedding(PUBLISHED, noise(5.0))
     np.testing.assert_allclose(encoder.encode([noise(5.0)])[0], expected, atol=1e-5 * float(np.linalg.norm(expected)))
 
 
-def test_batched_is_one_at_a_time(encoder: Encoder) -> None:
+def test_batching_does_not_change_embeddings(encoder: Encoder) -> None:
     waveforms = [noise(seconds, seed) for seed, seconds in enumerate([0.1, 6.3, 1.7, 3.2, 9.9])]
     alone = torch.cat([encoder.encode([waveform]) for waveform in waveforms])
     torch.testing.assert_close(encoder.encode(waveforms, batch_size=3), alone, rtol=1e-4, atol=1e-5)
     assert torch.equal(encoder.encode(waveforms), encoder.encode(waveforms))
 
 
-def test_the_spec_knows_the_weights_and_not_their_place(encoder: Encoder, scratch_weights: Callable[..., Path]) -> None:
+def test_spec_depends_on_weights_and_not_on_their_path(encoder: Encoder, scratch_weights: Callable[..., Path]) -> None:
     assert load_encoder("scratch", scratch_weights(), device="cpu").spec == encoder.spec
     assert load_encoder("scratch", scratch_weights(seed=1), device="cpu").spec != encoder.spec
 
 
-def test_other_files_are_refused_by_name(tmp_path: Path, write_audio: Callable[..., Path]) -> None:
+def test_other_files_are_refused(tmp_path: Path, write_audio: Callable[..., Path]) -> None:
     with pytest.raises(EncoderError, match="needs a checkpoint: give --encoder_weights FILE"):
         load_encoder("scratch")
     with pytest.raises(EncoderError, match=r"none\.pt: no such file"):
         load_encoder("scratch", tmp_path / "none.pt")
     with pytest.raises(EncoderError, match=r"x\.wav: this is not a checkpoint of a BiLSTM"):
         load_encoder("scratch", write_audio(tmp_path / "x.wav"))
-    for number, (content, said) in enumerate(
+    for number, (content, sentence) in enumerate(
         [
             (
                 {"encoder_state_dict": {"linear.weight": torch.ones(2, 2)}},
-                "no 'lstm.weight_ih_l0' in it.*linear.weight",
+                "it has no 'lstm.weight_ih_l0'.*linear.weight",
             ),
-            ({"lstm.weight_ih_l0": torch.ones(8, 39)}, r"first weight is \(8, 39\)"),
-            ({"lstm.weight_ih_l0": torch.ones(8, 40)}, "do not make an LSTM of 1 layers"),
+            (
+                {"lstm.weight_ih_l0": torch.ones(8, 39)},
+                r"the shape of weight_ih_l0 is \(8, 39\); expected \(4 \* hidden, 40\)",
+            ),
+            ({"lstm.weight_ih_l0": torch.ones(8, 40)}, "the weights are not those of an LSTM with 1 layer "),
             (["a list"], "not a checkpoint"),
-            ({"lstm.weight_ih_l0": torch.ones(0, 40)}, r"first weight is \(0, 40\)"),
-            ({"lstm.weight_ih_l0": torch.full((8, 40), math.nan)}, "hold NaN or infinity"),
+            ({"lstm.weight_ih_l0": torch.ones(0, 40)}, r"the shape of weight_ih_l0 is \(0, 40\)"),
+            ({"lstm.weight_ih_l0": torch.full((8, 40), math.nan)}, "contain NaN or infinity"),
             (
                 {f"{part}lstm.weight_ih_l0": torch.ones(8, 40) for part in ("", "decoder_")},
-                "several LSTMs.*decoder_lstm",
+                "holds several LSTMs.*decoder_lstm",
             ),
         ]
     ):
         torch.save(content, tmp_path / f"{number}.pt")
-        with pytest.raises(EncoderError, match=said):
+        with pytest.raises(EncoderError, match=sentence):
             load_encoder("scratch", tmp_path / f"{number}.pt")
 
 
-class Bomb:
+class TouchWhenLoaded:
+    """An object whose pickle creates a file when it is loaded."""
+
     def __init__(self, path: Path) -> None:
         self.path = path
 
@@ -156,8 +161,8 @@ class Bomb:
         return (Path.touch, (self.path,))
 
 
-def test_nothing_in_a_checkpoint_can_run_code(tmp_path: Path) -> None:
-    torch.save({"encoder_state_dict": {}, "losses": Bomb(tmp_path / "exploded")}, tmp_path / "bomb.pt")
+def test_code_in_checkpoint_is_not_run(tmp_path: Path) -> None:
+    torch.save({"encoder_state_dict": {}, "losses": TouchWhenLoaded(tmp_path / "touched")}, tmp_path / "code.pt")
     with pytest.raises(EncoderError, match="not a checkpoint"):
-        load_encoder("scratch", tmp_path / "bomb.pt")
-    assert not (tmp_path / "exploded").exists()
+        load_encoder("scratch", tmp_path / "code.pt")
+    assert not (tmp_path / "touched").exists()

@@ -1,4 +1,4 @@
-"""The invariants of every encoder, on `spectral`, and what it computes."""
+"""`spectral`: the invariants of every encoder, and a comparison with torchaudio."""
 
 import pytest
 import torch
@@ -17,21 +17,19 @@ def noise(length: int, seed: int = 0) -> torch.Tensor:
 
 @settings(max_examples=25, deadline=None)
 @given(lengths=LENGTHS, batch_size=st.integers(2, 6))
-def test_batched_equals_one_at_a_time_whatever_the_mix_of_lengths(
-    spectral: Encoder, lengths: list[int], batch_size: int
-) -> None:
+def test_batching_does_not_change_embeddings(spectral: Encoder, lengths: list[int], batch_size: int) -> None:
     waveforms = [noise(length, seed) for seed, length in enumerate(lengths)]
     alone = torch.cat([spectral.encode([waveform]) for waveform in waveforms])
     batched = spectral.encode(waveforms, batch_size=batch_size)
     assert ((batched - alone).norm(dim=1) <= 1e-4 * alone.norm(dim=1)).all()
 
 
-def test_the_same_waveforms_twice_are_bit_identical(spectral: Encoder) -> None:
+def test_encoding_twice_is_bit_identical(spectral: Encoder) -> None:
     waveforms = [noise(length) for length in (9_000, 16_000, 300)]
     assert torch.equal(spectral.encode(waveforms, batch_size=3), spectral.encode(waveforms, batch_size=3))
 
 
-def test_the_output_has_the_promised_shape_and_kind(spectral: Encoder) -> None:
+def test_output_has_documented_shape_dtype_and_device(spectral: Encoder) -> None:
     embeddings = spectral.encode([noise(16_000), noise(1)])
     assert embeddings.shape == (2, spectral.dim) == (2, 100)
     assert embeddings.dtype == torch.float32
@@ -40,7 +38,7 @@ def test_the_output_has_the_promised_shape_and_kind(spectral: Encoder) -> None:
     assert spectral.encode([]).shape == (0, 100)
 
 
-def test_means_and_deviations_are_those_of_torchaudio_mfcc(spectral: Encoder) -> None:
+def test_statistics_equal_those_of_torchaudio_mfcc(spectral: Encoder) -> None:
     waveform = noise(32_000)
     unit = waveform / waveform.square().mean().sqrt()
     mel = torchaudio.transforms.MelSpectrogram(
@@ -53,13 +51,13 @@ def test_means_and_deviations_are_those_of_torchaudio_mfcc(spectral: Encoder) ->
     torch.testing.assert_close(spectral.encode([waveform])[0], expected, rtol=1e-4, atol=1e-4)
 
 
-def test_the_level_of_a_recording_does_not_count(spectral: Encoder) -> None:
+def test_level_of_recording_has_no_effect(spectral: Encoder) -> None:
     waveform = noise(16_000)
     loud, quiet = spectral.encode([waveform, 0.01 * waveform])
     torch.testing.assert_close(loud, quiet, rtol=1e-4, atol=1e-3)
 
 
-def test_no_randomness_reaches_or_leaves_it(spectral: Encoder) -> None:
+def test_encoding_neither_uses_nor_changes_random_state(spectral: Encoder) -> None:
     torch.manual_seed(1)
     first, state = spectral.encode([noise(8_000)]), torch.get_rng_state()
     torch.manual_seed(2)
@@ -68,7 +66,7 @@ def test_no_randomness_reaches_or_leaves_it(spectral: Encoder) -> None:
     assert torch.equal(torch.get_rng_state(), state)
 
 
-def test_the_number_of_threads_is_given_back(spectral: Encoder) -> None:
+def test_number_of_threads_is_restored(spectral: Encoder) -> None:
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
@@ -88,17 +86,17 @@ def test_the_number_of_threads_is_given_back(spectral: Encoder) -> None:
     ],
     ids=["bare vector", "empty", "two channels", "integers"],
 )
-def test_what_is_no_waveform_is_refused(spectral: Encoder, waveforms: list[torch.Tensor]) -> None:
+def test_invalid_waveforms_are_refused(spectral: Encoder, waveforms: list[torch.Tensor]) -> None:
     with pytest.raises(EncoderError, match=r"waveform|Waveform"):
         spectral.encode(waveforms)
 
 
-def test_a_head_can_be_trained_on_what_is_returned(spectral: Encoder) -> None:
+def test_embeddings_can_be_used_in_training(spectral: Encoder) -> None:
     layer = torch.nn.Linear(spectral.dim, 2)
     layer(spectral.encode([noise(8_000)])).sum().backward()
     assert layer.weight.grad is not None
 
 
-def test_arrays_are_taken_too(spectral: Encoder) -> None:
+def test_numpy_arrays_are_accepted(spectral: Encoder) -> None:
     waveform = noise(8_000)
     assert torch.equal(spectral.encode([waveform.numpy()]), spectral.encode([waveform]))  # type: ignore[list-item]

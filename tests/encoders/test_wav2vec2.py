@@ -1,4 +1,4 @@
-"""`wav2vec2`: exact under batching for every family, its layers and pooling, and the models that it refuses."""
+"""`wav2vec2`: parity with transformers for every family, layers, pooling, batches, and models that are refused."""
 
 import json
 import logging
@@ -12,12 +12,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from encoders import Encoder, EncoderError, default_spec, describe_encoder, load_encoder, spec_differences
+from encoders import Encoder, EncoderError, default_spec, lazy_encoder, load_encoder, spec_differences
 
 SaveModel = Callable[..., Path]
 RATE = 16_000
 LARGE = {"feat_extract_norm": "layer", "do_stable_layer_norm": True, "conv_bias": True}
-# Every family, and the two kinds that its checkpoints come in: "group norm" (base) and "layer norm" (large).
+# Every family, with both kinds of checkpoints: with group norm (base) and with layer norm (large).
 FAMILIES: dict[str, dict[str, Any]] = {
     "wav2vec2": {"family": "Wav2Vec2"},
     "wav2vec2 large": {"family": "Wav2Vec2", **LARGE},
@@ -31,20 +31,20 @@ FAMILIES: dict[str, dict[str, Any]] = {
 }
 
 
-def sounds(lengths: Sequence[int]) -> list[Tensor]:
-    """Waveforms of several levels, with an offset that normalisation has to take away."""
+def noises(lengths: Sequence[int]) -> list[Tensor]:
+    """Make waveforms with different levels, and with offsets that normalisation must remove."""
     generator = torch.Generator().manual_seed(0)
     return [0.02 * (n + 1) * torch.randn(k, generator=generator) + 0.01 * n for n, k in enumerate(lengths)]
 
 
 def distance(found: Tensor, expected: Tensor) -> float:
-    """Largest distance of a vector, as a share of its norm."""
+    """Return the largest relative distance of a vector from its expected value."""
     return float(((found - expected).norm(dim=-1) / expected.norm(dim=-1)).max())
 
 
 @torch.inference_mode()
-def by_transformers(folder: Path, waveforms: Sequence[Tensor]) -> Tensor:
-    """Mean over time of each layer, by transformers' own code, one utterance at a time (n, layers, dim)."""
+def embed_with_transformers(folder: Path, waveforms: Sequence[Tensor]) -> Tensor:
+    """Compute the mean over time of each layer with transformers, one utterance at a time; (n, layers, dim)."""
     from transformers import AutoFeatureExtractor, AutoModel
 
     extractor_class: Any = AutoFeatureExtractor
@@ -59,20 +59,18 @@ def by_transformers(folder: Path, waveforms: Sequence[Tensor]) -> Tensor:
 
 
 @pytest.mark.parametrize("settings", FAMILIES.values(), ids=FAMILIES)
-def test_alone_and_in_a_batch_it_gives_what_transformers_gives_alone(
-    settings: dict[str, Any], speech_model: SaveModel
-) -> None:
+def test_batched_embeddings_equal_those_of_transformers(settings: dict[str, Any], speech_model: SaveModel) -> None:
     folder = speech_model(**settings)
     encoder = load_encoder("wav2vec2", folder, device="cpu")
-    waveforms = sounds([16_000, 400, 9_000, 23_456])
-    expected = by_transformers(folder, waveforms)
+    waveforms = noises([16_000, 400, 9_000, 23_456])
+    expected = embed_with_transformers(folder, waveforms)
     alone = torch.cat([encoder.encode([waveform]) for waveform in waveforms])
     assert alone.shape == (4, 4, 32)
     assert distance(alone, expected) < 1e-4
     assert distance(encoder.encode(waveforms, batch_size=4), alone) < 1e-4
     assert distance(encoder.encode(waveforms, batch_size=3), alone) < 1e-4
     assert torch.equal(encoder.encode(waveforms), alone)
-    # The checks can fail: other utterances are farther away.
+    # The tolerance is smaller than the distance between different utterances.
     assert distance(alone[:1], alone[2:3]) > 1e-2
 
 
@@ -82,7 +80,7 @@ def folder(speech_model: SaveModel) -> Path:
 
 
 @pytest.fixture(scope="module")
-def every_layer(folder: Path) -> Encoder:
+def all_layers(folder: Path) -> Encoder:
     return load_encoder("wav2vec2", folder, device="cpu")
 
 
@@ -91,37 +89,39 @@ def every_layer(folder: Path) -> Encoder:
     [("all", [0, 1, 2, 3]), ("last", [3]), ("0", [0]), ("1", [1]), ("1-2", [1, 2]), ("2-3", [2, 3])],
 )
 @pytest.mark.parametrize("kind", ["wav2vec2", "wavlm large"])
-def test_some_layers_are_those_of_all(layers: str, numbers: list[int], kind: str, speech_model: SaveModel) -> None:
+def test_selected_layers_equal_those_of_all_layers(
+    layers: str, numbers: list[int], kind: str, speech_model: SaveModel
+) -> None:
     folder = speech_model(**FAMILIES[kind])
-    waveforms = sounds([8_000, 5_000])
-    every = load_encoder("wav2vec2", folder, device="cpu").encode(waveforms)
-    some = load_encoder("wav2vec2", folder, device="cpu", layers=layers)
-    assert some.layers == tuple(numbers)
-    expected = every[:, numbers] if len(numbers) > 1 else every[:, numbers[0]]
-    torch.testing.assert_close(some.encode(waveforms), expected)
+    waveforms = noises([8_000, 5_000])
+    complete = load_encoder("wav2vec2", folder, device="cpu").encode(waveforms)
+    encoder = load_encoder("wav2vec2", folder, device="cpu", layers=layers)
+    assert encoder.layers == tuple(numbers)
+    expected = complete[:, numbers] if len(numbers) > 1 else complete[:, numbers[0]]
+    torch.testing.assert_close(encoder.encode(waveforms), expected)
 
 
-def test_ways_to_say_the_same_layers_are_one_spec(folder: Path) -> None:
-    assert describe_encoder("wav2vec2", folder) == describe_encoder("wav2vec2", folder, layers="0-3")
-    assert describe_encoder("wav2vec2", folder, layers="last") == describe_encoder("wav2vec2", folder, layers="3")
+def test_equivalent_layer_options_give_one_spec(folder: Path) -> None:
+    assert lazy_encoder("wav2vec2", folder).spec == lazy_encoder("wav2vec2", folder, layers="0-3").spec
+    assert lazy_encoder("wav2vec2", folder, layers="last").spec == lazy_encoder("wav2vec2", folder, layers="3").spec
 
 
 @pytest.mark.parametrize("layers", ["4", "2-1", "1-4", "top", "-1", ""])
-def test_layers_that_are_not_there_are_refused(layers: str, folder: Path) -> None:
+def test_invalid_layers_are_refused(layers: str, folder: Path) -> None:
     with pytest.raises(EncoderError, match="layers is"):
-        describe_encoder("wav2vec2", folder, layers=layers)
+        lazy_encoder("wav2vec2", folder, layers=layers)
 
 
-def test_mean_and_deviation_are_over_the_frames_of_each_utterance(folder: Path, every_layer: Encoder) -> None:
+def test_mean_and_deviation_use_valid_frames_only(folder: Path, all_layers: Encoder) -> None:
     encoder = load_encoder("wav2vec2", folder, device="cpu", pooling="mean+std", layers="2")
-    waveforms = sounds([16_000, 6_000])
+    waveforms = noises([16_000, 6_000])
     states: list[Tensor] = []
 
     def read(number: int, hidden: Tensor) -> None:
         if number == 2:
             states.append(hidden[0].clone())
 
-    network: Any = every_layer.network
+    network: Any = all_layers.network
     for waveform in waveforms:
         normalised = (waveform - waveform.mean()) / (waveform.var(correction=0) + 1e-7).sqrt()
         with torch.inference_mode():
@@ -131,55 +131,56 @@ def test_mean_and_deviation_are_over_the_frames_of_each_utterance(folder: Path, 
     torch.testing.assert_close(encoder.encode(waveforms), expected, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(encoder.encode(waveforms, batch_size=2), expected, rtol=1e-4, atol=1e-5)
     with pytest.raises(EncoderError, match=r"'max'.*mean, mean\+std"):
-        describe_encoder("wav2vec2", folder, pooling="max")
+        lazy_encoder("wav2vec2", folder, pooling="max")
 
 
-def test_a_clip_shorter_than_a_frame_is_padded_to_one(every_layer: Encoder) -> None:
-    short = sounds([1, 100, 399])
-    alone = torch.cat([every_layer.encode([waveform]) for waveform in short])
+def test_clip_shorter_than_one_frame_is_padded(all_layers: Encoder) -> None:
+    short = noises([1, 100, 399])
+    alone = torch.cat([all_layers.encode([waveform]) for waveform in short])
     assert alone.isfinite().all()
-    assert distance(every_layer.encode([*short, *sounds([9_000])], batch_size=4)[:3], alone) < 1e-4
+    assert distance(all_layers.encode([*short, *noises([9_000])], batch_size=4)[:3], alone) < 1e-4
 
 
-def test_normalisation_is_what_the_checkpoint_says(speech_model: SaveModel, caplog: pytest.LogCaptureFixture) -> None:
-    (waveform,) = sounds([8_000])
+def test_normalisation_follows_the_checkpoint(speech_model: SaveModel, caplog: pytest.LogCaptureFixture) -> None:
+    (waveform,) = noises([8_000])
     specs = []
-    for do_normalize, loudness_counts in ((True, False), (False, True), (None, False)):
+    for do_normalize, depends_on_level in ((True, False), (False, True), (None, False)):
         caplog.clear()
         folder = speech_model(do_normalize=do_normalize)
         encoder = load_encoder("wav2vec2", folder, device="cpu")
-        louder = distance(encoder.encode([10 * waveform + 0.1]), encoder.encode([waveform]))
-        assert (louder > 1e-3) == loudness_counts
+        change = distance(encoder.encode([10 * waveform + 0.1]), encoder.encode([waveform]))
+        assert (change > 1e-3) == depends_on_level
         assert ("waveforms are normalised" in caplog.text) == (do_normalize is None)
         specs.append(encoder.spec)
     assert any("normalises" in difference for difference in spec_differences(specs[0], specs[1]))
 
 
-def test_windows_are_averaged_layer_by_layer(folder: Path, every_layer: Encoder) -> None:
+def test_windows_are_averaged_for_each_layer(folder: Path, all_layers: Encoder) -> None:
     encoder = load_encoder("wav2vec2", folder, device="cpu", window=0.5)
-    (waveform,) = sounds([20_000])
-    windows = every_layer.encode([waveform[start : start + 8_000] for start in (0, 4_000, 8_000, 12_000)])
+    (waveform,) = noises([20_000])
+    windows = all_layers.encode([waveform[start : start + 8_000] for start in (0, 4_000, 8_000, 12_000)])
     torch.testing.assert_close(encoder.encode([waveform])[0], windows.mean(0))
     assert encoder.spec["options"]["hop"] == 0.25
 
 
-def test_lower_precisions_are_near(folder: Path, every_layer: Encoder) -> None:
-    waveforms = sounds([8_000, 16_000])
-    exact = every_layer.encode(waveforms)
+def test_lower_precisions_are_close_to_fp32(folder: Path, all_layers: Encoder) -> None:
+    waveforms = noises([8_000, 16_000])
+    exact = all_layers.encode(waveforms)
     for precision in ("bf16", "fp16"):
         found = load_encoder("wav2vec2", folder, device="cpu", precision=precision).encode(waveforms)
         assert 0 < distance(found, exact) < 0.05, precision
 
 
 class Limited(Encoder):
-    """An encoder whose device holds three waveforms, or two seconds."""
+    """An encoder that sums samples, and runs out of memory for more than `capacity` waveforms in a batch."""
 
     batch_size = {"cpu": 8}  # noqa: RUF012
     batch_seconds = {"cpu": 100.0}  # noqa: RUF012
 
-    def __init__(self, most: int = 3, error: Exception | None = None) -> None:
+    def __init__(self, capacity: int = 3, error: Exception | None = None) -> None:
         super().__init__({"name": "x", "sample_rate": 10, "dim": 1, "layers": [], "options": {}})
-        self.most, self.sizes = most, []  # type: ignore[var-annotated]
+        self.capacity = capacity
+        self.sizes: list[int] = []
         self.error = error or torch.OutOfMemoryError("out of memory")
 
     @classmethod
@@ -187,13 +188,13 @@ class Limited(Encoder):
         raise NotImplementedError
 
     def forward(self, waveforms: Tensor, lengths: Tensor) -> Tensor:
-        if len(waveforms) > self.most:
+        if len(waveforms) > self.capacity:
             raise self.error
         self.sizes.append(len(waveforms))
         return waveforms.sum(1, keepdim=True)
 
 
-def test_a_batch_that_memory_does_not_hold_is_halved(caplog: pytest.LogCaptureFixture) -> None:
+def test_batch_that_does_not_fit_into_memory_is_halved(caplog: pytest.LogCaptureFixture) -> None:
     encoder = Limited()
     waveforms = [torch.full((length,), 1.0) for length in (3, 1, 7, 2, 5, 4, 6, 8, 9)]
     assert encoder.encode(waveforms).flatten().tolist() == [3, 1, 7, 2, 5, 4, 6, 8, 9]
@@ -201,17 +202,17 @@ def test_a_batch_that_memory_does_not_hold_is_halved(caplog: pytest.LogCaptureFi
     assert "--encoder_batch_size 2" in caplog.text
     caplog.clear()
     encoder.encode(waveforms)
-    assert not caplog.text, "what fits is remembered"
-    real = RuntimeError("[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory")
-    assert Limited(error=real).encode(waveforms).flatten().tolist() == [3, 1, 7, 2, 5, 4, 6, 8, 9]
+    assert not caplog.text, "the size that fits is kept"
+    cpu_error = RuntimeError("[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory")
+    assert Limited(error=cpu_error).encode(waveforms).flatten().tolist() == [3, 1, 7, 2, 5, 4, 6, 8, 9]
     with pytest.raises(RuntimeError, match="something else"):
         Limited(error=RuntimeError("something else")).encode(waveforms)
     with pytest.raises(EncoderError, match=r"one utterance of 0.9 s.*--max_duration"):
-        Limited(most=0).encode(waveforms)
+        Limited(capacity=0).encode(waveforms)
 
 
-def test_batches_are_made_by_seconds() -> None:
-    encoder = Limited(most=8)
+def test_batches_are_limited_by_seconds() -> None:
+    encoder = Limited(capacity=8)
     encoder.batch_seconds = {"cpu": 2.0}  # type: ignore[misc]
     encoder.encode([torch.ones(length) for length in (10, 10, 10, 4, 4, 4, 4, 4, 4)])
     assert encoder.sizes == [2, 2, 5]
@@ -229,30 +230,30 @@ OTHER_SETTINGS: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize("change", OTHER_SETTINGS)
-def test_settings_that_change_the_output_are_part_of_the_spec(
-    change: dict[str, Any], folder: Path, every_layer: Encoder, tmp_path: Path
+def test_settings_that_change_the_output_change_the_spec(
+    change: dict[str, Any], folder: Path, all_layers: Encoder, tmp_path: Path
 ) -> None:
     copy = Path(shutil.copytree(folder, tmp_path / "model"))
     change_config(copy, **change)
-    assert describe_encoder("wav2vec2", copy)["weights"] != every_layer.spec["weights"]
+    assert lazy_encoder("wav2vec2", copy).spec["weights"] != all_layers.spec["weights"]
 
 
 @pytest.mark.parametrize("form", ["ForCTC", "ForSequenceClassification", "ForPreTraining"])
-def test_heads_are_ignored(form: str, speech_model: SaveModel, every_layer: Encoder) -> None:
+def test_heads_of_checkpoints_are_ignored(form: str, speech_model: SaveModel, all_layers: Encoder) -> None:
     folder = speech_model(form=form)
     encoder = load_encoder("wav2vec2", folder, device="cpu")
-    assert distance(encoder.encode(sounds([8_000])), by_transformers(folder, sounds([8_000]))) < 1e-4
+    assert distance(encoder.encode(noises([8_000])), embed_with_transformers(folder, noises([8_000]))) < 1e-4
 
 
-def test_a_bin_file_is_the_same_weights(folder: Path, every_layer: Encoder, tmp_path: Path) -> None:
+def test_bin_file_gives_the_same_encoder(folder: Path, all_layers: Encoder, tmp_path: Path) -> None:
     from safetensors.torch import load_file
 
     copy = Path(shutil.copytree(folder, tmp_path / "model"))
     torch.save(load_file(copy / "model.safetensors"), copy / "pytorch_model.bin")
     (copy / "model.safetensors").unlink()
     encoder = load_encoder("wav2vec2", copy, device="cpu")
-    assert encoder.spec == every_layer.spec
-    assert torch.equal(encoder.encode(sounds([8_000])), every_layer.encode(sounds([8_000])))
+    assert encoder.spec == all_layers.spec
+    assert torch.equal(encoder.encode(noises([8_000])), all_layers.encode(noises([8_000])))
 
 
 def change_config(folder: Path, **settings: Any) -> None:
@@ -260,11 +261,11 @@ def change_config(folder: Path, **settings: Any) -> None:
     (folder / "config.json").write_text(json.dumps({**config, **settings}))
 
 
-def without_weights(folder: Path) -> None:
+def remove_weights(folder: Path) -> None:
     (folder / "model.safetensors").unlink()
 
 
-def without_a_layer(folder: Path) -> None:
+def remove_layer(folder: Path) -> None:
     from safetensors.torch import load_file, save_file
 
     state = load_file(folder / "model.safetensors")
@@ -272,13 +273,18 @@ def without_a_layer(folder: Path) -> None:
     save_file(kept, folder / "model.safetensors", metadata={"format": "pt"})
 
 
-def with_an_index_of_nothing(folder: Path) -> None:
-    without_weights(folder)
+def write_index_of_missing_file(folder: Path) -> None:
+    remove_weights(folder)
     (folder / "model.safetensors.index.json").write_text('{"weight_map": {"a": "model-1-of-1.safetensors"}}')
 
 
-def with_code(folder: Path) -> None:
-    without_weights(folder)
+def write_index_of_nothing(folder: Path) -> None:
+    remove_weights(folder)
+    (folder / "model.safetensors.index.json").write_text("{}")
+
+
+def write_code(folder: Path) -> None:
+    remove_weights(folder)
     torch.save({"x": logging.getLogger}, folder / "pytorch_model.bin")
 
 
@@ -287,13 +293,20 @@ BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
     "no config": (lambda folder: (folder / "config.json").unlink(), "has no config.json"),
     "config is text": (lambda folder: (folder / "config.json").write_text("text"), "config.json: this cannot be read"),
     "config is a list": (lambda folder: (folder / "config.json").write_text("[]"), "holds a list"),
-    "no weights": (without_weights, "has no weights; expected one of model.safetensors"),
+    "no weights": (remove_weights, "has no weights; expected one of model.safetensors"),
     "layers are null": (lambda folder: change_config(folder, num_hidden_layers=None), "num_hidden_layers is None"),
-    "a part is missing": (with_an_index_of_nothing, r"index\.json: it names \['model-1-of-1"),
+    "a listed file is missing": (
+        write_index_of_missing_file,
+        r"index\.json: files that it lists are missing: model-1-of-1\.safetensors",
+    ),
+    "no list of weights": (
+        write_index_of_nothing,
+        r"index\.json: it lists no files of weights",
+    ),
     "weights are text": (lambda folder: (folder / "model.safetensors").write_text("x" * 99), "cannot be loaded"),
-    "a layer is missing": (without_a_layer, r"lack encoder\.layers\.1\.attention.*and \d+ more"),
+    "a layer is missing": (remove_layer, r"lack encoder\.layers\.1\.attention.*and \d+ more"),
     "another size": (lambda folder: change_config(folder, intermediate_size=99), "cannot be loaded|lack"),
-    "code": (with_code, "cannot be loaded"),
+    "code": (write_code, "cannot be loaded"),
     "another rate": (
         lambda folder: (folder / "preprocessor_config.json").write_text('{"sampling_rate": 8000}'),
         "takes audio at 8000 Hz",
@@ -301,36 +314,36 @@ BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
 }
 
 
-@pytest.mark.parametrize(("spoil", "sentence"), BROKEN.values(), ids=BROKEN)
-def test_a_folder_that_is_no_whole_speech_model_is_answered_in_a_sentence(
-    spoil: Callable[[Path], object], sentence: str, folder: Path, tmp_path: Path
+@pytest.mark.parametrize(("damage", "sentence"), BROKEN.values(), ids=BROKEN)
+def test_bad_model_folder_is_refused_in_one_sentence(
+    damage: Callable[[Path], object], sentence: str, folder: Path, tmp_path: Path
 ) -> None:
     broken = Path(shutil.copytree(folder, tmp_path / "model"))
-    spoil(broken)
+    damage(broken)
     with pytest.raises(EncoderError, match=sentence) as caught:
-        describe_encoder("wav2vec2", broken)
+        lazy_encoder("wav2vec2", broken)
     assert str(caught.value).startswith(str(broken))
     assert "\n" not in str(caught.value)
 
 
-def test_an_id_is_found_in_pretrained_models(
-    folder: Path, every_layer: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_id_is_found_in_pretrained_models(
+    folder: Path, all_layers: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("encoders.hub_model.CLONE", tmp_path / "clone")
     assert default_spec("wav2vec2") is None
     shutil.copytree(folder, tmp_path / "pretrained_models" / "facebook" / "wav2vec2-base")
     shutil.copytree(folder, tmp_path / "clone" / "pretrained_models" / "other")
-    default, other = default_spec("wav2vec2"), describe_encoder("wav2vec2", "some/other")
-    assert default == {**every_layer.spec, "source": "facebook/wav2vec2-base"}
-    assert every_layer.spec["source"] is None
+    default, other = default_spec("wav2vec2"), lazy_encoder("wav2vec2", "some/other").spec
+    assert default == {**all_layers.spec, "source": "facebook/wav2vec2-base"}
+    assert all_layers.spec["source"] is None
     assert other["source"] == "some/other"
     assert spec_differences(default, other) == []
-    assert load_encoder("wav2vec2", "some/other", device="cpu").encode(sounds([800])).shape == (1, 4, 32)
+    assert load_encoder("wav2vec2", "some/other", device="cpu").encode(noises([800])).shape == (1, 4, 32)
 
 
-def test_an_id_is_found_in_the_cache_of_the_hub(
-    folder: Path, every_layer: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_id_is_found_in_the_hub_cache(
+    folder: Path, all_layers: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from huggingface_hub import constants
 
@@ -340,37 +353,37 @@ def test_an_id_is_found_in_the_cache_of_the_hub(
     shutil.copytree(folder, repository / "snapshots" / "abc")
     (repository / "refs").mkdir()
     (repository / "refs" / "main").write_text("abc")
-    assert spec_differences(describe_encoder("wav2vec2", "some/model"), every_layer.spec) == []
+    assert spec_differences(lazy_encoder("wav2vec2", "some/model").spec, all_layers.spec) == []
 
 
-def test_offline_and_absent_says_what_to_put_where(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_model_error_lists_the_files_to_get(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(EncoderError, match="no/such_model: this model is neither in") as caught:
-        describe_encoder("wav2vec2", "no/such_model")
+        lazy_encoder("wav2vec2", "no/such_model")
     for part in ("Hugging Face cache (", "HF_HUB_OFFLINE", "config.json", "pretrained_models/no/such_model/"):
         assert part in str(caught.value)
     for name in ("nowhere", "../nope", "./nope", "a--b/c", "models/x."):
         with pytest.raises(EncoderError, match=r"no such folder.*an id of the Hugging Face hub"):
-            describe_encoder("wav2vec2", name)
+            lazy_encoder("wav2vec2", name)
 
 
-def test_a_hub_that_does_not_answer_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hub_that_does_not_answer_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from huggingface_hub import constants
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr("encoders.weights.PROBE_SECONDS", 0.5)
-    with socket.socket() as mute:  # takes the connection and says nothing
-        mute.bind(("127.0.0.1", 0))
-        mute.listen()
-        address = f"http://127.0.0.1:{mute.getsockname()[1]}"
+    with socket.socket() as silent:  # accepts the connection and sends nothing
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        address = f"http://127.0.0.1:{silent.getsockname()[1]}"
         monkeypatch.setattr("huggingface_hub.hf_hub_url", lambda model_id, name: f"{address}/{model_id}/{name}")
         with pytest.raises(EncoderError, match=r"cannot be downloaded \(.*(timed out|did not answer)"):
-            describe_encoder("wav2vec2", "no/such_model")
+            lazy_encoder("wav2vec2", "no/such_model")
 
 
-def test_a_large_model_in_parts_is_downloaded_whole(
-    folder: Path, every_layer: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_model_in_several_files_is_downloaded(
+    folder: Path, all_layers: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import huggingface_hub
     from huggingface_hub import constants
@@ -380,7 +393,7 @@ def test_a_large_model_in_parts_is_downloaded_whole(
     remote = tmp_path / "remote"
     AutoModel.from_pretrained(folder).save_pretrained(remote, max_shard_size="20KB")
     shutil.copy(folder / "preprocessor_config.json", remote)
-    (remote / "flax_model.msgpack").write_bytes(b"not for us")
+    (remote / "flax_model.msgpack").write_bytes(b"weights for JAX")
     files = [path.name for path in remote.iterdir()]
     assert "model.safetensors.index.json" in files
     repository = tmp_path / "hub" / "models--some--large"
@@ -395,29 +408,30 @@ def test_a_large_model_in_parts_is_downloaded_whole(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
-    monkeypatch.setattr("encoders.hub_model.unreachable", lambda url: None)
+    monkeypatch.setattr("encoders.hub_model.connection_problem", lambda url: None)
     monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot)
     monkeypatch.setattr(huggingface_hub.HfApi, "list_repo_files", lambda self, model_id: files)
-    spec = describe_encoder("wav2vec2", "some/large")
-    assert spec_differences(spec, every_layer.spec) == []
+    spec = lazy_encoder("wav2vec2", "some/large").spec
+    assert spec_differences(spec, all_layers.spec) == []
     assert "flax_model.msgpack" not in [path.name for path in (repository / "snapshots" / "abc").iterdir()]
 
 
-def test_a_classifier_of_a_folder_asks_for_it_again(
+def test_classifier_needs_the_folder_of_its_weights(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from evaluation import compare_heads
     from features import FeatureSet
-    from heads import ClassifierError
 
     monkeypatch.chdir(tmp_path)
-    spec = describe_encoder("wav2vec2", folder, layers="last")
+    spec = lazy_encoder("wav2vec2", folder, layers="last").spec
     labels = torch.arange(60) % 3
     rows = torch.randn(60, 32, generator=torch.Generator().manual_seed(0)) + 5 * labels[:, None]
     names = tuple("abc")
     features = FeatureSet(rows, labels, names, labels, names, tuple(map(str, range(60))), torch.ones(60), spec, "made")
     classifier = compare_heads(features, ["lda"]).classifier
-    with pytest.raises(ClassifierError, match="give it again as --encoder_weights"):
+    with pytest.raises(
+        EncoderError, match=r"weights from a folder \(digest \w{8}\); give that folder with --encoder_weights"
+    ):
         classifier.predict([tmp_path / "x.wav"])
     found = classifier.predict([tmp_path / "x.wav"], encoder_weights=folder)
     assert found[0].error == "no such file"

@@ -1,4 +1,4 @@
-"""Several encoders side by side, and the mean of several heads, on the table and saved."""
+"""Comparisons of several encoders, and ensembles of heads."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,7 +13,7 @@ from scipy.special import softmax
 from encoders import spec_digest
 from evaluation import compare_heads
 from evaluation.alignment import align, by_encoder
-from evaluation.records import key_of
+from evaluation.summary import key_of
 from features import FeatureSet
 from heads import ClassifierError, HeadError, SpeakerClassifier
 
@@ -22,26 +22,26 @@ MadeUp = Callable[..., FeatureSet]
 
 @pytest.fixture(scope="module")
 def two_encoders(made_up: MadeUp) -> list[FeatureSet]:
-    """Return two views of the same utterances, each with noise of its own."""
+    """Return features of the same utterances from two encoders, with different noise."""
     return [made_up(noise=2.0, encoder="first"), made_up(noise=1.0, seed=0, encoder="second")]
 
 
 def test_several_encoders_give_one_table(two_encoders: list[FeatureSet]) -> None:
     comparison = compare_heads(two_encoders, ["lda", "centroid"], ensemble=True)
-    asked = [(row["encoder"], row["head"]) for row in comparison.rows if row["split_by"] == "utterance"]
-    assert asked == [
+    pairs = [(row["encoder"], row["head"]) for row in comparison.rows if row["split_by"] == "utterance"]
+    assert pairs == [
         ("first", "lda"), ("first", "centroid"), ("second", "lda"), ("second", "centroid"),
         ("first", "ensemble"), ("second", "ensemble"),
         ("first + second", "lda"), ("first + second", "centroid"), ("first + second", "ensemble"),
     ]  # fmt: skip
-    assert "[first, by utterance: 192 train, 24 validation, 24 test utterances]" in comparison.table()
-    assert "[first + second, by session" in comparison.table()
+    assert "[first, split by utterance: 192 train, 24 validation, 24 test utterances]" in comparison.table()
+    assert "[first + second, split by session" in comparison.table()
     alone = compare_heads(two_encoders[1], ["lda"])
     row = next(row for row in comparison.rows if (row["encoder"], row["head"]) == ("second", "lda"))
     assert {**row, "seconds": 0} == {**alone.rows[0], "seconds": 0}
 
 
-def test_an_ensemble_averages_the_logits_of_its_members(two_encoders: list[FeatureSet]) -> None:
+def test_ensemble_averages_the_logits_of_its_members(two_encoders: list[FeatureSet]) -> None:
     comparison = compare_heads(two_encoders, ["lda", "logistic"], ensemble=True, seed=1)
     members = {}
     for label, features in zip(("first", "second"), two_encoders, strict=True):
@@ -67,7 +67,7 @@ def test_an_ensemble_averages_the_logits_of_its_members(two_encoders: list[Featu
     assert row["n_parameters"] == sum(member.head.n_parameters_ for member in members.values())
 
 
-def test_a_saved_ensemble_carries_all_its_members(two_encoders: list[FeatureSet], tmp_path: Path) -> None:
+def test_saved_ensemble_has_all_members(two_encoders: list[FeatureSet], tmp_path: Path) -> None:
     comparison = compare_heads(two_encoders, ["lda", "centroid"], ensemble=True)
     best = next(record for record in comparison.summary if key_of(record)[1:3] == ("first + second", "ensemble"))
     pairs = [(features, head) for features in two_encoders for head in ("lda", "centroid")]
@@ -79,25 +79,27 @@ def test_a_saved_ensemble_carries_all_its_members(two_encoders: list[FeatureSet]
     assert [(member.encoder["name"], member.name) for member in loaded.members] == [
         ("first", "lda"), ("first", "centroid"), ("second", "lda"), ("second", "centroid"),
     ]  # fmt: skip
-    judged = loaded.predict_features(two_encoders, top_k=3)
-    assert judged == loaded.predict_features(two_encoders[::-1], top_k=3)  # each finds its own
+    predictions = loaded.predict_features(two_encoders, top_k=3)
+    assert predictions == loaded.predict_features(two_encoders[::-1], top_k=3)  # members find their features
     tested = comparison.outcomes[key_of(best)][0]
-    assert [judged[row][0][0] for row in tested.rows] == [comparison.speakers[label] for label in tested.predictions]
+    assert [predictions[row][0][0] for row in tested.rows] == [
+        comparison.speakers[label] for label in tested.predictions
+    ]
     with pytest.raises(ClassifierError, match=r"trained with the encoder 'second'.*name is 'first' there"):
         loaded.predict_features(two_encoders[0])
     with pytest.raises(ClassifierError, match="same utterances in the same order"):
         loaded.predict_features([two_encoders[0], two_encoders[1].select(range(5))])
 
 
-def test_members_of_other_speakers_are_no_ensemble(two_encoders: list[FeatureSet], tmp_path: Path) -> None:
+def test_members_with_different_speakers_are_refused(two_encoders: list[FeatureSet], tmp_path: Path) -> None:
     one = compare_heads(two_encoders[0], ["lda"]).classifier
     other = compare_heads(two_encoders[0].select(range(100)), ["lda"]).classifier
     mixed = SpeakerClassifier((*one.members, *other.members), one.speakers)
-    with pytest.raises(ClassifierError, match="know different speakers"):
+    with pytest.raises(ClassifierError, match="members have different classes"):
         SpeakerClassifier.load(mixed.save(tmp_path / "mixed.pt"))
 
 
-def test_an_ensemble_that_wins_is_what_is_saved(made_up: MadeUp, tmp_path: Path) -> None:
+def test_selected_ensemble_is_saved(made_up: MadeUp, tmp_path: Path) -> None:
     sets = [made_up(noise=2.5, encoder=f"encoder {seed}", n_sessions=1, seed=0) for seed in range(3)]
     sets = [
         replace(features, features=features.features + torch.randn(240, 10, generator=torch.Generator().manual_seed(n)))
@@ -114,7 +116,7 @@ def test_an_ensemble_that_wins_is_what_is_saved(made_up: MadeUp, tmp_path: Path)
     assert not (tmp_path / "hard_scaler.pt").exists()
 
 
-def test_utterances_that_not_all_have_are_left_out(
+def test_utterances_that_are_not_in_all_sets_are_left_out(
     two_encoders: list[FeatureSet], caplog: pytest.LogCaptureFixture
 ) -> None:
     first, second = two_encoders
@@ -130,15 +132,15 @@ def test_utterances_that_not_all_have_are_left_out(
         assert [cut.speakers[n] for n in cut.labels] == [whole.speakers[n] for n in whole.labels[rows]]
 
 
-def test_speakers_are_matched_by_name_not_by_number(two_encoders: list[FeatureSet]) -> None:
+def test_speakers_are_matched_by_name(two_encoders: list[FeatureSet]) -> None:
     first, second = two_encoders
-    turned = replace(second, labels=11 - second.labels, speakers=second.speakers[::-1])
-    a, b = align([first, turned])
+    reversed_speakers = replace(second, labels=11 - second.labels, speakers=second.speakers[::-1])
+    a, b = align([first, reversed_speakers])
     assert torch.equal(a.labels, b.labels)
     assert a.speakers == b.speakers == tuple(sorted(first.speakers))
 
 
-def test_other_audio_under_the_same_name_is_not_the_same_utterance(features: FeatureSet) -> None:
+def test_same_id_with_other_audio_is_another_utterance(features: FeatureSet) -> None:
     assert features.audio is not None
     digest = features.audio.digest.clone()
     digest[:3] = 0
@@ -150,11 +152,11 @@ def test_other_audio_under_the_same_name_is_not_the_same_utterance(features: Fea
 def test_sets_of_different_corpora_are_refused(made_up: MadeUp, features: FeatureSet) -> None:
     with pytest.raises(HeadError, match="no utterance in common"):
         compare_heads([made_up(), features], ["lda"])
-    with pytest.raises(HeadError, match="give one set at least"):
+    with pytest.raises(HeadError, match="give at least one set"):
         compare_heads([], ["lda"])
 
 
-def test_encoders_of_one_name_are_told_apart(made_up: MadeUp, features: FeatureSet) -> None:
+def test_encoders_of_one_name_get_different_labels(made_up: MadeUp, features: FeatureSet) -> None:
     sets = [made_up(encoder="wav2vec2", noise=noise) for noise in (1.0, 2.0)] + [made_up(encoder="spectral", noise=3.0)]
     sets[0] = replace(sets[0], encoder={**sets[0].encoder, "source": "org/model"})
     named = list(by_encoder(sets))
@@ -171,7 +173,7 @@ def test_encoders_of_one_name_are_told_apart(made_up: MadeUp, features: FeatureS
         compare_heads([features, replace(features, corpus="again")], ["lda"])
 
 
-def test_sets_that_differ_in_their_crop_alone_find_their_own_member(features: FeatureSet) -> None:
+def test_sets_with_different_crops_find_their_own_member(features: FeatureSet) -> None:
     assert features.audio is not None
     noise = torch.randn(features.features.shape, generator=torch.Generator().manual_seed(0))
     deviation = features.features.std(0)
@@ -179,16 +181,16 @@ def test_sets_that_differ_in_their_crop_alone_find_their_own_member(features: Fe
         features, features=noise * deviation + features.features.mean(0), audio=replace(features.audio, crop=3.0)
     )
     classifier = compare_heads([worse, features], ["lda"], ensemble=True).classifier
-    judged = classifier.predict_features([worse, features])
-    assert judged == classifier.predict_features([features, worse])
+    predictions = classifier.predict_features([worse, features])
+    assert predictions == classifier.predict_features([features, worse])
     truth = [features.speakers[label] for label in features.labels]
-    assert np.mean([names[0] == who for (names, _), who in zip(judged, truth, strict=True)]) > 0.9
+    assert np.mean([names[0] == speaker for (names, _), speaker in zip(predictions, truth, strict=True)]) > 0.9
     single = compare_heads(features, ["lda"]).classifier
-    with pytest.raises(ClassifierError, match=r"max_duration 10\.0, the features were made with 3\.0"):
+    with pytest.raises(ClassifierError, match=r"max_duration 10\.0, these features have 3\.0"):
         single.predict_features(worse)
 
 
-def test_each_line_stands_under_its_own_heading(two_encoders: list[FeatureSet]) -> None:
+def test_lines_are_under_the_heading_of_their_encoder_and_split(two_encoders: list[FeatureSet]) -> None:
     comparison = compare_heads(two_encoders, ["lda", "centroid"], ensemble=True)
     heading, lines = "", []
     for line in comparison.table().splitlines()[2:]:
@@ -198,32 +200,34 @@ def test_each_line_stands_under_its_own_heading(two_encoders: list[FeatureSet]) 
         if not line.startswith("["):
             lines.append((heading, line.split()[0], line.split()[-2]))
     expected = {
-        (f"{record['encoder']}, by {record['split_by']}", record["head"], f"{100 * record['test_ece']:.1f}")
+        (f"{record['encoder']}, split by {record['split_by']}", record["head"], f"{100 * record['test_ece']:.1f}")
         for record in comparison.summary
     }
     assert set(lines) == expected
     assert len(lines) == len(expected)
 
 
-def test_one_head_of_several_encoders_is_one_ensemble(two_encoders: list[FeatureSet]) -> None:
+def test_one_head_on_several_encoders_gives_one_ensemble(two_encoders: list[FeatureSet]) -> None:
     comparison = compare_heads(two_encoders, ["lda"], ensemble=True)
-    asked = [(row["encoder"], row["head"]) for row in comparison.rows if row["split_by"] == "utterance"]
-    assert asked == [("first", "lda"), ("second", "lda"), ("first + second", "lda")]
+    pairs = [(row["encoder"], row["head"]) for row in comparison.rows if row["split_by"] == "utterance"]
+    assert pairs == [("first", "lda"), ("second", "lda"), ("first + second", "lda")]
 
 
-def test_an_ensemble_lacks_no_member(two_encoders: list[FeatureSet], caplog: pytest.LogCaptureFixture) -> None:
+def test_ensemble_without_all_members_is_left_out(
+    two_encoders: list[FeatureSet], caplog: pytest.LogCaptureFixture
+) -> None:
     constant = replace(two_encoders[1], features=torch.ones(240, 10))
     comparison = compare_heads([two_encoders[0], constant], ["lda", "centroid"], ensemble=True)
-    asked = {(row["encoder"], row["head"]) for row in comparison.rows}
-    assert ("first", "ensemble") in asked
-    assert ("first + second", "centroid") in asked
-    assert not asked & {("second", "ensemble"), ("first + second", "lda"), ("first + second", "ensemble")}
+    pairs = {(row["encoder"], row["head"]) for row in comparison.rows}
+    assert ("first", "ensemble") in pairs
+    assert ("first + second", "centroid") in pairs
+    assert not pairs & {("second", "ensemble"), ("first + second", "lda"), ("first + second", "ensemble")}
     assert "There is no ensemble of first + second (ensemble), since lda could not be fitted." in caplog.text
 
 
-def test_members_are_as_sure_of_themselves_as_they_are_right(made_up: MadeUp) -> None:
+def test_overconfident_members_get_a_high_temperature(made_up: MadeUp) -> None:
     few = made_up(n_speakers=6, n_each=30, n_sessions=1, noise=3.0)
-    wide = replace(few, features=torch.cat([few.features, torch.randn(180, 100)], dim=1))  # LDA is far too sure here
+    wide = replace(few, features=torch.cat([few.features, torch.randn(180, 100)], dim=1))  # LDA is overconfident
     classifier = compare_heads(wide, ["lda"], fractions=(0.5, 0.25, 0.25)).classifier
     member = classifier.members[0]
     assert member.temperature > 2
@@ -231,7 +235,7 @@ def test_members_are_as_sure_of_themselves_as_they_are_right(made_up: MadeUp) ->
     np.testing.assert_allclose(member.logits(wide.features), raw / member.temperature, rtol=1e-5)
 
 
-def test_layers_of_one_encoder_and_a_vector_of_another(made_up: MadeUp) -> None:
+def test_encoder_with_layers_beside_encoder_with_one_vector(made_up: MadeUp) -> None:
     features = made_up(n_sessions=1)
     noise = torch.randn(240, 10, generator=torch.Generator().manual_seed(0))
     layered = replace(
@@ -246,7 +250,7 @@ def test_layers_of_one_encoder_and_a_vector_of_another(made_up: MadeUp) -> None:
         ("deep", "lda"): 1, ("deep", "weighted"): None, ("made up", "lda"): None, ("deep", "ensemble"): None,
         ("deep + made up", "lda"): None, ("deep + made up", "ensemble"): None,
     }  # fmt: skip
-    assert "heads of one vector of deep were given layer 1, the best by validation" in comparison.table()
+    assert "heads that take one vector use layer 1 of deep, the best by validation" in comparison.table()
     everything = compare_heads(features, ["all"], options=quick)
-    assert "weighted" not in {row["head"] for row in everything.rows}  # it takes layers, and was not asked for
+    assert "weighted" not in {row["head"] for row in everything.rows}  # it takes layers only
     assert len(everything.rows) == 8

@@ -1,4 +1,4 @@
-"""Settings that tuning tries, and what it chooses."""
+"""Tuning: the settings that are tried, and their selection."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,17 +8,16 @@ import pytest
 import torch
 
 from evaluation import compare_heads, fitting
-from evaluation.fitting import Job, fit_heads, settings_to_try
-from evaluation.protocol import make_parts
+from evaluation.fitting import Arrays, FitJob, Settings, fit_heads, settings_to_try
+from evaluation.protocol import split_rows
 from features import FeatureSet
-from heads import HEADS
-from heads.registry import search_space
+from heads import HEADS, search_space
 
 MadeUp = Callable[..., FeatureSet]
 
 
 @pytest.mark.parametrize("name", HEADS)
-def test_every_head_has_the_same_budget_and_begins_with_what_was_given(name: str) -> None:
+def test_heads_try_the_given_settings_first_and_the_same_number(name: str) -> None:
     tried = settings_to_try(name, {"lr": 0.5, "shrinkage": 0.25, "epochs": 3, "seed": 1}, 9, seed=0)
     assert len(tried) == (9 if search_space(name) else 1)
     assert all(set(search_space(name)) <= set(settings) for settings in tried[1:])
@@ -36,7 +35,7 @@ def test_learning_rates_cover_five_decades_evenly() -> None:
     assert np.diff(np.sort(rates)).max() < 1.0
 
 
-def test_tuning_finds_a_way_out_of_a_hopeless_learning_rate(made_up: MadeUp) -> None:
+def test_tuning_replaces_a_bad_learning_rate(made_up: MadeUp) -> None:
     options = {"lr": 1e-7, "epochs": 30, "device": "cpu"}
     features = made_up(n_sessions=1)
     given = compare_heads(features, ["linear", "centroid"], options=options)
@@ -46,61 +45,63 @@ def test_tuning_finds_a_way_out_of_a_hopeless_learning_rate(made_up: MadeUp) -> 
     assert tuned.rows[0]["settings"].startswith("lr=")
     assert tuned.rows[1]["settings"] == "as given"
     assert "tuned: 8 settings of each head (nothing to tune: centroid) on each split" in tuned.table()
-    chosen = tuned.classifier.members[0].head.hyper_parameters()
-    assert f"lr={chosen['lr']:.4g}" in tuned.rows[0]["settings"]
+    selected = tuned.classifier.members[0].head.hyper_parameters()
+    assert f"lr={selected['lr']:.4g}" in tuned.rows[0]["settings"]
 
 
-def test_in_parallel_as_one_after_the_other(made_up: MadeUp, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_parallel_fits_equal_sequential_ones(made_up: MadeUp, monkeypatch: pytest.MonkeyPatch) -> None:
     features = made_up(n_sessions=1)
-    parts = make_parts(features, "utterance", (0.8, 0, 0.2), 0)
-    found: list[list[Any]] = []
+    parts = split_rows(features, "utterance", (0.8, 0, 0.2), seed=0)
+    results_of: list[list[Any]] = []
     for cores in (1, 2):
         monkeypatch.setattr("evaluation.fitting._n_cores", lambda cores=cores: cores)
         jobs = [
-            Job(name, features, settings_to_try(name, {"epochs": 5, "device": "cpu"}, 4, 0)) for name in ("mlp", "lda")
+            FitJob(name, features, settings_to_try(name, {"epochs": 5, "device": "cpu"}, 4, seed=0))
+            for name in ("mlp", "lda")
         ]
         results = [result for _, result in fit_heads(jobs, "standard", parts)]
         assert not any(isinstance(result, str) for result in results)
-        found.append(results)
-    for alone, parallel in zip(*found, strict=True):
+        results_of.append(results)
+    for alone, parallel in zip(*results_of, strict=True):
         assert alone.settings == parallel.settings
         np.testing.assert_allclose(alone.val_logits, parallel.val_logits, rtol=1e-4, atol=1e-5)
         np.testing.assert_allclose(alone.test_logits, parallel.test_logits, rtol=1e-4, atol=1e-5)
 
 
-def test_a_setting_that_cannot_be_fitted_loses(made_up: MadeUp) -> None:
+def test_setting_that_cannot_be_fitted_is_not_selected(made_up: MadeUp) -> None:
     features = made_up(n_sessions=1)
-    parts = make_parts(features, "utterance", (0.8, 0.1, 0.1), 0)
+    parts = split_rows(features, "utterance", (0.8, 0.1, 0.1), seed=0)
     settings = [{"shrinkage": 2.0}, {"shrinkage": 0.5}]
-    ((_, result),) = fit_heads([Job("lda", features, settings)], "standard", parts)
+    ((_, result),) = fit_heads([FitJob("lda", features, settings)], "standard", parts)
     assert not isinstance(result, str)
     assert result.settings == {"shrinkage": 0.5}
-    ((_, sentence),) = fit_heads([Job("lda", features, settings[:1])], "standard", parts)
-    assert sentence == "shrinkage is 2; expected a share from 0 to 1, or none."
+    ((_, sentence),) = fit_heads([FitJob("lda", features, settings[:1])], "standard", parts)
+    assert isinstance(sentence, str)
+    assert sentence.startswith("shrinkage is 2; expected ")
 
 
-def test_heads_for_a_gpu_are_never_tuned_in_several_processes(made_up: MadeUp, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_heads_on_a_gpu_are_tuned_in_one_process(made_up: MadeUp, monkeypatch: pytest.MonkeyPatch) -> None:
     features = made_up(n_sessions=1)
-    parts = make_parts(features, "utterance", (0.8, 0.1, 0.1), 0)
+    parts = split_rows(features, "utterance", (0.8, 0.1, 0.1), seed=0)
     trained: list[str] = []
-    one_by_one = fitting._try
+    fit_one = fitting._fit_one
 
-    def here(name: str, *rest: Any) -> Any:
+    def record_and_fit(name: str, settings: Settings, arrays: Arrays) -> Any:
         trained.append(name)
-        settings = {**rest[0], **({"device": "cpu", "epochs": 2} if name == "linear" else {})}
-        return one_by_one(name, settings, *rest[1:])
+        on_cpu = {"device": "cpu", "epochs": 2} if name == "linear" else {}
+        return fit_one(name, {**settings, **on_cpu}, arrays)
 
-    pooled: list[int] = []
+    n_workers: list[int] = []
 
-    def pool(n_jobs: int) -> Any:
-        pooled.append(n_jobs)
+    def run_here(n_jobs: int) -> Any:
+        n_workers.append(n_jobs)
         return lambda work: [task[0](*task[1], **task[2]) for task in work]
 
-    monkeypatch.setattr(fitting, "_try", here)
-    monkeypatch.setattr(fitting, "Parallel", pool)
+    monkeypatch.setattr(fitting, "_fit_one", record_and_fit)
+    monkeypatch.setattr(fitting, "Parallel", run_here)
     monkeypatch.setattr(fitting, "_n_cores", lambda: 4)
     monkeypatch.setattr(fitting, "resolve_device", lambda device: torch.device("cuda" if device == "auto" else device))
-    jobs = [Job(name, features, settings_to_try(name, {}, 3, 0)) for name in ("linear", "lda")]
+    jobs = [FitJob(name, features, settings_to_try(name, {}, 3, seed=0)) for name in ("linear", "lda")]
     assert not any(isinstance(result, str) for _, result in fit_heads(jobs, "standard", parts))
-    assert pooled == [3]  # lda's three settings; linear's took turns on the device
+    assert n_workers == [3]  # one for each setting of lda; those of linear are fitted in turn on the device
     assert sorted(trained) == 3 * ["lda"] + 3 * ["linear"]

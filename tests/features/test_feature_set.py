@@ -1,4 +1,4 @@
-"""`FeatureSet`: its file, its selections, and what it refuses."""
+"""`FeatureSet`: its file, its selections, its layers, and the files that it refuses."""
 
 import os
 import pickle
@@ -13,7 +13,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from features import FeaturesError, FeatureSet, OutputError, check_writable
+from features import FeaturesError, FeatureSet
+from files import VERSION, OutputError
 
 
 def small_set(ids: tuple[str, ...] = ("a.wav", "b.wav", "c.wav")) -> FeatureSet:
@@ -39,13 +40,13 @@ def assert_same(one: FeatureSet, other: FeatureSet) -> None:
         assert getattr(one, name) == getattr(other, name), name
 
 
-def test_a_saved_set_loads_as_it_was(tmp_path: Path) -> None:
+def test_saved_set_loads_unchanged(tmp_path: Path) -> None:
     saved = small_set()
     saved.save(tmp_path / "x.pt")
     assert_same(FeatureSet.load(tmp_path / "x.pt"), saved)
 
 
-def test_the_provenance_is_kept(features: FeatureSet, tmp_path: Path) -> None:
+def test_provenance_is_stored(features: FeatureSet, tmp_path: Path) -> None:
     features.save(tmp_path / "x.pt")
     loaded = FeatureSet.load(tmp_path / "x.pt")
     assert features.audio is not None
@@ -55,7 +56,7 @@ def test_the_provenance_is_kept(features: FeatureSet, tmp_path: Path) -> None:
     assert (loaded.audio.rate, loaded.audio.crop) == (16_000, 10.0)
 
 
-def test_the_file_is_the_documented_one(features_path: Path) -> None:
+def test_file_has_the_documented_keys(features_path: Path) -> None:
     content = torch.load(features_path, weights_only=True)
     assert set(content) == {
         "format", "corpus", "features", "labels", "speakers", "sessions", "session_names", "ids", "durations",
@@ -66,7 +67,13 @@ def test_the_file_is_the_documented_one(features_path: Path) -> None:
     assert len(content["ids"].split("\n")) == len(content["features"]) == 40
     assert content["audio"]["digest"].dtype == torch.uint8
     assert content["labels"].dtype == content["sessions"].dtype == torch.int64
-    assert {"python", "torch", "libsndfile"} <= content["created_with"].keys()
+    assert {"voxprobe", "commit", "python", "torch", "libsndfile"} <= content["created_with"].keys()
+
+
+def test_file_names_the_version_that_created_it(tmp_path: Path) -> None:
+    content = torch.load(small_set().save(tmp_path / "x.pt"), weights_only=True)
+    assert content["created_with"]["voxprobe"] == VERSION
+    assert content["created_with"]["voxprobe"] == (Path(__file__).parents[2] / "VERSION").read_text().strip()
 
 
 @settings(max_examples=50, deadline=None)
@@ -78,66 +85,62 @@ def test_the_file_is_the_documented_one(features_path: Path) -> None:
         unique=True,
     )
 )
-def test_any_name_of_a_file_survives(tmp_path_factory: pytest.TempPathFactory, ids: list[str]) -> None:
+def test_any_file_name_is_kept(tmp_path_factory: pytest.TempPathFactory, ids: list[str]) -> None:
     path = tmp_path_factory.mktemp("names") / "x.pt"
     small_set(tuple(ids)).save(path)
     assert FeatureSet.load(path).ids == tuple(ids)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="file names are text on this system")
-def test_a_name_that_is_no_valid_text_survives(tmp_path: Path) -> None:
+def test_file_name_that_is_not_valid_text_is_kept(tmp_path: Path) -> None:
     name = os.fsdecode(b"caf\xe9.wav")
     small_set((name,)).save(tmp_path / "x.pt")
     assert FeatureSet.load(tmp_path / "x.pt").ids == (name,)
 
 
-def test_select_takes_indices_and_masks(features: FeatureSet) -> None:
-    chosen = features.select([3, 1])
-    assert chosen.ids == (features.ids[3], features.ids[1])
-    assert torch.equal(chosen.features, features.features[[3, 1]])
-    assert chosen.audio is not None
+def test_select_accepts_indices_and_masks(features: FeatureSet) -> None:
+    selected = features.select([3, 1])
+    assert selected.ids == (features.ids[3], features.ids[1])
+    assert torch.equal(selected.features, features.features[[3, 1]])
+    assert selected.audio is not None
     assert features.audio is not None
-    assert torch.equal(chosen.audio.digest, features.audio.digest[[3, 1]])
+    assert torch.equal(selected.audio.digest, features.audio.digest[[3, 1]])
     mask = np.zeros(len(features), dtype=bool)
     mask[[1, 3]] = True
     assert features.select(mask).ids == (features.ids[1], features.ids[3])
     assert len(features.select([])) == 0
 
 
-def test_a_selection_is_saved_without_the_rest(tmp_path: Path) -> None:
+def test_selection_is_saved_without_the_other_rows(tmp_path: Path) -> None:
     large = small_set(tuple(f"{number}.wav" for number in range(10_000)))
-    large.select(slice_of(3)).save(tmp_path / "small.pt")
+    large.select([0, 1, 2]).save(tmp_path / "small.pt")
     assert (tmp_path / "small.pt").stat().st_size < 10_000
 
 
-def slice_of(n_rows: int) -> list[int]:
-    return list(range(n_rows))
-
-
-def test_to_casts_the_features_alone(features: FeatureSet) -> None:
+def test_to_casts_only_the_features(features: FeatureSet) -> None:
     half = features.to(torch.float16)
     assert half.features.dtype == torch.float16
     assert half.labels is features.labels
     assert features.features.dtype == torch.float32
 
 
-def test_a_plain_file_of_others_loads(tmp_path: Path) -> None:
+def test_plain_file_of_another_project_loads(tmp_path: Path) -> None:
     torch.save({"features": torch.randn(4, 3), "labels": torch.tensor([174, 84, 174, 1988])}, tmp_path / "plain.pt")
     loaded = FeatureSet.load(tmp_path / "plain.pt")
-    assert loaded.speakers == ("84", "174", "1988")  # in the order of the numbers
+    assert loaded.speakers == ("84", "174", "1988")  # sorted as numbers
     assert loaded.labels.tolist() == [1, 0, 1, 2]
     assert loaded.encoder["name"] == "unknown"
     assert loaded.corpus == "plain"
     assert loaded.audio is None
 
 
-def test_a_plain_file_may_name_its_speakers(tmp_path: Path) -> None:
+def test_plain_file_may_have_names_as_labels(tmp_path: Path) -> None:
     torch.save({"features": torch.randn(3, 3), "labels": ["bob", "ann", "bob"]}, tmp_path / "plain.pt")
     loaded = FeatureSet.load(tmp_path / "plain.pt")
     assert (loaded.speakers, loaded.labels.tolist()) == (("ann", "bob"), [1, 0, 1])
 
 
-def contents_that_contradict() -> dict[str, dict[str, Any]]:
+def invalid_plain_contents() -> dict[str, dict[str, Any]]:
     return {
         "no labels": {"features": torch.randn(4, 3)},
         "too few labels": {"features": torch.randn(4, 3), "labels": torch.arange(3)},
@@ -148,15 +151,15 @@ def contents_that_contradict() -> dict[str, dict[str, Any]]:
     }
 
 
-@pytest.mark.parametrize("case", contents_that_contradict())
-def test_a_dict_that_is_no_features_file_is_refused(case: str, tmp_path: Path) -> None:
-    torch.save(contents_that_contradict()[case], tmp_path / "x.pt")
+@pytest.mark.parametrize("case", invalid_plain_contents())
+def test_dict_that_is_not_a_features_file_is_refused(case: str, tmp_path: Path) -> None:
+    torch.save(invalid_plain_contents()[case], tmp_path / "x.pt")
     with pytest.raises(FeaturesError, match=r"x\.pt"):
         FeatureSet.load(tmp_path / "x.pt")
 
 
 @pytest.mark.parametrize("key", ["labels", "ids", "encoder", "audio", "durations", "speakers"])
-def test_a_file_without_one_of_its_parts_is_refused(key: str, features_path: Path, tmp_path: Path) -> None:
+def test_file_without_a_key_is_refused(key: str, features_path: Path, tmp_path: Path) -> None:
     content = torch.load(features_path, weights_only=True)
     del content[key]
     torch.save(content, tmp_path / "x.pt")
@@ -164,19 +167,19 @@ def test_a_file_without_one_of_its_parts_is_refused(key: str, features_path: Pat
         FeatureSet.load(tmp_path / "x.pt")
 
 
-def test_labels_beyond_the_speakers_are_refused(features_path: Path, tmp_path: Path) -> None:
+def test_labels_without_a_speaker_are_refused(features_path: Path, tmp_path: Path) -> None:
     content = torch.load(features_path, weights_only=True)
     content["labels"][0] = 99
     torch.save(content, tmp_path / "x.pt")
-    with pytest.raises(FeaturesError, match=r"labels go from . to 99"):
+    with pytest.raises(FeaturesError, match=r"labels range from . to 99"):
         FeatureSet.load(tmp_path / "x.pt")
 
 
 @pytest.mark.parametrize("name", ["../escaped", "a/b", "a\\b", "", ".hidden", 5, "a\0b"])
-def test_a_corpus_name_cannot_lead_out_of_a_folder(name: object, features_path: Path, tmp_path: Path) -> None:
+def test_corpus_name_cannot_point_outside_a_folder(name: object, features_path: Path, tmp_path: Path) -> None:
     content = torch.load(features_path, weights_only=True)
     torch.save({**content, "corpus": name}, tmp_path / "x.pt")
-    with pytest.raises(FeaturesError, match="no name for a file"):
+    with pytest.raises(FeaturesError, match="cannot be used in a file name"):
         FeatureSet.load(tmp_path / "x.pt")
 
 
@@ -195,27 +198,27 @@ def test_a_corpus_name_cannot_lead_out_of_a_folder(name: object, features_path: 
         ("ids", 5),
     ],
 )
-def test_right_keys_with_wrong_values_are_refused(key: str, value: object, features_path: Path, tmp_path: Path) -> None:
+def test_keys_with_wrong_values_are_refused(key: str, value: object, features_path: Path, tmp_path: Path) -> None:
     content = torch.load(features_path, weights_only=True)
     torch.save({**content, key: value}, tmp_path / "x.pt")
     with pytest.raises(FeaturesError, match=r"x\.pt"):
         FeatureSet.load(tmp_path / "x.pt")
 
 
-def test_features_that_still_have_gradients_are_taken(tmp_path: Path) -> None:
+def test_features_with_gradients_are_accepted(tmp_path: Path) -> None:
     rows = torch.randn(4, 3, requires_grad=True)
     torch.save({"features": rows, "labels": torch.tensor([0, 0, 1, 1])}, tmp_path / "x.pt")
     assert not FeatureSet.load(tmp_path / "x.pt").features.requires_grad
 
 
-def test_a_file_of_a_later_format_says_so(features_path: Path, tmp_path: Path) -> None:
+def test_file_of_a_newer_format_is_refused(features_path: Path, tmp_path: Path) -> None:
     content = torch.load(features_path, weights_only=True)
     torch.save({**content, "format": 99}, tmp_path / "x.pt")
     with pytest.raises(FeaturesError, match="format is 99"):
         FeatureSet.load(tmp_path / "x.pt")
 
 
-def test_what_is_no_torch_file_is_refused(tmp_path: Path, features_path: Path) -> None:
+def test_file_that_is_not_a_torch_file_is_refused(tmp_path: Path, features_path: Path) -> None:
     whole = features_path.read_bytes()
     for name, content in {"text": b"hello", "empty": b"", "cut": whole[: len(whole) // 2], "list": None}.items():
         path = tmp_path / f"{name}.pt"
@@ -234,7 +237,7 @@ def test_what_is_no_torch_file_is_refused(tmp_path: Path, features_path: Path) -
 
 
 class Bomb:
-    """Writes a file when it is unpickled."""
+    """Creates a file when it is unpickled."""
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -244,7 +247,7 @@ class Bomb:
 
 
 @pytest.mark.parametrize("legacy", [False, True], ids=["zip", "bare pickle"])
-def test_nothing_that_is_loaded_can_run_code(legacy: bool, tmp_path: Path) -> None:
+def test_loading_never_runs_code(legacy: bool, tmp_path: Path) -> None:
     content = {"features": torch.randn(4, 3), "labels": torch.arange(4), "encoder": Bomb(str(tmp_path / "exploded"))}
     if legacy:
         (tmp_path / "bomb.pt").write_bytes(pickle.dumps(content))
@@ -255,7 +258,7 @@ def test_nothing_that_is_loaded_can_run_code(legacy: bool, tmp_path: Path) -> No
     assert not (tmp_path / "exploded").exists()
 
 
-def test_an_interrupted_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     small_set().save(tmp_path / "x.pt")
 
     def full_disk(descriptor: int) -> None:
@@ -268,22 +271,7 @@ def test_an_interrupted_write_leaves_the_old_file(tmp_path: Path, monkeypatch: p
     assert [path.name for path in tmp_path.iterdir()] == ["x.pt"]
 
 
-def test_a_folder_that_cannot_be_written_is_told_before_the_work(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("in the way")
-    with pytest.raises(OutputError, match="file"):
-        check_writable(tmp_path / "file" / "outputs")
-    check_writable(tmp_path / "new" / "folders")
-    assert list((tmp_path / "new" / "folders").iterdir()) == []
-
-
-@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write everywhere")
-def test_a_read_only_folder_is_told(tmp_path: Path) -> None:
-    tmp_path.chmod(0o500)
-    with pytest.raises(OutputError, match="Permission denied"):
-        check_writable(tmp_path)
-
-
-def test_one_layer_is_as_if_it_had_been_asked_for_alone(features: FeatureSet) -> None:
+def test_layer_equals_extracting_only_this_layer(features: FeatureSet) -> None:
     table = torch.stack([features.features, 2 * features.features], dim=1)
     encoder = {**features.encoder, "layers": [3, 7], "options": {"layers": "3-7", "pooling": "mean"}}
     several = replace(features, features=table, encoder=encoder)
@@ -294,16 +282,59 @@ def test_one_layer_is_as_if_it_had_been_asked_for_alone(features: FeatureSet) ->
     assert seventh.encoder["options"] == {"layers": "7", "pooling": "mean"}
     assert seventh.layers == ()
     assert seventh.layer(7) is seventh
-    with pytest.raises(FeaturesError, match="no layer 5; layers: 3, 7"):
+    with pytest.raises(FeaturesError, match=r"no layer 5; layers: 3, 7\."):
         several.layer(5)
-    with pytest.raises(FeaturesError, match="it has none"):
+    with pytest.raises(FeaturesError, match=r"no layer 0; layers: none\."):
         features.layer(0)
+    # A file of another project does not name its layers.
     foreign = replace(several, encoder={"name": "unknown"})
     assert foreign.layers == (0, 1)
     assert torch.equal(foreign.layer(1).features, table[:, 1])
 
 
-def test_several_layers_survive_the_file(features: FeatureSet, tmp_path: Path) -> None:
+@pytest.fixture
+def layered(features: FeatureSet) -> FeatureSet:
+    """Return a set with the layers 3 and 7."""
+    table = torch.stack([features.features, 2 * features.features], dim=1)
+    return replace(features, features=table, encoder={**features.encoder, "layers": [3, 7]})
+
+
+def test_take_layers_selects_the_last_or_a_numbered_layer(layered: FeatureSet) -> None:
+    for layers, number in (("last", 7), ("7", 7), ("3", 3)):
+        taken = layered.take_layers(layers)
+        assert torch.equal(taken.features, layered.layer(number).features)
+        assert taken.encoder == layered.layer(number).encoder
+        assert taken.encoder["layers"] == [number]
+        assert taken.ids == layered.ids
+
+
+@pytest.mark.parametrize("layers", ["all", None])
+def test_take_layers_keeps_all_layers_by_default(layers: str | None, layered: FeatureSet) -> None:
+    assert layered.take_layers(layers) is layered
+
+
+@pytest.mark.parametrize("layers", ["all", None, "last", "3", "nonsense"])
+def test_take_layers_keeps_a_set_without_layers(layers: str | None, features: FeatureSet) -> None:
+    assert features.take_layers(layers) is features
+
+
+@pytest.mark.parametrize("layers", ["last", "7"])
+def test_take_layers_keeps_a_set_of_that_one_layer(layers: str, layered: FeatureSet) -> None:
+    seventh = layered.layer(7)
+    assert seventh.take_layers(layers) is seventh
+
+
+def test_take_layers_refuses_other_values(layered: FeatureSet) -> None:
+    with pytest.raises(FeaturesError, match=r"no layer 5; layers: 3, 7\."):
+        layered.take_layers("5")
+    with pytest.raises(FeaturesError, match=r"no layer 3; layers: 7\."):
+        layered.layer(7).take_layers("3")
+    for layers in ("3-7", "first", "-1", ""):
+        with pytest.raises(FeaturesError, match=rf"layers is '{layers}'.*expected all, last, or the number"):
+            layered.take_layers(layers)
+
+
+def test_several_layers_are_stored(features: FeatureSet, tmp_path: Path) -> None:
     table = torch.stack([features.features, 2 * features.features], dim=1).half()
     encoder = {**features.encoder, "layers": [0, 1]}
     several = replace(features, features=table, encoder=encoder)
@@ -313,5 +344,5 @@ def test_several_layers_survive_the_file(features: FeatureSet, tmp_path: Path) -
     assert loaded.layers == (0, 1)
     for layers in ([0, 1, 2], 5, [0, 0], ["a", "b"]):
         replace(several, encoder={**encoder, "layers": layers}).save(tmp_path / "y.pt")
-        with pytest.raises(FeaturesError, match="its encoder's layers are"):
+        with pytest.raises(FeaturesError, match="the layers of its encoder are"):
             FeatureSet.load(tmp_path / "y.pt")

@@ -1,4 +1,4 @@
-"""`SpeakerClassifier`: saved, loaded, and asked who speaks."""
+"""`SpeakerClassifier`: saving, loading, and the predictions for files and features."""
 
 import os
 import shutil
@@ -13,7 +13,7 @@ import torch
 
 from audio import read_audio
 from corpora import Corpus
-from encoders import Encoder, load_encoder
+from encoders import Encoder, EncoderError, load_encoder
 from evaluation import compare_heads
 from features import FeatureSet
 from heads import HEADS, UNKNOWN, ClassifierError, SpeakerClassifier
@@ -29,7 +29,7 @@ def saved(classifier: SpeakerClassifier, tmp_path_factory: pytest.TempPathFactor
     return classifier.save(tmp_path_factory.mktemp("classifier") / "classifier.pt")
 
 
-def test_a_saved_classifier_judges_as_before(
+def test_saved_classifier_predicts_the_same(
     classifier: SpeakerClassifier, saved: Path, features: FeatureSet, corpus: Corpus
 ) -> None:
     loaded = SpeakerClassifier.load(saved)
@@ -40,19 +40,19 @@ def test_a_saved_classifier_judges_as_before(
     assert loaded.predict(paths) == classifier.predict(paths)
 
 
-def test_files_are_judged_as_their_cached_features_are(
+def test_files_and_cached_features_get_the_same_predictions(
     saved: Path, features: FeatureSet, corpus: Corpus, spectral: Encoder
 ) -> None:
     loaded = SpeakerClassifier.load(saved)
     predictions = loaded.predict([utterance.path for utterance in corpus], top_k=3)
-    judged = loaded.predict_features(features, top_k=3)
-    for prediction, (speakers, probabilities) in zip(predictions, judged, strict=True):
+    expected = loaded.predict_features(features, top_k=3)
+    for prediction, (speakers, probabilities) in zip(predictions, expected, strict=True):
         assert prediction.speakers == speakers
         np.testing.assert_allclose(prediction.probabilities, probabilities, rtol=1e-4)
     assert np.mean([p.speakers[0] == u.speaker for p, u in zip(predictions, corpus, strict=True)]) > 0.9
 
 
-def test_the_first_of_several_files_are_judged_as_alone(saved: Path, corpus: Corpus) -> None:
+def test_predictions_do_not_depend_on_other_files(saved: Path, corpus: Corpus) -> None:
     loaded = SpeakerClassifier.load(saved)
     paths = [utterance.path for utterance in corpus.utterances[:5]]
     assert loaded.predict(paths) == [loaded.predict([path])[0] for path in paths]
@@ -65,20 +65,19 @@ def test_probabilities_are_sorted_and_sum_to_one(saved: Path, corpus: Corpus) ->
     assert sum(prediction.probabilities) == pytest.approx(1, abs=1e-5)
 
 
-def test_strangers_are_rejected_among_files(saved: Path, corpus: Corpus) -> None:
+def test_files_below_the_threshold_are_unknown(saved: Path, corpus: Corpus) -> None:
     loaded = SpeakerClassifier.load(saved)
     paths = [utterance.path for utterance in corpus.utterances[::4]]
     plain, rejecting = loaded.predict(paths), loaded.predict(paths, reject=True)
     for one, other in zip(plain, rejecting, strict=True):
-        known = other.speakers == one.speakers
-        assert known or other.speakers == (UNKNOWN, *one.speakers)
+        assert other.speakers in (one.speakers, (UNKNOWN, *one.speakers))
     strict = replace(loaded, threshold=float(np.finfo(np.float32).max))
     assert {prediction.speakers[0] for prediction in strict.predict(paths, reject=True)} == {UNKNOWN}
-    with pytest.raises(ClassifierError, match="has no threshold to tell strangers by"):
+    with pytest.raises(ClassifierError, match="has no threshold for unknown speakers"):
         replace(loaded, threshold=None).predict(paths, reject=True)
 
 
-def test_a_bad_file_does_not_stop_the_others(saved: Path, corpus: Corpus, tmp_path: Path) -> None:
+def test_unreadable_file_does_not_stop_the_others(saved: Path, corpus: Corpus, tmp_path: Path) -> None:
     (tmp_path / "text.wav").write_text("text")
     good = corpus.utterances[0].path
     predictions = SpeakerClassifier.load(saved).predict([tmp_path / "text.wav", good, tmp_path / "missing.wav", good])
@@ -88,7 +87,7 @@ def test_a_bad_file_does_not_stop_the_others(saved: Path, corpus: Corpus, tmp_pa
     assert predictions[1] == predictions[3]
 
 
-def test_the_crop_of_the_training_is_used(
+def test_files_are_cropped_as_in_training(
     saved: Path, corpus: Corpus, write_audio: Callable[..., Path], tmp_path: Path, spectral: Encoder
 ) -> None:
     loaded = SpeakerClassifier.load(saved)
@@ -99,27 +98,27 @@ def test_the_crop_of_the_training_is_used(
     assert loaded.predict([path])[0].probabilities[0] == pytest.approx(float(expected), rel=1e-5)
 
 
-def test_another_encoder_is_refused_by_name(saved: Path, corpus: Corpus, features: FeatureSet) -> None:
+def test_another_encoder_is_refused(saved: Path, corpus: Corpus, features: FeatureSet) -> None:
     loaded = SpeakerClassifier.load(saved)
     other = load_encoder("spectral", n_mfcc=30, device="cpu")
     with pytest.raises(ClassifierError, match=r"trained with the encoder 'spectral'.*n_mfcc is 30 there, 40 here"):
         loaded.predict([corpus.utterances[0].path], encoder=other)
-    foreign = FeatureSet(**{**vars(features), "encoder": other.spec})
+    other_features = FeatureSet(**{**vars(features), "encoder": other.spec})
     with pytest.raises(ClassifierError, match="n_mfcc is 30 there, 40 here"):
-        loaded.predict_features(foreign)
+        loaded.predict_features(other_features)
 
 
-def test_a_classifier_of_unknown_features_judges_features_alone(tmp_path: Path, corpus: Corpus) -> None:
+def test_classifier_of_unknown_encoder_needs_features(tmp_path: Path, corpus: Corpus) -> None:
     rows = torch.cat([torch.randn(20, 4), torch.randn(20, 4) + 5])
     torch.save({"features": rows, "labels": torch.arange(40) // 20}, tmp_path / "plain.pt")
     features = FeatureSet.load(tmp_path / "plain.pt")
     classifier = compare_heads(features, ["lda"]).classifier
     assert classifier.predict_features(features)[0][0] == ("0", "1")
-    with pytest.raises(ClassifierError, match=r"encoder 'unknown'"):
+    with pytest.raises(EncoderError, match=r"encoder 'unknown'"):
         classifier.predict([corpus.utterances[0].path])
 
 
-def test_it_needs_nothing_but_its_file(saved: Path, corpus: Corpus, tmp_path: Path) -> None:
+def test_classifier_file_is_self_contained(saved: Path, corpus: Corpus, tmp_path: Path) -> None:
     moved = Path(shutil.copy(saved, tmp_path / "moved.pt"))
     audio = Path(shutil.copy(corpus.utterances[0].path, tmp_path / "audio.flac"))
     expected = SpeakerClassifier.load(saved).predict([corpus.utterances[0].path])[0]
@@ -139,7 +138,7 @@ class Bomb:
         return (Path.touch, (self.path,))
 
 
-def test_nothing_in_a_classifier_can_run_code(saved: Path, tmp_path: Path) -> None:
+def test_code_in_a_classifier_file_never_runs(saved: Path, tmp_path: Path) -> None:
     content = torch.load(saved, weights_only=True)
     torch.save({**content, "training": Bomb(tmp_path / "exploded")}, tmp_path / "bomb.pt")
     with pytest.raises(ClassifierError, match="could run code"):
@@ -175,7 +174,7 @@ def test_nothing_in_a_classifier_can_run_code(saved: Path, tmp_path: Path) -> No
         lambda content: content.update(format=torch.ones(2)),
     ],
 )
-def test_right_keys_with_wrong_values_are_refused(damage: Callable[[Any], None], saved: Path, tmp_path: Path) -> None:
+def test_damaged_values_are_refused(damage: Callable[[Any], None], saved: Path, tmp_path: Path) -> None:
     content = torch.load(saved, weights_only=True)
     damage(content)
     torch.save(content, tmp_path / "x.pt")
@@ -183,7 +182,7 @@ def test_right_keys_with_wrong_values_are_refused(damage: Callable[[Any], None],
         SpeakerClassifier.load(tmp_path / "x.pt")
 
 
-def test_what_is_no_classifier_is_refused(saved: Path, features_path: Path, tmp_path: Path) -> None:
+def test_files_that_are_not_classifiers_are_refused(saved: Path, features_path: Path, tmp_path: Path) -> None:
     with pytest.raises(ClassifierError, match=r"not a speaker classifier.*no head"):
         SpeakerClassifier.load(features_path)
     content = torch.load(saved, weights_only=True)

@@ -1,4 +1,4 @@
-"""Scalers against scikit-learn, and on what is hard for them."""
+"""Scalers against scikit-learn, and on constant, correlated and few rows."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ import sklearn.preprocessing
 import torch
 from sklearn.decomposition import PCA
 
-from audio import InputError
+from files import InputError
 from heads import SCALERS, create_scaler
 
 
@@ -15,7 +15,7 @@ def correlated(n_rows: int = 200, dim: int = 6) -> torch.Tensor:
     return 3 + torch.randn(n_rows, dim, generator=random) @ torch.randn(dim, dim, generator=random)
 
 
-def test_standard_is_scikit_learns() -> None:
+def test_standard_equals_scikit_learn() -> None:
     rows = correlated()
     expected = sklearn.preprocessing.StandardScaler().fit(rows[:150].numpy()).transform(rows[150:].numpy())
     got = create_scaler("standard").fit(rows[:150]).transform(rows[150:])
@@ -23,7 +23,7 @@ def test_standard_is_scikit_learns() -> None:
 
 
 @pytest.mark.parametrize("value", [0.0, 5.0, 0.1, 1e6])
-def test_standard_leaves_a_constant_dimension_at_zero(value: float) -> None:
+def test_standard_sets_constant_dimensions_to_zero(value: float) -> None:
     rows = correlated()
     rows[:, 2] = value
     scaled = create_scaler("standard").fit(rows).transform(rows)
@@ -31,7 +31,7 @@ def test_standard_leaves_a_constant_dimension_at_zero(value: float) -> None:
     assert (scaled[:, 2] == 0).all()
 
 
-def test_whiten_is_scikit_learns_pca_up_to_signs() -> None:
+def test_whiten_equals_scikit_learn_pca_up_to_signs() -> None:
     rows = correlated()
     expected = PCA(whiten=True).fit(rows.numpy()).transform(rows.numpy()) * np.sqrt(len(rows) / (len(rows) - 1))
     got = create_scaler("whiten").fit(rows).transform(rows).numpy()
@@ -39,7 +39,7 @@ def test_whiten_is_scikit_learns_pca_up_to_signs() -> None:
 
 
 @pytest.mark.parametrize(("n_rows", "dim"), [(200, 6), (5, 20), (20, 20)])
-def test_whitened_training_rows_are_uncorrelated_with_unit_variance(n_rows: int, dim: int) -> None:
+def test_whitened_rows_are_uncorrelated_with_unit_variance(n_rows: int, dim: int) -> None:
     rows = correlated(n_rows, dim)
     whitened = create_scaler("whiten").fit(rows).transform(rows).double()
     covariance = whitened.T @ whitened / n_rows
@@ -54,7 +54,7 @@ def test_whiten_drops_directions_without_variance() -> None:
 
 
 @pytest.mark.parametrize("name", SCALERS)
-def test_a_state_says_all(name: str) -> None:
+def test_state_restores_the_scaler(name: str) -> None:
     rows = correlated()
     fitted = create_scaler(name).fit(rows, torch.arange(200) % 4)
     state = fitted.state_dict()
@@ -73,11 +73,11 @@ def test_half_precision_features_are_scaled_in_float32(name: str) -> None:
 
 
 def test_other_dimensions_are_refused() -> None:
-    with pytest.raises(InputError, match="fitted on 6 dimensions, these features have 5"):
+    with pytest.raises(InputError, match="fitted to 6 dimensions, these features have 5"):
         create_scaler("standard").fit(correlated()).transform(torch.randn(2, 5))
 
 
-def test_an_unknown_scaler_is_answered_with_the_valid_ones() -> None:
+def test_error_lists_the_valid_scalers() -> None:
     with pytest.raises(InputError, match="none, standard, whiten, within"):
         create_scaler("standart")
 
@@ -86,7 +86,7 @@ def speakers_of(n_rows: int, n_speakers: int = 8) -> torch.Tensor:
     return torch.arange(n_rows) % n_speakers
 
 
-def test_within_makes_the_variation_of_speakers_the_same_everywhere() -> None:
+def test_within_whitens_the_covariance_within_speakers() -> None:
     y = speakers_of(200)
     rows = correlated() + 5 * torch.randn(8, 6, generator=torch.Generator().manual_seed(1))[y]
     scaled = create_scaler("within").fit(rows, y).transform(rows).double()
@@ -96,7 +96,7 @@ def test_within_makes_the_variation_of_speakers_the_same_everywhere() -> None:
     torch.testing.assert_close(scaled.mean(0), torch.zeros(6).double(), rtol=0, atol=1e-4)
 
 
-def test_within_drops_directions_that_vary_between_speakers_alone() -> None:
+def test_within_drops_directions_constant_within_speakers() -> None:
     y = speakers_of(60)
     rows = torch.cat([correlated(60), y[:, None].float(), torch.full((60, 1), 3.0)], dim=1)
     assert create_scaler("within").fit(rows, y).transform(rows).shape == (60, 6)
@@ -107,14 +107,14 @@ def test_within_drops_directions_that_vary_between_speakers_alone() -> None:
 def test_within_needs_speakers_with_two_rows() -> None:
     with pytest.raises(InputError, match="needs the speakers"):
         create_scaler("within").fit(correlated())
-    with pytest.raises(InputError, match="more training rows than speakers; there are 5 of 5"):
+    with pytest.raises(InputError, match="more training rows than speakers; there are 5 rows of 5 speakers"):
         create_scaler("within").fit(correlated(5), torch.arange(5))
     with pytest.raises(InputError, match="No direction varies within speakers"):
         create_scaler("within").fit(torch.ones(6, 3), speakers_of(6, 3))
 
 
 @pytest.mark.parametrize("kind", ["none", "standard", "whiten", "within"])
-def test_length_comes_after_any_scaler(kind: str) -> None:
+def test_length_is_normalised_after_any_scaler(kind: str) -> None:
     rows, y = correlated(), speakers_of(200)
     plain = create_scaler(kind).fit(rows, y).transform(rows)
     name = "length" if kind == "none" else f"{kind}+length"
@@ -125,12 +125,12 @@ def test_length_comes_after_any_scaler(kind: str) -> None:
     assert torch.equal(zeros, torch.zeros(2, 6))
 
 
-def test_none_leaves_rows_as_they_are() -> None:
+def test_none_leaves_rows_unchanged() -> None:
     assert torch.equal(create_scaler("none").fit(correlated()).transform(correlated()), correlated())
 
 
 @pytest.mark.parametrize("name", ["whiten", "within", "within+length"])
-def test_matrices_take_one_layer_at_a_time(name: str) -> None:
+def test_scalers_with_a_matrix_take_one_layer(name: str) -> None:
     with pytest.raises(InputError, match=f"'{name.replace('+', '.')}' takes one layer"):
         create_scaler(name).fit(torch.randn(20, 3, 4), speakers_of(20))
     layers = torch.randn(20, 3, 4)

@@ -1,4 +1,4 @@
-"""Intervals over speakers: hand-made cases, laws, and how often they hold the truth."""
+"""Bootstrap intervals over speakers: cases by hand, properties, and how often they contain the true value."""
 
 import math
 
@@ -20,7 +20,7 @@ def columns(pairs: list[tuple[int, int]]) -> tuple[list[int], list[int]]:
 
 @given(COUNTS)
 @settings(max_examples=60, deadline=None)
-def test_an_interval_lies_around_the_share(pairs: list[tuple[int, int]]) -> None:
+def test_interval_contains_the_share(pairs: list[tuple[int, int]]) -> None:
     hits, counts = columns(pairs)
     low, high = ratio_interval(hits, counts, confidence=0.999)
     assert 0 <= low <= high <= 1
@@ -32,59 +32,60 @@ def test_an_interval_lies_around_the_share(pairs: list[tuple[int, int]]) -> None
 
 @given(COUNTS)
 @settings(max_examples=30, deadline=None)
-def test_no_one_differs_from_oneself(pairs: list[tuple[int, int]]) -> None:
-    assert difference_interval(*columns(pairs), *columns(pairs)) == (0, 0)
+def test_equal_shares_have_no_difference(pairs: list[tuple[int, int]]) -> None:
+    hits, counts = columns(pairs)
+    assert difference_interval(hits, counts, other_hits=hits, other_counts=counts) == (0, 0)
 
 
-def test_two_speakers_span_what_both_are() -> None:
+def test_interval_of_two_speakers_spans_their_shares() -> None:
     assert ratio_interval([4, 0], [4, 4]) == (0, 1)
     assert ratio_interval([3, 1], [4, 4]) == (0.25, 0.75)
     assert ratio_interval([3], [4]) == (0.75, 0.75)
 
 
-def test_the_paired_interval_does_not_see_what_both_share() -> None:
+def test_pairing_removes_the_variation_between_speakers() -> None:
     random = np.random.default_rng(0)
     counts = np.full(40, 20)
-    hard = random.binomial(20, random.uniform(0.2, 1, 40))  # speakers differ a lot
+    hard = random.binomial(20, random.uniform(0.2, 1, 40))  # speakers differ much
     better = np.minimum(hard + random.binomial(2, 0.7, 40), 20)  # one head is a little better for nearly all
-    low, high = difference_interval(better, counts, hard, counts)
+    low, high = difference_interval(better, counts, other_hits=hard, other_counts=counts)
     assert 0.02 < low < high < 0.12
     first, second = ratio_interval(better, counts), ratio_interval(hard, counts)
-    assert first[0] < second[1]  # side by side the intervals overlap
+    assert first[0] < second[1]  # the unpaired intervals overlap
 
 
 @pytest.mark.parametrize("n_speakers", [6, 10, 40])
-def test_it_holds_the_truth_about_as_often_as_it_says(n_speakers: int) -> None:
+def test_ratio_interval_has_its_confidence_level(n_speakers: int) -> None:
     random = np.random.default_rng(0)
-    held = 0
+    n_contained = 0
     for trial in range(200):
-        chances = random.beta(8, 2, n_speakers)  # the share of all speakers is 0.8
-        hits, counts = random.binomial(10, chances), np.full(n_speakers, 10)
+        accuracies = random.beta(8, 2, n_speakers)  # their mean is 0.8
+        hits, counts = random.binomial(10, accuracies), np.full(n_speakers, 10)
         low, high = ratio_interval(hits, counts, n_draws=1000, seed=trial)
-        held += low <= 0.8 <= high
-    assert 0.89 <= held / 200 <= 0.995
+        n_contained += low <= 0.8 <= high
+    assert 0.89 <= n_contained / 200 <= 0.995
 
 
 @pytest.mark.parametrize("n_speakers", [6, 10, 40])
-def test_two_heads_that_are_alike_seldom_seem_to_differ(n_speakers: int) -> None:
+def test_equally_good_heads_seldom_differ(n_speakers: int) -> None:
     random = np.random.default_rng(1)
-    apart = 0
+    n_different = 0
     for trial in range(200):
-        chances = random.beta(8, 2, n_speakers)
-        one, other = random.binomial(10, chances), random.binomial(10, chances)
+        accuracies = random.beta(8, 2, n_speakers)
+        one, other = random.binomial(10, accuracies), random.binomial(10, accuracies)
         counts = np.full(n_speakers, 10)
-        low, high = difference_interval(one, counts, other, counts, n_draws=1000, seed=trial)
-        apart += low > 0 or high < 0
-    assert apart / 200 <= 0.09
+        low, high = difference_interval(one, counts, other_hits=other, other_counts=counts, n_draws=1000, seed=trial)
+        n_different += low > 0 or high < 0
+    assert n_different / 200 <= 0.09
 
 
-def test_drawing_utterances_would_promise_too_much() -> None:
-    """A few speakers that are always right or always wrong say little, however many utterances there are."""
+def test_few_speakers_have_a_wide_interval() -> None:
+    """A few speakers that are always right or always wrong are little evidence, even with many utterances."""
     low, high = ratio_interval([100, 100, 100, 0], [100] * 4)
     assert high - low >= 0.5
 
 
-def test_the_same_seed_draws_the_same_and_blocks_do_not_count() -> None:
+def test_seed_fixes_the_draws_and_blocks_do_not_matter() -> None:
     hits, counts = np.arange(30) % 7, np.full(30, 7)
     assert ratio_interval(hits, counts, seed=1) == ratio_interval(hits, counts, seed=1)
     assert ratio_interval(hits, counts, seed=1) != ratio_interval(hits, counts, seed=2)
@@ -92,14 +93,14 @@ def test_the_same_seed_draws_the_same_and_blocks_do_not_count() -> None:
     assert few == pytest.approx(many, abs=0.03)
 
 
-def test_nothing_to_draw_from_is_nan() -> None:
+def test_interval_without_utterances_is_nan() -> None:
     assert all(map(math.isnan, ratio_interval([], [])))
     assert all(map(math.isnan, ratio_interval([0, 0], [0, 0])))
-    assert all(map(math.isnan, difference_interval([1], [1], [0], [0])))
+    assert all(map(math.isnan, difference_interval([1], [1], other_hits=[0], other_counts=[0])))
 
 
-def test_shapes_that_contradict_each_other() -> None:
+def test_intervals_refuse_shapes_that_do_not_match() -> None:
     with pytest.raises(ValueError, match="hits and counts"):
         ratio_interval([1, 2], [3])
     with pytest.raises(ValueError, match="same speakers"):
-        difference_interval([1, 2], [3, 3], [1], [3])
+        difference_interval([1, 2], [3, 3], other_hits=[1], other_counts=[3])

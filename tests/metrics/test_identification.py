@@ -1,7 +1,8 @@
-"""Numbers of closed-set identification: against scikit-learn, by hand, and where ties and absences could flatter."""
+"""Figures of identification: against scikit-learn, by hand, and cases that must not make them optimistic."""
 
 import math
 from collections.abc import Callable
+from functools import partial
 from random import Random
 from typing import Any
 
@@ -21,7 +22,7 @@ Scores = NDArray[np.float64]
 
 @st.composite
 def scored(draw: st.DrawFn, ties: bool) -> tuple[NDArray[np.int64], Scores]:
-    """Labels (n,) and scores (n, n_classes), in every row some of the same score or none."""
+    """Draw labels (n,) and scores (n, n_classes), with or without ties within rows."""
     n, n_classes = draw(st.integers(1, 12)), draw(st.integers(3, 6))
     labels = draw(hnp.arrays(np.int64, n, elements=st.integers(0, n_classes - 1)))
     if ties:
@@ -36,7 +37,7 @@ def scored(draw: st.DrawFn, ties: bool) -> tuple[NDArray[np.int64], Scores]:
 
 @settings(deadline=None, max_examples=50)
 @given(scored(ties=False), st.integers(1, 5))
-def test_without_ties_top_k_is_that_of_scikit_learn(drawn: tuple[NDArray[np.int64], Scores], k: int) -> None:
+def test_top_k_without_ties_equals_scikit_learn(drawn: tuple[NDArray[np.int64], Scores], k: int) -> None:
     labels, scores = drawn
     n_classes = scores.shape[1]
     k = min(k, n_classes - 1)
@@ -57,16 +58,16 @@ def test_top_k_grows_with_k_up_to_one(drawn: tuple[NDArray[np.int64], Scores]) -
 
 @settings(deadline=None, max_examples=50)
 @given(scored(ties=True), st.integers(1, 5))
-def test_a_tie_is_never_won(drawn: tuple[NDArray[np.int64], Scores], k: int) -> None:
+def test_ties_count_as_errors(drawn: tuple[NDArray[np.int64], Scores], k: int) -> None:
     labels, scores = drawn
-    pessimist = scores.copy()
-    pessimist[np.arange(len(labels)), labels] -= 0.5  # less than what tells two scores apart
-    assert top_k_accuracy(labels, scores, k) == top_k_accuracy(labels, pessimist, k)
+    lowered = scores.copy()
+    lowered[np.arange(len(labels)), labels] -= 0.5  # less than the difference of two scores
+    assert top_k_accuracy(labels, scores, k) == top_k_accuracy(labels, lowered, k)
 
 
 @settings(deadline=None, max_examples=50)
 @given(scored(ties=True), st.integers(1, 5), st.randoms(use_true_random=False))
-def test_the_order_of_columns_and_rows_does_not_matter(
+def test_order_of_columns_and_rows_does_not_matter(
     drawn: tuple[NDArray[np.int64], Scores], k: int, random: Random
 ) -> None:
     labels, scores = drawn
@@ -83,28 +84,28 @@ def test_top_k_by_hand() -> None:
     labels = ["ann", "bob", "carl", "ann"]
     scores = [[0.7, 0.2, 0.1], [0.5, 0.3, 0.2], [0.6, 0.3, 0.1], [-2.0, -1.0, -1.5]]
     classes = ["ann", "bob", "carl"]
-    assert [top_k_accuracy(labels, scores, k, classes) for k in (1, 2, 3, 99)] == [0.25, 0.5, 1.0, 1.0]
+    assert [top_k_accuracy(labels, scores, k, classes=classes) for k in (1, 2, 3, 99)] == [0.25, 0.5, 1.0, 1.0]
     assert top_k_accuracy([0, 1, 2, 0], scores) == 0.25
 
 
 @pytest.mark.parametrize("value", [0.0, 1.0, -np.inf, np.inf])
-def test_a_constant_score_is_worth_nothing(value: float) -> None:
+def test_constant_scores_are_never_correct(value: float) -> None:
     scores = np.full((10, 4), value)
     assert [top_k_accuracy(np.arange(10) % 4, scores, k) for k in (1, 2, 3, 4)] == [0, 0, 0, 1]
 
 
 @pytest.mark.parametrize("k", [1, 3, 100])
-def test_a_class_without_a_column_is_missed(k: int) -> None:
+def test_class_without_a_column_is_an_error(k: int) -> None:
     assert top_k_accuracy([0, 7, 7, 7], [[9.0, 1.0, 2.0]] * 4, k) == 0.25
     assert top_k_accuracy(["ann", "eve"], [[0.9, 0.1]] * 2, k, classes=["ann", "bob"]) == 0.5
 
 
-def test_one_class_alone() -> None:
+def test_single_class_is_always_correct() -> None:
     assert top_k_accuracy([0, 0], [[1.0], [-1.0]]) == 1.0
 
 
 @pytest.mark.parametrize("kind", [list, np.asarray, torch.tensor])
-def test_lists_arrays_and_tensors_are_taken(kind: Callable[[Any], Any]) -> None:
+def test_lists_arrays_and_tensors_are_accepted(kind: Callable[[Any], Any]) -> None:
     labels, scores = kind([0, 1, 1]), kind([[0.9, 0.1], [0.2, 0.8], [0.7, 0.3]])
     accuracy = top_k_accuracy(labels, scores)
     assert type(accuracy) is float
@@ -113,7 +114,7 @@ def test_lists_arrays_and_tensors_are_taken(kind: Callable[[Any], Any]) -> None:
     assert log_loss(labels, kind([[0.0, 0.0]] * 3)) == pytest.approx(math.log(2))
 
 
-def test_no_utterances_give_no_number() -> None:
+def test_no_utterances_give_nan() -> None:
     assert math.isnan(top_k_accuracy([], np.empty((0, 3))))
     assert math.isnan(macro_f1([], []))
     assert math.isnan(log_loss([], np.empty((0, 3))))
@@ -130,11 +131,11 @@ def test_no_utterances_give_no_number() -> None:
         ([0, 1], [[[1.0, 2.0], [2.0, 1.0]]] * 2, 1, None),
     ],
 )
-def test_shapes_that_contradict_each_other(
+def test_top_k_refuses_shapes_that_do_not_match(
     labels: list[int], scores: list[list[float]], k: int, classes: list[int] | None
 ) -> None:
     with pytest.raises(ValueError, match="expected"):
-        top_k_accuracy(labels, scores, k, classes)
+        top_k_accuracy(labels, scores, k, classes=classes)
 
 
 # Macro-F1
@@ -143,13 +144,13 @@ def test_shapes_that_contradict_each_other(
 def test_macro_f1_by_hand() -> None:
     labels = ["a", "a", "a", "a", "b", "b", "c"]
     predictions = ["a", "a", "a", "b", "b", "c", "d"]
-    # a: precision 1, recall 3/4; b: 1/2, 1/2; c: neither; d is nobody's, and counts as a speaker all the same
+    # a: precision 1, recall 3/4; b: 1/2, 1/2; c: 0, 0; d is never true, but counts as a speaker
     expected = (6 / 7 + 1 / 2 + 0 + 0) / 4
     assert macro_f1(labels, predictions) == pytest.approx(expected)
     assert macro_f1(np.unique(labels, return_inverse=True)[1], [0, 0, 0, 1, 1, 2, 3]) == pytest.approx(expected)
 
 
-def test_macro_f1_counts_every_speaker_the_same() -> None:
+def test_macro_f1_gives_speakers_the_same_weight() -> None:
     labels = [0] * 98 + [1, 2]
     assert macro_f1(labels, [0] * 100) == pytest.approx(2 * 0.98 / 1.98 / 3)
     assert macro_f1(labels, labels) == 1.0
@@ -157,7 +158,7 @@ def test_macro_f1_counts_every_speaker_the_same() -> None:
 
 
 @pytest.mark.filterwarnings("error")
-def test_macro_f1_warns_of_nothing() -> None:
+def test_macro_f1_does_not_warn() -> None:
     result = macro_f1(["a", "b"], ["c", "c"])
     assert type(result) is float
     assert result == 0.0
@@ -165,7 +166,7 @@ def test_macro_f1_warns_of_nothing() -> None:
 
 @settings(deadline=None, max_examples=50)
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=1, max_size=20))
-def test_macro_f1_is_the_mean_of_each_speakers(pairs: list[tuple[int, int]]) -> None:
+def test_macro_f1_is_the_mean_over_speakers(pairs: list[tuple[int, int]]) -> None:
     scores = []
     for speaker in {label for pair in pairs for label in pair}:
         hits = sum(pair == (speaker, speaker) for pair in pairs)
@@ -174,7 +175,7 @@ def test_macro_f1_is_the_mean_of_each_speakers(pairs: list[tuple[int, int]]) -> 
     assert macro_f1(*zip(*pairs, strict=True)) == pytest.approx(sum(scores) / len(scores))
 
 
-def test_macro_f1_of_unequal_lengths() -> None:
+def test_macro_f1_refuses_unequal_lengths() -> None:
     with pytest.raises(ValueError, match="inconsistent"):
         macro_f1([0, 1, 1], [0, 1])
 
@@ -192,7 +193,7 @@ def test_log_loss_by_hand() -> None:
 
 @settings(deadline=None, max_examples=50)
 @given(scored(ties=True))
-def test_log_loss_is_that_of_scikit_learn(drawn: tuple[NDArray[np.int64], Scores]) -> None:
+def test_log_loss_equals_scikit_learn(drawn: tuple[NDArray[np.int64], Scores]) -> None:
     labels, logits = drawn
     probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     expected = sklearn.metrics.log_loss(labels, probabilities, labels=np.arange(logits.shape[1]))
@@ -205,16 +206,16 @@ def test_log_loss_of_large_logits_is_finite() -> None:
 
 
 @pytest.mark.parametrize(("labels", "classes"), [([0, 3], None), (["ann", "eve"], ["ann", "bob"])])
-def test_log_loss_of_a_class_without_a_column(labels: list[object], classes: list[object] | None) -> None:
-    with pytest.raises(ValueError, match="no column stands for the classes"):
+def test_log_loss_refuses_a_class_without_a_column(labels: list[object], classes: list[object] | None) -> None:
+    with pytest.raises(ValueError, match=r"expected a column for each class; the classes \[.*\] have none"):
         log_loss(labels, [[0.0, 1.0]] * 2, classes)  # type: ignore[arg-type]
 
 
-# What could flatter, or pass unseen
+# Cases that must not make figures optimistic
 
 
 @pytest.mark.parametrize("row", [[np.nan] * 3, [np.nan, 1.0, 2.0], [np.nan, -1.0, -2.0]])
-def test_scores_that_are_not_numbers_are_worth_nothing(row: list[float]) -> None:
+def test_nan_scores_are_never_correct(row: list[float]) -> None:
     assert not top_k_accuracy([0, 0], [row, row]) > 0
 
 
@@ -228,20 +229,21 @@ def test_log_loss_of_fewer_labels_than_rows() -> None:
         log_loss([0], [[0.0, 1.0], [1.0, 0.0]])
 
 
-def test_ranks_count_who_is_ahead() -> None:
+def test_ranks_by_hand() -> None:
     scores = [[3.0, 2.0, 1.0], [1.0, 2.0, 3.0], [2.0, 2.0, 0.0], [math.nan, 1.0, 0.0]]
     assert ranks([0, 0, 1, 0], scores).tolist() == [0, 2, 1, 2]
     assert ranks(["x", "b"], [[1.0, 2.0], [1.0, 2.0]], ["a", "b"]).tolist() == [2, 0]
 
 
-def test_detection_and_identification_by_hand() -> None:
-    strangers = [0.1, 0.2, 0.3, 0.4]
+def test_detection_identification_rate_by_hand() -> None:
+    unknown = [0.1, 0.2, 0.3, 0.4]
     scores, right = [0.05, 0.25, 0.35, 0.45, 0.5], [True, True, True, False, True]
-    assert detection_identification_rate(scores, right, strangers, 0.0) == pytest.approx(1 / 5)  # above 0.4, and right
-    assert detection_identification_rate(scores, right, strangers, 0.25) == pytest.approx(2 / 5)  # above 0.3
-    assert detection_identification_rate(scores, right, strangers, 0.24) == pytest.approx(1 / 5)
-    assert detection_identification_rate(scores, right, strangers, 0.75) == pytest.approx(3 / 5)
-    assert detection_identification_rate([0.4], [True], strangers, 0.0) == 0  # a tie with a stranger is not above it
+    rate = partial(detection_identification_rate, scores, right, unknown)
+    assert rate(false_accept=0.0) == pytest.approx(1 / 5)  # above 0.4, and right
+    assert rate(false_accept=0.25) == pytest.approx(2 / 5)  # above 0.3
+    assert rate(false_accept=0.24) == pytest.approx(1 / 5)
+    assert rate(false_accept=0.75) == pytest.approx(3 / 5)
+    assert detection_identification_rate([0.4], [True], unknown, false_accept=0.0) == 0  # a tie is not above 0.4
     for arguments in (([], [], [0.1]), ([0.1], [True], []), ([0.1], [True, False], [0.1])):
         with pytest.raises(ValueError, match="expected"):
             detection_identification_rate(*arguments)
@@ -252,18 +254,17 @@ def test_detection_and_identification_by_hand() -> None:
     st.lists(st.integers(0, 9), min_size=1, max_size=20),
     st.floats(0, 0.99),
 )
-def test_detection_keeps_to_the_false_accepts(
-    known: list[tuple[int, bool]], strangers: list[int], false_accept: float
+def test_detection_identification_rate_takes_the_best_allowed_threshold(
+    known: list[tuple[int, bool]], unknown: list[int], false_accept: float
 ) -> None:
-    """The rate is the best of all thresholds under which few enough strangers get a name."""
     scores, right = zip(*known, strict=True)
     allowed = [
         threshold
         for threshold in range(-1, 10)
-        if sum(score > threshold for score in strangers) <= false_accept * len(strangers) + 1e-9
+        if sum(score > threshold for score in unknown) <= false_accept * len(unknown) + 1e-9
     ]
     best = max(np.mean([ok and score > threshold for score, ok in known]) for threshold in allowed)
-    assert detection_identification_rate(scores, right, strangers, false_accept) == pytest.approx(best)
+    assert detection_identification_rate(scores, right, unknown, false_accept=false_accept) == pytest.approx(best)
 
 
 def test_calibration_error_by_hand() -> None:
@@ -290,14 +291,14 @@ def test_calibration_error_is_the_sum_over_bins(pairs: list[tuple[bool, float]],
     assert 0 <= error <= 1
 
 
-def test_calibrated_probabilities_have_little_error() -> None:
+def test_calibrated_probabilities_have_a_small_error() -> None:
     random = np.random.default_rng(0)
     shares = random.uniform(0, 1, 100_000)
     assert expected_calibration_error(random.uniform(0, 1, 100_000) < shares, shares) < 0.01
     assert expected_calibration_error(random.uniform(0, 1, 100_000) < shares**2, shares) > 0.1
 
 
-def test_calibration_shapes() -> None:
+def test_calibration_error_refuses_shapes_that_do_not_match() -> None:
     with pytest.raises(ValueError, match="n_bins"):
         expected_calibration_error([1], [0.5], 0)
     with pytest.raises(ValueError, match="confidences"):

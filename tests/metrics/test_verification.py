@@ -1,4 +1,4 @@
-"""Error rates of trials: hand-made cases, an exhaustive oracle, and laws."""
+"""Error rates of trials: cases by hand, comparison with exhaustive counting, and properties."""
 
 import itertools
 import math
@@ -11,15 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from metrics import (
-    cllr,
-    equal_error_rate,
-    equal_error_threshold,
-    error_rates,
-    min_cllr,
-    min_dcf,
-    trial_interval,
-)  # fmt: skip
+from metrics import cllr, equal_error_rate, equal_error_threshold, error_rates, min_cllr, min_dcf, trial_interval
 
 Trial = tuple[bool, float]
 TRIALS = st.lists(
@@ -32,7 +24,7 @@ def columns(trials: list[Trial]) -> tuple[list[bool], list[float]]:
 
 
 def points_by_counting(trials: list[Trial]) -> list[tuple[float, float]]:
-    """Return (false accept, miss) for every threshold, each found by looking at all trials."""
+    """Return (false accept, miss) at every threshold, each by counting all trials."""
     targets = [score for label, score in trials if label]
     nontargets = [score for label, score in trials if not label]
     thresholds = [math.inf, *sorted({score for _, score in trials}, reverse=True)]
@@ -45,18 +37,18 @@ def points_by_counting(trials: list[Trial]) -> list[tuple[float, float]]:
     ]
 
 
-def test_the_check_of_the_from_scratch_systems() -> None:
+def test_equal_error_rate_of_the_from_scratch_systems() -> None:
     scores = [0.2, 0.3, 0.4, 0.59, 0.6, 0.588, 0.602, 0.7, 0.8, 0.9]
     assert equal_error_rate([0] * 5 + [1] * 5, scores) == pytest.approx(0.2)
 
 
-def test_cases_by_hand() -> None:
+def test_figures_by_hand() -> None:
     assert equal_error_rate([1, 0], [2.0, 1.0]) == 0
     assert equal_error_rate([1, 0], [1.0, 2.0]) == 1
     assert equal_error_rate([1, 0], [1.0, 1.0]) == 0.5
     assert min_dcf([1, 0], [2.0, 1.0]) == 0
-    assert min_dcf([1, 0], [1.0, 2.0]) == 1  # rejecting all is the best
-    # Three of four targets are above all nontargets: at that threshold a quarter is missed and nothing accepted.
+    assert min_dcf([1, 0], [1.0, 2.0]) == 1  # rejecting all trials is best
+    # Three of four targets are above all nontargets: that threshold has 25 % misses and no false accepts.
     assert min_dcf([1, 1, 1, 1, 0, 0], [5, 4, 3, 1, 2, 0], p_target=0.01) == pytest.approx(0.25)
     assert min_dcf([1, 1, 0, 0], [3, 1, 2, 0], p_target=0.5) == pytest.approx(0.5)
     assert cllr([1, 0], [0.0, 0.0]) == pytest.approx(1)
@@ -68,21 +60,21 @@ def test_cases_by_hand() -> None:
 
 @given(TRIALS)
 @settings(max_examples=150, deadline=None)
-def test_rates_are_those_of_counting(trials: list[Trial]) -> None:
+def test_error_rates_equal_counting(trials: list[Trial]) -> None:
     rates = error_rates(*columns(trials))
     np.testing.assert_allclose(
         np.stack([rates.false_accept, rates.miss], axis=1), points_by_counting(trials), atol=1e-12
     )
 
 
-def test_the_equal_error_threshold_leaves_room_on_both_sides() -> None:
+def test_equal_error_threshold_is_halfway_between_scores() -> None:
     assert equal_error_threshold([1, 1, 0, 0], [0.9, 0.8, 0.2, 0.1]) == pytest.approx(0.5)
     assert equal_error_threshold([1, 0], [0.3, 0.3]) == 0.3
 
 
 @given(TRIALS)
 @settings(max_examples=150, deadline=None)
-def test_at_the_equal_error_threshold_misses_are_no_more_and_above_it_no_fewer(trials: list[Trial]) -> None:
+def test_equal_error_threshold_balances_the_errors(trials: list[Trial]) -> None:
     labels, scores = map(np.array, columns(trials))
     threshold = equal_error_threshold(labels, scores)
     targets, nontargets = scores[labels], scores[~labels]
@@ -93,7 +85,7 @@ def test_at_the_equal_error_threshold_misses_are_no_more_and_above_it_no_fewer(t
 
 @given(TRIALS)
 @settings(max_examples=150, deadline=None)
-def test_the_equal_error_rate_lies_where_the_staircase_crosses(trials: list[Trial]) -> None:
+def test_equal_error_rate_is_interpolated_where_the_rates_cross(trials: list[Trial]) -> None:
     found = equal_error_rate(*columns(trials))
     expected = []
     for (fa, miss), (next_fa, next_miss) in itertools.pairwise(points_by_counting(trials)):
@@ -105,26 +97,26 @@ def test_the_equal_error_rate_lies_where_the_staircase_crosses(trials: list[Tria
 
 @given(TRIALS, st.sampled_from([0.01, 0.05, 0.5]), st.floats(0.1, 10), st.floats(0.1, 10))
 @settings(max_examples=100, deadline=None)
-def test_the_minimum_cost_is_the_least_of_all_thresholds(
+def test_min_dcf_is_the_lowest_cost_of_all_thresholds(
     trials: list[Trial], p_target: float, c_miss: float, c_fa: float
 ) -> None:
     costs = [c_miss * p_target * miss + c_fa * (1 - p_target) * fa for fa, miss in points_by_counting(trials)]
-    least = min(costs) / min(c_miss * p_target, c_fa * (1 - p_target))
-    found = min_dcf(*columns(trials), p_target, c_miss, c_fa)
-    assert found == pytest.approx(least)
+    lowest = min(costs) / min(c_miss * p_target, c_fa * (1 - p_target))
+    found = min_dcf(*columns(trials), p_target, c_miss=c_miss, c_false_accept=c_fa)
+    assert found == pytest.approx(lowest)
     assert 0 <= found <= 1
 
 
 @given(TRIALS)
 @settings(max_examples=100, deadline=None)
-def test_no_rising_calibration_beats_the_best_one(trials: list[Trial]) -> None:
+def test_no_linear_calibration_is_better_than_min_cllr(trials: list[Trial]) -> None:
     labels, scores = columns(trials)
-    least = min_cllr(labels, scores)
-    assert -1e-9 <= least <= 1 + 1e-9
+    lowest = min_cllr(labels, scores)
+    assert -1e-9 <= lowest <= 1 + 1e-9
     prior = math.log(sum(labels) / (len(labels) - sum(labels)))
     for slope in (0.0, 0.3, 1.0, 3.0):
         for offset in (-1.0, 0.0, prior):
-            assert least <= cllr(labels, [slope * score + offset for score in scores]) + 1e-9
+            assert lowest <= cllr(labels, [slope * score + offset for score in scores]) + 1e-9
 
 
 FIGURES: list[Callable[..., float]] = [equal_error_rate, min_dcf, min_cllr]
@@ -132,7 +124,7 @@ FIGURES: list[Callable[..., float]] = [equal_error_rate, min_dcf, min_cllr]
 
 @given(TRIALS)
 @settings(max_examples=60, deadline=None)
-def test_only_the_order_of_scores_counts(trials: list[Trial]) -> None:
+def test_figures_depend_on_the_order_of_scores_only(trials: list[Trial]) -> None:
     labels, scores = columns(trials)
     for figure in FIGURES:
         value = figure(labels, scores)
@@ -143,7 +135,7 @@ def test_only_the_order_of_scores_counts(trials: list[Trial]) -> None:
 
 @given(TRIALS, st.data())
 @settings(max_examples=60, deadline=None)
-def test_a_weight_is_a_repetition(trials: list[Trial], data: st.DataObject) -> None:
+def test_weight_is_a_number_of_repetitions(trials: list[Trial], data: st.DataObject) -> None:
     weights = data.draw(st.lists(st.integers(0, 3), min_size=len(trials), max_size=len(trials)))
     repeated = [trial for trial, weight in zip(trials, weights, strict=True) for _ in range(weight)]
     labels, scores = columns(trials)
@@ -156,8 +148,8 @@ def test_a_weight_is_a_repetition(trials: list[Trial], data: st.DataObject) -> N
 
 
 @pytest.mark.parametrize("figure", [equal_error_rate, min_dcf, cllr, min_cllr, error_rates])
-def test_trials_that_say_nothing_are_refused(figure: Callable[..., object]) -> None:
-    for labels, scores, said in (
+def test_unusable_trials_are_refused(figure: Callable[..., object]) -> None:
+    for labels, scores, message in (
         ([1, 1], [1.0, 2.0], "there are 2 target and 0 nontarget trials; both kinds are needed"),
         ([0, 0], [1.0, 2.0], "0 target and 2 nontarget"),
         ([], [], "0 target and 0 nontarget"),
@@ -165,17 +157,17 @@ def test_trials_that_say_nothing_are_refused(figure: Callable[..., object]) -> N
         ([1, 2], [1.0, 2.0], "must be 1"),
         ([1, 0], [1.0], r"expected \(n,\)"),
     ):
-        with pytest.raises(ValueError, match=said):
+        with pytest.raises(ValueError, match=message):
             figure(labels, scores)
 
 
-def test_priors_and_costs_that_make_no_sense() -> None:
+def test_priors_and_costs_out_of_range_are_refused() -> None:
     for settings_ in ({"p_target": 0.0}, {"p_target": 1.0}, {"c_miss": 0.0}, {"c_false_accept": -1.0}):
         with pytest.raises(ValueError, match="expected 0 < p_target < 1"):
             min_dcf([0, 1], [0.0, 1.0], **settings_)
 
 
-def test_infinite_scores_are_scores() -> None:
+def test_infinite_scores_are_accepted() -> None:
     assert equal_error_rate([1, 0, 1, 0], [math.inf, -math.inf, 0.0, -1.0]) == 0
     for labels in ([1, 0], [0, 1]):
         assert equal_error_rate(labels, [math.inf, math.inf]) == 0.5
@@ -183,34 +175,34 @@ def test_infinite_scores_are_scores() -> None:
 
 
 @pytest.mark.parametrize("figure", [equal_error_rate, min_dcf, cllr, min_cllr])
-def test_weights_that_leave_nothing_or_make_no_sense(figure: Callable[..., float]) -> None:
-    for weights, said in (([0, 1], "no targets or no nontargets"), ([1], "weights"), ([-1, 1], "0 or more")):
-        with pytest.raises(ValueError, match=said):
+def test_unusable_weights_are_refused(figure: Callable[..., float]) -> None:
+    for weights, message in (([0, 1], "no targets or no nontargets"), ([1], "weights"), ([-1, 1], "0 or more")):
+        with pytest.raises(ValueError, match=message):
             figure([1, 0], [1.0, 0.0], weights=weights)
 
 
 def trials_of(
     n_speakers: int, random: np.random.Generator
 ) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]:
-    """Return all pairs of four utterances a speaker, in one dimension, whose true equal error rate is the same."""
+    """Return scores, first and second speakers of all pairs of utterances, four per speaker, in one dimension."""
     speakers = np.repeat(np.arange(n_speakers), 4)
     rows = random.normal(0, 2, n_speakers)[speakers] + random.standard_normal(len(speakers))
     first, second = np.triu_indices(len(speakers), 1)
     return -np.abs(rows[first] - rows[second]), speakers[first], speakers[second]
 
 
-def test_intervals_over_speakers_hold_the_truth() -> None:
+def test_trial_interval_contains_the_true_value() -> None:
     random = np.random.default_rng(0)
     scores, one, other = trials_of(400, random)
     truth = equal_error_rate(one == other, scores)
-    held = 0
+    n_contained = 0
     for draw in range(60):
         scores, one, other = trials_of(12, random)
         figure = partial(equal_error_rate, one == other, scores)
         low, high = map(float, trial_interval(figure, one, other, n_draws=200, seed=draw))
         assert low <= high
-        held += int(low <= truth <= high)
-    assert held >= 50
+        n_contained += int(low <= truth <= high)
+    assert n_contained >= 50
 
 
 def test_several_figures_share_their_draws() -> None:
@@ -221,12 +213,12 @@ def test_several_figures_share_their_draws() -> None:
         return [equal_error_rate(labels, scores, weights), min_dcf(labels, scores, weights=weights)]
 
     low, high = trial_interval(both, one, other, n_draws=50)
-    alone = trial_interval(lambda weights: both(weights)[1], one, other, n_draws=50)
+    single = trial_interval(lambda weights: both(weights)[1], one, other, n_draws=50)
     assert low.shape == high.shape == (2,)
-    assert (low[1], high[1]) == (float(alone[0]), float(alone[1]))
+    assert (low[1], high[1]) == (float(single[0]), float(single[1]))
 
 
-def test_a_draw_counts_pairs_as_often_as_both_and_targets_as_often_as_the_speaker() -> None:
+def test_weights_of_trials_are_counts_of_drawn_speakers() -> None:
     seen = []
 
     def remember(weights: NDArray[np.float64]) -> float:
@@ -244,7 +236,7 @@ def test_a_draw_counts_pairs_as_often_as_both_and_targets_as_often_as_the_speake
 
 
 @pytest.mark.parametrize("n_speakers", [1, 3])
-def test_a_few_speakers_have_no_interval(n_speakers: int) -> None:
+def test_too_few_speakers_have_no_trial_interval(n_speakers: int) -> None:
     scores, one, other = trials_of(n_speakers, np.random.default_rng(0))
     low, high = trial_interval(lambda weights: float(weights @ scores), one, other)
     assert math.isnan(low)

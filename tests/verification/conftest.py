@@ -1,12 +1,14 @@
-"""Made-up voices for the tests of verification."""
+"""Synthetic speakers and a store for them, shared by the tests of verification."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from features import FeatureSet
+from verification import Recording, SpeakerStore, SpeakerVerifier
 
 
 @pytest.fixture(scope="session")
@@ -33,3 +35,46 @@ def draw_voices(n_speakers: int = 40, n_each: int = 12, dim: int = 12, seed: int
         encoder={"name": "made up", "dim": dim, "layers": [], "options": {}},
         corpus="voices",
     )
+
+
+@pytest.fixture(scope="session")
+def select_speakers() -> Callable[..., FeatureSet]:
+    """Return a function that selects speakers `first` to `last` - 1 of a set, and every n-th row of these."""
+
+    def select(features: FeatureSet, first: int, last: int, every: int = 1) -> FeatureSet:
+        is_selected = (features.labels >= first) & (features.labels < last)
+        return features.select((is_selected & (torch.arange(len(features)) % every == 0)).numpy())
+
+    return select
+
+
+@pytest.fixture(scope="session")
+def population(voices: Callable[..., FeatureSet]) -> FeatureSet:
+    """Return 80 speakers with 12 recordings each; the first 60 train the verifier, the others are enrolled."""
+    return voices(n_speakers=80)
+
+
+@pytest.fixture(scope="session")
+def recordings(population: FeatureSet) -> Callable[..., list[Recording]]:
+    """Return a function that makes the first recordings of a speaker of the population."""
+
+    def make(speaker: int, count: int = 3) -> list[Recording]:
+        rows = (population.labels == speaker).nonzero().flatten().tolist()[:count]
+        return [
+            Recording(population.ids[row], bytes([row % 256, row // 256]), 1.0, population.features[row])
+            for row in rows
+        ]
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def plda_verifier(population: FeatureSet, select_speakers: Callable[..., FeatureSet]) -> SpeakerVerifier:
+    return SpeakerVerifier.train(select_speakers(population, 0, 60), "plda")
+
+
+@pytest.fixture
+def store(plda_verifier: SpeakerVerifier, tmp_path: Path) -> Iterator[SpeakerStore]:
+    """Return an empty store."""
+    with SpeakerStore.create(tmp_path / "speakers.db", plda_verifier) as store:
+        yield store

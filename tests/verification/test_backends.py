@@ -1,4 +1,4 @@
-"""Backends against their models, and on speakers that they never heard."""
+"""Backends: scores against reference formulas, and error rates on speakers that they were not trained on."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -22,10 +22,9 @@ from verification import (
     as_norm,
     create_backend,
     split_speakers,
-)  # fmt: skip
+)
 
 PUBLISHED = Path(__file__).parents[3] / "shared/data/published/audiosep_unet_librispeech_devclean_features.pt"
-
 
 Voices = Callable[..., FeatureSet]
 
@@ -38,29 +37,28 @@ def halves(voices: Voices) -> tuple[FeatureSet, FeatureSet]:
 def eer_of(name: str, halves: tuple[FeatureSet, FeatureSet]) -> float:
     train, scored = halves
     trials = all_pairs(scored)
-    return equal_error_rate(
-        trials.labels, create_backend(name).fit(train).score_trials(scored, trials.first, trials.second)
-    )
+    scores = create_backend(name).fit(train).score_trials(scored, trials.first, trials.second)
+    return equal_error_rate(trials.labels, scores)
 
 
-def test_what_speakers_vary_in_by_themselves_is_worth_knowing(halves: tuple[FeatureSet, FeatureSet]) -> None:
+def test_variation_within_speakers_halves_the_eer_of_cosine(halves: tuple[FeatureSet, FeatureSet]) -> None:
     eers = {name: eer_of(name, halves) for name in BACKENDS}
     assert eers["cosine"] > 0.3
     assert max(eers["within"], eers["lda"], eers["plda"]) < eers["cosine"] / 2
 
 
 @pytest.mark.parametrize("name", BACKENDS)
-def test_all_with_all_is_pair_by_pair(name: str, halves: tuple[FeatureSet, FeatureSet]) -> None:
+def test_score_all_equals_scores_of_pairs(name: str, halves: tuple[FeatureSet, FeatureSet]) -> None:
     train, scored = halves
     backend = create_backend(name).fit(train)
-    trials = all_pairs(scored)
-    table = backend.score_all(*2 * [backend.embed(scored.features)]).numpy()
+    trials, rows = all_pairs(scored), backend.embed(scored.features)
+    table = backend.score_all(rows, rows).numpy()
     found = backend.score_trials(scored, trials.first, trials.second)
     np.testing.assert_allclose(found, table[trials.first, trials.second], rtol=1e-3, atol=1e-3)
     np.testing.assert_allclose(table, table.T, rtol=1e-3, atol=1e-3)
 
 
-def test_plda_scores_are_likelihood_ratios_of_two_recordings(halves: tuple[FeatureSet, FeatureSet]) -> None:
+def test_plda_scores_two_recordings_by_likelihood_ratio(halves: tuple[FeatureSet, FeatureSet]) -> None:
     train, scored = halves
     backend = create_backend("plda").fit(train)
     rows = backend.embed(scored.features)
@@ -77,7 +75,7 @@ def test_plda_scores_are_likelihood_ratios_of_two_recordings(halves: tuple[Featu
         )
 
 
-def test_plda_scores_are_likelihood_ratios_of_a_speaker_who_is_known_by_several(
+def test_plda_scores_several_recordings_by_likelihood_ratio(
     halves: tuple[FeatureSet, FeatureSet],
 ) -> None:
     train, scored = halves
@@ -86,7 +84,7 @@ def test_plda_scores_are_likelihood_ratios_of_a_speaker_who_is_known_by_several(
     between = np.diag(backend.state_dict()["between"].double().numpy())
 
     def log_density(*which: int) -> float:
-        """Of recordings of one speaker, jointly."""
+        """Return the joint log density of recordings of one speaker."""
         covariance = np.kron(np.ones((len(which),) * 2), between) + np.eye(len(which) * len(between))
         return float(multivariate_normal.logpdf(rows[list(which)].double().numpy().ravel(), cov=covariance))
 
@@ -98,12 +96,13 @@ def test_plda_scores_are_likelihood_ratios_of_a_speaker_who_is_known_by_several(
         [log_density(probe, *each) - log_density(probe) - log_density(*each) for each in enrolled] for probe in probes
     ]
     np.testing.assert_allclose(backend.score_speakers(rows[probes], models, counts), expected, atol=0.02)
-    alone = backend.score_speakers(rows[probes], models[2:], counts[2:])  # all of one count take another way
+    # Models with equal counts are computed in another way.
+    alone = backend.score_speakers(rows[probes], models[2:], counts[2:])
     np.testing.assert_allclose(alone, np.array(expected)[:, 2:], atol=0.02)
 
 
 @pytest.mark.parametrize("name", BACKENDS)
-def test_a_speaker_of_one_recording_scores_as_that_does(name: str, halves: tuple[FeatureSet, FeatureSet]) -> None:
+def test_model_of_one_recording_scores_as_the_recording(name: str, halves: tuple[FeatureSet, FeatureSet]) -> None:
     train, scored = halves
     backend = create_backend(name).fit(train)
     rows = backend.embed(scored.features)
@@ -113,7 +112,7 @@ def test_a_speaker_of_one_recording_scores_as_that_does(name: str, halves: tuple
 
 
 @pytest.mark.parametrize("name", BACKENDS)
-def test_more_recordings_of_a_speaker_make_fewer_errors(name: str, halves: tuple[FeatureSet, FeatureSet]) -> None:
+def test_more_enrolment_recordings_lower_the_eer(name: str, halves: tuple[FeatureSet, FeatureSet]) -> None:
     train, scored = halves
     backend = create_backend(name).fit(train)
     rows, labels = backend.embed(scored.features), scored.labels.numpy()
@@ -127,7 +126,7 @@ def test_more_recordings_of_a_speaker_make_fewer_errors(name: str, halves: tuple
     assert errors[1] < errors[0]
 
 
-def test_cosines_are_cosines(halves: tuple[FeatureSet, FeatureSet]) -> None:
+def test_cosine_backend_gives_cosines(halves: tuple[FeatureSet, FeatureSet]) -> None:
     _, scored = halves
     found = create_backend("cosine").score_trials(scored, np.array([0, 3]), np.array([9, 100]))
     for score, (one, other) in zip(found, ((0, 9), (3, 100)), strict=True):
@@ -136,27 +135,27 @@ def test_cosines_are_cosines(halves: tuple[FeatureSet, FeatureSet]) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in BACKENDS if name != "cosine"])
-def test_speakers_that_were_trained_on_are_never_scored(name: str, halves: tuple[FeatureSet, FeatureSet]) -> None:
+def test_training_speakers_are_not_scored(name: str, halves: tuple[FeatureSet, FeatureSet]) -> None:
     train, _ = halves
     backend = create_backend(name).fit(train)
-    with pytest.raises(BackendError, match=f"'{name}' was trained on 2 of the speakers"):
+    with pytest.raises(BackendError, match=f"'{name}' was trained on 2 of the speakers to score"):
         backend.score_trials(train, np.array([0]), np.array([239]))
-    mixed = replace(train, speakers=tuple(f"stranger {name}" for name in train.speakers[:-1]) + train.speakers[-1:])
     last = int(train.labels.max())
-    assert train.speakers[last] in backend.speakers_ or last != len(train.speakers) - 1
-    others = (mixed.labels != len(mixed.speakers) - 1).nonzero().flatten().numpy()
-    assert len(backend.score_trials(mixed, others[:1], others[-1:])) == 1  # a known speaker who is not scored
+    names = [name if number == last else f"other {name}" for number, name in enumerate(train.speakers)]
+    renamed = replace(train, speakers=tuple(names))
+    rows = (train.labels != last).nonzero().flatten().numpy()
+    assert len(backend.score_trials(renamed, rows[:1], rows[-1:])) == 1  # the training speaker has no scored row
 
 
 @pytest.mark.parametrize("name", [name for name in BACKENDS if name != "cosine"])
-def test_vectors_of_another_encoder_are_refused_by_name(name: str, halves: tuple[FeatureSet, FeatureSet]) -> None:
+def test_vectors_of_another_encoder_are_refused(name: str, halves: tuple[FeatureSet, FeatureSet]) -> None:
     train, scored = halves
     backend = create_backend(name).fit(replace(train, encoder={**train.encoder, "name": "another"}))
     with pytest.raises(BackendError, match="vectors of another encoder: name is 'made up' there, 'another' here"):
         backend.score_trials(scored, np.array([0]), np.array([1]))
 
 
-def test_cosines_have_no_unit(halves: tuple[FeatureSet, FeatureSet]) -> None:
+def test_cosines_do_not_depend_on_the_scale(halves: tuple[FeatureSet, FeatureSet]) -> None:
     _, scored = halves
     trials = all_pairs(scored)
     expected = create_backend("cosine").score_trials(scored, trials.first, trials.second)
@@ -164,13 +163,17 @@ def test_cosines_have_no_unit(halves: tuple[FeatureSet, FeatureSet]) -> None:
         scaled = replace(scored, features=scored.features * factor)
         found = create_backend("cosine").score_trials(scaled, trials.first, trials.second)
         np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+def test_rows_with_infinity_are_refused(halves: tuple[FeatureSet, FeatureSet]) -> None:
+    _, scored = halves
     with pytest.raises(BackendError, match=r"1 rows hold NaN or infinity, the first is that of .*\.wav"):
         create_backend("whiten").fit(
             replace(scored, features=torch.cat([scored.features[:-1], scored.features[:1] / 0]))
         )
 
 
-def test_halves_share_no_speaker_and_lose_nobody(voices: Voices) -> None:
+def test_halves_share_no_speaker_and_lose_none(voices: Voices) -> None:
     whole = voices()
     train, scored = split_speakers(whole, seed=3)
     sides = [{one.speakers[label] for label in one.labels.tolist()} for one in (train, scored)]
@@ -181,21 +184,21 @@ def test_halves_share_no_speaker_and_lose_nobody(voices: Voices) -> None:
         split_speakers(whole.select(range(36)))
 
 
-def test_what_cannot_be_used_is_refused(halves: tuple[FeatureSet, FeatureSet]) -> None:
-    with pytest.raises(BackendError, match="choose one of: cosine, whiten, within, lda, plda"):
+def test_unknown_backend_and_too_few_rows_are_refused(halves: tuple[FeatureSet, FeatureSet]) -> None:
+    with pytest.raises(BackendError, match="Choose one of: cosine, whiten, within, lda, plda"):
         create_backend("cosin")
     train, _ = halves
     with pytest.raises(HeadError, match="more training rows than speakers"):
         create_backend("plda").fit(train.select(range(0, 240, 12)))
 
 
-def test_as_norm_is_the_mean_of_both_sides_in_deviations(halves: tuple[FeatureSet, FeatureSet]) -> None:
+def test_as_norm_averages_standardised_scores_of_both_sides(halves: tuple[FeatureSet, FeatureSet]) -> None:
     train, scored = halves
     backend = create_backend("within").fit(train)
     mapped, cohort = backend.embed(scored.features), backend.embed(train.features)
     first, second = np.array([0, 5, 100]), np.array([1, 60, 200])
     scores = backend.score_trials(scored, first, second)
-    found = as_norm(backend, mapped, cohort, first, second, scores, top_k=50)
+    found = as_norm(backend, mapped, cohort, first=first, second=second, scores=scores, top_k=50)
     table = np.sort((mapped @ cohort.T).numpy(), axis=1)[:, -50:]
     mean, deviation = table.mean(1), table.std(1, ddof=1)
     expected = [
@@ -204,11 +207,11 @@ def test_as_norm_is_the_mean_of_both_sides_in_deviations(halves: tuple[FeatureSe
     ]
     np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-3)
     with pytest.raises(BackendError, match="has 1 recordings"):
-        as_norm(backend, mapped, cohort[:1], first, second, scores)
+        as_norm(backend, mapped, cohort[:1], first=first, second=second, scores=scores)
 
 
 def gaussian_trials(n: int = 40_000, seed: int = 0) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
-    """Scores whose true log-likelihood ratio is 3 times themselves."""
+    """Return labels, and scores whose true log-likelihood ratio is 3 times the score."""
     random = np.random.default_rng(seed)
     labels = random.random(n) < 0.1
     return labels, random.normal(np.where(labels, 1.5, -1.5), 1.0)
@@ -219,18 +222,18 @@ def test_calibration_finds_the_likelihood_ratios() -> None:
     calibration = Calibration.fit(labels, 7 * scores + 40)
     assert calibration.slope * 7 == pytest.approx(3, rel=0.05)
     assert calibration.threshold(0.5) == pytest.approx(40, abs=0.3)
-    others, fresh = gaussian_trials(seed=1)
-    llrs = calibration.llrs(7 * fresh + 40)
-    assert cllr(others, llrs) == pytest.approx(min_cllr(others, fresh), abs=0.01)
-    shares = calibration.probabilities(7 * fresh + 40, p_target=0.1)
-    near = (shares > 0.4) & (shares < 0.6)
-    assert others[near].mean() == pytest.approx(0.5, abs=0.1)
+    test_labels, test_scores = gaussian_trials(seed=1)
+    llrs = calibration.llrs(7 * test_scores + 40)
+    assert cllr(test_labels, llrs) == pytest.approx(min_cllr(test_labels, test_scores), abs=0.01)
+    probabilities = calibration.probabilities(7 * test_scores + 40, p_target=0.1)
+    is_near_half = (probabilities > 0.4) & (probabilities < 0.6)
+    assert test_labels[is_near_half].mean() == pytest.approx(0.5, abs=0.1)
 
 
 def test_calibration_takes_a_count_into_account() -> None:
     random = np.random.default_rng(0)
     counts = random.choice([1, 4, 16], 60_000)
-    labels = random.random(60_000) < np.where(counts == 1, 0.5, 0.02)  # how many are targets must not matter
+    labels = random.random(60_000) < np.where(counts == 1, 0.5, 0.02)  # the share of targets must not matter
     shifted = random.normal(np.where(labels, 1.5, -1.5), 1.0) + 0.7 * np.log(counts)
     calibration = Calibration.fit(labels, shifted, counts)
     assert calibration.slope == pytest.approx(3, rel=0.05)
@@ -242,23 +245,26 @@ def test_calibration_takes_a_count_into_account() -> None:
     assert Calibration.fit(labels, shifted).growth == 0
 
 
-def test_calibration_of_what_cannot_be_calibrated() -> None:
+def test_calibration_of_separable_and_inverted_scores() -> None:
     separable = Calibration.fit([1, 1, 0, 0], [3.0, 2.0, 1.0, 0.0])
     assert np.isfinite([separable.slope, separable.offset]).all()
-    upside_down = Calibration.fit([1, 1, 0, 0], [0.0, 1.0, 2.0, 3.0])
-    assert (upside_down.slope, upside_down.offset) == (0, 0)  # a higher score never speaks against the speaker
-    assert upside_down.threshold(0.1) == np.inf
-    assert upside_down.threshold(0.9) == -np.inf
+    inverted = Calibration.fit([1, 1, 0, 0], [0.0, 1.0, 2.0, 3.0])
+    assert (inverted.slope, inverted.offset) == (0, 0)  # a higher score is never evidence against the speaker
+    assert inverted.threshold(0.1) == np.inf
+    assert inverted.threshold(0.9) == -np.inf
     random = np.random.default_rng(0)
-    wrong_way = np.repeat([True, False], 500)
-    skewed = np.where(wrong_way, -3 * random.exponential(size=1000), random.exponential(size=1000))
-    assert cllr(wrong_way, Calibration.fit(wrong_way, skewed).llrs(skewed)) == pytest.approx(1)
+    is_target = np.repeat([True, False], 500)
+    skewed = np.where(is_target, -3 * random.exponential(size=1000), random.exponential(size=1000))
+    assert cllr(is_target, Calibration.fit(is_target, skewed).llrs(skewed)) == pytest.approx(1)
+
+
+def test_calibration_needs_finite_scores_of_both_kinds() -> None:
     for labels, scores in (([1, 1], [0.0, 1.0]), ([1, 0], [0.0, np.nan]), ([], [])):
-        with pytest.raises(CalibrationError, match="takes finite scores of targets and nontargets"):
+        with pytest.raises(CalibrationError, match="needs targets and nontargets with finite scores"):
             Calibration.fit(labels, scores)
 
 
-@pytest.mark.skipif(not PUBLISHED.exists(), reason="the published features are not here (../shared/data)")
+@pytest.mark.skipif(not PUBLISHED.exists(), reason="the published features are missing (../shared/data)")
 @pytest.mark.parametrize("seed", [0, 1])
 def test_within_halves_the_error_on_the_published_features(seed: int) -> None:
     halves = split_speakers(FeatureSet.load(PUBLISHED), seed)
@@ -266,6 +272,6 @@ def test_within_halves_the_error_on_the_published_features(seed: int) -> None:
 
 
 def test_features_with_layers_are_refused(halves: tuple[FeatureSet, FeatureSet]) -> None:
-    layered = replace(halves[1], features=torch.stack(3 * [halves[1].features], dim=1))
-    with pytest.raises(BackendError, match="hold 3 layers each"):
+    layered = replace(halves[1], features=torch.stack([halves[1].features] * 3, dim=1))
+    with pytest.raises(BackendError, match="have 3 layers each"):
         create_backend("cosine").score_trials(layered, np.array([0]), np.array([1]))

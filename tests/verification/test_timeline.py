@@ -1,4 +1,4 @@
-"""Who speaks when: turns, silence, parts that cannot be read."""
+"""Turns of a long recording: boundaries, silence, and parts that cannot be read."""
 
 from collections.abc import Iterator
 from itertools import pairwise
@@ -21,32 +21,32 @@ RATE = 16_000
 def store(
     features: FeatureSet, corpus: Corpus, spectral: Encoder, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[SpeakerStore]:
-    """Return a store of the first two speakers, by their first chapters."""
+    """Return a store of the first two speakers, enrolled with their first chapters."""
     verifier = SpeakerVerifier.train(features, "cosine")
     with SpeakerStore.create(tmp_path_factory.mktemp("store") / "s.db", verifier) as store:
         for name, first in (("anna", 0), ("ben", 10)):
-            rows = verifier.listen([Utterance(corpus.utterances[first + k].path, "", "") for k in range(5)], spectral)
+            rows = verifier.embed([Utterance(corpus.utterances[first + k].path, "", "") for k in range(5)], spectral)
             store.enroll(name, [Recording.of(row) for row in rows])
         yield store
 
 
 @pytest.fixture(scope="module")
-def voices(corpus: Corpus) -> list[NDArray[np.float64]]:
-    """Return 3.5 s of each of the two, of their second chapters."""
+def signals(corpus: Corpus) -> list[NDArray[np.float64]]:
+    """Return 3.5 s of audio of each of the two speakers, from their second chapters."""
     return [
         np.concatenate([soundfile.read(corpus.utterances[first + k].path)[0] for k in range(5)]) for first in (5, 15)
     ]
 
 
 def turns_of(store: SpeakerStore, path: Path, spectral: Encoder, window: float = 0.8, hop: float = 0.2) -> list[Turn]:
-    return find_turns(store, path, spectral, window, hop, p_known=0.9)
+    return find_turns(store, path, spectral, window=window, hop=hop, p_known=0.9)
 
 
-def test_turns_follow_each_other_and_leave_silence_out(
-    store: SpeakerStore, voices: list[NDArray[np.float64]], spectral: Encoder, tmp_path: Path
+def test_turns_have_the_right_speakers_and_omit_silence(
+    store: SpeakerStore, signals: list[NDArray[np.float64]], spectral: Encoder, tmp_path: Path
 ) -> None:
     path = tmp_path / "meeting.wav"
-    soundfile.write(path, np.concatenate([voices[0], np.zeros(2 * RATE), voices[1], voices[0]]), RATE)
+    soundfile.write(path, np.concatenate([signals[0], np.zeros(2 * RATE), signals[1], signals[0]]), RATE)
     turns = turns_of(store, path, spectral)
     assert all(one.end <= other.start + 1e-9 for one, other in pairwise(turns))
     assert turns[0].start == 0
@@ -60,24 +60,24 @@ def test_turns_follow_each_other_and_leave_silence_out(
     assert change == pytest.approx(9.0, abs=0.3)
 
 
-def test_a_recording_shorter_than_a_window_is_one_turn(
-    store: SpeakerStore, voices: list[NDArray[np.float64]], spectral: Encoder, tmp_path: Path
+def test_recording_shorter_than_a_window_is_one_turn(
+    store: SpeakerStore, signals: list[NDArray[np.float64]], spectral: Encoder, tmp_path: Path
 ) -> None:
-    soundfile.write(tmp_path / "a.wav", voices[1][: int(0.7 * RATE)], RATE)
+    soundfile.write(tmp_path / "a.wav", signals[1][: int(0.7 * RATE)], RATE)
     [turn] = turns_of(store, tmp_path / "a.wav", spectral)
     assert turn == Turn(0.0, pytest.approx(0.7), "ben", turn.probability)  # type: ignore[arg-type]
-    soundfile.write(tmp_path / "b.wav", voices[1][: int(0.4 * RATE)], RATE)
-    with pytest.raises(StoreError, match=r"b\.wav: from 0\.00 s on: 0\.40 s of audio say too little"):
+    soundfile.write(tmp_path / "b.wav", signals[1][: int(0.4 * RATE)], RATE)
+    with pytest.raises(StoreError, match=r"b\.wav: from 0\.00 s on: 0\.40 s of audio is too short"):
         turns_of(store, tmp_path / "b.wav", spectral)
 
 
-def test_what_cannot_be_read_is_not_taken_for_silence(
-    store: SpeakerStore, voices: list[NDArray[np.float64]], spectral: Encoder, tmp_path: Path
+def test_unreadable_audio_is_not_treated_as_silence(
+    store: SpeakerStore, signals: list[NDArray[np.float64]], spectral: Encoder, tmp_path: Path
 ) -> None:
     whole, cut, holed = tmp_path / "whole.flac", tmp_path / "cut.flac", tmp_path / "holed.wav"
-    soundfile.write(whole, np.concatenate(voices), RATE)
+    soundfile.write(whole, np.concatenate(signals), RATE)
     cut.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
-    signal = np.concatenate(voices).astype(np.float32)
+    signal = np.concatenate(signals).astype(np.float32)
     signal[5 * RATE] = np.nan
     soundfile.write(holed, signal, RATE, subtype="FLOAT")
     for path in (cut, holed):
@@ -91,20 +91,20 @@ def test_what_cannot_be_read_is_not_taken_for_silence(
         turns_of(store, tmp_path / "none.wav", spectral)
 
 
-def test_windows_that_would_not_be_heard_whole_are_refused(
+def test_windows_that_do_not_fit_are_refused(
     store: SpeakerStore, corpus: Corpus, spectral: Encoder, tmp_path: Path
 ) -> None:
-    with pytest.raises(StoreError, match="12 s long, of which 10 s would be heard; give --window 10 or less"):
+    with pytest.raises(StoreError, match=r"12 s long, but only 10 s of each would be used; give --window 10 or less"):
         turns_of(store, corpus.utterances[0].path, spectral, window=12)
     for window, hop in ((0.4, 0.2), (0.8, 0.0), (0.8, 0.9)):
-        with pytest.raises(StoreError, match=r"s apart; expected 0\.5 s or more"):
+        with pytest.raises(StoreError, match=r"s apart; expected a length of at least 0\.5 s"):
             turns_of(store, corpus.utterances[0].path, spectral, window=window, hop=hop)
     cropped = SpeakerVerifier.train(extract(corpus, spectral, tmp_path / "f.pt", max_duration=0.6, progress=False))
     with SpeakerStore.create(tmp_path / "cropped.db", cropped) as other:
-        with pytest.raises(StoreError, match="nobody is enrolled here"):
+        with pytest.raises(StoreError, match="no speaker is enrolled here"):
             turns_of(other, corpus.utterances[0].path, spectral)
-        other.enroll("anna", [Recording.of(row) for row in cropped.listen([corpus.utterances[0]], spectral)])
-        with pytest.raises(StoreError, match=r"0\.8 s long, of which 0\.6 s would be heard"):
+        other.enroll("anna", [Recording.of(row) for row in cropped.embed([corpus.utterances[0]], spectral)])
+        with pytest.raises(StoreError, match=r"0\.8 s long, but only 0\.6 s of each would be used"):
             turns_of(other, corpus.utterances[0].path, spectral)
 
 
@@ -113,7 +113,7 @@ def test_another_encoder_is_refused(store: SpeakerStore, corpus: Corpus) -> None
         turns_of(store, corpus.utterances[0].path, load_encoder("spectral", n_mfcc=30, device="cpu"))
 
 
-def test_rttm_has_ten_fields_whatever_the_names() -> None:
+def test_rttm_lines_have_ten_fields_for_any_name() -> None:
     turns = [Turn(0.0, 1.5, "anna maria", 0.9), Turn(1.5, 2.0, "unknown", 0.8), Turn(2.0, 2.25, "李雷", 1.0)]
     assert to_rttm(turns, Path("a b/the meeting.flac")) == (
         "SPEAKER the_meeting 1 0.000 1.500 <NA> <NA> anna_maria <NA> <NA>\n"

@@ -1,0 +1,32 @@
+"""The error that is raised for audio that cannot be used."""
+
+import os
+from pathlib import Path
+from typing import Literal
+
+from files import InputError
+
+AudioFault = Literal["missing", "empty", "truncated", "not_audio", "unreadable", "not_finite", "silent", "out_of_range"]
+
+
+class AudioError(InputError):
+    """An audio file, or the requested span of it, cannot be used.
+
+    Attributes
+    ----------
+    path : Path
+        The file.
+    fault : str
+        Kind of fault, one of `AudioFault`.
+    reason : str
+        Description of the fault, without the path.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], fault: AudioFault, reason: str) -> None:
+        super().__init__(path, fault, reason)  # all arguments, because unpickling passes them to __init__
+        self.path = Path(path)
+        self.fault: AudioFault = fault
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.reason}"

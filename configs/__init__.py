@@ -1,0 +1,1 @@
+"""Settings of the scripts, one file for each group; scripts import them from `config`."""

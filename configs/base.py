@@ -1,0 +1,82 @@
+"""Choices, ranges, and the settings of every script."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, get_args, get_type_hints
+
+# Choices. A test compares them with the registries.
+Layout = Literal["auto", "librispeech", "voxceleb", "folder", "manifest"]
+EncoderName = Literal["audiosep", "clap", "wav2vec2", "spectral", "scratch"]
+Pooling = Literal["mean", "mean+std"]
+StoreDtype = Literal["fp32", "fp16"]
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
+HeadName = Literal[
+    "all", "linear", "mlp", "bn_mlp", "weighted", "cosine", "logistic", "lda", "plda", "centroid"
+]  # fmt: skip
+ScalerName = Literal[
+    "none", "standard", "whiten", "within", "length", "standard+length", "whiten+length", "within+length"
+]  # fmt: skip
+ClassWeight = Literal["balanced"]
+BackendName = Literal["cosine", "whiten", "within", "lda", "plda"]
+Existing = Literal["refuse", "add", "replace"]
+SplitBy = Literal["utterance", "session"]
+LogLevel = Literal["debug", "info", "warning", "error"]
+
+
+@dataclass(frozen=True)
+class Range:
+    """Lowest and highest valid value of a setting."""
+
+    lowest: float
+    highest: float
+
+
+Seconds = Annotated[float, Range(0.01, 1e6)]
+Count = Annotated[int, Range(1, 10**6)]
+Seed = Annotated[int, Range(0, 2**32 - 1)]
+Probability = Annotated[float, Range(1e-9, 1 - 1e-9)]
+
+
+@dataclass(frozen=True)
+class ScriptConfig:
+    """Settings of every script."""
+
+    is_positional: ClassVar[bool] = False
+    """Whether arguments without a default are given without a flag, as in: verify A.wav B.wav."""
+    is_resumable: ClassVar[bool] = False
+    """Whether the same command continues an interrupted run."""
+
+    config: Path | None = None
+    """YAML file with values for these flags (max_duration: 5.0); flags on the command line override it."""
+    log_level: LogLevel = "info"
+    """Lowest level of the messages that are logged."""
+    version: bool = False
+    """Print the version and exit."""
+
+    def problem(self) -> str | None:
+        """Return a sentence about the first invalid value, or None; called before any work is done."""
+        for name, annotation in get_type_hints(type(self), include_extras=True).items():
+            value = getattr(self, name)
+            for limits in _ranges(annotation):
+                if isinstance(value, int | float) and not limits.lowest <= value <= limits.highest:
+                    return f"--{name} is {value:g}; expected {limits.lowest:g} to {limits.highest:g}."
+        return None
+
+
+def _ranges(annotation: Any) -> list[Range]:
+    """Return the ranges within a type annotation."""
+    parts = [*get_args(annotation), *getattr(annotation, "__metadata__", ())]
+    return [part for part in parts if isinstance(part, Range)] + [
+        limits for part in get_args(annotation) for limits in _ranges(part)
+    ]
+
+
+def assignment_problem(config: ScriptConfig, flag: str) -> str | None:
+    """Return a sentence about the first value of a flag that is not NAME=VALUE, or whose name has its own flag."""
+    for text in getattr(config, flag):
+        name, _, value = text.partition("=")
+        if not (name and value):
+            return f"--{flag} has {text!r}; expected NAME=VALUE."
+        if name in get_type_hints(type(config)):
+            return f"--{flag} has {text!r}, which has a flag of its own: --{name} {value}."
+    return None

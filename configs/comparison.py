@@ -1,0 +1,201 @@
+"""Settings of the scripts that extract features, compare heads and use the classifier."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
+
+from configs.base import (
+    ClassWeight,
+    Count,
+    EncoderName,
+    HeadName,
+    Layout,
+    Pooling,
+    Precision,
+    Range,
+    ScalerName,
+    ScriptConfig,
+    Seconds,
+    Seed,
+    SplitBy,
+    StoreDtype,
+    assignment_problem,
+)
+
+
+@dataclass(frozen=True)
+class CorpusConfig(ScriptConfig):
+    """Settings of the corpus and of its embeddings."""
+
+    is_resumable: ClassVar[bool] = True
+
+    data_dir: Path | None = None
+    """Folder of the corpus, or the CSV file of a manifest."""
+    layout: Layout = "auto"
+    """Layout of the corpus; auto detects it and logs it."""
+    max_duration: Seconds | Literal["auto"] | None = "auto"
+    """Maximum duration of an utterance (seconds); auto is the encoder's default (10 so far), None uses all of it."""
+    window: Seconds | None = None
+    """Length of windows that cover a whole utterance; their embeddings are averaged (seconds; audiosep, wav2vec2)."""
+    hop: Seconds | None = None
+    """Time from one window to the next (seconds); by default half a window."""
+    layers: str | None = None
+    """Layers of the encoder: all, last, a number N, or a range N-M (wav2vec2; by default all)."""
+    pooling: Pooling | None = None
+    """Statistics of the frames over time (wav2vec2; by default mean)."""
+    encoder_options: tuple[str, ...] = ()
+    """Other options of the encoder, such as n_mfcc=30 for spectral."""
+    precision: Precision = "auto"
+    """Precision of the encoder; auto is fp32."""
+    store_dtype: StoreDtype = "fp32"
+    """Number type of the stored features; fp16 halves the file."""
+    encoder_batch_size: Count | None = None
+    """Maximum number of utterances per forward pass of the encoder; the default depends on the device."""
+    num_workers: Annotated[int, Range(0, 1000)] | Literal["auto"] = "auto"
+    """Number of processes that decode; auto is one per core, at most 16; 0 uses threads instead."""
+    output_dir: Path = Path("outputs")
+    """Folder for the output files."""
+    device: str = "auto"
+    """Device: auto (CUDA if available), cpu, cuda, cuda:N or mps."""
+
+    def encoder_settings(self) -> dict[str, Any]:
+        """Return the options of encoders that have a flag and were given; others are in `encoder_options`."""
+        return _given({"layers": self.layers, "pooling": self.pooling, "window": self.window, "hop": self.hop})
+
+    def problem(self) -> str | None:
+        if self.hop is not None and self.window is None:
+            return "--hop is the step between windows; give --window too."
+        return assignment_problem(self, "encoder_options") or super().problem()
+
+
+@dataclass(frozen=True)
+class ExtractionConfig(CorpusConfig):
+    """Extract the embeddings of a corpus into a features file."""
+
+    encoder: EncoderName = "audiosep"
+    """Frozen encoder; clap is another name of audiosep; spectral needs no weights."""
+    encoder_weights: str | None = None
+    """File or folder of the encoder's weights, or an id of the Hugging Face hub; by default found or downloaded."""
+    features_path: Path | None = None
+    """Features file; by default {output_dir}/{corpus}_features_{encoder}.pt."""
+    shard: str | None = None
+    """Part i of n of the corpus for this process, as i/n with i from 0; by default that of torchrun's rank."""
+
+    def problem(self) -> str | None:
+        index, _, count = (self.shard or "0/1").partition("/")
+        if not (index.isdecimal() and count.isdecimal() and int(index) < int(count)):
+            return f"--shard is {self.shard!r}; expected i/n with i from 0 to n - 1, such as 0/4."
+        return super().problem()
+
+
+@dataclass(frozen=True)
+class ComparisonConfig(CorpusConfig):
+    """Train heads on cached embeddings, compare them, and save the best by validation."""
+
+    data_dir: Path | None = None
+    """Folder of the corpus, or the CSV file of a manifest; not needed with the --features_path of a finished file."""
+    encoder: tuple[EncoderName, ...] = ("audiosep",)
+    """Frozen encoders, one or several; clap is another name of audiosep; spectral needs no weights."""
+    encoder_weights: tuple[str, ...] = ()
+    """For each encoder, the file or folder of its weights, an id of the Hugging Face hub, or auto."""
+    features_path: tuple[Path, ...] = ()
+    """Features files, one for each encoder; by default {output_dir}/{corpus}_features_{encoder}.pt."""
+    download: bool = False
+    """Download LibriSpeech dev-clean (338 MB) from OpenSLR into --data_dir (by default data) first."""
+    download_url: str = "https://www.openslr.org/resources/12/dev-clean.tar.gz"
+    """URL for --download; OpenSLR lists mirrors in other parts of the world."""
+    heads: tuple[HeadName, ...] = ("linear", "mlp", "lda")
+    """Heads to compare, or all."""
+    ensemble: bool = False
+    """Also average the logits of all heads, of all encoders, and of both, as further rows."""
+    scaler: ScalerName = "standard"
+    """Scaler before the heads, fitted on training rows only."""
+    split_by: SplitBy = "utterance"
+    """Split by which the saved head is selected; with session, no session is in both train and test."""
+    fractions: tuple[float, float, float] = (0.8, 0.1, 0.1)
+    """Shares of train, validation and test."""
+    seed: Seed = 0
+    """Random seed of the first split and of its heads."""
+    seeds: Annotated[int, Range(1, 1000)] = 1
+    """Number of splits, with --seed and the seeds after it; the table has means and standard deviations."""
+    tune: bool = False
+    """Try several settings of each head on each split and select by validation, in parallel on a CPU."""
+    tune_budget: Annotated[int, Range(2, 10_000)] = 16
+    """Number of settings that --tune tries for each head."""
+    epochs: Count = 100
+    """Maximum number of passes over the training rows."""
+    lr: Annotated[float, Range(1e-12, 1e3)] | None = None
+    """Learning rate of Adam; by default 0.003 for linear and cosine, and 0.001 for the others."""
+    batch_size: Annotated[int, Range(1, 10**7)] = 32
+    """Rows per training step."""
+    patience: Count = 20
+    """Number of epochs without a better validation accuracy after which training stops."""
+    class_weight: ClassWeight | None = None
+    """Weights in the loss; balanced gives all speakers the same, whatever their number of utterances."""
+    balanced_sampling: bool = False
+    """Draw each speaker equally often in an epoch."""
+    head_options: tuple[str, ...] = ()
+    """Other options of the heads, such as margin=0.3 scale=40 C=10 shrinkage=0.1."""
+
+    def head_settings(self) -> dict[str, Any]:
+        """Return the hyper-parameters that have a flag and were given; others are in `head_options`."""
+        return _given(
+            {
+                "epochs": self.epochs,
+                "lr": self.lr,
+                "batch_size": self.batch_size,
+                "patience": self.patience,
+                "device": self.device,
+                "class_weight": self.class_weight,
+                "balanced_sampling": self.balanced_sampling,
+            }
+        )
+
+    def problem(self) -> str | None:
+        if len(self.encoder_weights) not in (0, len(self.encoder)):
+            n_weights, n_encoders = len(self.encoder_weights), len(self.encoder)
+            return f"--encoder_weights has {n_weights} values, --encoder has {n_encoders}; give one each, or auto."
+        if not self.heads:
+            return "--heads is empty; give at least one head."
+        fractions = self.fractions
+        if not (fractions[0] > 0 and min(fractions) >= 0 and abs(sum(fractions) - 1) <= 1e-6):
+            shares = " ".join(map(str, fractions))
+            return f"--fractions is {shares}; expected three that sum to 1: train above 0, the others 0 or more."
+        if self.class_weight and self.balanced_sampling:
+            return "--class_weight and --balanced_sampling both give rare speakers more weight; give one of them."
+        return assignment_problem(self, "head_options") or super().problem()
+
+
+@dataclass(frozen=True)
+class InferenceConfig(ScriptConfig):
+    """Identify the speaker of a file, or of each file in a folder."""
+
+    audio_path: Path | None = None
+    """Audio file, or a folder whose files and subfolders are searched."""
+    classifier: Path = Path("outputs/speaker_classifier_librispeech.pt")
+    """Classifier that speaker_recognition_librispeech.py saved."""
+    encoder_weights: tuple[str, ...] = ()
+    """File or folder of each encoder's weights, if they are not in the usual places (auto for those that are)."""
+    precision: Precision = "auto"
+    """Precision of the encoder; auto is that of the training."""
+    top_k: Count = 5
+    """Maximum number of speakers per file."""
+    reject: bool = False
+    """Report unknown for recordings that do not reach the threshold for unknown speakers."""
+    output: Path = Path("outputs/predictions.csv")
+    """File for the predictions, .csv or .json."""
+    device: str = "auto"
+    """Device: auto (CUDA if available), cpu, cuda, cuda:N or mps."""
+
+
+@dataclass(frozen=True)
+class ReportConfig(ScriptConfig):
+    """Make the report of a comparison again from its results."""
+
+    output_dir: Path = Path("outputs")
+    """Folder with the results of the comparison."""
+
+
+def _given(settings: dict[str, Any]) -> dict[str, Any]:
+    """Leave out the settings that were not given."""
+    return {name: value for name, value in settings.items() if value is not None}

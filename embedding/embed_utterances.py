@@ -1,0 +1,185 @@
+"""Embed utterances: decode ahead of the encoder, and return a reason for each file that cannot be used."""
+
+import time
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+
+import torch
+from torch import Tensor
+
+from audio import AudioError, AudioFault, span_seconds, window_starts
+from corpora import Utterance
+from embedding.decode import MIN_PIECES_FOR_PROCESSES, Piece, decode
+from embedding.worker import CHANGED, DecodeSettings, FileState
+from encoders import Encoder, LazyEncoder, windows_of
+
+
+@dataclass(frozen=True, eq=False)
+class Row:
+    """Result for one utterance: a vector, or the reason why there is no vector.
+
+    Attributes
+    ----------
+    utterance : Utterance
+    vector : Tensor (dim,) or (layers, dim), or None
+    seconds : float
+        Length of the audio that went into the vector.
+    error : str or None
+        Reason why there is no vector, without the path.
+    fault : AudioFault or None
+        Kind of fault, if the audio is the reason.
+    file : FileState or None
+        State of the file that was read, if the caller requested it.
+    """
+
+    utterance: Utterance
+    vector: Tensor | None = None
+    seconds: float = 0.0
+    error: str | None = None
+    fault: AudioFault | None = None
+    file: FileState | None = None
+
+
+@dataclass
+class Timing:
+    """Time spent waiting for waveforms, and in the encoder's forward pass (seconds)."""
+
+    waiting: float = 0.0
+    forward: float = 0.0
+
+
+def embed_utterances(
+    utterances: Sequence[Utterance],
+    encoder: Encoder | LazyEncoder,
+    max_duration: float | None = None,
+    *,
+    batch_size: int | None = None,
+    num_workers: int | None = None,
+    with_state: bool = False,
+    timing: Timing | None = None,
+) -> Generator[Row]:
+    """Embed utterances, and yield one row for each, in their order.
+
+    Memory use does not depend on the number and the lengths of the files: only some dozens of clips are in memory at a
+    time, and an encoder with windows receives them as they are read.
+
+    Parameters
+    ----------
+    utterances : sequence of Utterance
+        Batches need less padding if utterances of similar length are adjacent.
+    encoder : Encoder or LazyEncoder
+        A lazy encoder is built at its first use.
+    max_duration : float, optional
+        Crop (seconds); None reads whole utterances.
+    batch_size : int, optional
+        Maximum number of clips per forward pass; the default depends on the encoder's device.
+    num_workers : int, optional
+        Number of processes that decode and resample, by default one per core, at most 16. A few files are read by
+        threads.
+    with_state : bool
+        Whether to return the state of each file, which includes its digest.
+    timing : Timing, optional
+        The time spent is added to its fields.
+
+    Yields
+    ------
+    Row
+    """
+    if not utterances:
+        return
+    timing = timing or Timing()
+    lengths = [length for length in (max_duration, encoder.spec.get("clip_seconds")) if length is not None]
+    # `_pieces_per_call` builds the encoder. A few files are read by threads, which need no `max_held`; if all of them
+    # are unreadable, no encoder is built.
+    max_held = 0 if len(utterances) < MIN_PIECES_FOR_PROCESSES else _pieces_per_call(encoder, batch_size)
+    pieces = decode(
+        _cut(utterances, encoder, max_duration, with_state=with_state),
+        len(utterances),
+        DecodeSettings(encoder.sample_rate, min(lengths, default=None)),
+        max_held=max_held,
+        num_workers=num_workers,
+    )
+    parts = _Parts()
+    for piece, vector in _encoded(pieces, encoder, batch_size, timing=timing):
+        parts.add(piece, vector)
+        if piece.is_last:
+            yield parts.assemble(piece, encoder)
+            parts = _Parts()
+
+
+def _cut(
+    utterances: Iterable[Utterance], encoder: Encoder | LazyEncoder, max_duration: float | None, *, with_state: bool
+) -> Iterator[Piece]:
+    """Yield the pieces of utterances: their windows if the encoder takes windows, otherwise the whole utterances."""
+    windows, rate = windows_of(encoder.spec), encoder.sample_rate
+    for utterance in utterances:
+        if windows is None:
+            yield Piece(utterance, with_state=with_state)
+            continue
+        try:
+            seconds = span_seconds(utterance.path, utterance.start, utterance.duration)
+        except AudioError as error:
+            yield Piece(utterance, fault=error)
+            continue
+        seconds = min(seconds, max_duration or seconds)
+        size, hop = windows
+        starts = window_starts(round(seconds * rate), size, hop)
+        for start in starts:
+            is_last = start == starts[-1]
+            yield Piece(utterance, (start, size), seconds, is_last=is_last, with_state=with_state)
+
+
+def _encoded(
+    pieces: Iterator[Piece], encoder: Encoder | LazyEncoder, batch_size: int | None, *, timing: Timing
+) -> Iterator[tuple[Piece, Tensor | None]]:
+    """Pass the waveforms to the encoder in chunks, and yield each piece with its vector, in order."""
+    more = True
+    while more:
+        started = time.perf_counter()
+        chunk = list(islice(pieces, 1))
+        if chunk and chunk[0].waveform is not None:
+            chunk += islice(pieces, _pieces_per_call(encoder, batch_size) - 1)
+        more = bool(chunk)
+        decoded = time.perf_counter()
+        waveforms = [piece.waveform for piece in chunk if piece.waveform is not None]
+        vectors = iter(encoder.encode(waveforms, batch_size) if waveforms else ())
+        timing.waiting += decoded - started
+        timing.forward += time.perf_counter() - decoded
+        for piece in chunk:
+            yield replace(piece, waveform=None), None if piece.waveform is None else next(vectors)
+
+
+def _pieces_per_call(encoder: Encoder | LazyEncoder, batch_size: int | None) -> int:
+    """Return the number of pieces that the encoder receives at a time."""
+    return max(encoder.clips_per_call, batch_size or 0)
+
+
+class _Parts:
+    """Results for the pieces of one utterance."""
+
+    def __init__(self) -> None:
+        self.vectors: list[Tensor] = []
+        self.faults: list[AudioError] = []
+        self.files: list[FileState] = []
+
+    def add(self, piece: Piece, vector: Tensor | None) -> None:
+        """Add the result for a piece."""
+        if vector is not None:
+            self.vectors.append(vector)
+        if piece.fault is not None:
+            self.faults.append(piece.fault)
+        if piece.file is not None:
+            self.files.append(piece.file)
+
+    def assemble(self, last: Piece, encoder: Encoder | LazyEncoder) -> Row:
+        """Return the row of the utterance; silent windows are a fault only if all windows are silent."""
+        serious = [fault for fault in self.faults if fault.fault != "silent" or not self.vectors]
+        if serious:
+            return Row(last.utterance, error=serious[0].reason, fault=serious[0].fault)
+        if len(set(self.files)) > 1:
+            return Row(last.utterance, error=CHANGED)
+        vector = self.vectors[0] if len(self.vectors) == 1 else encoder.merge(torch.stack(self.vectors))
+        if not bool(torch.isfinite(vector).all()):
+            return Row(last.utterance, error="the encoder returned NaN or infinity")
+        return Row(last.utterance, vector, last.seconds, file=self.files[0] if self.files else None)

@@ -1,0 +1,180 @@
+"""The work of a decoding process: read pieces of audio, and leave their waveforms in shared memory."""
+
+import mmap
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from stat import S_ISREG
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from audio import AudioError, read_audio, read_window
+from files import file_digest
+
+# Seconds between two checks of a worker whether its parent process is alive.
+CHECK_INTERVAL = 1.0
+# Reason why a file that was written to while it was read is not used.
+CHANGED = "the file changed while it was read; run the same command again"
+
+
+@dataclass(frozen=True)
+class FileState:
+    """Digest of a file, and its size (bytes) and modification time (ns), which show whether it has changed since."""
+
+    digest: bytes
+    size: int
+    mtime_ns: int
+
+
+class DecodeRequest(NamedTuple):
+    """A piece to decode, as plain values that are cheap to send to a process.
+
+    Attributes
+    ----------
+    number : int
+        Number of the piece, which determines its place in the arena.
+    path : str
+    start : float
+        Start of the span in the file (seconds).
+    duration : float or None
+        Length of the span (seconds); None means to the end of the file.
+    window : (int, int) or None
+        First sample of the window in the span, and number of samples, at the rate of the settings.
+    seconds : float
+        Length of the span, if `window` is given.
+    with_state : bool
+        Whether to return the state of the file, which includes its digest.
+    """
+
+    number: int
+    path: str
+    start: float
+    duration: float | None
+    window: tuple[int, int] | None
+    seconds: float
+    with_state: bool
+
+
+class DecodedPiece(NamedTuple):
+    """Result of a request: a waveform, or the number of its samples if it is in the arena, or a fault."""
+
+    waveform: Tensor | None = None
+    n_shared: int | None = None
+    seconds: float = 0.0
+    fault: AudioError | None = None
+    file: FileState | None = None
+
+
+@dataclass(frozen=True)
+class DecodeSettings:
+    """Sampling rate (Hz) of the waveforms, and crop (seconds) of pieces without a window."""
+
+    sample_rate: int
+    crop: float | None
+
+
+@dataclass
+class Arena:
+    """Shared memory with a place for the waveform of each piece in progress."""
+
+    memory: mmap.mmap
+    n_places: int
+    samples: int  # number of samples of each place
+
+    @classmethod
+    def make(cls, n_places: int, samples: int) -> "Arena":
+        return cls(mmap.mmap(-1, n_places * samples * 4), n_places, samples)
+
+    def place(self, number: int, length: int) -> Tensor:
+        """Return the place of a piece, by its number, as a vector (length,)."""
+        offset = number % self.n_places * self.samples * 4
+        return torch.from_numpy(np.frombuffer(self.memory, np.float32, length, offset))
+
+
+# Arena of this worker process, set by `init_worker`.
+_arena: Arena | None = None
+
+
+def init_worker(arena: Arena | None, parent: int) -> None:
+    """Prepare a worker process, which ignores Ctrl-C because its parent handles it, and ends with its parent."""
+    global _arena
+    _arena = arena
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    watched = os.getppid()  # with a fork server, this is the server, which ends with the parent
+    if multiprocessing.get_start_method() == "fork":
+        watched = parent
+    torch.set_num_threads(1)  # OpenMP's threads do not survive a fork
+
+    def end_with_parent() -> None:
+        while os.getppid() == watched:
+            time.sleep(CHECK_INTERVAL)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=end_with_parent, daemon=True).start()
+
+
+def read_pieces(requests: Sequence[DecodeRequest | None], settings: DecodeSettings) -> list[DecodedPiece]:
+    """Read pieces; leave each waveform in its place in the arena if it fits."""
+    decoded = []
+    for request in requests:
+        piece = DecodedPiece() if request is None else _read(request, settings)
+        if request is not None and _arena is not None and piece.waveform is not None:
+            length = len(piece.waveform)
+            if length <= _arena.samples:
+                _arena.place(request.number, length).copy_(piece.waveform)
+                piece = piece._replace(waveform=None, n_shared=length)
+        decoded.append(piece)
+    return decoded
+
+
+def _read(request: DecodeRequest, settings: DecodeSettings) -> DecodedPiece:
+    """Read the waveform of a piece, or return the fault."""
+    path, rate, before = Path(request.path), settings.sample_rate, None
+    try:
+        before = file_state(path) if request.with_state else None
+        if request.window is not None:
+            first, count = request.window
+            waveform = read_window(path, rate, first, count=count, start=request.start, duration=request.seconds)
+            seconds = request.seconds
+        else:
+            waveform = read_audio(path, rate, request.start, duration=request.duration, max_duration=settings.crop)
+            seconds = len(waveform) / rate
+        if before is not None:
+            status = os.stat(path)
+            if (status.st_size, status.st_mtime_ns) != (before.size, before.mtime_ns):
+                raise AudioError(path, "unreadable", CHANGED)
+    except AudioError as error:
+        return DecodedPiece(seconds=request.seconds, fault=error, file=before)
+    except OSError as error:  # the file was removed after it was read
+        return DecodedPiece(fault=AudioError(path, "missing", error.strerror or str(error)))
+    except Exception as error:  # an error of a decoder must not stop the other files
+        reason = f"it cannot be decoded ({type(error).__name__}: {error})"
+        return DecodedPiece(fault=AudioError(path, "unreadable", reason))
+    return DecodedPiece(waveform, seconds=seconds, file=before)
+
+
+def file_state(path: Path) -> FileState:
+    """Return the digest, size and modification time of a file.
+
+    Raises
+    ------
+    AudioError
+        The file cannot be read.
+    """
+    try:
+        status = os.stat(path)
+        if not S_ISREG(status.st_mode):
+            raise OSError("not a file")
+        return FileState(file_digest(path, status.st_size, status.st_mtime_ns), status.st_size, status.st_mtime_ns)
+    except (OSError, ValueError):
+        read_audio(path, None)  # raises the AudioError that describes the fault
+        raise

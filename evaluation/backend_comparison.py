@@ -1,0 +1,82 @@
+"""`BackendComparison`: the result of a comparison of backends, on the terminal and in files."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from evaluation.error_curves import ScoredTrials, det_records, histogram_records, lowest_eer, operating_points
+from evaluation.notes import format_notes
+from evaluation.table_columns import BACKEND_COLUMNS, shown
+from files import Record, format_table, versions, write_csv, write_json
+
+# Pictures of the report, each drawn from a table of the same name.
+PICTURES = ("det_curve", "score_histogram")
+
+
+@dataclass(frozen=True, eq=False)
+class BackendComparison:
+    """Result of `compare_backends`.
+
+    Attributes
+    ----------
+    rows : list of dict
+        One for each backend and kind of trials; the EER is a fraction.
+    scored : list of ScoredTrials
+        One for each backend, of all trials.
+    notes : list of str
+        Sentences to read with the table.
+    ids : tuple of str
+        Ids of the utterances that were scored, by the rows of the trials.
+    origins : list of dict
+        For each set of vectors its encoder's spec, the number of utterances, and a digest of all their audio.
+    """
+
+    rows: list[Record]
+    scored: list[ScoredTrials]
+    notes: list[str]
+    ids: tuple[str, ...]
+    origins: list[Record] = field(default_factory=list)
+
+    def table(self) -> str:
+        """Return the rows as a table, the EER in percent, with 95 % intervals over speakers, and the notes."""
+        header = ["backend", "trials"]
+        for column in shown(BACKEND_COLUMNS):
+            header += [column.heading, "95 % interval"] if column.has_interval else [column.heading]
+        lines = []
+        for row in self.rows:
+            line = [row["backend"], row["trials"]]
+            for column in shown(BACKEND_COLUMNS):
+                line.append(column.text(row))
+                if column.has_interval:
+                    line.append(" - ".join(column.interval(row)))
+            lines.append(line)
+        lines[self.rows.index(lowest_eer(self.rows))][0] += " *"
+        meaning = "* lowest equal error rate (EER, in percent) on all trials; 95 % intervals over speakers"
+        table = format_table(header, lines, "<<" + ">" * (len(header) - 2))
+        return f"{table}\n{format_notes([meaning, *self.notes])}"
+
+    def save(self, folder: Path, command: str) -> list[Path]:
+        """Write ``metrics.json``, ``metrics.csv``, ``det_curve.csv`` and ``score_histogram.csv``; return the paths.
+
+        Raises
+        ------
+        OutputError
+            The folder cannot be written.
+        """
+        content = {
+            "rows": self.rows,
+            "operating_points": operating_points(self.scored),
+            "origins": self.origins,
+            "notes": self.notes,
+            "command": command,
+            "versions": versions(),
+        }
+        # Remove the files of an earlier run. metrics.json, which marks a finished run, is written last.
+        pictures = [f"{name}.{kind}" for name in PICTURES for kind in ("csv", "png")]
+        for name in ("metrics.json", "report.html", *pictures):
+            (folder / name).unlink(missing_ok=True)
+        return [
+            write_csv(folder / "metrics.csv", self.rows),
+            write_csv(folder / "det_curve.csv", det_records(self.scored)),
+            write_csv(folder / "score_histogram.csv", histogram_records(self.scored)),
+            write_json(folder / "metrics.json", content),
+        ]

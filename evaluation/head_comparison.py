@@ -1,0 +1,266 @@
+"""`HeadComparison`: the result of a comparison of heads, on the terminal and in files."""
+
+import hashlib
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from evaluation.notes import (
+    describe_layer_weights,
+    describe_perfect_test,
+    describe_runner_up,
+    describe_session_gap,
+    describe_small_test,
+    describe_tuning,
+    describe_untested,
+    format_notes,
+    session_gap,
+)
+from evaluation.outcome import Counts, Outcome, by_speaker, confusion, per_speaker
+from evaluation.summary import key_of, mean_by_layer, rank_by_validation
+from evaluation.table_columns import HEAD_COLUMNS, shown
+from features import FeatureSet
+from files import WIDTH, Record, format_table, shorten, versions, write_csv, write_json, write_tensors
+from heads import SpeakerClassifier, describe_open_set
+from metrics import ratio_interval
+
+# Pictures of the report; there is a layer curve for each encoder.
+PICTURES = re.compile(r"(confusion|speakers|calibration|learning_curves|embedding_map|layer_curve(_\d+)?)\.png")
+# Tables of the results folder.
+TABLES = ("metrics.json", "per_speaker.csv", "confusion.csv", "answers.csv", "embedding_map.csv")
+
+Outcomes = Mapping[tuple[str, ...], Sequence[Outcome]]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class HeadComparison:
+    """Result of `compare_heads`.
+
+    Attributes
+    ----------
+    rows : list of dict
+        One for each encoder, head, split and seed; accuracies are fractions.
+    summary : list of dict
+        Means and standard deviations over the seeds, and the 95 % interval of the test accuracy from a bootstrap over
+        speakers.
+    best : dict
+        The record of the summary with the highest validation accuracy (ties are broken by validation log loss), among
+        those of the given split.
+    classifier : SpeakerClassifier
+        The best head, fitted on the split of the first seed.
+    speakers : tuple of str
+    outcomes : dict
+        Predictions for the test rows, one `Outcome` for each seed, by the `key_of` of each record of the summary.
+    sizes : dict
+        For each split, the numbers of utterances for ``train``, ``validation`` and ``test``, with the first seed.
+    leaks : list of str
+        Sentences about sessions and audio that the test set shares with the training set.
+    untested : dict
+        For each split, the speakers without a test utterance, with the first seed.
+    layers : list of dict
+        Rows of the head that selected a layer, one for each layer; empty if the features have one layer.
+    tuned : int
+        Number of settings that were tried for each head.
+    open_set : dict
+        How well the classifier rejects unknown speakers (`evaluation.rejection.Rejection`); empty if no speaker could
+        be held out.
+    ids : sequence of str
+        Ids of the utterances, by the rows of the outcomes.
+    curves : dict
+        For each head that is trained in epochs, the figures of each epoch, on the first split.
+    origins : list of dict
+        For each encoder its spec, the number of utterances, and a digest of all their audio.
+    """
+
+    rows: list[Record]
+    summary: list[Record]
+    best: Record
+    classifier: SpeakerClassifier
+    speakers: tuple[str, ...]
+    outcomes: Outcomes
+    sizes: Mapping[str, Mapping[str, int]]
+    leaks: Sequence[str] = ()
+    untested: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    layers: list[Record] = field(default_factory=list)
+    tuned: int = 1
+    open_set: Record = field(default_factory=dict)
+    ids: Sequence[str] = ()
+    curves: Mapping[str, Sequence[Mapping[str, float]]] = field(default_factory=dict)
+    origins: Sequence[Record] = ()
+
+    def layer_records(self, encoder: str) -> list[Record]:
+        """Return the means over seeds for each layer of an encoder, on the given split, in the order of layers."""
+        return mean_by_layer(self.layers, encoder, self.best["split_by"])
+
+    def selected_layer(self, encoder: str) -> int:
+        """Return the layer with the highest validation accuracy over all seeds."""
+        return int(rank_by_validation(self.layer_records(encoder), self.best["split_by"])[0]["layer"])
+
+    @cached_property
+    def session_gap(self) -> Record:
+        """The best head's accuracy in seen and in unseen sessions, as `evaluation.notes.session_gap` returns it."""
+        if math.isnan(self.best["test_accuracy"]):
+            return {}
+        return session_gap(self.summary, self.best, self._counts)
+
+    @cached_property
+    def notes(self) -> list[str]:
+        """Sentences to read with the table."""
+        notes = ["* selected by validation accuracy (ties broken by log loss); percent, 95 % intervals over speakers"]
+        for encoder in dict.fromkeys(record["encoder"] for record in self.layers):
+            notes += self._describe_layers(encoder)
+        notes += describe_layer_weights(self.classifier.members)
+        notes += describe_tuning([row["head"] for row in self.rows], self.tuned)
+        if self.tuned > 1:
+            settings = next(row["settings"] for row in self.rows if key_of(row) == key_of(self.best))
+            notes.append(f"{self.best['head']} on the first split: {settings}")
+        if not math.isnan(self.best["test_accuracy"]):
+            notes += describe_runner_up(self.summary, self.best, self._counts)
+            notes += describe_session_gap(self.session_gap, self.best, self.sizes)
+            notes += describe_small_test(self.best, self.sizes)
+            notes += describe_perfect_test(self.outcomes[key_of(self.best)])
+        notes += describe_open_set(self.open_set)
+        notes += self.leaks
+        notes += describe_untested(self.untested)
+        return notes
+
+    def table(self) -> str:
+        """Return the summary as a table in percent, the selected head marked with a star, and the notes."""
+        header = ["head"]
+        for column in shown(HEAD_COLUMNS):
+            header += [column.heading, "95 % interval"] if column.has_interval else [column.heading]
+        lines: list[list[str]] = []
+        sections: dict[int, str] = {}
+        # By split and encoder; within these in the order of the heads.
+        order = [list(dict.fromkeys(record[key] for record in self.summary)) for key in ("split_by", "encoder")]
+        for record in sorted(
+            self.summary, key=lambda record: (order[0].index(record["split_by"]), order[1].index(record["encoder"]))
+        ):
+            section = self._section(record)
+            if section not in sections.values():
+                sections[len(lines)] = section
+            lines.append(self._line(record))
+        table = format_table(header, lines, "<" + ">" * (len(header) - 1), sections=sections)
+        return f"{table}\n{format_notes(self.notes)}"
+
+    def layer_table(self, encoder: str) -> str:
+        """Return the accuracies of an encoder's layers in percent, the selected one marked with a star."""
+        records, best = self.layer_records(encoder), self.selected_layer(encoder)
+        accuracies = [column for column in HEAD_COLUMNS if column.has_deviation]
+        lines = []
+        for record in records:
+            mark = " *" if record["layer"] == best else ""
+            lines.append([f"{record['layer']}{mark}", *(column.text(record) for column in accuracies)])
+        header = [f"layer ({records[0]['head']})", *(column.heading for column in accuracies)]
+        return (
+            f"{format_table(header, lines, '<>>')}\n"
+            "* selected by validation accuracy (ties broken by log loss); in percent"
+        )
+
+    def _section(self, record: Record) -> str:
+        sizes = self.sizes[record["split_by"]]
+        train = f"{sizes['train']} train, {sizes['validation']} validation"
+        if sizes["shared"]:
+            train = f"{sizes['train']} train (including {sizes['validation']} validation)"
+        label = f", split by {record['split_by']}: {train}, {sizes['test']} test utterances]"
+        return f"[{shorten(record['encoder'], WIDTH - 1 - len(label))}{label}"
+
+    def _line(self, record: Record) -> list[str]:
+        line = [record["head"] + (" *" if record is self.best else "")]
+        for column in shown(HEAD_COLUMNS):
+            line.append(column.text_with_deviation(record) if column.has_deviation else column.text(record))
+            if column.has_interval:
+                has_test = self.sizes[record["split_by"]]["test"]
+                line.append(" - ".join(column.interval(record)) if has_test else "-")
+        return line
+
+    def save(self, folder: Path, corpus: str, command: str) -> list[Path]:
+        """Write ``metrics.json``, the CSV files, the classifier and its scaler; return the paths.
+
+        Raises
+        ------
+        OutputError
+            The folder cannot be written.
+        """
+        content = {
+            "rows": self.rows,
+            "summary": self.summary,
+            "best": self.best,
+            **({"layers": self.layers} if self.layers else {}),
+            "sizes": self.sizes,
+            "untested": self.untested,
+            "session_gap": self.session_gap,
+            "open_set": self.open_set,
+            "speakers": self.speakers,
+            "curves": self.curves,
+            "origins": self.origins,
+            "notes": self.notes,
+            "command": command,
+            "versions": versions(),
+        }
+        outcomes = self.outcomes[key_of(self.best)]
+        # Remove the files of an earlier run. metrics.json, which marks a finished run, is written last.
+        for name in (f"{corpus}_scaler.pt", "report.html", *TABLES):
+            (folder / name).unlink(missing_ok=True)
+        for path in [path for path in folder.glob("*.png") if PICTURES.fullmatch(path.name)]:
+            path.unlink(missing_ok=True)
+        written = [
+            self.classifier.save(folder / f"speaker_classifier_{corpus}.pt"),
+            write_csv(folder / "metrics.csv", self.rows),
+        ]
+        members = self.classifier.members
+        if len(members) == 1:
+            written.append(write_tensors(folder / f"{corpus}_scaler.pt", members[0].scaler.state_dict()))
+        if self.sizes[self.best["split_by"]]["test"]:
+            written += [
+                write_csv(folder / "per_speaker.csv", per_speaker(outcomes, self.speakers)),
+                write_csv(folder / "confusion.csv", confusion(outcomes, self.speakers)),
+                write_csv(folder / "answers.csv", self._answers(outcomes)),
+            ]
+        return [*written, write_json(folder / "metrics.json", content)]
+
+    def _answers(self, outcomes: Sequence[Outcome]) -> list[Record]:
+        """Return the predictions of the best head for the test recordings of all seeds."""
+        return [
+            {
+                "seed": seed,
+                "id": self.ids[row],
+                "speaker": self.speakers[label],
+                "named": self.speakers[predicted],
+                "right": int(rank == 0),
+                "probability": confidence,
+            }
+            for seed, outcome in zip(self.best["seeds"], outcomes, strict=True)
+            for row, label, predicted, rank, confidence in zip(
+                outcome.rows.tolist(), outcome.labels.tolist(), outcome.predictions.tolist(),
+                outcome.ranks.tolist(), outcome.confidences.tolist(), strict=True,
+            )
+        ]  # fmt: skip
+
+    def _describe_layers(self, encoder: str) -> list[str]:
+        """Name the layers of an encoder that were selected on the splits, if a head uses them."""
+        used = sorted({row["layer"] for row in self.rows if row["encoder"] == encoder and row["layer"] is not None})
+        if not used:
+            return []
+        layers = f"layer {used[0]}" if len(used) == 1 else f"layers {', '.join(map(str, used))}"
+        return [f"heads that take one vector use {layers} of {encoder}, the best by validation"]
+
+    def _counts(self, record: Record) -> Counts:
+        return by_speaker(self.outcomes[key_of(record)], len(self.speakers))
+
+
+def add_intervals(summary: list[Record], outcomes: Outcomes, n_speakers: int) -> None:
+    """Add ``test_accuracy_low`` and ``test_accuracy_high`` to the records of a summary."""
+    for record in summary:
+        low, high = ratio_interval(*by_speaker(outcomes[key_of(record)], n_speakers))
+        record |= {"test_accuracy_low": low, "test_accuracy_high": high}
+
+
+def origin_of(name: str, features: FeatureSet) -> Record:
+    """Return where vectors come from: the encoder's spec, and a digest of all the audio."""
+    audio = features.audio
+    digest = None if audio is None else hashlib.sha256(audio.digest.contiguous().numpy().tobytes()).hexdigest()
+    return {"name": name, "spec": features.encoder, "n_utterances": len(features), "audio_sha256": digest}

@@ -1,0 +1,118 @@
+"""Columns of the rows of features files and part files, beside the vectors."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Column:
+    """A value that each row has beside its vector, and that is known from its audio.
+
+    Attributes
+    ----------
+    name : str
+        Attribute of `AudioProvenance` or, for ``durations``, of the set itself.
+    dtype : torch.dtype
+    shape : tuple of int
+        Shape of one row's value.
+    default : float or None
+        Value for rows that were stored before the column existed; None if all files have the column.
+    """
+
+    name: str
+    dtype: torch.dtype
+    shape: tuple[int, ...] = ()
+    default: float | None = None
+
+    def check(self, values: Tensor, n_rows: int) -> None:
+        """Refuse values with another number of rows, type or shape.
+
+        Raises
+        ------
+        ValueError
+        """
+        expected = (n_rows, *self.shape)
+        if tuple(values.shape) != expected or values.dtype != self.dtype:
+            raise ValueError(
+                f"its {self.name} are {values.dtype} of shape {tuple(values.shape)}; expected {self.dtype}, {expected}"
+            )
+
+    def fill(self, n_rows: int) -> Tensor:
+        """Return the values of rows that were stored before the column existed.
+
+        Raises
+        ------
+        ValueError
+            All files should have the column, so the file is damaged.
+        """
+        if self.default is None:
+            raise ValueError(f"it has no {self.name}")
+        return torch.full((n_rows, *self.shape), self.default, dtype=self.dtype)
+
+
+# To add a column, add an entry here, a field of `AudioProvenance`, and its value in `features.computing`. Reading,
+# selecting, merging and checking use these tables.
+AUDIO_COLUMNS = (
+    Column("digest", torch.uint8, (32,)),
+    Column("size", torch.int64),
+    Column("mtime_ns", torch.int64),
+    Column("start", torch.float64),
+    Column("duration", torch.float64),
+)
+COLUMNS = (Column("durations", torch.float32), *AUDIO_COLUMNS)
+
+
+@dataclass(frozen=True, eq=False)
+class AudioProvenance:
+    """What the vectors were computed from; a row is valid as long as these are the same.
+
+    Attributes
+    ----------
+    digest : Tensor (N, 32)
+        uint8, SHA-256 of each file's bytes.
+    size, mtime_ns : Tensor (N,)
+        int64, size (bytes) and modification time (ns) of each file; the digest is recomputed only if they change.
+    start, duration : Tensor (N,)
+        float64, span in the file (seconds); a NaN duration means to its end.
+    rate : int
+        Sampling rate that the encoder received (Hz).
+    crop : float or None
+        ``max_duration``: maximum length of the part of each span that was read (seconds).
+    """
+
+    digest: Tensor
+    size: Tensor
+    mtime_ns: Tensor
+    start: Tensor
+    duration: Tensor
+    rate: int
+    crop: float | None
+
+    def columns(self) -> dict[str, Tensor]:
+        """Return the tensors with one value per row, by name."""
+        return {column.name: getattr(self, column.name) for column in AUDIO_COLUMNS}
+
+    def select(self, rows: Tensor) -> "AudioProvenance":
+        """Return the provenance of some rows (indices)."""
+        columns = {name: values[rows] for name, values in self.columns().items()}
+        return type(self)(**columns, rate=self.rate, crop=self.crop)
+
+    @classmethod
+    def from_content(cls, content: Mapping[str, Any], n_rows: int) -> "AudioProvenance":
+        """Create an instance from the values in a file, and check them.
+
+        Raises
+        ------
+        ValueError
+            A column is missing, or its number of rows, type or shape is wrong.
+        """
+        values = dict(content)
+        for column in AUDIO_COLUMNS:
+            if column.name not in values:
+                values[column.name] = column.fill(n_rows)
+            column.check(values[column.name], n_rows)
+        return cls(**values)

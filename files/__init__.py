@@ -1,0 +1,51 @@
+"""Errors, checked reading and atomic writing of files, and tables for a terminal. Imports no other room."""
+
+from files.choices import check_options, load_choice, unknown_choice
+from files.digests import file_digest
+from files.errors import InputError, OutputError
+from files.records import Record, read_csv, without_nan, write_csv, write_json
+from files.tables import WIDTH, count_of, format_percent, format_table, printable, shorten
+from files.tensors import (
+    FormatReader,
+    load_checked,
+    load_tensors,
+    read_checked,
+    tensors_from_bytes,
+    tensors_to_bytes,
+    write_tensors,
+)  # fmt: skip
+from files.versions import VERSION, commit, versions
+from files.writing import check_suffix, check_writable, write_atomically
+
+__all__ = [
+    "VERSION",
+    "WIDTH",
+    "InputError",
+    "OutputError",
+    "FormatReader",
+    "Record",
+    "check_options",
+    "commit",
+    "check_suffix",
+    "check_writable",
+    "count_of",
+    "file_digest",
+    "format_percent",
+    "format_table",
+    "load_checked",
+    "load_choice",
+    "load_tensors",
+    "printable",
+    "read_checked",
+    "read_csv",
+    "shorten",
+    "tensors_from_bytes",
+    "tensors_to_bytes",
+    "unknown_choice",
+    "versions",
+    "without_nan",
+    "write_atomically",
+    "write_csv",
+    "write_json",
+    "write_tensors",
+]

@@ -1,0 +1,72 @@
+"""Atomic writing of files: a reader sees the old file or the new one, never a partly written one."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from files.errors import OutputError
+
+
+def check_suffix(path: Path, suffix: str) -> None:
+    """Refuse an output path with another suffix: it could be an existing file of another kind.
+
+    Raises
+    ------
+    OutputError
+        The path does not end in `suffix`.
+    """
+    if path.suffix.lower() != suffix:
+        raise OutputError(f"{path}: the output is a {suffix} file; give --output a name that ends in {suffix}.")
+
+
+def check_writable(folder: Path) -> None:
+    """Make a folder if it does not exist, and check that files can be written there, before a long computation.
+
+    Raises
+    ------
+    OutputError
+        Files cannot be written into the folder.
+    """
+    try:
+        write_atomically(folder / f".voxprobe_write_test.{os.getpid()}", lambda file: None).unlink(missing_ok=True)
+    except OutputError as error:
+        reason = getattr(error.__cause__, "strerror", None) or error.__cause__
+        raise OutputError(
+            f"{folder}: nothing can be written into this folder ({reason}). Check its permissions and the free disk "
+            "space, or choose another place."
+        ) from error
+
+
+def write_atomically(path: Path, write: Callable[[BinaryIO], Any]) -> Path:
+    """Write a file atomically and return its path; an interrupted or failed write leaves the old file.
+
+    Parameters
+    ----------
+    path : Path
+        The file; its folder is made if it does not exist.
+    write : callable
+        Receives the open binary file.
+
+    Raises
+    ------
+    OutputError
+        The folder cannot be made or written to, or the disk is full.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")  # the same folder: a rename never crosses disks
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with open(temporary, "wb") as file:
+                write(file)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise OutputError(
+            f"{path}: cannot be written ({error.strerror or error}). Check the permissions of the folder and the free "
+            "disk space, or choose another place."
+        ) from error
+    return path

@@ -1,0 +1,113 @@
+"""`Prediction`: the most probable speakers of a file, and predictions as a table, CSV or JSON."""
+
+import csv
+import io
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from files import OutputError, format_percent, format_table, write_atomically
+
+# Name given to a recording of a speaker who is not among the known ones.
+UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The most probable speakers of one file.
+
+    Attributes
+    ----------
+    path : Path
+        The file.
+    speakers : tuple of str
+        The most probable speakers, best first; empty if the file could not be read.
+    probabilities : tuple of float
+        Their probabilities among the known speakers; NaN for `UNKNOWN`.
+    error : str or None
+        Reason why the file could not be read.
+    """
+
+    path: Path
+    speakers: tuple[str, ...] = ()
+    probabilities: tuple[float, ...] = ()
+    error: str | None = None
+
+
+def check_predictions_path(path: Path) -> None:
+    """Refuse a file name that ends in neither .csv nor .json, before any work is done.
+
+    Raises
+    ------
+    OutputError
+        The path is a folder, or has another suffix.
+    """
+    if path.is_dir() or path.suffix.lower() not in (".csv", ".json"):
+        raise OutputError(
+            f"{path}: predictions are written to a .csv or .json file; give --output the name of such a file."
+        )
+
+
+def predictions_table(predictions: Sequence[Prediction]) -> str:
+    """Lay out the predictions of the files that could be read: speaker, probability (percent), and the runners-up."""
+    lines = []
+    for prediction in predictions:
+        if prediction.error is None:
+            pairs = zip(prediction.speakers, prediction.probabilities, strict=True)
+            (best, share), *others = [(speaker, format_percent(share, missing="")) for speaker, share in pairs]
+            lines.append([str(prediction.path), best, share, ", ".join(map(" ".join, others))])
+    return format_table(["file", "speaker", "percent", "then"], lines, "<<><")
+
+
+def write_predictions(path: Path, predictions: Sequence[Prediction], top_k: int) -> Path:
+    """Write predictions, one row per file, to a ``.csv`` or ``.json`` file; return its path.
+
+    Parameters
+    ----------
+    path : Path
+        File to write.
+    predictions : sequence of Prediction
+        Predictions, in the order of the rows.
+    top_k : int
+        Number of speakers per row of the CSV file.
+
+    Raises
+    ------
+    OutputError
+        The file name has another suffix, or the folder cannot be written.
+    """
+    check_predictions_path(path)
+    text = _json(predictions) if path.suffix.lower() == ".json" else _csv(predictions, top_k)
+    # A file name need not be valid UTF-8; its bytes are written unchanged.
+    return write_atomically(path, lambda file: file.write(text.encode("utf-8", "surrogateescape")))
+
+
+def _json(predictions: Sequence[Prediction]) -> str:
+    records = [
+        {
+            "path": str(prediction.path),
+            "predictions": [
+                {"speaker": speaker, "probability": None if math.isnan(probability) else probability}
+                for speaker, probability in zip(prediction.speakers, prediction.probabilities, strict=True)
+            ],
+            "error": prediction.error,
+        }
+        for prediction in predictions
+    ]
+    return json.dumps(records, indent=2)
+
+
+def _csv(predictions: Sequence[Prediction], top_k: int) -> str:
+    ranks = ["", *(f"_{rank}" for rank in range(2, top_k + 1))]
+    table = io.StringIO()
+    writer = csv.writer(table)
+    writer.writerow(["path", *(f"{name}{rank}" for rank in ranks for name in ("speaker", "probability")), "error"])
+    for prediction in predictions:
+        cells: list[str | float] = []
+        for speaker, probability in zip(prediction.speakers, prediction.probabilities, strict=True):
+            cells += [speaker, "" if math.isnan(probability) else probability]
+        padding = [""] * (2 * top_k - len(cells))
+        writer.writerow([prediction.path, *cells, *padding, prediction.error or ""])
+    return table.getvalue()

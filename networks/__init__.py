@@ -1,0 +1,17 @@
+"""Networks: every `nn.Module` that is not an encoder. Imports only `files`; any room may import it."""
+
+from networks.htsat import AudioTower
+from networks.laion_htsat import CLIP_SAMPLE_RATE, CLIP_SAMPLES, build_htsat
+from networks.lstm import build_lstm
+from networks.packed_linear import PackedLinear
+from networks.wav2vec2_network import SpeechNetwork
+
+__all__ = [
+    "CLIP_SAMPLES",
+    "CLIP_SAMPLE_RATE",
+    "AudioTower",
+    "PackedLinear",
+    "SpeechNetwork",
+    "build_htsat",
+    "build_lstm",
+]

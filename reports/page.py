@@ -1,0 +1,156 @@
+"""Parts of a page, as HTML made from plain text. All text is escaped, so that names in it cannot run as scripts."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from evaluation import Column, shown
+from files import Record
+from reports.drawing import save_figure, to_svg
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+GLOSSARY = Path(__file__).resolve().parents[1] / "docs" / "glossary.md"
+
+
+def heading(text: str) -> str:
+    """Make the page's heading from plain text."""
+    return f"<h1>{escape(text)}</h1>\n"
+
+
+def section(title: str, *parts: str) -> str:
+    """Join the parts of a section under its title."""
+    return f"<section><h2>{escape(title)}</h2>\n{''.join(parts)}</section>\n"
+
+
+def paragraph(text: str, kind: str = "") -> str:
+    """Make a paragraph from plain text, with a class of the page's style."""
+    return f'<p class="{kind}">{escape(text)}</p>\n' if kind else f"<p>{escape(text)}</p>\n"
+
+
+def listing(sentences: Sequence[str]) -> str:
+    """Make a list from plain sentences."""
+    return "<ul>" + "".join(f"<li>{escape(sentence)}</li>" for sentence in sentences) + "</ul>\n"
+
+
+def glossary(columns: Sequence[Column]) -> str:
+    """Explain the columns of a table."""
+    terms = "".join(f"<dt>{escape(each.heading)}</dt><dd>{escape(each.meaning)}</dd>" for each in columns)
+    return f'<dl class="faint">{terms}</dl>\n'
+
+
+def picture(
+    folder: Path, name: str, figure: "Figure", *, caption: str, titles: Mapping[str, Sequence[str]] | None = None
+) -> str:
+    """Make a picture with its caption, and write it to a PNG file too; `titles` is as in `drawing.to_svg`."""
+    save_figure(folder / f"{name}.png", figure)
+    svg = to_svg(figure, name, label=caption, titles=titles)
+    return f"<figure>{svg}<figcaption>{escape(caption)}</figcaption></figure>\n"
+
+
+def columns_table(
+    columns: Sequence[Column],
+    records: Sequence[Record],
+    *,
+    best: int,
+    text: Mapping[str, str],
+    last: Mapping[str, str] | None = None,
+) -> str:
+    """Make a table of records.
+
+    Parameters
+    ----------
+    columns : sequence of Column
+        Figures to show; those with an interval are followed by its bounds.
+    records : sequence of dict
+    best : int
+        Index of the row to mark.
+    text, last : mapping
+        Keys and headings of the columns of text before and after the figures.
+    """
+    last = last or {}
+    header = list(text.values())
+    for column in shown(tuple(columns)):
+        header += [column.heading, "from", "to"] if column.has_interval else [column.heading]
+    header += last.values()
+    rows = []
+    for record in records:
+        row: list[Any] = [record[key] for key in text]
+        for column in shown(tuple(columns)):
+            row.append((column.text(record), record.get(column.key)))
+            if column.has_interval:
+                bounds = record.get(f"{column.key}_low"), record.get(f"{column.key}_high")
+                row += zip(column.interval(record), bounds, strict=True)
+        rows.append(row + [record[key] for key in last])
+    places = (*range(len(text)), *range(len(header) - len(last), len(header)))
+    return table(header, rows, best=best, text=places)
+
+
+def table(
+    header: Sequence[str],
+    rows: Sequence[Sequence[Any]],
+    *,
+    best: int | None = None,
+    text: Sequence[int] = (0,),
+    long: int | None = None,
+) -> str:
+    """Make a table that the reader can sort by a click on the heading of a column.
+
+    Parameters
+    ----------
+    header : sequence of str
+    rows : sequences of str, or of (str, float)
+        Cells: the text and, if the column is sorted by number, the number.
+    best : int, optional
+        Index of the row to mark.
+    text : sequence of int
+        Indices of the columns of text.
+    long : int, optional
+        Index of the column whose text may wrap.
+    """
+    names = [f"<th{_kind(place in text)}><button>{escape(name)}</button></th>" for place, name in enumerate(header)]
+    lines = []
+    for number, row in enumerate(rows):
+        mark = ' class="best"' if number == best else ""
+        kinds = [' class="long"' if place == long else _kind(place in text) for place in range(len(row))]
+        cells = [_cell(value, kind) for value, kind in zip(row, kinds, strict=True)]
+        lines.append(f"<tr{mark}>{''.join(cells)}</tr>\n")
+    head, body = "".join(names), "".join(lines)
+    return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>\n{body}</tbody></table></div>\n'
+
+
+def provenance_section(metrics: Record) -> str:
+    """Make the section with the command, the versions and the encoders that the results come from."""
+    versions = ", ".join(f"{name} {version}" for name, version in metrics["versions"].items())
+    parts = [f"<pre>{escape(metrics['command'])}</pre>\n", paragraph(versions, kind="faint")]
+    parts += [f"<pre>{escape(json.dumps(about, indent=1, ensure_ascii=False))}</pre>\n" for about in metrics["origins"]]
+    return section("Provenance", *parts)
+
+
+def terms_section() -> str:
+    """Make the section with all terms of the docs' glossary, which links on the page lead to."""
+    lines = GLOSSARY.read_text(encoding="utf-8").splitlines()
+    rows = [line.strip("| ").split(" | ", 1) for line in lines if line.startswith("| ")][1:]  # without the heading
+    terms = "".join(f"<dt>{escape(term)}</dt><dd>{escape(meaning.replace('`', ''))}</dd>" for term, meaning in rows)
+    return f'<section id="glossary"><h2>Glossary</h2>\n<dl class="faint">{terms}</dl></section>\n'
+
+
+def glossary_link() -> str:
+    """Make a paragraph that links the glossary at the end of the page."""
+    return '<p class="faint">Terms are explained in the <a href="#glossary">glossary</a> below.</p>\n'
+
+
+def _kind(is_text: bool) -> str:
+    """Return the attribute of cells of text."""
+    return ' class="text"' if is_text else ""
+
+
+def _cell(value: Any, kind: str) -> str:
+    """Make a cell from its text or from its text and number, with the attribute `kind`."""
+    shown, number = value if isinstance(value, tuple) else (value, None)
+    data = "" if number is None or math.isnan(number) else f' data-value="{number!r}"'
+    return f"<td{kind}{data}>{escape(str(shown))}</td>"

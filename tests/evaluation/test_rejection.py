@@ -1,0 +1,148 @@
+"""Rejection of unknown speakers: the threshold, and its error rates."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from evaluation import HeadComparison, compare_heads
+from features import FeatureSet
+from heads import UNKNOWN, ClassifierError, SpeakerClassifier, log_odds
+
+MadeUp = Callable[..., FeatureSet]
+
+
+def compare(features: FeatureSet, head: str = "lda", **options: object) -> HeadComparison:
+    return compare_heads(features, [head], **options)  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def all_speakers(made_up: MadeUp) -> FeatureSet:
+    """Return 60 speakers with 30 recordings each."""
+    return made_up(n_speakers=60, n_each=30, shift=0.0, noise=0.35)
+
+
+def first_speakers(features: FeatureSet, n_speakers: int, is_new: bool = False) -> FeatureSet:
+    """Return the first 20 recordings of the first speakers, or their 10 new ones."""
+    new = torch.arange(len(features)) % 30 >= 20
+    return features.select(((features.labels < n_speakers) & (new == is_new)).numpy())
+
+
+@pytest.fixture(scope="module", params=["lda", "linear", "centroid"])
+def comparison(request: pytest.FixtureRequest, all_speakers: FeatureSet) -> HeadComparison:
+    return compare(first_speakers(all_speakers, 40), request.param)
+
+
+def test_miss_rate_holds_for_other_unknown_speakers(comparison: HeadComparison, all_speakers: FeatureSet) -> None:
+    unknown = all_speakers.select((all_speakers.labels >= 40).numpy())
+    predictions = comparison.classifier.predict_features(unknown, reject=True)
+    accepted = np.mean([speakers[0] != UNKNOWN for speakers, _ in predictions])
+    assert accepted == pytest.approx(comparison.open_set["miss"], abs=0.1)
+    assert accepted < 0.2
+
+
+def test_false_alarm_rate_holds_for_new_recordings(comparison: HeadComparison, all_speakers: FeatureSet) -> None:
+    predictions = comparison.classifier.predict_features(first_speakers(all_speakers, 40, is_new=True), reject=True)
+    rejected = np.mean([speakers[0] == UNKNOWN for speakers, _ in predictions])
+    assert rejected == pytest.approx(comparison.open_set["false_alarm"], abs=0.1)
+    assert rejected < 0.2
+
+
+def test_figures_are_in_the_notes_and_the_classifier(comparison: HeadComparison) -> None:
+    figures = comparison.open_set
+    assert figures["n_unknown"] == 40
+    assert 0 < figures["dir_at_far_0.01"] <= comparison.best["test_accuracy"] + 0.05
+    assert figures["false_alarm"] < 0.25
+    scores = "probabilities" if figures["by"] == "probability" else f"{figures['by']} scores"
+    percent = {name: f"{100 * share:.1f}" for name, share in figures.items() if isinstance(share, float)}
+    for sentence in (
+        f"unknown speakers (40 held out in turn, {scores}): {percent['miss']} % falsely accepted "
+        f"(95 % CI {percent['miss_low']} to {percent['miss_high']})",
+        f"known speakers: {percent['false_alarm']} % falsely rejected at that threshold "
+        f"(95 % CI {percent['false_alarm_low']} to {percent['false_alarm_high']})",
+    ):
+        assert sentence in comparison.notes
+        assert len(sentence) <= 100
+    assert any(note.endswith(f"(DIR at FAR 1 %): {percent['dir_at_far_0.01']} %") for note in comparison.notes)
+    for name in ("miss", "false_alarm"):
+        assert 0 <= figures[f"{name}_low"] <= figures[name] <= figures[f"{name}_high"]
+    assert comparison.classifier.metrics["open_set"] == figures
+
+
+def test_detector_is_used_for_an_overconfident_head(all_speakers: FeatureSet) -> None:
+    """LDA is overconfident on recordings of any speaker; likelihood ratios are not."""
+    known = first_speakers(all_speakers, 40)
+    assert compare(known, "lda").open_set["by"] == "plda"
+
+
+def test_saved_classifier_rejects_as_before(
+    comparison: HeadComparison, all_speakers: FeatureSet, tmp_path: Path
+) -> None:
+    loaded = SpeakerClassifier.load(comparison.classifier.save(tmp_path / "c.pt"))
+    for top_k in (1, 3):
+        before = comparison.classifier.predict_features(all_speakers, top_k, reject=True)
+        again = loaded.predict_features(all_speakers, top_k, reject=True)
+        assert [names for names, _ in again] == [names for names, _ in before]
+        np.testing.assert_array_equal([shares for _, shares in again], [shares for _, shares in before])
+    plain = loaded.predict_features(all_speakers, 3)
+    for (names, shares), (closed_names, closed_shares) in zip(again, plain, strict=True):
+        assert len(names) == 3
+        if names[0] == UNKNOWN:
+            assert np.isnan(shares[0])
+            assert (names[1:], shares[1:]) == (closed_names[:2], closed_shares[:2])
+        else:
+            assert (names, shares) == (closed_names, closed_shares)
+
+
+def test_test_rows_do_not_affect_the_threshold(all_speakers: FeatureSet) -> None:
+    known = first_speakers(all_speakers, 20)
+    before = compare(known)
+    test = torch.from_numpy(next(iter(before.outcomes.values()))[0].rows)
+    swapped = replace(known, features=known.features.clone())
+    swapped.features[test] = known.features[(test + 200) % 400]  # now recordings of other speakers
+    after = compare(swapped)
+    assert after.classifier.threshold == before.classifier.threshold
+    assert after.open_set["miss"] > before.open_set["miss"] + 0.3  # "unknown" ones now resemble known speakers
+    far = replace(known, features=known.features.clone())
+    far.features[test] += 5
+    assert compare(far).open_set["false_alarm"] > 0.9  # the threshold does not follow them
+
+
+def test_ensembles_and_heads_on_layers_reject_too(all_speakers: FeatureSet) -> None:
+    known = first_speakers(all_speakers, 20)
+    both = compare_heads(known, ["linear", "centroid"], ensemble=True, scaler="within")
+    ensemble = next(row for row in both.summary if row["head"] == "ensemble")
+    assert both.open_set
+    assert ensemble["test_accuracy"] > 0.5
+    layers = torch.stack([known.features, known.features.flip(1)], dim=1)
+    layered = replace(known, features=layers, encoder={**known.encoder, "layers": [0, 1]})
+    weighted = compare_heads(layered, ["weighted"])
+    assert weighted.open_set["by"] == "probability"  # the detector takes one vector
+    assert weighted.classifier.predict_features(layered, reject=True)
+
+
+def test_too_few_speakers_give_no_threshold(made_up: MadeUp) -> None:
+    two = compare(made_up(n_speakers=2))
+    assert two.open_set == {}
+    assert two.classifier.threshold is None
+    with pytest.raises(ClassifierError, match="has no threshold for unknown speakers"):
+        two.classifier.predict_features(made_up(n_speakers=2), reject=True)
+    three = compare(made_up(n_speakers=3), "centroid")
+    assert three.open_set["n_unknown"] == 3
+
+
+def test_same_seed_gives_the_same_threshold(all_speakers: FeatureSet) -> None:
+    known = first_speakers(all_speakers, 20)
+    first, again, other = (compare(known, "linear", seed=seed) for seed in (1, 1, 2))
+    assert (first.classifier.threshold, first.open_set) == (again.classifier.threshold, again.open_set)
+    assert first.classifier.threshold != other.classifier.threshold
+
+
+def test_log_odds_rank_logits_beyond_float32_probabilities() -> None:
+    logits = np.array([[200.0, 0.0, 0.0], [300.0, 0.0, 0.0], [0.0, 0.0, 1.0]], np.float32)
+    odds = log_odds(logits)
+    assert odds[1] > odds[0] > odds[2]
+    assert odds[2] == pytest.approx(np.log(np.e / 2))

@@ -1,0 +1,203 @@
+"""Behaviour that the scripts share: help, version, settings from a file, refusals, interruptions."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from encoders import Encoder
+from files import VERSION
+
+ROOT = Path(__file__).parents[2]
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+Check = Callable[..., None]
+EXTRACT = "extract_features.py"
+COMPARE = "speaker_recognition_librispeech.py"
+INFER = "speaker_recognition_inference.py"
+REPORT = "make_report.py"
+VERIFY = "speaker_verification.py"
+VERIFICATION_COMMANDS = ("evaluate", "train", "verify", "enroll", "remove", "list", "merge", "identify", "score")
+SCRIPTS = [[script] for script in (EXTRACT, COMPARE, INFER, REPORT)]
+COMMANDS = [*SCRIPTS, *([VERIFY, command] for command in VERIFICATION_COMMANDS)]
+# Runs a script, and prints the heavy libraries that it imported to stderr.
+PROBE = """
+import runpy, sys
+sys.argv = sys.argv[1:]
+code = None
+try:
+    runpy.run_path(sys.argv[0], run_name="__main__")
+except SystemExit as stop:
+    code = stop.code
+heavy = {"torch", "torchaudio", "numpy", "scipy", "sklearn", "soundfile", "transformers", "matplotlib"}
+print(code, sorted(heavy & set(sys.modules)), file=sys.stderr)
+"""
+
+
+def assert_light(script: str, *arguments: str) -> str:
+    """Check that a script exits with 0 without importing a heavy library; return its output."""
+    command = [sys.executable, "-c", PROBE, str(ROOT / script), *arguments]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
+    assert done.stderr.strip() == "0 []"
+    return done.stdout
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_help_imports_no_heavy_library(command: list[str]) -> None:
+    assert "--log_level" in assert_light(*command, "--help")
+
+
+def test_verification_help_lists_its_commands() -> None:
+    for arguments in ([], ["--help"], ["-h"]):
+        printed = assert_light(VERIFY, *arguments)
+        assert tuple(line.split()[0] for line in printed.splitlines()[2:]) == VERIFICATION_COMMANDS
+        assert "evaluate    Score trials" in printed
+
+
+@pytest.mark.parametrize("command", [*SCRIPTS, [VERIFY], [VERIFY, "enroll"], [VERIFY, "verify"]], ids=" ".join)
+def test_version_imports_no_heavy_library(command: list[str]) -> None:
+    printed = assert_light(*command, "--version")
+    assert re.fullmatch(rf"Voxprobe {re.escape(VERSION)}( \([0-9a-f]{{12}}(-dirty)?\))?\n", printed)
+
+
+def test_help_and_version_exit_with_0(run_script: Run) -> None:
+    for flag, text in (("--help", "--data_dir"), ("--version", VERSION)):
+        done = run_script(EXTRACT, flag)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert text in done.stdout
+
+
+def test_flags_override_the_settings_of_a_yaml_file(trained_features: Path, call_script: Run, tmp_path: Path) -> None:
+    settings = tmp_path / "settings.yaml"
+    settings.write_text("heads: [lda, linear]\nseed: 7\nepochs: 3\nmax_duration: null\nfractions: [0.5, 0.25, 0.25]\n")
+    flags = ["--features_path", trained_features, "--seed", 8, "--output_dir", tmp_path / "out"]
+    done = call_script(COMPARE, "--config", settings, *flags)
+    assert done.returncode == 0, done.stderr
+    rows = json.loads((tmp_path / "out" / "metrics.json").read_text())["rows"]
+    assert [(row["head"], row["seed"]) for row in rows] == 2 * [("lda", 8), ("linear", 8)]
+
+
+def test_bad_yaml_files_are_refused(call_script: Run, assert_refused: Check, tmp_path: Path) -> None:
+    settings = tmp_path / "settings.yaml"
+    for text, *words in (
+        ("epoch: 3\n", "'epoch'", "perhaps you meant 'epochs'"),
+        ("output_dir:\n", "output_dir", "empty"),
+        ("- 3\n", "settings.yaml", "list"),
+        ("a: [\n", "settings.yaml", "cannot be read as a YAML file"),
+    ):
+        settings.write_text(text)
+        assert_refused(call_script(COMPARE, "--config", settings), *words)
+    assert_refused(call_script(COMPARE, "--config", tmp_path / "none.yaml"), "none.yaml")
+
+
+def test_unknown_flags_are_refused_with_a_similar_one(call_script: Run) -> None:
+    done = call_script(COMPARE, "--head", "linear")
+    assert done.returncode == 2
+    assert "--heads" in done.stderr + done.stdout
+
+
+def test_unknown_commands_are_refused_with_a_similar_one(call_script: Run, assert_refused: Check) -> None:
+    assert_refused(call_script(VERIFY, "evalate"), "no command 'evalate'", "perhaps you meant 'evaluate'")
+
+
+@pytest.mark.parametrize("script", [EXTRACT, COMPARE, INFER])
+def test_missing_input_is_asked_for(script: str, call_script: Run, assert_refused: Check) -> None:
+    assert_refused(call_script(script), "--audio_path" if script == INFER else "--data_dir")
+
+
+def test_refusal_reaches_the_shell(run_script: Run, assert_refused: Check, tmp_path: Path) -> None:
+    done = run_script(INFER, "--audio_path", tmp_path / "none")
+    assert_refused(done, "none", "no such file or folder")
+    assert done.stdout == ""
+
+
+def test_names_that_the_terminal_cannot_show_are_escaped(
+    classifier: Path, corpus_root: Path, run_script: Run, tmp_path: Path
+) -> None:
+    path = Path(shutil.copy(sorted((corpus_root / "102").rglob("*.flac"))[0], tmp_path / "Ω š.flac"))
+    arguments = ["--audio_path", path, "--classifier", classifier, "--output", tmp_path / "p.csv"]
+    done = run_script(INFER, *arguments, env={**os.environ, "PYTHONIOENCODING": "cp1252"}, encoding="cp1252")
+    assert done.returncode == 0, done.stderr
+    assert "Ω š.flac" in (tmp_path / "p.csv").read_text(encoding="utf-8")
+
+
+def interrupt(*_: object, **__: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_interrupted_extraction_is_continued_by_the_same_command(
+    corpus_root: Path,
+    call_script: Run,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    encode, calls = Encoder.encode, iter(range(100))
+
+    def encode_some(*arguments: Any, **options: Any) -> torch.Tensor:
+        if next(calls) == 4:
+            raise KeyboardInterrupt
+        return encode(*arguments, **options)
+
+    data = ["--data_dir", corpus_root, "--encoder", "spectral", "--output_dir", tmp_path]
+    command = [EXTRACT, *data, "--encoder_batch_size", 5, "--num_workers", 0]
+    with monkeypatch.context() as patch:
+        patch.setattr(Encoder, "encode", encode_some)
+        done = call_script(*command)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == "Interrupted. Run the same command again to continue."
+    done = call_script(*command)
+    assert done.returncode == 0, done.stderr
+    computed = re.search(r"40 utterances, (\d+) of them computed now", caplog.messages[-1])
+    assert computed is not None
+    assert 0 < int(computed[1]) < 40
+
+
+@pytest.mark.parametrize(
+    ("patched", "command", "is_resumable"),
+    [
+        ("evaluation.compare_heads", [COMPARE, "--features_path", "FEATURES"], True),
+        ("verification.SpeakerVerifier.load", [VERIFY, "verify", "a.wav", "b.wav"], False),
+        ("features.FeatureSet.load", [VERIFY, "train", "--features_path", "FEATURES"], False),
+        ("heads.SpeakerClassifier.load", [INFER, "--audio_path", ROOT / "sample" / "held_out"], False),
+        ("reports.write_report", [REPORT], False),
+    ],
+)
+def test_interrupted_commands_say_if_they_can_continue(
+    patched: str,
+    command: list[object],
+    is_resumable: bool,
+    trained_features: Path,
+    call_script: Run,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(patched, interrupt)
+    done = call_script(*(trained_features if word == "FEATURES" else word for word in command))
+    assert done.returncode == 1
+    assert done.stderr == (
+        "Interrupted. Run the same command again to continue.\n" if is_resumable else "Interrupted.\n"
+    )
+
+
+def test_sigterm_interrupts_a_script_as_ctrl_c_does() -> None:
+    code = (
+        f"import sys, time; sys.path.insert(0, {str(ROOT)!r}); sys.argv = ['x.py']\n"
+        "from command_line import run\nfrom config import ExtractionConfig\n"
+        "def main(config):\n    print('begins', flush=True)\n    time.sleep(60)\nrun(ExtractionConfig, main)"
+    )
+    sleeper = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert sleeper.stdout is not None
+    assert sleeper.stdout.readline() == "begins\n"
+    sleeper.terminate()
+    _, printed = sleeper.communicate(timeout=30)
+    assert sleeper.returncode == 1
+    assert printed == "Interrupted. Run the same command again to continue.\n"

@@ -1,0 +1,140 @@
+"""`extract_features.py`: flags, file names, and the options of encoders."""
+
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from corpora import Corpus
+from encoders import load_encoder
+from features import FeatureSet, default_file_name, extract
+
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+Check = Callable[..., None]
+EXTRACT = "extract_features.py"
+COMPARE = "speaker_recognition_librispeech.py"
+
+
+@pytest.fixture
+def command(corpus_root: Path, tmp_path: Path) -> list[object]:
+    """Return the words of an extraction with the encoder spectral into `tmp_path`."""
+    return [EXTRACT, "--data_dir", corpus_root, "--encoder", "spectral", "--output_dir", tmp_path]
+
+
+def test_extraction_prints_its_file_and_counts(command: list[object], run_script: Run, tmp_path: Path) -> None:
+    done = run_script(*command)
+    assert done.returncode == 0, done.stderr
+    assert "layout librispeech, 40 utterances, 4 speakers, 8 sessions" in done.stderr
+    assert done.stdout.splitlines() == [
+        f"Features: {tmp_path / 'librispeech_features_spectral.pt'}",
+        "40 utterances, 4 speakers, 100 dimensions",
+    ]
+
+
+def test_another_crop_gives_another_file(command: list[object], call_script: Run, tmp_path: Path) -> None:
+    for flags in ([], ["--max_duration", 0.5]):
+        done = call_script(*command, *flags)
+        assert done.returncode == 0, done.stderr
+    assert len(list(tmp_path.glob("librispeech_features_spectral*.pt"))) == 2
+
+
+def test_default_crop_is_that_of_the_encoder(
+    command: list[object], call_script: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "librispeech_features_spectral.pt"
+    for seconds in (10.0, 0.5, None):
+        if seconds != 10.0:
+            monkeypatch.setattr("encoders.spectral.SpectralEncoder.max_duration", seconds)
+        done = call_script(*command, "--num_workers", 0)
+        assert done.returncode == 0, done.stderr
+        audio = FeatureSet.load(path).audio
+        assert audio is not None
+        assert audio.crop == seconds
+        path.unlink()
+
+
+def test_encoder_options_are_those_of_the_library(
+    command: list[object], corpus: Corpus, features: FeatureSet, call_script: Run, tmp_path: Path
+) -> None:
+    done = call_script(*command, "--encoder_options", "n_mfcc=30", "n_delta=5")
+    assert done.returncode == 0, done.stderr
+    encoder = load_encoder("spectral", device="cpu", n_mfcc=30, n_delta=5)
+    (path,) = tmp_path.glob("*.pt")
+    assert path.name == default_file_name(corpus.name, encoder, encoder.max_duration)
+    assert path.name != default_file_name(corpus.name, load_encoder("spectral"), encoder.max_duration)
+    found = FeatureSet.load(path)
+    expected = extract(corpus, encoder, tmp_path / "library" / path.name, progress=False)
+    assert found.features.shape == (40, 65)
+    assert found.features.shape[1] != features.features.shape[1]
+    assert found.encoder == expected.encoder
+    assert found.ids == expected.ids
+    torch.testing.assert_close(found.features, expected.features)
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["n_mfc=30"], "The encoder 'spectral' has no option 'n_mfc'; perhaps you meant 'n_mfcc'"),
+        (["n_mfcc=many"], "expected a whole number"),
+        (["n_mfcc=2.5"], "expected a whole number"),
+        (["n_mfcc=900"], "expected 1 <= n_mfcc <= n_mels"),
+        (["window=3"], "--encoder_options has 'window=3', which has a flag of its own: --window 3."),
+        (["n_mfcc=30", "pooling=mean"], "which has a flag of its own: --pooling mean."),
+        (["n_mfcc"], "--encoder_options has 'n_mfcc'; expected NAME=VALUE."),
+        (["=3"], "expected NAME=VALUE"),
+    ],
+)
+def test_bad_encoder_options_are_refused(
+    words: list[str], expected: str, command: list[object], call_script: Run, assert_refused: Check, tmp_path: Path
+) -> None:
+    assert_refused(call_script(*command, "--encoder_options", *words), expected)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_bad_files_are_listed_and_give_code_3(corpus_root: Path, call_script: Run, tmp_path: Path) -> None:
+    data = Path(shutil.copytree(corpus_root, tmp_path / "data"))
+    (data / "101" / "1010" / "101-1010-0090.flac").write_text("text")
+    for script in (EXTRACT, COMPARE):
+        done = call_script(script, "--data_dir", data, "--encoder", "spectral", "--output_dir", tmp_path / "out")
+        assert done.returncode == 3, done.stderr
+        assert "failed: 101/1010/101-1010-0090.flac: this is not audio" in done.stdout
+        assert done.stdout.splitlines()[-1].startswith("1 file failed; the others are done.")
+    assert (tmp_path / "out" / "speaker_classifier_librispeech.pt").exists()
+
+
+def test_windows_and_precision_have_flags(
+    corpus_root: Path, clap_weights: Path, call_script: Run, assert_refused: Check, tmp_path: Path
+) -> None:
+    command = [EXTRACT, "--data_dir", corpus_root / "101", "--encoder", "clap", "--encoder_weights", clap_weights]
+    done = call_script(*command, "--window", 0.5, "--precision", "bf16", "--output_dir", tmp_path)
+    assert done.returncode == 0, done.stderr
+    (path,) = tmp_path.glob("librispeech_features_audiosep_????????.pt")
+    features = FeatureSet.load(path)
+    assert features.encoder["options"] == {"window": 0.5, "hop": 0.25}
+    assert features.encoder["precision"] == "bf16"
+    assert features.audio is not None
+    assert features.audio.crop is None
+    assert_refused(call_script(*command, "--hop", 1), "--hop", "give --window")
+    done = call_script(*command[:3], "--encoder", "spectral", "--window", 2)
+    assert_refused(done, "'spectral' has no option 'window'")
+
+
+def test_shards_are_merged_by_the_last(command: list[object], call_script: Run, assert_refused: Check) -> None:
+    first = call_script(*command, "--shard", "0/2")
+    assert first.returncode == 0, first.stderr
+    assert first.stdout.startswith("Shard 0 of 2 is done. The last shard to finish writes ")
+    last = call_script(*command, "--shard", "1/2")
+    assert last.returncode == 0, last.stderr
+    assert "40 utterances, 4 speakers, 100 dimensions" in last.stdout
+    for shard in ("2/2", "-1/2", "1", "a/b", "0/0"):
+        assert_refused(call_script(*command, f"--shard={shard}"), "--shard is", "such as 0/4")
+
+
+def test_shard_within_torchrun_is_refused(
+    command: list[object], call_script: Run, assert_refused: Check, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert_refused(call_script(*command, "--shard", "0/2"), "torchrun", "--shard")

@@ -1,0 +1,182 @@
+"""Rows of a `SpeakerStore`: reads and writes them, with vectors as tensors.
+
+A method with more than one statement must be called within a transaction, which `SpeakerStore` opens.
+"""
+
+import math
+import sqlite3
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from files import unknown_choice
+from verification.enrolment import Enrolled, Recording
+from verification.store_file import StoreError, check_name, damaged
+
+
+class StoreRows:
+    """The tables of a store.
+
+    Parameters
+    ----------
+    path : Path
+        The file, for error messages.
+    connection : sqlite3.Connection
+    dim, model_dim : int
+        Length of an embedding, and of a speaker's model.
+    """
+
+    def __init__(self, path: Path, connection: sqlite3.Connection, *, dim: int, model_dim: int) -> None:
+        self.path, self._connection = path, connection
+        self._dim, self._model_dim = dim, model_dim
+
+    def count(self) -> int:
+        """Return the number of speakers."""
+        return int(self._connection.execute("SELECT count(*) FROM speakers").fetchone()[0])
+
+    def speakers(self) -> list[Enrolled]:
+        """List the speakers by name."""
+        rows = self._connection.execute(
+            "SELECT name, n_recordings, seconds, changed FROM speakers ORDER BY name"
+        ).fetchall()
+        if not all(tuple(map(type, row)) == (str, int, float, str) for row in rows):
+            raise damaged(self.path, "the row of a speaker has values of other types than expected")
+        self._check_stored_names([row[0] for row in rows])
+        return [Enrolled(*row) for row in rows]
+
+    def find(self, name: str) -> int | None:
+        """Return the number of a speaker, or None if there is no such speaker."""
+        found = self._connection.execute("SELECT id FROM speakers WHERE name = ?", [name]).fetchone()
+        return None if found is None else int(found[0])
+
+    def number(self, name: str) -> int:
+        """Return the number of a speaker.
+
+        Raises
+        ------
+        StoreError
+            There is no such speaker; the message names the most similar one.
+        """
+        check_name(name)
+        number = self.find(name)
+        if number is None:
+            names = [row[0] for row in self._connection.execute("SELECT name FROM speakers ORDER BY name LIMIT 1000")]
+            raise StoreError(f"{self.path}: {unknown_choice('enrolled speaker', name, names, max_listed=10)}")
+        return number
+
+    def names(self, numbers: Tensor) -> dict[int, str]:
+        """Return the names of speakers by number; -1 stands for no speaker."""
+        select = "SELECT name FROM speakers WHERE id = ?"
+        distinct = [number for number in torch.unique(numbers).tolist() if number >= 0]
+        names = {number: self._connection.execute(select, [number]).fetchone()[0] for number in distinct}
+        self._check_stored_names(list(names.values()))
+        return names
+
+    def contents(self) -> Iterator[tuple[str, list[Recording]]]:
+        """Yield each speaker with all recordings."""
+        select = "SELECT path, digest, seconds, vector FROM recordings WHERE speaker = ?"
+        for speaker in self.speakers():
+            rows = self._connection.execute(select, [self.number(speaker.name)]).fetchall()
+            if not all(tuple(map(type, row)) == (str, bytes, float, bytes) for row in rows):
+                raise damaged(self.path, "the row of a recording has values of other types than expected")
+            vectors = self._vectors([row[3] for row in rows], self._dim)
+            yield (
+                speaker.name,
+                [
+                    Recording(path, digest, seconds, vector)
+                    for (path, digest, seconds, _), vector in zip(rows, vectors, strict=True)
+                ],
+            )
+
+    def models(self, size: int, number: int | None = None) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Yield numbers (n,), counts of recordings (n,) and models (n, K) of all speakers, or of one, in blocks."""
+        select = "SELECT id, n_recordings, model FROM speakers"
+        if number is None:
+            rows = self._connection.execute(f"{select} ORDER BY id")
+        else:
+            rows = self._connection.execute(f"{select} WHERE id = ?", [number])
+        while block := rows.fetchmany(size):
+            numbers, counts, blobs = zip(*block, strict=True)
+            if not all(isinstance(count, int) and count > 0 for count in counts):
+                raise damaged(self.path, "a speaker has no recordings")
+            yield torch.tensor(numbers), torch.tensor(counts), self._vectors(blobs, self._model_dim)
+
+    def recordings(self, number: int) -> tuple[float, Tensor]:
+        """Return the total length (seconds) and the vectors (n, D) of a speaker's recordings.
+
+        Their order does not depend on the order of enrolment, so that the model that is made of them does not either.
+        """
+        rows = self._connection.execute(
+            "SELECT seconds, vector FROM recordings WHERE speaker = ? ORDER BY digest, vector", [number]
+        ).fetchall()
+        if not all(isinstance(length, float) for length, _ in rows):
+            raise damaged(self.path, "the row of a recording has values of other types than expected")
+        return math.fsum(length for length, _ in rows), self._vectors([vector for _, vector in rows], self._dim)
+
+    def add_speaker(self, name: str) -> int:
+        """Add a speaker without recordings; return the number."""
+        insert = "INSERT INTO speakers (name, n_recordings, seconds, changed, model) VALUES (?, 0, 0, '', x'')"
+        number = self._connection.execute(insert, [name]).lastrowid
+        assert number is not None
+        return number
+
+    def add_recording(self, number: int, name: str, recording: Recording) -> bool:
+        """Add a recording to a speaker; return False if it is there already.
+
+        Raises
+        ------
+        StoreError
+            It is a recording of another speaker.
+        """
+        owner = "SELECT speakers.name FROM recordings JOIN speakers ON speakers.id = speaker WHERE digest = ?"
+        found = self._connection.execute(owner, [recording.digest]).fetchone()
+        if found and found[0] != name:
+            raise StoreError(
+                f"{recording.path}: this recording is to be enrolled as {name!r}, but is enrolled as {found[0]!r} "
+                f"already. No speaker was enrolled. Remove {found[0]!r}, or leave the recording out."
+            )
+        if found:
+            return False
+        path = recording.path.encode(errors="backslashreplace").decode()  # file names need not be valid text
+        self._connection.execute(
+            "INSERT INTO recordings (speaker, path, digest, seconds, vector) VALUES (?, ?, ?, ?, ?)",
+            [number, path, recording.digest, recording.seconds, _to_blob(recording.vector)],
+        )
+        return True
+
+    def update_speaker(self, number: int, n_recordings: int, *, seconds: float, model: Tensor) -> None:
+        """Store the model (K,) of a speaker, with the number and total length (seconds) of its recordings."""
+        now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S")
+        self._connection.execute(
+            "UPDATE speakers SET n_recordings = ?, seconds = ?, changed = ?, model = ? WHERE id = ?",
+            [n_recordings, seconds, now, _to_blob(model), number],
+        )
+
+    def remove(self, number: int | None) -> None:
+        """Remove a speaker with all recordings; None removes nothing."""
+        self._connection.execute("DELETE FROM recordings WHERE speaker = ?", [number])
+        self._connection.execute("DELETE FROM speakers WHERE id = ?", [number])
+
+    def _check_stored_names(self, names: Sequence[str]) -> None:
+        """Refuse names that `SpeakerStore.enroll` would not have accepted."""
+        try:
+            for name in names:
+                check_name(name if isinstance(name, str) else "")
+        except StoreError as error:
+            raise damaged(self.path, str(error).partition(";")[0]) from error
+
+    def _vectors(self, blobs: Sequence[bytes], dim: int) -> Tensor:
+        """Return stored vectors as a table (n, dim)."""
+        if not all(isinstance(blob, bytes) and len(blob) == 4 * dim for blob in blobs):
+            raise damaged(self.path, f"a vector does not have the expected {dim} numbers")
+        table = torch.from_numpy(np.frombuffer(bytearray().join(blobs), "<f4").astype(np.float32, copy=False))
+        return table.reshape(len(blobs), dim)
+
+
+def _to_blob(vector: Tensor) -> bytes:
+    """Return a vector as little-endian float32."""
+    return vector.float().numpy().astype("<f4").tobytes()
