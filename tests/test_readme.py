@@ -1,27 +1,49 @@
-"""The examples of README.md work as they are printed there."""
+"""The examples, commands, flags and links of README.md and of the docs are right."""
 
 import importlib
+import importlib.util
 import re
+import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 import torch
 
+import config
 from corpora import LAYOUTS, load_corpus
 from encoders import ENCODERS, load_encoder
 from heads import HEADS, create_head
 
 ROOT = Path(__file__).parents[1]
-TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
-EXAMPLES = dict(re.findall(r"```python\n# (\w+)\.py\n(.*?)```", TEXT, re.DOTALL))
+PAGES = {path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8") for path in
+         [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]}  # fmt: skip
+EXAMPLES = {
+    name: code
+    for text in PAGES.values()
+    for name, code in re.findall(r"```python\n# (\w+)\.py\n(.*?)```", text, re.DOTALL)
+}
+BY_PAGE = pytest.mark.parametrize("page", PAGES)
+
+
+def load_module(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+FLAGS = load_module(ROOT / "docs" / "write_flags.py")
 
 
 @pytest.fixture
 def example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], object]:
-    """Return a function that imports one of the examples as a module of its own."""
+    """Return a function that imports one of the examples as a module."""
     monkeypatch.syspath_prepend(str(tmp_path))
 
     def load(name: str) -> object:
@@ -32,13 +54,74 @@ def example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], 
     return load
 
 
-def test_no_figure_is_left_open() -> None:
-    assert not re.findall(r"\b(?:DEMO|TODO|TBD|EXTRACTION|TRAINING|RESULTS)\b", TEXT)
+def test_readme_is_short() -> None:
+    lines = PAGES["README.md"].splitlines()
+    assert len(lines) <= 150
+    assert [line for line in lines if len(line) > 110] == []
+
+
+@BY_PAGE
+def test_no_placeholder_is_left(page: str) -> None:
+    assert not re.findall(r"\b(?:DEMO|TODO|TBD|EXTRACTION|TRAINING|RESULTS|[A-Z]+_TABLE)\b", PAGES[page])
+
+
+@BY_PAGE
+def test_links_lead_to_files_and_headings(page: str) -> None:
+    folder = (ROOT / page).parent
+    for target in re.findall(r"\]\(([^)\s]+)\)", PAGES[page]):
+        if target.startswith("https://"):
+            continue
+        name, _, anchor = target.partition("#")
+        path = (folder / name).resolve() if name else ROOT / page
+        assert path.exists(), target
+        if anchor:
+            titles = re.findall(r"^#+ (.*)$", path.read_text(encoding="utf-8"), re.MULTILINE)
+            assert anchor in {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}, target
+
+
+def commands(text: str) -> list[list[str]]:
+    """Return the words of each command line that runs a script of this project."""
+    text = text.replace("\\\n", " ")
+    found = re.findall(r"(?:^ {4}|`)(?:python |torchrun [^`\n]*?)?((?:\w+)\.py [^`\n]*)", text, re.MULTILINE)
+    return [shlex.split(line.partition("  #")[0].rstrip("'")) for line in found]
+
+
+@BY_PAGE
+def test_every_command_has_valid_flags(page: str) -> None:
+    for script, *words in commands(PAGES[page]):
+        if not (ROOT / script).exists():
+            continue
+        name = f"{script} {words[0]}" if script == FLAGS.VERIFICATION and words else script
+        assert name in FLAGS.COMMANDS, (page, name)
+        valid = set(FLAGS.COMMANDS[name].__dataclass_fields__)
+        for word in words:
+            if word.startswith("--"):
+                assert word[2:] in valid, (page, script, word)
+
+
+@BY_PAGE
+def test_every_flag_that_is_named_exists(page: str) -> None:
+    known = {name for kind in vars(config).values() for name in getattr(kind, "__dataclass_fields__", {})}
+    others = {"nodes", "array", "gpus"}  # of SLURM, in docs/scaling.md
+    for flag in re.findall(r"`--([a-z]\w*)", PAGES[page]):
+        assert flag in known | others, flag
+
+
+@BY_PAGE
+def test_scripts_and_benchmarks_that_are_named_exist(page: str) -> None:
+    own = {path.name for path in ROOT.glob("*.py")} | {f"{name}.py" for name in EXAMPLES}
+    for name in re.findall(r"`(?:python )?((?:[a-z_]+/)*[a-z_]+\.py)", PAGES[page]):
+        assert (ROOT / name).exists() or name in own, name
+
+
+def test_the_tables_of_flags_are_up_to_date() -> None:
+    text = PAGES["docs/usage.md"]
+    assert FLAGS.updated_page(text) == text, "run make docs"
 
 
 def test_all_examples_are_tested() -> None:
     assert set(EXAMPLES) == {"notebook", "takes", "loudness", "wide"}
-    assert TEXT.count("```python") == len(EXAMPLES)
+    assert sum(text.count("```python") for text in PAGES.values()) == len(EXAMPLES)
 
 
 def test_the_notebook_example(
@@ -55,10 +138,7 @@ def test_the_notebook_example(
     assert re.search(r"9001_1\.flac \('9001', ", printed)
 
 
-def test_the_layout_example(
-    example: Callable[[str], object], tmp_path: Path, write_audio: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("corpora.layouts.LAYOUTS", LAYOUTS)
+def test_the_layout_example(example: Callable[[str], object], tmp_path: Path, write_audio: Callable[..., Path]) -> None:
     try:
         example("takes")
         for name in ("anna_monday_01.wav", "anna_friday_01.wav", "ben_monday_01.wav"):
@@ -79,6 +159,7 @@ def test_the_encoder_example(example: Callable[[str], object], monkeypatch: pyte
     alone = torch.cat([encoder.encode([waveform]) for waveform in waveforms])
     torch.testing.assert_close(encoder.encode(waveforms, batch_size=3), alone)
     assert alone.shape == (3, 5)
+    assert encoder.max_duration is None
 
 
 def test_the_head_example(
@@ -89,13 +170,3 @@ def test_the_head_example(
     X, y = blobs(3)
     head = create_head("wide", epochs=20, device="cpu").fit(X, y)
     assert (head.predict(X) == y).mean() > 0.95
-
-
-def test_every_command_of_the_readme_has_valid_flags() -> None:
-    import config
-
-    flags = {name for kind in vars(config).values() for name in getattr(kind, "__dataclass_fields__", {})}
-    for line in TEXT.splitlines():
-        if line.startswith(("    python speaker_", "| `--")):
-            for flag in re.findall(r"--(\w+)", line.split("|")[1] if line.startswith("|") else line):
-                assert flag in flags, line
