@@ -1,4 +1,4 @@
-"""Choices, ranges, and the settings of every script."""
+"""Choices, ranges, and the settings that all scripts have."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,7 +39,7 @@ Probability = Annotated[float, Range(1e-9, 1 - 1e-9)]
 
 @dataclass(frozen=True)
 class ScriptConfig:
-    """Settings of every script."""
+    """Settings that all scripts have."""
 
     is_positional: ClassVar[bool] = False
     """Whether arguments without a default are given without a flag, as in: verify A.wav B.wav."""
@@ -47,14 +47,14 @@ class ScriptConfig:
     """Whether the same command continues an interrupted run."""
 
     config: Path | None = None
-    """YAML file with values for these flags (max_duration: 5.0); flags on the command line override it."""
+    """YAML file with values of flags, such as max_duration: 5.0; flags on the command line override it."""
     log_level: LogLevel = "info"
-    """Lowest level of the messages that are logged."""
+    """Lowest level of messages to log."""
     version: bool = False
     """Print the version and exit."""
 
     def problem(self) -> str | None:
-        """Return a sentence about the first invalid value, or None; called before any work is done."""
+        """Return a sentence about the first invalid value, or None. Scripts call this before they start work."""
         for name, annotation in get_type_hints(type(self), include_extras=True).items():
             value = getattr(self, name)
             for limits in _ranges(annotation):
@@ -72,7 +72,10 @@ def _ranges(annotation: Any) -> list[Range]:
 
 
 def assignment_problem(config: ScriptConfig, flag: str) -> str | None:
-    """Return a sentence about the first value of a flag that is not NAME=VALUE, or whose name has its own flag."""
+    """Return a sentence about the first invalid value of a flag, or None.
+
+    A value is invalid if it is not NAME=VALUE, or if NAME has its own flag.
+    """
     for text in getattr(config, flag):
         name, _, value = text.partition("=")
         if not (name and value):

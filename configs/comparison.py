@@ -32,13 +32,13 @@ class CorpusConfig(ScriptConfig):
     data_dir: Path | None = None
     """Folder of the corpus, or the CSV file of a manifest."""
     layout: Layout = "auto"
-    """Layout of the corpus; auto detects it and logs it."""
+    """Layout of the corpus; auto detects the layout and logs it."""
     max_duration: Seconds | Literal["auto"] | None = "auto"
-    """Maximum duration of an utterance (seconds); auto is the encoder's default (10 so far), None uses all of it."""
+    """Maximum duration of an utterance (seconds); None is no limit; auto is 10, or no limit with --window."""
     window: Seconds | None = None
-    """Length of windows that cover a whole utterance; their embeddings are averaged (seconds; audiosep, wav2vec2)."""
+    """Length of windows (seconds) that cover a whole utterance; their embeddings are averaged (audiosep, wav2vec2)."""
     hop: Seconds | None = None
-    """Time from one window to the next (seconds); by default half a window."""
+    """Time from the start of a window to the start of the next (seconds); by default half a window."""
     layers: str | None = None
     """Layers of the encoder: all, last, a number N, or a range N-M (wav2vec2; by default all)."""
     pooling: Pooling | None = None
@@ -48,18 +48,18 @@ class CorpusConfig(ScriptConfig):
     precision: Precision = "auto"
     """Precision of the encoder; auto is fp32."""
     store_dtype: StoreDtype = "fp32"
-    """Number type of the stored features; fp16 halves the file."""
+    """Data type of the stored features; fp16 halves the size of the file."""
     encoder_batch_size: Count | None = None
     """Maximum number of utterances per forward pass of the encoder; the default depends on the device."""
     num_workers: Annotated[int, Range(0, 1000)] | Literal["auto"] = "auto"
-    """Number of processes that decode; auto is one per core, at most 16; 0 uses threads instead."""
+    """Number of processes that decode audio; auto is one per core, at most 16; 0 uses threads instead."""
     output_dir: Path = Path("outputs")
     """Folder for the output files."""
     device: str = "auto"
     """Device: auto (CUDA if available), cpu, cuda, cuda:N or mps."""
 
     def encoder_settings(self) -> dict[str, Any]:
-        """Return the options of encoders that have a flag and were given; others are in `encoder_options`."""
+        """Return the encoder options that have their own flag and were given; `encoder_options` holds the others."""
         return _given({"layers": self.layers, "pooling": self.pooling, "window": self.window, "hop": self.hop})
 
     def problem(self) -> str | None:
@@ -75,11 +75,11 @@ class ExtractionConfig(CorpusConfig):
     encoder: EncoderName = "audiosep"
     """Frozen encoder; clap is another name of audiosep; spectral needs no weights."""
     encoder_weights: str | None = None
-    """File or folder of the encoder's weights, or an id of the Hugging Face hub; by default found or downloaded."""
+    """File or folder of the encoder's weights, or a Hugging Face hub id; by default searched for or downloaded."""
     features_path: Path | None = None
     """Features file; by default {output_dir}/{corpus}_features_{encoder}.pt."""
     shard: str | None = None
-    """Part i of n of the corpus for this process, as i/n with i from 0; by default that of torchrun's rank."""
+    """Part of the corpus to extract, as i/n: part i of n, with i from 0; by default all, or that of torchrun's rank."""
 
     def problem(self) -> str | None:
         index, _, count = (self.shard or "0/1").partition("/")
@@ -93,52 +93,52 @@ class ComparisonConfig(CorpusConfig):
     """Train heads on cached embeddings, compare them, and save the best by validation."""
 
     data_dir: Path | None = None
-    """Folder of the corpus, or the CSV file of a manifest; not needed with the --features_path of a finished file."""
+    """Folder of the corpus, or the CSV file of a manifest; not needed with a finished --features_path."""
     encoder: tuple[EncoderName, ...] = ("audiosep",)
     """Frozen encoders, one or several; clap is another name of audiosep; spectral needs no weights."""
     encoder_weights: tuple[str, ...] = ()
-    """For each encoder, the file or folder of its weights, an id of the Hugging Face hub, or auto."""
+    """For each encoder, the file or folder of its weights, a Hugging Face hub id, or auto to search or download."""
     features_path: tuple[Path, ...] = ()
     """Features files, one for each encoder; by default {output_dir}/{corpus}_features_{encoder}.pt."""
     download: bool = False
-    """Download LibriSpeech dev-clean (338 MB) from OpenSLR into --data_dir (by default data) first."""
+    """First download LibriSpeech dev-clean (338 MB) from OpenSLR into --data_dir (by default data)."""
     download_url: str = "https://www.openslr.org/resources/12/dev-clean.tar.gz"
     """URL for --download; OpenSLR lists mirrors in other parts of the world."""
     heads: tuple[HeadName, ...] = ("linear", "mlp", "lda")
     """Heads to compare, or all."""
     ensemble: bool = False
-    """Also average the logits of all heads, of all encoders, and of both, as further rows."""
+    """Also evaluate ensembles, which average the logits of all heads, of all encoders, and of both."""
     scaler: ScalerName = "standard"
-    """Scaler before the heads, fitted on training rows only."""
+    """Scaler that transforms the embeddings before the heads; fitted on the training set only."""
     split_by: SplitBy = "utterance"
-    """Split by which the saved head is selected; with session, no session is in both train and test."""
+    """Kind of split that selects the saved head; with session, each speaker is tested in unseen sessions."""
     fractions: tuple[float, float, float] = (0.8, 0.1, 0.1)
-    """Shares of train, validation and test."""
+    """Shares of the training, validation and test sets."""
     seed: Seed = 0
     """Random seed of the first split and of its heads."""
     seeds: Annotated[int, Range(1, 1000)] = 1
-    """Number of splits, with --seed and the seeds after it; the table has means and standard deviations."""
+    """Number of splits; their seeds count up from --seed. The table shows means and standard deviations."""
     tune: bool = False
-    """Try several settings of each head on each split and select by validation, in parallel on a CPU."""
+    """Try several settings of each head on each split, in parallel on a CPU, and keep the best on validation data."""
     tune_budget: Annotated[int, Range(2, 10_000)] = 16
     """Number of settings that --tune tries for each head."""
     epochs: Count = 100
-    """Maximum number of passes over the training rows."""
+    """Maximum number of passes over the training set."""
     lr: Annotated[float, Range(1e-12, 1e3)] | None = None
     """Learning rate of Adam; by default 0.003 for linear and cosine, and 0.001 for the others."""
     batch_size: Annotated[int, Range(1, 10**7)] = 32
-    """Rows per training step."""
+    """Number of embeddings per training step."""
     patience: Count = 20
     """Number of epochs without a better validation accuracy after which training stops."""
     class_weight: ClassWeight | None = None
-    """Weights in the loss; balanced gives all speakers the same, whatever their number of utterances."""
+    """Weights in the loss; balanced gives every speaker the same total weight, however many utterances there are."""
     balanced_sampling: bool = False
     """Draw each speaker equally often in an epoch."""
     head_options: tuple[str, ...] = ()
     """Other options of the heads, such as margin=0.3 scale=40 C=10 shrinkage=0.1."""
 
     def head_settings(self) -> dict[str, Any]:
-        """Return the hyper-parameters that have a flag and were given; others are in `head_options`."""
+        """Return the hyper-parameters that have their own flag and were given; `head_options` holds the others."""
         return _given(
             {
                 "epochs": self.epochs,
@@ -175,13 +175,13 @@ class InferenceConfig(ScriptConfig):
     classifier: Path = Path("outputs/speaker_classifier_librispeech.pt")
     """Classifier that speaker_recognition_librispeech.py saved."""
     encoder_weights: tuple[str, ...] = ()
-    """File or folder of each encoder's weights, if they are not in the usual places (auto for those that are)."""
+    """For each encoder, the file or folder of its weights, or auto if they are in the usual places."""
     precision: Precision = "auto"
-    """Precision of the encoder; auto is that of the training."""
+    """Precision of the encoder; auto is the precision of the training features."""
     top_k: Count = 5
     """Maximum number of speakers per file."""
     reject: bool = False
-    """Report unknown for recordings that do not reach the threshold for unknown speakers."""
+    """Report unknown for recordings whose score is below the threshold stored in the classifier."""
     output: Path = Path("outputs/predictions.csv")
     """File for the predictions, .csv or .json."""
     device: str = "auto"
@@ -190,12 +190,12 @@ class InferenceConfig(ScriptConfig):
 
 @dataclass(frozen=True)
 class ReportConfig(ScriptConfig):
-    """Make the report of a comparison again from its results."""
+    """Make the report of a comparison again from its saved results."""
 
     output_dir: Path = Path("outputs")
     """Folder with the results of the comparison."""
 
 
 def _given(settings: dict[str, Any]) -> dict[str, Any]:
-    """Leave out the settings that were not given."""
+    """Return only the settings that were given."""
     return {name: value for name, value in settings.items() if value is not None}

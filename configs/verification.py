@@ -16,13 +16,13 @@ class EvaluateConfig(ScriptConfig):
     trials: Path | None = None
     """List of trials in the format of VoxCeleb (1 a.wav b.wav) or Kaldi (a b target); by default all pairs."""
     triplets: Annotated[int, Range(1, 10**8)] | None = None
-    """Number of triplets to draw instead of all pairs; their trials are written to trials.txt."""
+    """Number of triplets to draw at random instead of all pairs; their trials are saved in trials.txt."""
     backend: tuple[BackendName, ...] = ("cosine",)
-    """Backends that score the trials; all but cosine are trained, on speakers that are not in the trials."""
+    """Backends that score the trials; all except cosine are trained on speakers that are not in the trials."""
     train_features: Path | None = None
     """Features file of other speakers to train backends on; by default half of the speakers are used."""
     as_norm: bool = False
-    """Normalise scores with the most similar recordings of the training speakers (AS-norm)."""
+    """Normalise each score by the scores against the most similar recordings of the training speakers (AS-norm)."""
     seed: Seed = 0
     """Random seed of the split of the speakers, the triplets and the intervals."""
     output_dir: Path = Path("outputs/verification")
@@ -41,9 +41,9 @@ class TrainVerifierConfig(ScriptConfig):
     """Train a backend on cached embeddings, calibrate its scores on other speakers, and save both as a verifier."""
 
     features_path: Path | None = None
-    """Features file of many speakers; one half is used to train the backend, the other to calibrate it."""
+    """Features file of many speakers; half of the speakers train the backend, and the other half calibrates it."""
     backend: BackendName = "cosine"
-    """Backend that scores a pair; cosine is not trained, and is calibrated on all speakers."""
+    """Backend that scores pairs of recordings; cosine needs no training, so all speakers calibrate it."""
     seed: Seed = 0
     """Random seed of the split of the speakers."""
     output: Path = Path("outputs/speaker_verifier.pt")
@@ -57,26 +57,26 @@ class EmbeddingConfig(ScriptConfig):
     encoder_weights: str | None = None
     """File or folder of the encoder's weights, if they are not in the usual places."""
     precision: Precision = "auto"
-    """Precision of the encoder; auto is that of the verifier's training."""
+    """Precision of the encoder; auto is the precision of the verifier's training features."""
     device: str = "auto"
     """Device: auto (CUDA if available), cpu, cuda, cuda:N or mps."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class VerifyConfig(EmbeddingConfig):
-    """Decide whether two recordings are of one speaker, or one is of an enrolled speaker."""
+    """Decide whether two recordings are of the same speaker, or whether one is of an enrolled speaker."""
 
     is_positional: ClassVar[bool] = True
     audio: tuple[Path, ...]
-    """The two audio files; with --store one."""
+    """Two audio files, or one with --store."""
     verifier: Path = Path("outputs/speaker_verifier.pt")
-    """Verifier that the command train saved; not used with --store, which has its own."""
+    """Verifier that the command train saved; not used with --store, because a store contains its own verifier."""
     store: Path | None = None
     """Store of the enrolled speaker."""
     name: str | None = None
     """Name of the enrolled speaker."""
     p_target: Probability = 0.5
-    """Prior probability that the speakers are the same; it sets the operating point of the decision."""
+    """Prior probability that the speaker is the same; a higher value accepts more recordings."""
 
     def problem(self) -> str | None:
         if (self.store is None) != (self.name is None):
@@ -107,15 +107,15 @@ class EnrollConfig(StoreConfig, EmbeddingConfig):
 
     is_positional: ClassVar[bool] = True
     audio: tuple[Path, ...]
-    """Audio files of the speaker, and folders of them."""
+    """Audio files of the speaker, or folders of audio files."""
     name: str | None = None
     """Name of the speaker."""
     features_path: Path | None = None
-    """Features file whose speakers are enrolled under their names, instead of audio."""
+    """Features file to use instead of audio; all of its speakers are enrolled under their own names."""
     existing: Existing = "refuse"
     """Action for a speaker who is enrolled already: refuse, add the recordings, or replace the earlier ones."""
     verifier: Path | None = None
-    """Verifier for a new store, by default outputs/speaker_verifier.pt; an existing store has its own."""
+    """Verifier for a new store, by default outputs/speaker_verifier.pt; an existing store contains its own verifier."""
 
     def problem(self) -> str | None:
         if self.features_path is None and not (self.name and self.audio):
@@ -152,16 +152,16 @@ class IdentifyConfig(StoreConfig, EmbeddingConfig):
     top_k: Count = 5
     """Maximum number of speakers per file."""
     p_known: Probability = 0.5
-    """Prior probability that the speaker is enrolled; it sets the operating point of the decision."""
+    """Prior probability that the speaker is enrolled; a lower value reports unknown for more recordings."""
     timeline: bool = False
     """Report who speaks when in one file."""
     window: Seconds = 2.0
     """Length of the windows of --timeline (seconds)."""
     hop: Seconds = 0.5
-    """Time from one window of --timeline to the next (seconds)."""
+    """Time from the start of a window of --timeline to the start of the next (seconds)."""
     output: Path | None = None
-    """File for the results, .csv, .json or with --timeline .rttm; by default identified.csv or timeline.rttm beside the
-    store."""
+    """File for the results, .csv or .json (with --timeline, .rttm); by default identified.csv (timeline.rttm) in the
+    folder of the store."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -37,7 +37,7 @@ COMMANDS = {
 
 
 def field_docs(kind: type) -> dict[str, str]:
-    """Return the docstrings of a dataclass's fields, those of its bases included."""
+    """Return the docstrings of the fields of a dataclass and of its bases."""
     docs: dict[str, str] = {}
     for base in reversed(kind.__mro__):
         if not dataclasses.is_dataclass(base):

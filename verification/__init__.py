@@ -1,4 +1,4 @@
-"""From pairs of embeddings to scores: trials, backends, normalisation, calibration, and enrolled speakers."""
+"""Score pairs of embeddings: trials, backends, normalisation, calibration, verifiers and enrolled speakers."""
 
 from verification.backends import BACKENDS, Backend, BackendError, create_backend, split_speakers
 from verification.calibration import Calibration, CalibrationError

@@ -1,4 +1,4 @@
-"""Backends: scores of pairs of embeddings, and of embeddings against models of speakers."""
+"""Backends, which score pairs of embeddings, and score embeddings against models of speakers."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ from features import FeatureSet
 from files import InputError, load_choice
 from heads import ClassStatistics, PLDAHead, create_head, create_scaler
 
-# Number of trials that are scored at a time, to bound the memory.
+# Number of trials that are scored at a time, which limits memory use.
 BLOCK = 65_536
 
 
@@ -38,7 +38,7 @@ class Backend(ABC):
     is_trained : bool
         Whether this kind of backend learns from features.
     speakers_ : tuple of str
-        Training speakers, which it refuses to score.
+        Training speakers. Trials with these speakers are refused.
     encoder_ : dict or None
         Spec of the encoder that the training vectors come from.
     """
@@ -90,13 +90,14 @@ class Backend(ABC):
         return enrolled @ probes.T
 
     def combine(self, rows: Tensor) -> Tensor:
-        """Make the model (K,) of a speaker from mapped recordings (n, K): the direction of their mean."""
+        """Return the model (K,) of a speaker for mapped recordings (n, K); by default their normalised mean."""
         return normalize(rows.mean(0), dim=0)
 
     def score_speakers(self, probes: Tensor, models: Tensor, counts: Tensor) -> Tensor:
         """Score all mapped rows (m, K) against all models (N, K); return (m, N).
 
-        `counts` (N,) holds the number of recordings in each model. A model of one recording scores as that recording.
+        `counts` (N,) holds the number of recordings in each model. A model of a single recording gets the same scores
+        as the recording itself.
         """
         return probes @ models.T
 
@@ -108,8 +109,8 @@ class Backend(ABC):
         Raises
         ------
         BackendError
-            The backend was trained on one of the speakers or on vectors of another encoder, or the features are not
-            one finite vector each.
+            The backend was trained on one of the speakers or on vectors of another encoder, or an utterance does not
+            have exactly one finite vector.
         """
         used = features.labels[torch.from_numpy(np.union1d(first, second))]
         self.check_speakers({features.speakers[label] for label in used.tolist()})
@@ -127,7 +128,7 @@ class Backend(ABC):
         return scores
 
     def check_speakers(self, speakers: set[str]) -> None:
-        """Refuse to score speakers that the backend was trained on.
+        """Raise an error if the backend was trained on any of these speakers.
 
         Raises
         ------
@@ -143,12 +144,12 @@ class Backend(ABC):
 
 
 class CosineBackend(Backend):
-    """Cosine of two embeddings."""
+    """Cosine similarity of two embeddings."""
 
     is_trained = False
 
     def _learn(self, rows: Tensor, targets: Tensor) -> None:
-        """Learn nothing."""
+        """Do nothing: the cosine has no parameters."""
 
     def embed(self, rows: Tensor) -> Tensor:
         exact = rows.double()  # in float32, squares of very large and very small numbers overflow or vanish
@@ -156,7 +157,7 @@ class CosineBackend(Backend):
 
 
 class ScaledBackend(Backend):
-    """Cosine after a scaler of `heads`: ``whiten``, or ``within`` (whitening of the variation within speakers)."""
+    """Cosine after a scaler from `heads`: ``whiten``, or ``within`` (whitening by the covariance within speakers)."""
 
     def _learn(self, rows: Tensor, targets: Tensor) -> None:
         self.scaler_ = create_scaler(self.name).fit(rows, targets)
@@ -173,7 +174,10 @@ class ScaledBackend(Backend):
 
 
 class LDABackend(Backend):
-    """Cosine after linear discriminant analysis (LDA), with at most one direction fewer than there are speakers."""
+    """Cosine after linear discriminant analysis (LDA).
+
+    The number of directions is at most the number of training speakers minus one.
+    """
 
     def _learn(self, rows: Tensor, targets: Tensor) -> None:
         statistics = ClassStatistics.of(rows, targets)
@@ -203,9 +207,12 @@ class LDABackend(Backend):
 class PLDABackend(Backend):
     """Log-likelihood ratios of the two-covariance model, which the head `plda` fits.
 
-    The two recordings are Gaussian about one speaker, or about two. In each direction, speakers have the variance b and
-    recordings the variance 1, so the ratio is a quadratic form of the two coordinates. Given n recordings with the mean
-    m, the posterior of a speaker is Gaussian with the mean ``n b / (n b + 1) * m`` and the variance ``b / (n b + 1)``.
+    In this model each speaker has a mean vector, and the speaker's recordings are Gaussian around it. The ratio
+    compares two hypotheses: the two recordings have the same mean, or they have independent means. In each direction
+    of the mapped space, the means of speakers have the variance b, and recordings have the variance 1 around their
+    mean. The ratio is therefore a sum of quadratic forms of the two coordinates. Given n recordings with the average m,
+    the posterior of a speaker's mean is Gaussian with the mean ``n b / (n b + 1) * m`` and the variance
+    ``b / (n b + 1)``.
     """
 
     def _learn(self, rows: Tensor, targets: Tensor) -> None:
@@ -241,9 +248,9 @@ class PLDABackend(Backend):
         return rows.mean(0)
 
     def score_speakers(self, probes: Tensor, models: Tensor, counts: Tensor) -> Tensor:
-        # ln N(x; share m, spread) - ln N(x; 0, total); the terms in x^2 depend on the count alone, not on the model
+        # ln N(x; share m, spread) - ln N(x; 0, total). The terms in x^2 depend only on the count of the model.
         distinct, group = torch.unique(counts, return_inverse=True)
-        if len(distinct) == 1:  # saves memory, for example with a million speakers of one recording each
+        if len(distinct) == 1:  # saves memory, for example for a million speakers with one recording each
             group = torch.zeros(1, dtype=torch.int64)
         between = self.between_.double()
         known = distinct.double()[:, None] * between

@@ -1,4 +1,4 @@
-"""Calibration: from scores to log-likelihood ratios, and from these to probabilities and decisions."""
+"""Calibration: maps scores to log-likelihood ratios, and log-likelihood ratios to probabilities and thresholds."""
 
 from dataclasses import dataclass
 
@@ -18,8 +18,9 @@ class CalibrationError(InputError):
 class Calibration:
     """An affine map from scores to natural log-likelihood ratios.
 
-    Scores may also depend on a count: the score of a speaker's mean grows with the number of recordings in it, and the
-    highest score with the number of speakers. Mandasari et al. (2013) have such a term for the duration.
+    The map can also depend on a count, because scores do: the score against a speaker's model grows with the number of
+    recordings in the model, and the highest score of a recording grows with the number of enrolled speakers. Mandasari
+    et al. (2013) use a similar term for the duration of recordings.
 
     Attributes
     ----------
@@ -37,14 +38,15 @@ class Calibration:
     ) -> "Calibration":
         """Learn the map by logistic regression (Brümmer and du Preez, 2006).
 
-        Within each count, targets and nontargets have the same weight. Counts with only one of the two are not used.
+        Among the trials with the same count, targets and nontargets have the same total weight. Counts that have only
+        targets or only nontargets are not used.
 
         Parameters
         ----------
         labels : array-like (n,)
             1 for targets, 0 for nontargets.
         scores : array-like (n,)
-            Scores of speakers who are not in the test set.
+            Scores of trials whose speakers are not in the test set.
         counts : array-like (n,), or one number
             Counts of the trials, at least 1.
         n_distinct : int, optional
@@ -62,14 +64,15 @@ class Calibration:
                 f"{(~is_target).sum()} nontargets, and {(~np.isfinite(values)).sum()} scores that are not finite."
             )
         logs = np.log(np.broadcast_to(np.asarray(counts, dtype=np.float64), values.shape))
-        # Columns are standardised, so that the penalty does not depend on the unit of the scores. It keeps the ratios
-        # small if few trials have no errors, and is negligible for many trials with some errors.
+        # The columns are standardised so that the L2 penalty does not depend on the unit of the scores. The penalty
+        # keeps the log-likelihood ratios small if there are few trials and no errors. It is negligible if there are
+        # many trials and some errors.
         columns = np.stack([values, logs], axis=1)
         means, deviations = columns.mean(axis=0), np.maximum(columns.std(axis=0), 1e-12)
         model = LogisticRegression(C=min(1.0, (n_distinct or len(values)) / len(values)))
         model.fit((columns - means) / deviations, is_target, sample_weight=_balanced_weights(is_target, logs))
         slope, growth = (model.coef_[0] / deviations).tolist()
-        if slope <= 0:  # a higher score is never evidence against the speaker, so such scores carry no information
+        if slope <= 0:  # a higher score must not lower the probability of a target, so these scores are not used
             return cls(0.0, 0.0)
         growth = growth if deviations[1] > 1e-9 else 0.0
         return cls(slope, float(model.intercept_[0] - means @ [slope, growth]), growth)
@@ -80,12 +83,12 @@ class Calibration:
         return self.slope * np.asarray(scores, dtype=np.float64) + self.offset + self.growth * logs
 
     def probabilities(self, scores: ArrayLike, p_target: float = 0.5, counts: ArrayLike = 1) -> NDArray[np.float64]:
-        """Return the probabilities of the same speaker, given a prior probability."""
+        """Return the probabilities that the speaker is the same, given a prior probability."""
         posterior: NDArray[np.float64] = expit(self.llrs(scores, counts) + logit(p_target))
         return posterior
 
     def threshold(self, p_target: float = 0.5, count: int = 1) -> float:
-        """Return the score above which the same speaker is more probable, given a prior probability."""
+        """Return the score above which the speaker is more probably the same than not, given a prior probability."""
         needed = -float(logit(p_target)) - float(self.llrs(0.0, count))
         if self.slope == 0:  # all scores are accepted, or none
             return float("-inf") if needed < 0 else float("inf")

@@ -27,7 +27,7 @@ class Recording:
     path : str
         Path of the file when it was enrolled.
     digest : bytes
-        SHA-256 of the content, so that no recording is enrolled twice.
+        SHA-256 digest of the content, which prevents enrolling a recording twice.
     seconds : float
         Length of the audio that was embedded (seconds); 0 if not known.
     vector : Tensor (D,)
@@ -41,7 +41,7 @@ class Recording:
 
     @classmethod
     def of(cls, row: Row) -> "Recording":
-        """Make a recording from a file that was embedded whole.
+        """Make a recording from the row of a file that was embedded as one utterance.
 
         Raises
         ------
@@ -70,7 +70,7 @@ class Enrolled:
     seconds : float
         Total length of the recordings (seconds); recordings of unknown length count as 0.
     changed : str
-        Time of the last enrolment, UTC.
+        Time of the last enrolment (UTC).
     """
 
     name: str
@@ -80,7 +80,7 @@ class Enrolled:
 
 
 def recordings_of(features: FeatureSet) -> Iterator[tuple[str, list[Recording]]]:
-    """Yield each speaker of a set of features (N, D) with the recordings that are long enough."""
+    """Yield each speaker of a set of features (N, D) with the recordings; skip recordings that are too short."""
     short = features.durations < MIN_SECONDS - 1e-3
     if bool(short.any()):
         logger.warning("Skipped %s shorter than %g s.", count_of(int(short.sum()), "recording"), MIN_SECONDS)
@@ -92,6 +92,7 @@ def recordings_of(features: FeatureSet) -> Iterator[tuple[str, list[Recording]]]
 
 
 def _recording(features: FeatureSet, row: int) -> Recording:
+    """Make a recording from a row of a set of features."""
     audio, vector = features.audio, features.features[row]
     if audio is None:
         digest = hashlib.sha256(vector.float().numpy().astype("<f4").tobytes()).digest()

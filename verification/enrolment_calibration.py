@@ -1,4 +1,4 @@
-"""Calibration on held-out speakers: scores of enrolled speakers, and detection of unknown speakers."""
+"""Calibrate, on held-out speakers, scores against enrolled speakers and the detection of unknown speakers."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,10 +12,10 @@ from features import FeatureSet
 from verification.backends import Backend
 from verification.calibration import Calibration, CalibrationError
 
-# Numbers of recordings that speakers are enrolled with, and maximum number of enrolled speakers.
+# Numbers of recordings to enrol each speaker with, and maximum number of enrolled speakers in a draw.
 ENROLMENTS = (1, 2, 4, 8)
 MAX_SPEAKERS = 512
-# Number of draws for each number of recordings and speakers; large numbers of speakers are drawn less often.
+# Number of draws for each pair of a number of recordings and a number of speakers; fewer if the speakers are many.
 DRAWS = 10
 # Maximum number of recordings that are scored in a draw.
 PROBES = 500
@@ -23,7 +23,9 @@ PROBES = 500
 
 @dataclass(frozen=True, eq=False)
 class _Draw:
-    """Scores of recordings of enrolled and of unknown speakers, against a random choice of enrolled speakers.
+    """Scores of recordings against randomly chosen enrolled speakers.
+
+    The recordings (probes) are of these speakers and of unknown speakers.
 
     Attributes
     ----------
@@ -40,10 +42,10 @@ class _Draw:
 
 
 def calibrate(backend: Backend, features: FeatureSet, seed: int = 0) -> tuple[Calibration, Calibration]:
-    """Calibrate the scores of enrolled speakers, and the highest score of a recording for rejecting unknown speakers.
+    """Calibrate scores against enrolled speakers, and the highest score of a recording to detect unknown speakers.
 
-    At most half of the speakers are enrolled at random, and the others are unknown. This is repeated for several
-    numbers of recordings and of speakers.
+    In each draw, random speakers (at most half) are enrolled, and the others are unknown speakers. Draws are made for
+    several numbers of recordings per speaker, and for several numbers of enrolled speakers.
 
     Parameters
     ----------
@@ -57,9 +59,9 @@ def calibrate(backend: Backend, features: FeatureSet, seed: int = 0) -> tuple[Ca
     Returns
     -------
     (Calibration, Calibration)
-        The first maps the score of one speaker; its count is the number of recordings that the speaker is enrolled
-        with. The second maps the highest of these log-likelihood ratios; its count is the number of enrolled speakers,
-        and its targets are recordings of enrolled speakers.
+        The first maps the score against one speaker; its count is the number of recordings that the speaker is enrolled
+        with. The second maps the highest log-likelihood ratio that the first gives to a recording; its count is the
+        number of enrolled speakers, and its targets are the recordings of enrolled speakers.
 
     Raises
     ------
@@ -84,14 +86,14 @@ def calibrate(backend: Backend, features: FeatureSet, seed: int = 0) -> tuple[Ca
 
 
 def max_speakers(n_held_out: int) -> int:
-    """Return the maximum number of enrolled speakers that a number of held-out speakers calibrates for."""
+    """Return the maximum number of enrolled speakers for which a calibration on `n_held_out` speakers is valid."""
     return max(1, min(n_held_out // 2, MAX_SPEAKERS))
 
 
 def _draw(backend: Backend, features: FeatureSet, seed: int) -> Iterator[_Draw]:
     """Enrol random speakers with random recordings, and score other recordings against them.
 
-    A speaker with several sessions is enrolled from one of them, and tested on the others.
+    A speaker with several sessions is enrolled from one session and tested on the others.
     """
     random = np.random.default_rng(seed)
     mapped, labels = backend.embed(features.features.float()), features.labels.numpy()
@@ -112,7 +114,7 @@ def _draw(backend: Backend, features: FeatureSet, seed: int) -> Iterator[_Draw]:
 
 
 def _speaker_counts(maximum: int) -> list[int]:
-    """Return the powers of two up to a maximum, and the maximum; an empty list if it is 0."""
+    """Return the powers of two up to a maximum, and the maximum itself; return an empty list if the maximum is 0."""
     if not maximum:
         return []
     return sorted({2**power for power in range(maximum.bit_length())} | {maximum})
@@ -126,13 +128,19 @@ def _rows_by_session(features: FeatureSet, speaker: int) -> list[Indices]:
 
 
 def _enrolment_sessions(sessions: list[Indices], count: int) -> list[Indices]:
-    """Return the sessions with enough rows to enrol a speaker; a speaker's only session keeps a row for the test."""
+    """Return the sessions that have enough rows to enrol a speaker.
+
+    If the speaker has only one session, it must have one more row, which is left for the test.
+    """
     n_needed = count + 1 if len(sessions) == 1 else count
     return [rows for rows in sessions if len(rows) >= n_needed]
 
 
 def _enrol(sessions: list[Indices], count: int, random: np.random.Generator) -> tuple[Indices, Indices]:
-    """Return random rows to enrol a speaker with, and the rows that are therefore excluded from the test."""
+    """Return random rows to enrol a speaker with, and the rows to exclude from the test.
+
+    The excluded rows are all rows of the session or, if it is the only one, the enrolled rows.
+    """
     choices = _enrolment_sessions(sessions, count)
     session = choices[int(random.integers(len(choices)))]
     enrolled = random.permutation(session)[:count]

@@ -13,10 +13,10 @@ from verification.store_file import damaged
 from verification.store_rows import StoreRows
 from verification.verifier import SpeakerVerifier
 
-# Maximum number of speakers that are read at a time, and of scores in a block of speakers.
+# Maximum number of speakers in a block, and maximum number of scores (recordings times speakers) in a block.
 SPEAKERS = 8_192
 SCORES = 4_000_000
-# Number of rows in the table for the terminal; the file has all rows.
+# Maximum number of rows in the table for the terminal; the CSV file has all rows.
 SHOWN = 20
 
 
@@ -31,7 +31,7 @@ class Nearest:
     scores, llrs : Tensor (n, k)
         float32, scores of the backend, and natural log-likelihood ratios.
     total : Tensor (n,)
-        float32, logarithm of the sum of the likelihood ratios of all speakers.
+        float32, logarithm of the sum of the likelihood ratios of all enrolled speakers, for each recording.
     n_speakers : int
         Number of enrolled speakers.
     """
@@ -44,7 +44,7 @@ class Nearest:
 
 
 class _Best:
-    """The most similar speakers of each probe, among the blocks that were added."""
+    """The most similar speakers of each probe (a recording to identify), among the blocks added so far."""
 
     def __init__(self, n_probes: int, top_k: int) -> None:
         self.llrs = torch.full((n_probes, top_k), -math.inf)
@@ -57,9 +57,10 @@ class _Best:
         """Add a block of speakers (n,) with their scores and log-likelihood ratios (n_probes, n)."""
         self.n_speakers += len(numbers)
         highest = llrs.amax(dim=1)
-        # Likelihood ratios below e^-60 of the highest do not change the sum, and denormal numbers are ten times slower.
+        # Likelihood ratios below e^-60 times the highest do not change the sum. They are clamped, because arithmetic on
+        # denormal numbers is ten times slower.
         self.total = torch.logaddexp(self.total, llrs.clamp_min(highest[:, None] - 60).logsumexp(dim=1))
-        # After some blocks, few probes find more similar speakers.
+        # After the first blocks, few probes have a more similar speaker in a new block; only those are updated.
         rows = (highest > self.llrs[:, -1]).nonzero().flatten()
         if not len(rows):
             return
@@ -76,7 +77,7 @@ class _Best:
 def find_nearest(rows: StoreRows, verifier: SpeakerVerifier, vectors: Tensor, *, top_k: int) -> Nearest:
     """Find the enrolled speakers that embeddings (n, D) are most similar to.
 
-    Speakers are read and scored in blocks, so memory is bounded. The caller opens a transaction.
+    Speakers are read and scored in blocks to limit memory use. The caller must have opened a transaction.
 
     Parameters
     ----------
@@ -99,7 +100,7 @@ def find_nearest(rows: StoreRows, verifier: SpeakerVerifier, vectors: Tensor, *,
     for numbers, counts, models in rows.models(block_size):
         scores = backend.score_speakers(probes, models, counts)
         of_count = torch.from_numpy(calibration.llrs(0.0, counts.numpy())).float()
-        # With a slope of 0, scores carry no information; a tiny slope keeps an order.
+        # If the slope is 0, scores carry no information; a tiny slope still ranks the speakers by score.
         best.add(scores, torch.add(of_count, scores, alpha=calibration.slope or 1e-9), numbers)
         if not bool(torch.isfinite(best.total).all()):
             raise damaged(rows.path, "a vector holds NaN or infinity")

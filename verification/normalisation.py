@@ -7,7 +7,7 @@ from torch import Tensor
 
 from verification.backends import BLOCK, Backend, BackendError
 
-# Number of recordings that are scored against the cohort at a time, to bound the memory.
+# Number of recordings that are scored against the cohort at a time, which limits memory use.
 ROWS = 4_096
 
 
@@ -21,9 +21,9 @@ def as_norm(
     scores: NDArray[np.float32],
     top_k: int = 300,
 ) -> NDArray[np.float32]:
-    """Normalise each score by the scores of both sides against a cohort (Matejka et al., 2017).
+    """Normalise each score by the scores of its two recordings against a cohort (Matejka et al., 2017).
 
-    Each side uses the recordings of the cohort that it is most similar to.
+    Each recording is compared only with the recordings of the cohort that it is most similar to.
 
     Parameters
     ----------
@@ -37,12 +37,13 @@ def as_norm(
     scores : ndarray (n_trials,)
         Scores of the trials.
     top_k : int
-        Number of recordings of the cohort that each side uses; all if there are fewer.
+        Number of recordings of the cohort that each recording is compared with; all if the cohort is smaller.
 
     Returns
     -------
     ndarray (n_trials,)
-        float32, normalised scores: standard deviations above the mean of the cohort, averaged over both sides.
+        float32, normalised scores: the number of standard deviations of a score above the mean of the cohort scores,
+        averaged over the two recordings of the trial.
 
     Raises
     ------

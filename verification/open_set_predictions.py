@@ -1,4 +1,4 @@
-"""Predictions among enrolled speakers and `UNKNOWN`."""
+"""Predictions whose candidates are the enrolled speakers and `UNKNOWN`."""
 
 from collections.abc import Sequence
 
@@ -30,8 +30,8 @@ def open_set_predictions(
     Returns
     -------
     list of Prediction
-        One prediction for each row. `UNKNOWN` comes first if it is more probable than not, otherwise it is placed by
-        its probability.
+        One prediction for each row. `UNKNOWN` is first if its probability is above one half. Otherwise it is ranked by
+        its probability, but after the most probable speaker.
     """
     shares = (nearest.llrs - nearest.total[:, None]).exp() * torch.from_numpy(p_known)[:, None]
     results = iter(zip(nearest.names, shares.tolist(), p_known.tolist(), strict=True))

@@ -44,9 +44,9 @@ logger = logging.getLogger(__name__)
 class SpeakerStore:
     """Enrolled speakers, and the verifier that compares recordings with them, in one SQLite file.
 
-    Each change is one transaction: other processes see all of it or nothing, also after a crash. Writers wait for each
-    other. The file holds the vector of each recording, and a model of each speaker that the backend makes from all of
-    the speaker's recordings (`Backend.combine`).
+    Each change is one transaction: other processes see either all of it or none of it, even after a crash. Writers wait
+    for each other. The file holds a vector for each recording, and a model for each speaker. The backend computes the
+    model from all of the speaker's recordings (`Backend.combine`).
 
     Make a store with `create` or `open`, and use it in a ``with`` statement.
 
@@ -88,7 +88,7 @@ class SpeakerStore:
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> "SpeakerStore":
-        """Open a store; nothing in the file can run code.
+        """Open a store. This never runs code from the file.
 
         Raises
         ------
@@ -127,7 +127,7 @@ class SpeakerStore:
             return self._rows.speakers()
 
     def check_name(self, name: str, is_enrolled: bool = True) -> None:
-        """Raise `StoreError` if a name is not enrolled or, if `is_enrolled` is False, if it is enrolled or invalid."""
+        """Raise `StoreError` if a name is not enrolled; with ``is_enrolled=False``, if it is enrolled or invalid."""
         with translate_sqlite_errors(self.path):
             if is_enrolled:
                 self._rows.number(name)
@@ -140,16 +140,16 @@ class SpeakerStore:
             raise StoreError(f"{self.path}: no speaker is enrolled here. Enrol speakers with the command enroll.")
 
     def enroll(self, name: str, recordings: Sequence[Recording], existing: Existing = "refuse") -> int:
-        """Enrol a speaker with some recordings; return the number of new ones.
+        """Enrol a speaker with some recordings; return the number of recordings that were added.
 
         Parameters
         ----------
         name : str
         recordings : sequence of Recording
-            Recordings of the speaker; those that are enrolled already are skipped.
+            Recordings of the speaker. Recordings that the speaker is already enrolled with are skipped.
         existing : str
-            What to do with a speaker who is enrolled already: ``refuse``, ``add`` the recordings, or ``replace`` the
-            earlier ones.
+            Action for a speaker who is enrolled already: ``refuse`` (raise an error), ``add`` the recordings, or
+            ``replace`` the earlier ones.
 
         Raises
         ------
@@ -159,7 +159,7 @@ class SpeakerStore:
         return self._enroll_all([(name, recordings)], existing)
 
     def enroll_features(self, features: FeatureSet, existing: Existing = "refuse") -> int:
-        """Enrol all speakers of a set of features (N, D) as `enroll` does; an error enrols none of them.
+        """Enrol all speakers of a set of features (N, D) as `enroll` does; after an error, none of them is enrolled.
 
         Raises
         ------
@@ -181,7 +181,7 @@ class SpeakerStore:
             self._rows.remove(self._rows.number(name))
 
     def merge(self, other: "SpeakerStore", existing: Existing = "refuse") -> int:
-        """Enrol all speakers of another store as `enroll` does; an error enrols none of them.
+        """Enrol all speakers of another store as `enroll` does; after an error, none of them is enrolled.
 
         Raises
         ------
@@ -192,7 +192,8 @@ class SpeakerStore:
             raise StoreError(f"{self.path}: a store cannot be merged with itself. Give another store.")
         self._check_origin(str(other.path), other.verifier.encoder, other.verifier.crop)
         with translate_sqlite_errors(other.path), transaction(other._connection, "DEFERRED"):
-            speakers = list(other._rows.contents())  # read first: stores merged into each other would deadlock
+            # Read all before writing: two stores that are merged into each other at the same time would deadlock.
+            speakers = list(other._rows.contents())
         return self._enroll_all(speakers, existing)
 
     def nearest(self, rows: Tensor, top_k: int = 5) -> Nearest:
@@ -235,12 +236,12 @@ class SpeakerStore:
         Returns
         -------
         list of Prediction
-            One for each row, as `verification.open_set_predictions` describes.
+            One prediction for each row; `verification.open_set_predictions` describes their order.
 
         Raises
         ------
         StoreError
-            No speaker is enrolled.
+            No speaker is enrolled, or `top_k` is below 1.
         """
         check_prior("p_known", p_known)
         vectors = [row.vector for row in rows if row.vector is not None]
@@ -295,7 +296,7 @@ class SpeakerStore:
         check_vectors(features)
 
     def _check_origin(self, source: str, encoder: Spec, crop: float | None) -> None:
-        """Refuse vectors that were made by another encoder or with another crop."""
+        """Raise an error if vectors were made by another encoder or with another crop."""
         differences = spec_differences(encoder, self.verifier.encoder)
         if crop != self.verifier.crop:
             differences.append(f"max_duration is {crop} there, {self.verifier.crop} here")
@@ -307,13 +308,14 @@ class SpeakerStore:
             )
 
     def _enroll_all(self, speakers: Iterable[tuple[str, Sequence[Recording]]], existing: Existing) -> int:
-        """Enrol several speakers in one transaction; an error enrols none of them."""
+        """Enrol several speakers in one transaction; after an error, none of them is enrolled."""
         listed = list(speakers)
         with translate_sqlite_errors(self.path), transaction(self._connection):
             for name, _ in listed:
                 if existing == "refuse":
                     self._check_new(name)
-                elif existing == "replace":  # all before enrolling: a recording may move from one speaker to another
+                elif existing == "replace":
+                    # All are removed before any is enrolled: a recording may move from one speaker to another.
                     self._rows.remove(self._rows.find(name))
             return sum(self._enroll(name, recordings) for name, recordings in listed)
 
@@ -326,7 +328,7 @@ class SpeakerStore:
             )
 
     def _enroll(self, name: str, recordings: Sequence[Recording]) -> int:
-        """Enrol a speaker within a transaction, and make the model from all of the speaker's recordings."""
+        """Enrol a speaker within a transaction, and compute the model from all of the speaker's recordings."""
         check_name(name)
         if not recordings:
             raise StoreError(f"There is no recording to enrol {name!r} with. Give at least one.")

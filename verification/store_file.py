@@ -1,4 +1,4 @@
-"""The SQLite file of a `SpeakerStore`: schema, transactions, and errors of a file that cannot be used."""
+"""The SQLite file of a `SpeakerStore`: schema, transactions, and the errors for a file that cannot be used."""
 
 import sqlite3
 import unicodedata
@@ -26,9 +26,9 @@ SCHEMA = {
     ),
     "recordings_of_speaker": "CREATE INDEX recordings_of_speaker ON recordings (speaker)",
 }
-# A page holds several vectors, so that a million are read in seconds.
+# Large enough for several vectors per page, so that a million vectors are read in seconds.
 PAGE_BYTES = 16_384
-# Maximum time that a process waits for another one that writes (seconds).
+# Maximum time that a process waits while another process writes (seconds).
 TIMEOUT = 60.0
 # Maximum length of a speaker's name (characters).
 MAX_NAME_LENGTH = 200
@@ -39,7 +39,7 @@ class StoreError(InputError):
 
 
 def create_tables(connection: sqlite3.Connection, verifier: bytes) -> None:
-    """Make the tables of a store in an empty file; a file that has tables is not changed."""
+    """Create the tables of a store in an empty file; a file that already has tables is not changed."""
     connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")
     with transaction(connection):
         if not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
@@ -81,7 +81,7 @@ def read_verifier(connection: sqlite3.Connection, path: Path) -> SpeakerVerifier
 
 
 def connect(path: Path, mode: Literal["rw", "rwc"]) -> sqlite3.Connection:
-    """Open a file for writing, or for reading if it is write-protected; the mode ``rwc`` makes a missing file."""
+    """Open a file for writing, or for reading if it is write-protected; mode ``rwc`` creates a missing file."""
     uri = f"{path.absolute().as_uri()}?mode={mode}"
     connection = sqlite3.connect(uri, uri=True, timeout=TIMEOUT, isolation_level=None)
     connection.execute("PRAGMA trusted_schema = OFF")
@@ -91,7 +91,7 @@ def connect(path: Path, mode: Literal["rw", "rwc"]) -> sqlite3.Connection:
 
 @contextmanager
 def transaction(connection: sqlite3.Connection, kind: Literal["IMMEDIATE", "DEFERRED"] = "IMMEDIATE") -> Iterator[None]:
-    """Run the body as one transaction: an error undoes all of its changes."""
+    """Run the body of the ``with`` statement as one transaction; an error rolls back all of its changes."""
     connection.execute(f"BEGIN {kind}")
     try:
         yield
@@ -147,7 +147,7 @@ def other_verifier(path: Path, own: SpeakerVerifier, given: SpeakerVerifier) -> 
 
 
 def check_name(name: str) -> None:
-    """Refuse a name that could be misread.
+    """Raise an error if a name is invalid.
 
     Raises
     ------

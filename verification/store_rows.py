@@ -1,4 +1,4 @@
-"""Rows of a `SpeakerStore`: reads and writes them, with vectors as tensors.
+"""Read and write the rows of a `SpeakerStore`, with vectors as tensors.
 
 A method with more than one statement must be called within a transaction, which `SpeakerStore` opens.
 """
@@ -19,12 +19,12 @@ from verification.store_file import StoreError, check_name, damaged
 
 
 class StoreRows:
-    """The tables of a store.
+    """Access to the tables of a store.
 
     Parameters
     ----------
     path : Path
-        The file, for error messages.
+        Path of the file, for error messages.
     connection : sqlite3.Connection
     dim, model_dim : int
         Length of an embedding, and of a speaker's model.
@@ -59,7 +59,7 @@ class StoreRows:
         Raises
         ------
         StoreError
-            There is no such speaker; the message names the most similar one.
+            There is no such speaker; the message suggests a similar name if there is one.
         """
         check_name(name)
         number = self.find(name)
@@ -69,7 +69,7 @@ class StoreRows:
         return number
 
     def names(self, numbers: Tensor) -> dict[int, str]:
-        """Return the names of speakers by number; -1 stands for no speaker."""
+        """Return the name of each speaker number; the number -1, which stands for no speaker, is left out."""
         select = "SELECT name FROM speakers WHERE id = ?"
         distinct = [number for number in torch.unique(numbers).tolist() if number >= 0]
         names = {number: self._connection.execute(select, [number]).fetchone()[0] for number in distinct}
@@ -77,7 +77,7 @@ class StoreRows:
         return names
 
     def contents(self) -> Iterator[tuple[str, list[Recording]]]:
-        """Yield each speaker with all recordings."""
+        """Yield the name and all recordings of each speaker."""
         select = "SELECT path, digest, seconds, vector FROM recordings WHERE speaker = ?"
         for speaker in self.speakers():
             rows = self._connection.execute(select, [self.number(speaker.name)]).fetchall()
@@ -93,7 +93,10 @@ class StoreRows:
             )
 
     def models(self, size: int, number: int | None = None) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """Yield numbers (n,), counts of recordings (n,) and models (n, K) of all speakers, or of one, in blocks."""
+        """Yield blocks of at most `size` speakers: numbers (n,), counts of recordings (n,) and models (n, K).
+
+        With `number`, only this speaker is yielded.
+        """
         select = "SELECT id, n_recordings, model FROM speakers"
         if number is None:
             rows = self._connection.execute(f"{select} ORDER BY id")
@@ -108,7 +111,7 @@ class StoreRows:
     def recordings(self, number: int) -> tuple[float, Tensor]:
         """Return the total length (seconds) and the vectors (n, D) of a speaker's recordings.
 
-        Their order does not depend on the order of enrolment, so that the model that is made of them does not either.
+        The vectors are in an order that does not depend on the order of enrolment, so the model does not depend on it.
         """
         rows = self._connection.execute(
             "SELECT seconds, vector FROM recordings WHERE speaker = ? ORDER BY digest, vector", [number]
@@ -118,19 +121,19 @@ class StoreRows:
         return math.fsum(length for length, _ in rows), self._vectors([vector for _, vector in rows], self._dim)
 
     def add_speaker(self, name: str) -> int:
-        """Add a speaker without recordings; return the number."""
+        """Add a speaker without recordings; return the number of the speaker."""
         insert = "INSERT INTO speakers (name, n_recordings, seconds, changed, model) VALUES (?, 0, 0, '', x'')"
         number = self._connection.execute(insert, [name]).lastrowid
         assert number is not None
         return number
 
     def add_recording(self, number: int, name: str, recording: Recording) -> bool:
-        """Add a recording to a speaker; return False if it is there already.
+        """Add a recording to a speaker; return False if the speaker already has it.
 
         Raises
         ------
         StoreError
-            It is a recording of another speaker.
+            The recording is enrolled as another speaker.
         """
         owner = "SELECT speakers.name FROM recordings JOIN speakers ON speakers.id = speaker WHERE digest = ?"
         found = self._connection.execute(owner, [recording.digest]).fetchone()
@@ -141,7 +144,7 @@ class StoreRows:
             )
         if found:
             return False
-        path = recording.path.encode(errors="backslashreplace").decode()  # file names need not be valid text
+        path = recording.path.encode(errors="backslashreplace").decode()  # may not be valid UTF-8
         self._connection.execute(
             "INSERT INTO recordings (speaker, path, digest, seconds, vector) VALUES (?, ?, ?, ?, ?)",
             [number, path, recording.digest, recording.seconds, _to_blob(recording.vector)],
@@ -149,7 +152,7 @@ class StoreRows:
         return True
 
     def update_speaker(self, number: int, n_recordings: int, *, seconds: float, model: Tensor) -> None:
-        """Store the model (K,) of a speaker, with the number and total length (seconds) of its recordings."""
+        """Store the model (K,) of a speaker, and the number and total length (seconds) of the speaker's recordings."""
         now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S")
         self._connection.execute(
             "UPDATE speakers SET n_recordings = ?, seconds = ?, changed = ?, model = ? WHERE id = ?",
@@ -162,7 +165,7 @@ class StoreRows:
         self._connection.execute("DELETE FROM speakers WHERE id = ?", [number])
 
     def _check_stored_names(self, names: Sequence[str]) -> None:
-        """Refuse names that `SpeakerStore.enroll` would not have accepted."""
+        """Raise an error if `SpeakerStore.enroll` would not have accepted one of the names."""
         try:
             for name in names:
                 check_name(name if isinstance(name, str) else "")

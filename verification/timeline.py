@@ -1,4 +1,4 @@
-"""Turns of enrolled speakers in a long recording, from windows that slide over it."""
+"""Find who speaks when in a long recording, with a sliding window."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ class Turn:
     speaker : str
         Name of an enrolled speaker, or `UNKNOWN`.
     probability : float
-        Probability of the speaker, mean over the windows of the turn.
+        Mean probability of the speaker over the windows of the turn.
     """
 
     start: float
@@ -47,10 +47,10 @@ def find_turns(
     p_known: float = 0.5,
     progress: bool = False,
 ) -> list[Turn]:
-    """Slide windows over a recording, identify the speaker of each, and join windows of one speaker to turns.
+    """Identify the speaker of each window of a recording, and join adjacent windows of the same speaker into turns.
 
-    The boundary between two windows is halfway between their centres. Windows of digital silence belong to no turn; any
-    other sound is treated as a voice.
+    The boundary between two adjacent windows is halfway between their centres. Windows of digital silence belong
+    to no turn. Any other sound is treated as a voice.
 
     Parameters
     ----------
@@ -69,8 +69,8 @@ def find_turns(
     Raises
     ------
     StoreError
-        The file or a part of it cannot be read or is too short, no speaker is enrolled, or the windows are too short or
-        longer than the crop or the clip of the encoder.
+        The file or a part of it cannot be read or is too short, no speaker is enrolled, or `window` is too short or is
+        longer than the crop of the verifier or the clip length of the encoder.
     VerifierError
         The encoder is not that of the store.
     """
@@ -110,7 +110,7 @@ def find_turns(
 
 
 def _join(windows: Iterable[Turn]) -> list[Turn]:
-    """Join adjacent windows of one speaker."""
+    """Join adjacent windows of the same speaker into turns."""
     groups: list[list[Turn]] = []
     for window in windows:
         last = groups[-1][-1] if groups else None
@@ -127,7 +127,7 @@ def _join(windows: Iterable[Turn]) -> list[Turn]:
 def to_rttm(turns: Sequence[Turn], path: Path) -> str:
     """Return the turns of enrolled speakers in NIST's Rich Transcription Time Marked (RTTM) format.
 
-    Spaces in names separate fields in this format, so they are replaced by underscores.
+    This format separates fields by spaces, so spaces in names are replaced by underscores.
     """
     lines = []
     for turn in turns:
@@ -138,5 +138,5 @@ def to_rttm(turns: Sequence[Turn], path: Path) -> str:
 
 
 def _field(name: str) -> str:
-    """Return a name as one field of a line."""
+    """Return a name without spaces, for one field of a line."""
     return "_".join(name.split()) or "_"

@@ -1,4 +1,4 @@
-"""Trials: pairs of utterances, read from files or drawn from a set of features, and saved to repeat a result."""
+"""Trials: pairs of utterances that are read from a file or drawn from a set of features."""
 
 import os
 from collections.abc import Sequence
@@ -12,14 +12,14 @@ from corpora import Indices
 from features import FeatureSet
 from files import InputError, write_atomically
 
-# Maximum number of pairs in a list of all: each takes 17 bytes, and 4 for its score.
+# Maximum number of pairs that `all_pairs` returns. Each pair takes 17 bytes, and its score 4 more.
 MAX_PAIRS = 50_000_000
 KALDI = {"target": True, "nontarget": False}
 VOXCELEB = {"1": True, "0": False}
 
 
 class TrialError(InputError):
-    """Trials cannot be read, drawn or saved, or are not of these utterances."""
+    """Trials cannot be read, drawn or saved, or name utterances that are not among the features."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,13 +80,13 @@ def read_trials(path: str | os.PathLike[str], ids: Sequence[str]) -> Trials:
     Returns
     -------
     Trials
-        In the order of the file.
+        Trials in the order of the file.
 
     Raises
     ------
     TrialError
-        The file cannot be read, a line has neither format, or an utterance is not among the ids; the message has the
-        number of the line.
+        The file cannot be read, a line has neither format, or an utterance is not among the ids. The message gives the
+        line number.
     """
     path = Path(path)
     try:
@@ -126,12 +126,12 @@ def _parse(path: Path, number: int, line: str) -> tuple[str, str, bool]:
 
 
 def all_pairs(features: FeatureSet) -> Trials:
-    """Return each pair of two utterances once.
+    """Return all pairs of two different utterances, each pair once.
 
     Raises
     ------
     TrialError
-        There are more than `MAX_PAIRS`.
+        There are more than `MAX_PAIRS` pairs.
     """
     n = len(features)
     n_pairs = n * (n - 1) // 2
@@ -146,15 +146,16 @@ def all_pairs(features: FeatureSet) -> Trials:
 
 
 def random_triplets(features: FeatureSet, n_triplets: int, seed: int = 0) -> Trials:
-    """Draw triplets: an anchor, an utterance of the same speaker and one of another speaker.
+    """Draw triplets of an anchor, an utterance of the same speaker and an utterance of another speaker.
 
-    Each makes a target and a nontarget, both with the anchor. Targets come first.
+    Each triplet makes two trials: the anchor with the same speaker (target), and the anchor with the other speaker
+    (nontarget). All targets come before all nontargets.
 
     Parameters
     ----------
     features : FeatureSet
     n_triplets : int
-        Number of triplets, half the number of trials.
+        Number of triplets, which is half the number of trials.
     seed : int
         Random seed.
 
@@ -176,8 +177,8 @@ def random_triplets(features: FeatureSet, n_triplets: int, seed: int = 0) -> Tri
     random = np.random.default_rng(seed)
     speaker = random.choice(repeated, n_triplets)
     one = random.integers(counts[speaker])
-    other = (one + random.integers(1, counts[speaker])) % counts[speaker]  # any but the anchor
-    # An utterance of any other speaker: one before the speaker's own in the order, or one after.
+    other = (one + random.integers(1, counts[speaker])) % counts[speaker]  # any utterance but the anchor
+    # An utterance of another speaker: draw a position among the others, and skip the speaker's own rows in `order`.
     nontarget = random.integers(len(labels) - counts[speaker])
     nontarget += np.where(nontarget >= starts[speaker], counts[speaker], 0)
     anchor = order[starts[speaker] + one]
@@ -187,7 +188,10 @@ def random_triplets(features: FeatureSet, n_triplets: int, seed: int = 0) -> Tri
 
 
 def cross_session(trials: Trials, features: FeatureSet) -> NDArray[np.bool_]:
-    """Return which trials are across two sessions (n,); all nontargets are, unless speakers share a session."""
+    """Return a mask (n,) of the trials whose two utterances are from different sessions.
+
+    It includes all nontargets, except those of two speakers in the same session.
+    """
     sessions = features.sessions.numpy()
     different: NDArray[np.bool_] = sessions[trials.first] != sessions[trials.second]
     return different

@@ -1,4 +1,4 @@
-"""`SpeakerVerifier`: decides whether two recordings are of one speaker; saved as one file."""
+"""`SpeakerVerifier`, which decides whether two recordings are of the same speaker and is saved as one file."""
 
 import logging
 import os
@@ -28,7 +28,7 @@ FORMAT = 2
 FILE_KIND = "a speaker verifier, as speaker_verification.py train saves one"
 # Minimum length of a recording (seconds).
 MIN_SECONDS = 0.5
-# Maximum number of utterances whose pairs are all scored for the EER, and number of random triplets for more.
+# The EER is measured on all pairs of up to MAX_UTTERANCES utterances; for more, on this number of random triplets.
 MAX_UTTERANCES = 3_000
 TRIPLETS = 1_000_000
 
@@ -46,9 +46,9 @@ class Verdict:
     score : float
         Score of the backend.
     llr : float
-        Natural log-likelihood ratio of one speaker against two.
+        Natural log-likelihood ratio of the same speaker against different speakers.
     probability : float
-        Probability of one speaker, given the prior probability.
+        Probability that the speaker is the same, given the prior probability.
     same : bool
         Whether the probability is at least one half.
     """
@@ -67,17 +67,17 @@ class SpeakerVerifier:
     ----------
     backend : Backend
     calibration : Calibration
-        Calibration of the score of one speaker; its count is the number of recordings that the speaker is enrolled
+        Calibration of the score against one speaker; its count is the number of recordings that the speaker is enrolled
         with. It was learned on speakers that the backend was not trained on.
     open_set : Calibration
-        Calibration of the highest log-likelihood ratio of a recording, which decides between an enrolled and an
-        unknown speaker; its count is the number of enrolled speakers.
+        Calibration of the highest log-likelihood ratio of a recording. It decides between an enrolled and an unknown
+        speaker; its count is the number of enrolled speakers.
     encoder : dict
         Spec of the encoder.
     crop : float or None
         ``max_duration`` of the training features (seconds).
     training : dict
-        Corpus, speakers and seed of the training, and the EER on the speakers that calibrated it.
+        Corpus, speakers and seed of the training, and the EER on the speakers used for calibration.
     """
 
     backend: Backend
@@ -146,14 +146,14 @@ class SpeakerVerifier:
         device: str = "auto",
         precision: str = "auto",
     ) -> Verdict:
-        """Decide whether two recordings are of one speaker.
+        """Decide whether two recordings are of the same speaker.
 
         Parameters
         ----------
         first, second : path-like
             Audio files.
         p_target : float
-            Prior probability of one speaker.
+            Prior probability that the speaker is the same.
         encoder : Encoder or LazyEncoder, optional
             Encoder of the training; by default it is loaded from its spec.
         encoder_weights, device, precision
@@ -174,7 +174,7 @@ class SpeakerVerifier:
         return self.verdict(float(self.backend.score_pairs(mapped[:1], mapped[1:])), p_target)
 
     def verdict(self, score: float, p_target: float = 0.5, n_recordings: int = 1) -> Verdict:
-        """Return the decision for a score against a speaker with `n_recordings` recordings."""
+        """Return the decision for a score against a speaker who is enrolled with `n_recordings` recordings."""
         llr = float(self.calibration.llrs(score, n_recordings))
         probability = float(self.calibration.probabilities(score, p_target, n_recordings))
         return Verdict(score, llr, probability, probability >= 0.5)
@@ -195,7 +195,9 @@ class SpeakerVerifier:
         return torch.stack(rows)
 
     def embed(self, utterances: Sequence[Utterance], encoder: Encoder | LazyEncoder) -> Iterator[Row]:
-        """Embed utterances, one row for each; the row of an unreadable or too short utterance holds the reason.
+        """Embed utterances and yield one row for each.
+
+        The row of an utterance that is unreadable or too short has no vector, but an error message.
 
         Raises
         ------
@@ -210,7 +212,7 @@ class SpeakerVerifier:
             )
         warn_of_precision("The features that the verifier was trained on", self.encoder, encoder.spec)
         for row in embed_utterances(utterances, encoder, self.crop):
-            if row.vector is not None and row.seconds < MIN_SECONDS - 1e-3:  # resampling rounds
+            if row.vector is not None and row.seconds < MIN_SECONDS - 1e-3:  # resampling rounds the length
                 reason = f"{row.seconds:.2f} s of audio is too short; give at least {MIN_SECONDS:g} s"
                 row = replace(row, vector=None, error=reason)
             yield row
@@ -250,7 +252,7 @@ class SpeakerVerifier:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "SpeakerVerifier":
-        """Read a verifier; nothing in the file can run code.
+        """Read a verifier. This never runs code from the file.
 
         Raises
         ------
@@ -261,7 +263,7 @@ class SpeakerVerifier:
 
     @classmethod
     def from_content(cls, content: dict[str, Any], path: Path) -> "SpeakerVerifier":
-        """Make a verifier from the value of `content`, which was found in the file `path`.
+        """Make a verifier from the return value of `content`, which was read from the file `path`.
 
         Raises
         ------
@@ -271,7 +273,7 @@ class SpeakerVerifier:
         return read_checked(content, path, READERS, kind=FILE_KIND, error_class=VerifierError, advice="Train it again.")
 
     def _check(self) -> None:
-        """Raise an error if the parts do not fit together; all of them are used to score two rows."""
+        """Raise an error if the parts do not fit together. To find out, score two rows with all of them."""
         if not isinstance(self.encoder, dict) or not isinstance(self.encoder.get("options", {}), dict):
             raise BackendError("its encoder is not a spec")
         if self.crop is not None and not 0 < self.crop < float("inf"):
@@ -287,7 +289,7 @@ class SpeakerVerifier:
 
 
 def check_prior(name: str, probability: float) -> None:
-    """Refuse a prior probability that is not between 0 and 1.
+    """Raise an error if a prior probability is not between 0 and 1.
 
     Raises
     ------
