@@ -77,7 +77,10 @@ def measure(features: FeatureSet, backend: str, count: int, *, seed: int, p_know
             several = len(np.unique(sessions[own])) > 1
             one_session = own[sessions[own] == random.choice(sessions[own])] if several else own
             selected = random.permutation(one_session)[:count]
-            recordings = [Recording(str(row), str(row).encode(), 0.0, features.features[row]) for row in selected]
+            recordings = [
+                Recording(path=str(row), digest=str(row).encode(), seconds=0.0, vector=features.features[row])
+                for row in selected
+            ]
             store.enroll(features.speakers[speaker], recordings)
             excluded += (one_session if several else selected).tolist()
         probes = np.setdiff1d(np.flatnonzero(np.isin(labels, held_out)), excluded)

@@ -25,16 +25,27 @@ LogLevel = Literal["debug", "info", "warning", "error"]
 
 @dataclass(frozen=True)
 class Range:
-    """Lowest and highest valid value of a setting."""
+    """Lowest and highest value of a setting; `is_open` excludes both."""
 
     lowest: float
     highest: float
+    is_open: bool = False
+
+    def __contains__(self, value: float) -> bool:
+        if self.is_open:
+            return self.lowest < value < self.highest
+        return self.lowest <= value <= self.highest
+
+    def __str__(self) -> str:
+        if self.is_open:
+            return f"above {self.lowest:g} and below {self.highest:g}"
+        return f"{self.lowest:g} to {self.highest:g}"
 
 
 Seconds = Annotated[float, Range(0.01, 1e6)]
 Count = Annotated[int, Range(1, 10**6)]
 Seed = Annotated[int, Range(0, 2**32 - 1)]
-Probability = Annotated[float, Range(1e-9, 1 - 1e-9)]
+Probability = Annotated[float, Range(0, 1, is_open=True)]
 
 
 @dataclass(frozen=True)
@@ -58,8 +69,8 @@ class ScriptConfig:
         for name, annotation in get_type_hints(type(self), include_extras=True).items():
             value = getattr(self, name)
             for limits in _ranges(annotation):
-                if isinstance(value, int | float) and not limits.lowest <= value <= limits.highest:
-                    return f"--{name} is {value:g}; expected {limits.lowest:g} to {limits.highest:g}."
+                if isinstance(value, int | float) and value not in limits:
+                    return f"--{name} is {value:g}; expected {limits}."
         return None
 
 
@@ -74,12 +85,16 @@ def _ranges(annotation: Any) -> list[Range]:
 def assignment_problem(config: ScriptConfig, flag: str) -> str | None:
     """Return a sentence about the first invalid value of a flag, or None.
 
-    A value is invalid if it is not NAME=VALUE, or if NAME has its own flag.
+    A value is invalid if it is not NAME=VALUE, or if NAME has its own flag or is given twice.
     """
+    names = set()
     for text in getattr(config, flag):
         name, _, value = text.partition("=")
         if not (name and value):
             return f"--{flag} has {text!r}; expected NAME=VALUE."
         if name in get_type_hints(type(config)):
-            return f"--{flag} has {text!r}, which has a flag of its own: --{name} {value}."
+            return f"--{flag} has {text!r}, but {name} has its own flag; give --{name} {value}."
+        if name in names:
+            return f"--{flag} has more than one value of {name}; give one."
+        names.add(name)
     return None

@@ -154,13 +154,20 @@ class ComparisonConfig(CorpusConfig):
     def problem(self) -> str | None:
         if len(self.encoder_weights) not in (0, len(self.encoder)):
             n_weights, n_encoders = len(self.encoder_weights), len(self.encoder)
-            return f"--encoder_weights has {n_weights} values, --encoder has {n_encoders}; give one each, or auto."
+            values = "value" if n_weights == 1 else "values"
+            return (
+                f"--encoder_weights has {n_weights} {values}, but --encoder has {n_encoders}; give one value (or auto) "
+                "for each encoder."
+            )
         if not self.heads:
             return "--heads is empty; give at least one head."
         fractions = self.fractions
         if not (fractions[0] > 0 and min(fractions) >= 0 and abs(sum(fractions) - 1) <= 1e-6):
             shares = " ".join(map(str, fractions))
-            return f"--fractions is {shares}; expected three that sum to 1: train above 0, the others 0 or more."
+            return (
+                f"--fractions is {shares}; expected three shares that sum to 1; the first (training) must be above 0, "
+                "the others at least 0."
+            )
         if self.class_weight and self.balanced_sampling:
             return "--class_weight and --balanced_sampling both give rare speakers more weight; give one of them."
         return assignment_problem(self, "head_options") or super().problem()

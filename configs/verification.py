@@ -80,7 +80,7 @@ class VerifyConfig(EmbeddingConfig):
 
     def problem(self) -> str | None:
         if (self.store is None) != (self.name is None):
-            return "--store and --name go together; give both, or neither."
+            return "--store and --name must be given together."
         if self.store is None and len(self.audio) != 2:
             return f"Expected two audio files, or one with --store and --name; found {len(self.audio)}."
         if self.store is not None and len(self.audio) != 1:

@@ -200,7 +200,8 @@ def _manifest_utterance(manifest: Path, line: int, row: dict[str, str | None]) -
 
     session = (row.get("session") or "").strip() or speaker
     folder = manifest.parent
-    return Utterance(folder / path, speaker, session, seconds("start") or 0.0, seconds("duration"), root=folder)
+    start, duration = seconds("start") or 0.0, seconds("duration")
+    return Utterance(folder / path, speaker, session, start=start, duration=duration, root=folder)
 
 
 def _folders_match(file: str, speaker: str, chapter: str) -> bool:

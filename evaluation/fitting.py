@@ -61,7 +61,7 @@ class SelectedHead:
     history: Sequence[Mapping[str, float]] = ()
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class _Fit:
     """A head that was fitted with one setting.
 
@@ -181,9 +181,11 @@ def _fit_one(name: str, settings: Settings, arrays: Arrays) -> _Fit:
         head = create_head(name, **settings).fit(X, y, X_val, y_val)
         logits = head.decision_function(X_val)
     except ValueError as error:
-        return _Fit(None, str(error), time.perf_counter() - started, np.zeros((0, 0), np.float32))
+        seconds, no_logits = time.perf_counter() - started, np.zeros((0, 0), np.float32)
+        return _Fit(head=None, problem=str(error), seconds=seconds, logits=no_logits)
     score = validation_score(y_val, logits, head.classes_)
-    return _Fit(head, "", time.perf_counter() - started, logits, (score[0], -score[1]))
+    seconds = time.perf_counter() - started
+    return _Fit(head=head, problem="", seconds=seconds, logits=logits, score=(score[0], -score[1]))
 
 
 def _select(job: FitJob, fits: Sequence[_Fit], table: _Table, *, rows: SplitRows) -> SelectedHead | str:
@@ -207,7 +209,7 @@ def _select(job: FitJob, fits: Sequence[_Fit], table: _Table, *, rows: SplitRows
         seconds += time.perf_counter() - started
     features = job.features
     crop = features.audio.crop if features.audio else None
-    fitted = FittedHead(fitted_scaler, head, job.name, encoder=features.encoder, crop=crop)
+    fitted = FittedHead(scaler=fitted_scaler, head=head, name=job.name, encoder=features.encoder, crop=crop)
     return SelectedHead(
         fitted=fitted,
         settings=settings,

@@ -12,7 +12,7 @@ from metrics import difference_interval
 
 # With fewer speakers no paired test can be significant at 5 %: equal signs for all five have a chance of 2 / 2^5.
 MIN_SPEAKERS = 6
-SIGNIFICANT, NOT_SIGNIFICANT, TOO_FEW = "significant", "not significant", "too few speakers to tell"
+SIGNIFICANT, NOT_SIGNIFICANT, TOO_FEW = "significant", "not significant", "too few speakers to test"
 # With fewer test utterances, one of them changes the accuracy by more than a point.
 MIN_TESTS = 100
 # Maximum length of a sentence on the terminal: more than 100 columns, so that verdicts at the end of a sentence with
@@ -120,8 +120,8 @@ def describe_few_rows(summary: Sequence[Record], n_free: int, dim: int) -> list[
     if not heads or n_free >= 2 * dim:
         return []
     return [
-        f"{' and '.join(heads)}: a covariance of {dim} dimensions is estimated from {n_free} rows; try --head_options "
-        "shrinkage=0.1"
+        f"{' and '.join(heads)}: a covariance of {dim} dimensions is estimated with only {n_free} degrees of freedom "
+        "(training rows minus speakers), so it may be unreliable; try --head_options shrinkage=0.1"
     ]
 
 

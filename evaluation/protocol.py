@@ -17,7 +17,7 @@ SplitBy = Literal["utterance", "session"]
 SELECTION_SHARE = 1 / 8
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class SplitRows:
     """Rows of a set of features for training, validation and test.
 
@@ -75,7 +75,7 @@ def split_rows(features: FeatureSet, split_by: SplitBy, fractions: Sequence[floa
         )
     train, validation, test = divide(labels, sessions, fractions, split_by=split_by, seed=seed)
     if len(validation):
-        return SplitRows(train, validation, train, test)
+        return SplitRows(fit=train, validation=validation, train=train, test=test)
     shares = (1 - SELECTION_SHARE, SELECTION_SHARE, 0)
     inner, held_out, _ = divide(labels[train], sessions[train], shares, split_by=split_by, seed=seed)
     if not len(held_out) and split_by == "session":
@@ -85,7 +85,7 @@ def split_rows(features: FeatureSet, split_by: SplitBy, fractions: Sequence[floa
             "No speaker has an utterance to spare for validation: each has one left to train on. Add recordings, at "
             "least three of some speakers."
         )
-    return SplitRows(train[inner], train[held_out], train, test)
+    return SplitRows(fit=train[inner], validation=train[held_out], train=train, test=test)
 
 
 def untested_speakers(features: FeatureSet, rows: SplitRows) -> tuple[str, ...]:
@@ -123,7 +123,10 @@ def find_leaks(features: FeatureSet, splits: Sequence[SplitRows], split_by: Spli
             f"utterances{speakers}"
         )
     if split_by == "session" and any(np.isin(sessions[rows.validation], sessions[rows.fit]).any() for rows in splits):
-        leaks.append("split by session: too few sessions for validation on unseen ones, so seen sessions are used")
+        leaks.append(
+            "split by session: too few sessions to validate on unseen sessions, so validation uses sessions "
+            "from training"
+        )
     if features.audio is None:
         return leaks
     of_test = sorted({row for rows in tested for row in _overlapping(features, rows.test, _seen(rows))})

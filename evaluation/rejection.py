@@ -132,7 +132,7 @@ def _hold_out(
     unknown, unknown_test = training[is_unknown[training]], rows.test[is_unknown[rows.test]]
     if not min(map(len, (validation, test, unknown, unknown_test))):
         return "too few recordings to hold speakers out"
-    split = SplitRows(fit, validation, train=fit, test=np.concatenate([test, unknown, unknown_test]))
+    split = SplitRows(fit=fit, validation=validation, train=fit, test=np.concatenate([test, unknown, unknown_test]))
     jobs = [
         FitJob(member.name, given, [member.head.hyper_parameters()])
         for member, given in zip(members, sets, strict=True)
@@ -202,4 +202,4 @@ def _fit_detector(features: FeatureSet, scaler: str, rows: Indices) -> FittedHea
     except HeadError:
         return None
     crop = features.audio.crop if features.audio else None
-    return FittedHead(fitted, head, DETECTOR, encoder=features.encoder, crop=crop)
+    return FittedHead(scaler=fitted, head=head, name=DETECTOR, encoder=features.encoder, crop=crop)

@@ -12,12 +12,15 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from encoders import Spec
-from features.row_columns import AudioProvenance
+from features.row_columns import DURATIONS, AudioProvenance, Column
 from files import FormatReader, InputError, load_tensors, read_checked, versions, write_tensors
 
 FORMAT = 1
 FILE_KIND = "a features file of this project (or a dict with 'features' and 'labels')"
 UNKNOWN_ENCODER = "unknown"
+LABELS, SESSIONS = Column("labels", torch.int64), Column("sessions", torch.int64)
+# Other types of labels and sessions that a file may have; they are converted.
+SMALLER_INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32)
 
 
 class FeaturesError(InputError):
@@ -218,28 +221,38 @@ class FeatureSet:
             READERS,
             kind=FILE_KIND,
             error_class=FeaturesError,
-            advice="Extract the features again, or update Voxprobe.",
+            advice="Extract the features again.",
         )
 
 
 def _read_format_1(content: dict[str, Any], path: Path) -> FeatureSet:
     n_rows = len(content["features"])
+    labels, sessions = (_read_index(column, content, n_rows) for column in (LABELS, SESSIONS))
+    DURATIONS.check(content["durations"], n_rows)
     audio = content["audio"]
     loaded = FeatureSet(
         features=content["features"].detach(),
-        labels=content["labels"],
+        labels=labels,
         speakers=tuple(content["speakers"]),
-        sessions=content["sessions"],
+        sessions=sessions,
         session_names=tuple(content["session_names"]),
         ids=tuple(map(_unescape, content["ids"].split("\n"))) if n_rows else (),
         durations=content["durations"],
         encoder=content["encoder"],
         corpus=content["corpus"],
-        audio=None if audio is None else AudioProvenance.from_content(audio, len(content["labels"])),
+        audio=None if audio is None else AudioProvenance.from_content(audio, n_rows),
         failures=tuple((failed, reason) for failed, reason in content["failures"]),
     )
     _check(path, loaded)
     return loaded
+
+
+def _read_index(column: Column, content: dict[str, Any], n_rows: int) -> Tensor:
+    """Return a column of indices as int64; a file may have smaller integers."""
+    values = content[column.name]
+    index: Tensor = values.long() if isinstance(values, Tensor) and values.dtype in SMALLER_INTEGERS else values
+    column.check(index, n_rows)
+    return index
 
 
 # Reader of each format. A new format adds a reader and keeps the others, so that an update loses no cache.
@@ -285,12 +298,7 @@ def _check(path: Path, loaded: FeatureSet) -> None:
     """Refuse a set whose contents do not fit together."""
     _check_vectors(path, loaded)
     n_rows = len(loaded.labels)
-    for name, values in (
-        ("features", loaded.features),
-        ("sessions", loaded.sessions),
-        ("ids", loaded.ids),
-        ("durations", loaded.durations),
-    ):
+    for name, values in (("features", loaded.features), ("ids", loaded.ids)):
         if len(values) != n_rows:
             raise FeaturesError(
                 f"{path}: it has {n_rows} labels, but {len(values)} {name}. Extract the features again."
@@ -318,6 +326,11 @@ def _check_vectors(path: Path, loaded: FeatureSet) -> None:
     if not isinstance(loaded.encoder, dict) or not _is_file_name(loaded.corpus):
         raise FeaturesError(
             f"{path}: its encoder is not a dict, or its corpus {loaded.corpus!r} cannot be used in a file name."
+        )
+    options = loaded.encoder.get("options", {})
+    if not isinstance(options, dict):
+        raise FeaturesError(
+            f"{path}: the options of its encoder are {options!r}; expected a dict. Extract the features again."
         )
     layers = loaded.encoder.get("layers") or []
     n_layers = features.shape[1] if features.ndim == 3 else 1

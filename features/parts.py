@@ -16,7 +16,7 @@ from torch import Tensor
 
 from encoders import Spec
 from features.feature_set import FeaturesError, FeatureSet
-from features.row_columns import COLUMNS, AudioProvenance
+from features.row_columns import DURATIONS, AudioProvenance
 from files import OutputError, tensors_from_bytes, tensors_to_bytes
 
 # Header of a block: magic bytes, the lengths of its table and of its vectors (bytes), and the CRC-32 of both.
@@ -29,7 +29,7 @@ CHECKSUM_CHUNK = 1 << 24
 FILE_KIND = "a part of a features file"
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Block:
     """Vectors and what they were computed from, without their speakers and sessions.
 
@@ -61,13 +61,25 @@ class Block:
     def select(self, rows: Tensor) -> "Block":
         """Return some rows (indices)."""
         ids = tuple(self.ids[row] for row in rows.tolist())
-        return Block(ids, self.features[rows], self.durations[rows], self.audio.select(rows), self.encoder)
+        return Block(
+            ids=ids,
+            features=self.features[rows],
+            durations=self.durations[rows],
+            audio=self.audio.select(rows),
+            encoder=self.encoder,
+        )
 
 
 def block_of(features: FeatureSet) -> Block:
     """Return the rows of a feature set that has an `AudioProvenance`."""
     assert features.audio is not None, "check_same_origin refuses sets without an AudioProvenance"
-    return Block(features.ids, features.features, features.durations, features.audio, features.encoder)
+    return Block(
+        ids=features.ids,
+        features=features.features,
+        durations=features.durations,
+        audio=features.audio,
+        encoder=features.encoder,
+    )
 
 
 class PartFile:
@@ -208,7 +220,7 @@ def _parse(path: Path, mapped: mmap.mmap, span: _Span) -> Block:
         dtype = {"float32": torch.float32, "float16": torch.float16}[table["dtype"]]
         values = torch.frombuffer(mapped, dtype=dtype, count=span.n_vectors // dtype.itemsize, offset=span.vectors)
         n_rows = len(table["ids"])
-        COLUMNS[0].check(table["durations"], n_rows)
+        DURATIONS.check(table["durations"], n_rows)
         block = Block(
             ids=tuple(map(str, table["ids"])),
             features=values.reshape(table["shape"]),

@@ -10,12 +10,12 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Column:
-    """A value that each row has beside its vector, and that is known from its audio.
+    """A value that each row has beside its vector.
 
     Attributes
     ----------
     name : str
-        Attribute of `AudioProvenance` or, for ``durations``, of the set itself.
+        Attribute of `AudioProvenance` or, for ``durations``, ``labels`` and ``sessions``, of the set itself.
     dtype : torch.dtype
     shape : tuple of int
         Shape of one row's value.
@@ -28,7 +28,7 @@ class Column:
     shape: tuple[int, ...] = ()
     default: float | None = None
 
-    def check(self, values: Tensor, n_rows: int) -> None:
+    def check(self, values: object, n_rows: int) -> None:
         """Refuse values with another number of rows, type or shape.
 
         Raises
@@ -36,6 +36,8 @@ class Column:
         ValueError
         """
         expected = (n_rows, *self.shape)
+        if not isinstance(values, Tensor):
+            raise ValueError(f"its {self.name} are a {type(values).__name__}; expected {self.dtype}, {expected}")
         if tuple(values.shape) != expected or values.dtype != self.dtype:
             raise ValueError(
                 f"its {self.name} are {values.dtype} of shape {tuple(values.shape)}; expected {self.dtype}, {expected}"
@@ -63,7 +65,8 @@ AUDIO_COLUMNS = (
     Column("start", torch.float64),
     Column("duration", torch.float64),
 )
-COLUMNS = (Column("durations", torch.float32), *AUDIO_COLUMNS)
+DURATIONS = Column("durations", torch.float32)
+COLUMNS = (DURATIONS, *AUDIO_COLUMNS)
 
 
 @dataclass(frozen=True, eq=False)

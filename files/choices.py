@@ -10,8 +10,16 @@ from typing import Any, Literal, Union, get_args, get_origin
 from files.errors import InputError
 
 
-def unknown_choice(what: str, name: str, valid: Collection[str], *, owner: str = "There", max_listed: int = 100) -> str:
-    """Return the error message for an unknown name, with the closest valid name and the list of all.
+def unknown_choice(
+    what: str,
+    name: str,
+    valid: Collection[str],
+    *,
+    owner: str = "There",
+    max_listed: int = 100,
+    advice: str = "",
+) -> str:
+    """Return the error message for an unknown name, with the valid names and, if one is similar, a suggestion.
 
     Parameters
     ----------
@@ -25,6 +33,8 @@ def unknown_choice(what: str, name: str, valid: Collection[str], *, owner: str =
         Owner of the names, such as ``The head 'lda'``; by default none.
     max_listed : int
         Maximum number of valid names in the message.
+    advice : str
+        Sentence that says where all valid names are; added if the message does not list all, or if there are none.
 
     Examples
     --------
@@ -36,10 +46,13 @@ def unknown_choice(what: str, name: str, valid: Collection[str], *, owner: str =
     near = get_close_matches(name, valid, n=1)
     hint = f"; perhaps you meant {near[0]!r}" if near else ""
     verb = "is" if owner == "There" else "has"
-    listed = [*valid][:max_listed]
-    if len(valid) > max_listed:
-        listed.append("...")
-    listing = f"Choose one of: {', '.join(listed)}." if valid else "There are none to choose from."
+    is_cut = len(valid) > max_listed
+    names = ", ".join([*valid][:max_listed])
+    listing = f"{'Valid names include' if is_cut else 'Choose one of'}: {names}."
+    if not valid:
+        listing = "There are none to choose from."
+    if advice and (is_cut or not valid):
+        listing += f" {advice}"
     return f"{owner} {verb} no {what} {name!r}{hint}. {listing}"
 
 

@@ -110,6 +110,11 @@ def read_checked(
     """Make an object from the content of a loaded file; parameters and errors are those of `load_checked`."""
     number = content.get("format")
     if type(number) is not int or number not in readers:
+        if type(number) is int and number > max(readers):
+            raise error_class(
+                f"{path}: its format is {number}, but this version of Voxprobe reads up to {max(readers)}. Update "
+                f"Voxprobe, or {advice[:1].lower()}{advice[1:]}"
+            )
         known = ", ".join(map(str, readers))
         found = f"its format is {number!r}" if "format" in content else "it has no format number"
         raise error_class(f"{path}: this is not {kind} of format {known}; {found}. {advice}")

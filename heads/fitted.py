@@ -20,7 +20,7 @@ class ClassifierError(InputError):
     """A classifier cannot be used, or its input does not match its training."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class FittedHead:
     """A fitted scaler and head, and the encoder that their vectors come from; a member of a `SpeakerClassifier`.
 
@@ -123,9 +123,13 @@ class FittedHead:
         head, scaler = content["head"], content["scaler"]
         fitted = create_head(head["name"], **head["hyper_parameters"]).load_state_dict(head["state"], head["classes"])
         loaded = cls(
-            create_scaler(scaler["name"]).load_state_dict(scaler), fitted, head["name"], content["encoder"],
-            content["crop"], content.get("temperature", 1.0),
-        )  # fmt: skip
+            scaler=create_scaler(scaler["name"]).load_state_dict(scaler),
+            head=fitted,
+            name=head["name"],
+            encoder=content["encoder"],
+            crop=content["crop"],
+            temperature=content.get("temperature", 1.0),
+        )
         loaded._check()
         return loaded
 

@@ -100,7 +100,7 @@ def describe_session(metrics: Record) -> str:
         consequence = {
             SIGNIFICANT: "significant: expect the second figure for recordings from another day or room.",
             NOT_SIGNIFICANT: "not significant.",
-            TOO_FEW: "with too few speakers to tell whether it is significant.",
+            TOO_FEW: "with too few speakers to test whether it is significant.",
         }[verdict(gap["n_speakers"], gap["low"], gap["high"])]
         return (
             f"{format_percent(gap['known'])} % in seen sessions, {format_percent(gap['new'])} % in unseen ones "
@@ -121,8 +121,9 @@ def table_section(metrics: Record) -> str:
         columns_table(HEAD_COLUMNS, metrics["summary"], best=best, text={"head": "head", "split_by": "split by"},
                       last={"encoder": "encoder"}),
         paragraph(
-            "The marked head was selected by validation accuracy (ties broken by log loss). Selection by test accuracy "
-            "would make that figure optimistic. Figures are means over the seeds, in percent except for the seconds.",
+            "The marked head was selected by validation accuracy (ties broken by log loss). Selecting by test accuracy "
+            "would make the test accuracy too optimistic. Figures are means over the seeds, in percent except for the "
+            "seconds.",
             kind="faint",
         ),
         glossary(shown(HEAD_COLUMNS)),

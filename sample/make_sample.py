@@ -8,7 +8,7 @@ import random
 import shutil
 import subprocess
 import tempfile
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -56,24 +56,25 @@ class Voice:
 
     speaker: int
     sex: str
+    _: KW_ONLY
     program: str
     name: str
     pace: float = 1.0
 
 
 VOICES = (
-    Voice(9001, "M", "espeak-ng", "en-us+m3"),
-    Voice(9002, "M", "flite", "awb", 1.05),
-    Voice(9003, "F", "espeak-ng", "en-gb-x-rp+f2"),
-    Voice(9004, "M", "text2wave", "kal_diphone", 1.15),
-    Voice(9005, "M", "espeak-ng", "en-gb-scotland+m4"),
-    Voice(9006, "F", "flite", "slt", 1.15),
-    Voice(9007, "M", "espeak-ng", "en-us+m6"),
-    Voice(9008, "M", "flite", "rms", 1.35),
-    Voice(9009, "F", "espeak-ng", "en-gb-x-rp+f5"),
-    Voice(9010, "M", "text2wave", "ked_diphone", 1.15),
-    Voice(9011, "F", "espeak-ng", "en-us+f3"),
-    Voice(9012, "F", "espeak-ng", "en-us+f4"),
+    Voice(9001, "M", program="espeak-ng", name="en-us+m3"),
+    Voice(9002, "M", program="flite", name="awb", pace=1.05),
+    Voice(9003, "F", program="espeak-ng", name="en-gb-x-rp+f2"),
+    Voice(9004, "M", program="text2wave", name="kal_diphone", pace=1.15),
+    Voice(9005, "M", program="espeak-ng", name="en-gb-scotland+m4"),
+    Voice(9006, "F", program="flite", name="slt", pace=1.15),
+    Voice(9007, "M", program="espeak-ng", name="en-us+m6"),
+    Voice(9008, "M", program="flite", name="rms", pace=1.35),
+    Voice(9009, "F", program="espeak-ng", name="en-gb-x-rp+f5"),
+    Voice(9010, "M", program="text2wave", name="ked_diphone", pace=1.15),
+    Voice(9011, "F", program="espeak-ng", name="en-us+f3"),
+    Voice(9012, "F", program="espeak-ng", name="en-us+f4"),
 )
 
 
@@ -89,7 +90,7 @@ def make_sentences(count: int) -> list[str]:
     return [sentence[0].upper() + sentence[1:] for sentence in sentences]
 
 
-def synthesise(voice: Voice, text: str, rate: float, folder: Path) -> Audio:
+def synthesise(voice: Voice, text: str, rate: float, *, folder: Path) -> Audio:
     """Synthesise one sentence.
 
     Parameters
@@ -143,9 +144,13 @@ def check_voices(folder: Path) -> None:
 
     For an unknown voice, espeak-ng and flite use their default voice without an error.
     """
-    plain = [Voice(0, "", voice.program, voice.name.split("+")[0]) for voice in VOICES if "+" in voice.name]
-    defaults = [*dict.fromkeys(plain), Voice(0, "", "flite", "kal")]
-    takes = [synthesise(voice, "One two three.", 1 / voice.pace, folder).tobytes() for voice in (*defaults, *VOICES)]
+    plain = [
+        Voice(0, "", program=voice.program, name=voice.name.split("+")[0]) for voice in VOICES if "+" in voice.name
+    ]
+    defaults = [*dict.fromkeys(plain), Voice(0, "", program="flite", name="kal")]
+    takes = [
+        synthesise(voice, "One two three.", 1 / voice.pace, folder=folder).tobytes() for voice in (*defaults, *VOICES)
+    ]
     if len(set(takes)) < len(takes):
         raise SystemExit("A synthesiser replaced a voice by its default: use the package versions in sample/README.md.")
 
@@ -211,7 +216,7 @@ def make_sample(output_dir: Path) -> None:
                 for number in range(HELD_OUT_SENTENCES if is_held_out else CHAPTER_SENTENCES):
                     text = sentences.pop()
                     day = np.random.default_rng([SEED, voice.speaker, session])
-                    speech = synthesise(voice, text, day.uniform(0.93, 1.07), Path(scratch))
+                    speech = synthesise(voice, text, day.uniform(0.93, 1.07), folder=Path(scratch))
                     recording = record(speech, day, np.random.default_rng([SEED, voice.speaker, session, number]))
                     name = f"{voice.speaker}-{chapter}-{number:04d}"
                     if is_held_out:

@@ -3,11 +3,12 @@
 import ast
 import inspect
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import torch
 
 import config
 from command_line import parse
@@ -27,6 +28,12 @@ LEAVES = ["files", "metrics", "networks"]
 SCRIPTS = ["config", "configs", "command_line", *(path.stem for path in ROOT.glob("*.py"))]
 FILES = [path for room in [*ROOMS, *LEAVES] for path in sorted((ROOT / room).glob("*.py"))]
 BY_PATH = pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(ROOT).as_posix())
+# The project's code outside the tests: the rooms, the scripts, and folders such as `benchmarks`.
+CODE = sorted(
+    path
+    for path in [*ROOT.glob("*.py"), *ROOT.glob("[!.]*/*.py")]
+    if path.parent == ROOT or path.parent.name not in {"tests", "outputs", "venv"}
+)
 # Functions whose signature another library prescribes.
 PRESCRIBED = {"fit", "_gated_attention", "read_output"}
 
@@ -74,6 +81,69 @@ def test_functions_take_at_most_three_positional_arguments(path: Path) -> None:
         if isinstance(node, ast.FunctionDef) and node.name not in PRESCRIBED:
             names = [argument.arg for argument in [*node.args.posonlyargs, *node.args.args]]
             assert len([name for name in names if name not in ("self", "cls")]) <= 3, node.name
+
+
+def takes_any_number(node: ast.AST) -> bool:
+    """Return whether a definition is a function with an argument such as ``*parts``."""
+    return isinstance(node, ast.FunctionDef) and node.args.vararg is not None
+
+
+def defined_names(trees: Iterable[ast.AST]) -> set[str]:
+    """Return the names of functions, methods and classes, without those that take any number of arguments."""
+    definitions = [
+        node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.ClassDef)
+    ]
+    return {node.name for node in definitions} - {node.name for node in definitions if takes_any_number(node)}
+
+
+def crowded_calls(tree: ast.AST, names: set[str]) -> list[str]:
+    """Return the calls of `names`, or of ``cls``, with more than three positional arguments.
+
+    Methods are known by their name alone, so those that a tensor has too, such as ``view``, are left out.
+    """
+    found = []
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Call) or sum(not isinstance(value, ast.Starred) for value in node.args) <= 3:
+            continue
+        if isinstance(node.func, ast.Name):
+            is_ours = node.func.id in {*names, "cls"} - PRESCRIBED
+        else:
+            attribute = node.func.attr if isinstance(node.func, ast.Attribute) else ""
+            is_ours = attribute in names - PRESCRIBED and not hasattr(torch.Tensor, attribute)
+        if is_ours:
+            found.append(f"line {node.lineno}: {ast.unparse(node)}")
+    return found
+
+
+@pytest.fixture(scope="module")
+def names_of_the_project() -> set[str]:
+    return defined_names(ast.parse(path.read_text()) for path in CODE)
+
+
+@pytest.mark.parametrize("path", CODE, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_calls_with_more_than_three_arguments_name_them(path: Path, names_of_the_project: set[str]) -> None:
+    assert crowded_calls(ast.parse(path.read_text()), names_of_the_project) == []
+
+
+@pytest.mark.parametrize(
+    ("call", "is_crowded"),
+    [
+        ("Recording(path, digest, seconds, vector)", True),
+        ("verification.Recording(path, digest, seconds, vector)", True),
+        ("cls(path, digest, seconds, vector)", True),
+        ("store.enroll_features(features, mode, 5, name)", True),
+        ("Recording(path, digest, seconds, vector=vector)", False),
+        ("Recording(path, digest, seconds, *rest)", False),
+        ("print(path, digest, seconds, vector)", False),
+        ("features.view(2, 3, 4, 5)", False),
+        ("head.fit(X, y, X_val, y_val)", False),
+        ("section(title, text, table, figure)", False),
+    ],
+)
+def test_calls_with_four_positional_arguments_are_found(
+    call: str, is_crowded: bool, names_of_the_project: set[str]
+) -> None:
+    assert bool(crowded_calls(ast.parse(call), names_of_the_project)) == is_crowded
 
 
 def test_no_two_files_of_the_rooms_share_a_name() -> None:

@@ -12,7 +12,7 @@ from torch.nn.functional import normalize
 
 from encoders import Spec, spec_differences
 from features import FeatureSet
-from files import InputError, load_choice
+from files import InputError, count_of, load_choice
 from heads import ClassStatistics, PLDAHead, create_head, create_scaler
 
 # Number of trials that are scored at a time, which limits memory use.
@@ -138,8 +138,8 @@ class Backend(ABC):
         if known:
             shown = ", ".join(known[:3]) + (", ..." if len(known) > 3 else "")
             raise BackendError(
-                f"The backend {self.name!r} was trained on {len(known)} of the speakers to score ({shown}); the error "
-                "rates would be optimistic. Train it on other speakers."
+                f"The backend {self.name!r} was trained on {len(known)} of the speakers in the trials ({shown}), so "
+                "the error rates would be too low. Train it on other speakers."
             )
 
 
@@ -183,8 +183,7 @@ class LDABackend(Backend):
         statistics = ClassStatistics.of(rows, targets)
         if len(statistics.counts) < 3:
             raise BackendError(
-                "LDA of two speakers has one direction, which is too few. Give at least three training speakers, or "
-                "another backend."
+                "LDA needs at least three training speakers. Give more speakers, or use another backend."
             )
         whitening = statistics.whitening()
         self.mean_ = rows.double().mean(0).float()
@@ -315,14 +314,15 @@ def check_vectors(features: FeatureSet) -> Tensor:
     if features.features.ndim != 2:
         layers: Sequence[int] = features.layers
         raise BackendError(
-            f"The features have {len(layers)} layers each; a backend needs one. Extract one layer with --layers k, or "
-            "select one with FeatureSet.layer(k)."
+            f"The features of each utterance have {len(layers)} layers; a backend needs features of one layer. Extract "
+            "one layer with --layers k, or select one with FeatureSet.layer(k)."
         )
     rows = features.features.float()
     not_finite = (~torch.isfinite(rows).all(dim=1)).nonzero().flatten().tolist()
     if not_finite:
         first = features.ids[not_finite[0]]
         raise BackendError(
-            f"{len(not_finite)} rows hold NaN or infinity, the first is that of {first}. Extract them again."
+            f"{count_of(len(not_finite), 'row')} {'contains' if len(not_finite) == 1 else 'contain'} NaN or infinity "
+            f"(first: {first}). Extract the features again."
         )
     return rows

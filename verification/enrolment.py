@@ -18,7 +18,7 @@ from verification.verifier import MIN_SECONDS
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Recording:
     """A recording that a speaker is enrolled with. The audio is not kept.
 
@@ -55,8 +55,10 @@ class Recording:
             status = path.stat()
             digest = file_digest(path, status.st_size, status.st_mtime_ns)
         except OSError as error:
-            raise InputError(f"{path}: cannot be read again ({error.strerror}). No speaker was enrolled.") from error
-        return cls(str(path), digest, row.seconds, row.vector)
+            raise InputError(
+                f"{path}: the file was embedded, but can no longer be read ({error.strerror}). No speaker was enrolled."
+            ) from error
+        return cls(path=str(path), digest=digest, seconds=row.seconds, vector=row.vector)
 
 
 @dataclass(frozen=True)
@@ -102,4 +104,5 @@ def _recording(features: FeatureSet, row: int) -> Recording:
         if start or not math.isnan(duration):  # one of several utterances in a file
             digest = hashlib.sha256(digest + np.array([start, duration], "<f8").tobytes()).digest()
     seconds = float(features.durations[row])
-    return Recording(features.ids[row], digest, 0.0 if math.isnan(seconds) else seconds, vector)
+    known = 0.0 if math.isnan(seconds) else seconds
+    return Recording(path=features.ids[row], digest=digest, seconds=known, vector=vector)

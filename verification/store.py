@@ -137,7 +137,9 @@ class SpeakerStore:
     def check_not_empty(self) -> None:
         """Raise `StoreError` if no speaker is enrolled."""
         if not len(self):
-            raise StoreError(f"{self.path}: no speaker is enrolled here. Enrol speakers with the command enroll.")
+            raise StoreError(
+                f"{self.path}: the store has no enrolled speakers. Enrol speakers with the command enroll."
+            )
 
     def enroll(self, name: str, recordings: Sequence[Recording], existing: Existing = "refuse") -> int:
         """Enrol a speaker with some recordings; return the number of recordings that were added.
@@ -292,19 +294,19 @@ class SpeakerStore:
 
     def _check_features(self, features: FeatureSet) -> None:
         crop = self.verifier.crop if features.audio is None else features.audio.crop
-        self._check_origin("the features", features.encoder, crop)
+        self._check_origin("the set of features", features.encoder, crop)
         check_vectors(features)
 
     def _check_origin(self, source: str, encoder: Spec, crop: float | None) -> None:
         """Raise an error if vectors were made by another encoder or with another crop."""
         differences = spec_differences(encoder, self.verifier.encoder)
         if crop != self.verifier.crop:
-            differences.append(f"max_duration is {crop} there, {self.verifier.crop} here")
+            differences.append(f"max_duration is {crop} in {source}, {self.verifier.crop} in the store")
         if differences:
             raise StoreError(
-                f"{self.path}: its recordings were embedded by the encoder {self.verifier.encoder.get('name')!r}, "
-                f"those of {source} by another: {'; '.join(differences)}. Extract or enrol them again with the same "
-                "settings."
+                f"{self.path}: the store uses the encoder {self.verifier.encoder.get('name')!r}, but {source} uses a "
+                f"different encoder or setting: {'; '.join(differences)}. Extract or enrol the recordings again with "
+                "the same settings."
             )
 
     def _enroll_all(self, speakers: Iterable[tuple[str, Sequence[Recording]]], existing: Existing) -> int:
@@ -340,6 +342,8 @@ class SpeakerStore:
         seconds, vectors = self._rows.recordings(number)
         model = backend.combine(backend.embed(vectors))
         if not bool(torch.isfinite(model).all()):
-            raise StoreError(f"An embedding of {name!r} is too large to have a finite score. Leave that recording out.")
+            raise StoreError(
+                f"An embedding of {name!r} is too large to have a finite score. Remove the recording from the input."
+            )
         self._rows.update_speaker(number, len(vectors), seconds=seconds, model=model)
         return added

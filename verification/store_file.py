@@ -132,14 +132,16 @@ def _advice(reason: str) -> str:
 def damaged(path: Path, reason: str) -> StoreError:
     """Return the error for a damaged file."""
     return StoreError(
-        f"{path}: this is not a store of speakers, or it is damaged ({reason}). Give another file, or an earlier copy."
+        f"{path}: this is not a store of speakers, or it is damaged ({reason}). Give another file, or restore a backup."
     )
 
 
 def other_verifier(path: Path, own: SpeakerVerifier, given: SpeakerVerifier) -> StoreError:
     """Return the error for a store that was made with another verifier."""
     differences = spec_differences(given.encoder, own.encoder)
-    reason = f"The encoders differ: {'; '.join(differences)}" if differences else "The given verifier is another one"
+    reason = "The given verifier differs from the verifier of the store"
+    if differences:
+        reason = f"The encoders differ: {'; '.join(differences)}"
     return StoreError(
         f"{path}: this store was made with the encoder {own.encoder.get('name')!r} and the backend "
         f"{own.backend.name!r}. {reason}. Use the store without --verifier, or make a new store."

@@ -44,7 +44,7 @@ class StoreRows:
             "SELECT name, n_recordings, seconds, changed FROM speakers ORDER BY name"
         ).fetchall()
         if not all(tuple(map(type, row)) == (str, int, float, str) for row in rows):
-            raise damaged(self.path, "the row of a speaker has values of other types than expected")
+            raise damaged(self.path, "a row of the table speakers has values of unexpected types")
         self._check_stored_names([row[0] for row in rows])
         return [Enrolled(*row) for row in rows]
 
@@ -65,7 +65,10 @@ class StoreRows:
         number = self.find(name)
         if number is None:
             names = [row[0] for row in self._connection.execute("SELECT name FROM speakers ORDER BY name LIMIT 1000")]
-            raise StoreError(f"{self.path}: {unknown_choice('enrolled speaker', name, names, max_listed=10)}")
+            refusal = unknown_choice(
+                "enrolled speaker", name, names, max_listed=10, advice="The command list shows all."
+            )
+            raise StoreError(f"{self.path}: {refusal}")
         return number
 
     def names(self, numbers: Tensor) -> dict[int, str]:
@@ -82,12 +85,12 @@ class StoreRows:
         for speaker in self.speakers():
             rows = self._connection.execute(select, [self.number(speaker.name)]).fetchall()
             if not all(tuple(map(type, row)) == (str, bytes, float, bytes) for row in rows):
-                raise damaged(self.path, "the row of a recording has values of other types than expected")
+                raise damaged(self.path, "a row of the table recordings has values of unexpected types")
             vectors = self._vectors([row[3] for row in rows], self._dim)
             yield (
                 speaker.name,
                 [
-                    Recording(path, digest, seconds, vector)
+                    Recording(path=path, digest=digest, seconds=seconds, vector=vector)
                     for (path, digest, seconds, _), vector in zip(rows, vectors, strict=True)
                 ],
             )
@@ -117,7 +120,7 @@ class StoreRows:
             "SELECT seconds, vector FROM recordings WHERE speaker = ? ORDER BY digest, vector", [number]
         ).fetchall()
         if not all(isinstance(length, float) for length, _ in rows):
-            raise damaged(self.path, "the row of a recording has values of other types than expected")
+            raise damaged(self.path, "a row of the table recordings has values of unexpected types")
         return math.fsum(length for length, _ in rows), self._vectors([vector for _, vector in rows], self._dim)
 
     def add_speaker(self, name: str) -> int:
@@ -139,8 +142,8 @@ class StoreRows:
         found = self._connection.execute(owner, [recording.digest]).fetchone()
         if found and found[0] != name:
             raise StoreError(
-                f"{recording.path}: this recording is to be enrolled as {name!r}, but is enrolled as {found[0]!r} "
-                f"already. No speaker was enrolled. Remove {found[0]!r}, or leave the recording out."
+                f"{recording.path}: this recording cannot be enrolled as {name!r}, because it is already enrolled as "
+                f"{found[0]!r}. No speaker was enrolled. Remove {found[0]!r}, or leave the recording out."
             )
         if found:
             return False

@@ -17,7 +17,7 @@ from verification.store_file import StoreError
 from verification.verifier import MIN_SECONDS
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Turn:
     """A segment of a recording in which one speaker speaks.
 
@@ -75,11 +75,12 @@ def find_turns(
         The encoder is not that of the store.
     """
     store.check_not_empty()
-    limits = [length for length in (store.verifier.crop, encoder.spec.get("clip_seconds")) if length is not None]
-    if window > min(limits, default=window):
+    limits = {"encoder": encoder.spec.get("clip_seconds"), "verifier": store.verifier.crop}
+    longest, owner = min(((length, owner) for owner, length in limits.items() if length), default=(window, ""))
+    if window > longest:
         raise StoreError(
-            f"The windows are {window:g} s long, but only {min(limits):g} s of each would be used; give --window "
-            f"{min(limits):g} or less."
+            f"--window is {window:g} s, but the {owner} uses at most {longest:g} s of audio; give --window {longest:g} "
+            "or less."
         )
     if window < MIN_SECONDS or not 0 < hop <= window:
         raise StoreError(
@@ -99,11 +100,13 @@ def find_turns(
     faults = [row for row in rows if row.vector is None and row.fault != "silent"]
     if faults or all(row.vector is None for row in rows):
         first = (faults or rows)[0]
-        raise StoreError(f"{path}: from {first.utterance.start:.2f} s on: {first.error}")
+        raise StoreError(
+            f"{path}: the window that starts at {first.utterance.start:.2f} s cannot be used: {first.error}"
+        )
     edges = np.concatenate([[0.0], (starts[1:] + starts[:-1] + length) / 2, [seconds]]).tolist()
     predictions = store.identify(rows, 1, p_known)
     return _join(
-        Turn(start, end, prediction.speakers[0], prediction.probabilities[0])
+        Turn(start=start, end=end, speaker=prediction.speakers[0], probability=prediction.probabilities[0])
         for (start, end), prediction in zip(pairwise(edges), predictions, strict=True)
         if prediction.error is None
     )
@@ -119,7 +122,12 @@ def _join(windows: Iterable[Turn]) -> list[Turn]:
         else:
             groups.append([window])
     return [
-        Turn(group[0].start, group[-1].end, group[0].speaker, float(np.mean([turn.probability for turn in group])))
+        Turn(
+            start=group[0].start,
+            end=group[-1].end,
+            speaker=group[0].speaker,
+            probability=float(np.mean([turn.probability for turn in group])),
+        )
         for group in groups
     ]
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from corpora import Indices
 from features import FeatureSet
-from files import InputError, write_atomically
+from files import InputError, count_of, write_atomically
 
 # Maximum number of pairs that `all_pairs` returns. Each pair takes 17 bytes, and its score 4 more.
 MAX_PAIRS = 50_000_000
@@ -57,7 +57,7 @@ class Trials:
         """
         for row in np.union1d(self.first, self.second).tolist():
             if set(ids[row]) & set("\t\r\n"):
-                raise TrialError(f"{ids[row]!r} has a tab or a line break, which a list of trials cannot hold.")
+                raise TrialError(f"{ids[row]!r} has a tab or a line break, which is not allowed in a list of trials.")
         names = {True: "target", False: "nontarget"}
         lines = (
             f"{ids[one]}\t{ids[other]}\t{names[label]}\n"
@@ -103,7 +103,8 @@ def read_trials(path: str | os.PathLike[str], ids: Sequence[str]) -> Trials:
             if utterance not in rows:
                 raise TrialError(
                     f"{path}, line {number}: there is no utterance {utterance!r} among the {len(ids)} features "
-                    f"({ids[0] if len(ids) else 'none'}, ...). Give the features of the corpus of the trials."
+                    f"({ids[0] if len(ids) else 'none'}, ...). Give the features file of the corpus that the trials "
+                    "refer to."
                 )
         first.append(rows[one])
         second.append(rows[other])
@@ -171,8 +172,9 @@ def random_triplets(features: FeatureSet, n_triplets: int, seed: int = 0) -> Tri
     repeated = np.flatnonzero(counts > 1)
     if n_triplets < 1 or not len(repeated) or (counts > 0).sum() < 2:
         raise TrialError(
-            "Triplets need a speaker with two utterances, another speaker, and a number of at least 1; "
-            f"{len(repeated)} of {(counts > 0).sum()} speakers have two utterances, and the number is {n_triplets}."
+            "Triplets need at least two speakers, one of them with two utterances, and at least 1 triplet; found "
+            f"{count_of(int((counts > 0).sum()), 'speaker')}, {len(repeated)} of them with two utterances, and "
+            f"{count_of(n_triplets, 'requested triplet')}."
         )
     random = np.random.default_rng(seed)
     speaker = random.choice(repeated, n_triplets)

@@ -37,7 +37,7 @@ class VerifierError(InputError):
     """A verifier cannot be loaded or used, or a recording cannot be scored."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Verdict:
     """Decision about two recordings.
 
@@ -59,7 +59,7 @@ class Verdict:
     same: bool
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class SpeakerVerifier:
     """A backend with calibrated scores, for the embeddings of one encoder.
 
@@ -118,7 +118,7 @@ class SpeakerVerifier:
         if calibration.slope == 0:
             logger.warning(
                 "The scores of %s do not separate targets from nontargets of the held-out speakers, so every decision "
-                "depends on the prior probability alone.", backend,
+                "depends only on the prior probability.", backend,
             )  # fmt: skip
         elif open_set.slope == 0:
             logger.warning("The scores of %s do not separate enrolled from unknown speakers.", backend)
@@ -133,7 +133,14 @@ class SpeakerVerifier:
             "seed": seed,
         }
         crop = features.audio.crop if features.audio else None
-        return cls(scorer, calibration, open_set, features.encoder, crop, training)
+        return cls(
+            backend=scorer,
+            calibration=calibration,
+            open_set=open_set,
+            encoder=features.encoder,
+            crop=crop,
+            training=training,
+        )
 
     def verify(
         self,
@@ -177,7 +184,7 @@ class SpeakerVerifier:
         """Return the decision for a score against a speaker who is enrolled with `n_recordings` recordings."""
         llr = float(self.calibration.llrs(score, n_recordings))
         probability = float(self.calibration.probabilities(score, p_target, n_recordings))
-        return Verdict(score, llr, probability, probability >= 0.5)
+        return Verdict(score=score, llr=llr, probability=probability, same=probability >= 0.5)
 
     def vectors(self, paths: Sequence[Path], encoder: Encoder | LazyEncoder) -> Tensor:
         """Return the embeddings (n, D) of files.
@@ -213,7 +220,7 @@ class SpeakerVerifier:
         warn_of_precision("The features that the verifier was trained on", self.encoder, encoder.spec)
         for row in embed_utterances(utterances, encoder, self.crop):
             if row.vector is not None and row.seconds < MIN_SECONDS - 1e-3:  # resampling rounds the length
-                reason = f"{row.seconds:.2f} s of audio is too short; give at least {MIN_SECONDS:g} s"
+                reason = f"the audio is {row.seconds:.2f} s long, which is too short; give at least {MIN_SECONDS:g} s"
                 row = replace(row, vector=None, error=reason)
             yield row
 
@@ -279,13 +286,15 @@ class SpeakerVerifier:
         if self.crop is not None and not 0 < self.crop < float("inf"):
             raise BackendError(f"its crop is {self.crop!r}")
         if not isinstance(self.training["most_speakers"], int):
-            raise BackendError("its training has no number of speakers")
+            raise BackendError("the entry training.most_speakers is not an integer")
         mapped = self.backend.embed(torch.ones(2, int(self.encoder["dim"])))
         score = self.backend.score_pairs(mapped[:1], mapped[1:])
         of_model = self.backend.score_speakers(mapped, self.backend.combine(mapped)[None], torch.ones(1))
         llrs = [self.calibration.llrs(part.numpy(), 2) for part in (score, of_model)]
-        if score.shape != (1,) or not all(np.isfinite(self.open_set.llrs(part, 2)).all() for part in llrs):
-            raise BackendError("it gives no finite score")
+        if score.shape != (1,):
+            raise BackendError("its scores do not have the expected shape")
+        if not all(np.isfinite(self.open_set.llrs(part, 2)).all() for part in llrs):
+            raise BackendError("its scores are not finite")
 
 
 def check_prior(name: str, probability: float) -> None:

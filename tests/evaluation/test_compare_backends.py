@@ -105,7 +105,7 @@ def test_trials_of_one_kind_and_nan_scores_are_refused(made_up: MadeUp) -> None:
         compare_backends(features, trials=one_kind)
     spoiled = features.features.clone()
     spoiled[3] = torch.nan
-    with pytest.raises(BackendError, match=r"1 rows hold NaN or infinity, the first is that of 3\.wav"):
+    with pytest.raises(BackendError, match=r"1 row contains NaN or infinity \(first: 3\.wav\)"):
         compare_backends(replace(features, features=spoiled))
 
 

@@ -140,8 +140,8 @@ def test_sessions_are_not_divided(leaking_features: FeatureSet) -> None:
 def test_validation_uses_unseen_sessions_if_there_are_enough(made_up: MadeUp, leaking_features: FeatureSet) -> None:
     comparison = compare_heads(leaking_features, ["lda"], split_by="session", fractions=(0.75, 0, 0.25))
     assert comparison.rows[0]["val_accuracy"] < 0.4
-    assert "too few sessions for validation" not in comparison.table()
-    assert "too few sessions for validation on unseen ones" in compare_heads(made_up(n_sessions=2), ["lda"]).table()
+    assert "too few sessions to validate" not in comparison.table()
+    assert "too few sessions to validate on unseen sessions" in compare_heads(made_up(n_sessions=2), ["lda"]).table()
 
 
 def test_refit_trains_for_the_best_number_of_epochs(made_up: MadeUp) -> None:

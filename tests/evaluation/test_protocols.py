@@ -140,7 +140,10 @@ def test_split_by_session_without_sessions_is_explained(made_up: MadeUp) -> None
 def test_few_rows_for_many_dimensions_are_reported(made_up: MadeUp) -> None:
     few = made_up(n_speakers=4, n_each=5, n_sessions=1)
     table = compare_heads(few, ["lda"], fractions=(0.6, 0.2, 0.2)).table()
-    note = "lda: a covariance of 10 dimensions is estimated from 8 rows; try --head_options shrinkage=0.1"
+    note = (
+        "lda: a covariance of 10 dimensions is estimated with only 8 degrees of freedom (training rows minus speakers)"
+        ", so it may be unreliable; try --head_options shrinkage=0.1"
+    )
     assert note in table.splitlines()
     assert "covariance" not in compare_heads(made_up(), ["lda"]).table()
 

@@ -205,6 +205,52 @@ def test_keys_with_wrong_values_are_refused(key: str, value: object, features_pa
         FeatureSet.load(tmp_path / "x.pt")
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "found"),
+    [
+        ("labels", torch.zeros(40), r"labels are torch\.float32 of shape \(40,\)"),
+        ("labels", torch.zeros(40, 1, dtype=torch.int64), r"labels are torch\.int64 of shape \(40, 1\)"),
+        ("labels", torch.zeros(39, dtype=torch.int64), r"labels are torch\.int64 of shape \(39,\)"),
+        ("labels", torch.zeros(40, dtype=torch.bool), r"labels are torch\.bool of shape \(40,\)"),
+        ("labels", ["ann"] * 40, "labels are a list"),
+        ("sessions", torch.zeros(40), r"sessions are torch\.float32 of shape \(40,\)"),
+        ("sessions", torch.zeros(41, dtype=torch.int64), r"sessions are torch\.int64 of shape \(41,\)"),
+        ("sessions", None, "sessions are a NoneType"),
+        ("durations", torch.ones(40, 1), r"durations are torch\.float32 of shape \(40, 1\)"),
+        ("durations", torch.ones(40, dtype=torch.int64), r"durations are torch\.int64 of shape \(40,\)"),
+        ("durations", torch.ones(39), r"durations are torch\.float32 of shape \(39,\)"),
+        ("durations", [1.0] * 40, "durations are a list"),
+    ],
+)
+def test_column_of_another_type_or_shape_is_refused(
+    key: str, value: object, found: str, features_path: Path, tmp_path: Path
+) -> None:
+    content = torch.load(features_path, weights_only=True)
+    torch.save({**content, key: value}, tmp_path / "x.pt")
+    expected = "float32" if key == "durations" else "int64"
+    message = rf"x\.pt: .*its {found}; expected torch\.{expected}, \(40,\)\)\. Extract the features again"
+    with pytest.raises(FeaturesError, match=message):
+        FeatureSet.load(tmp_path / "x.pt")
+
+
+@pytest.mark.parametrize("options", [None, ["n_mfcc"], "n_mfcc=20", 5])
+def test_options_that_are_not_a_dict_are_refused(options: object, features_path: Path, tmp_path: Path) -> None:
+    content = torch.load(features_path, weights_only=True)
+    torch.save({**content, "encoder": {**content["encoder"], "options": options}}, tmp_path / "x.pt")
+    with pytest.raises(FeaturesError, match=r"x\.pt: the options of its encoder are .*; expected a dict\. Extract"):
+        FeatureSet.load(tmp_path / "x.pt")
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int16, torch.int32])
+def test_smaller_integers_are_read_as_int64(dtype: torch.dtype, features_path: Path, tmp_path: Path) -> None:
+    content = torch.load(features_path, weights_only=True)
+    smaller = {key: content[key].to(dtype) for key in ("labels", "sessions")}
+    torch.save({**content, **smaller}, tmp_path / "x.pt")
+    loaded = FeatureSet.load(tmp_path / "x.pt")
+    assert loaded.labels.dtype == loaded.sessions.dtype == torch.int64
+    assert_same(loaded, FeatureSet.load(features_path))
+
+
 def test_features_with_gradients_are_accepted(tmp_path: Path) -> None:
     rows = torch.randn(4, 3, requires_grad=True)
     torch.save({"features": rows, "labels": torch.tensor([0, 0, 1, 1])}, tmp_path / "x.pt")

@@ -34,11 +34,18 @@ def test_unknown_choice_without_valid_names_has_no_list() -> None:
 
 def test_unknown_choice_lists_at_most_max_listed_names() -> None:
     names = [f"speaker {number}" for number in range(5)]
-    assert unknown_choice("speaker", "x", names, max_listed=2).endswith("Choose one of: speaker 0, speaker 1, ....")
+    assert unknown_choice("speaker", "x", names, max_listed=2).endswith("Valid names include: speaker 0, speaker 1.")
     assert unknown_choice("speaker", "x", names, max_listed=5).endswith("speaker 3, speaker 4.")
     # The closest name is given even if it is not listed.
     assert "perhaps you meant 'speaker 4'" in unknown_choice("speaker", "speaker 44", names, max_listed=1)
-    assert unknown_choice("speaker", "x", [str(number) for number in range(1000)]).count(",") == 100
+    assert unknown_choice("speaker", "x", [str(number) for number in range(1000)]).count(",") == 99
+
+
+def test_unknown_choice_gives_the_advice_if_names_are_missing() -> None:
+    names, advice = ["anna", "ben"], "The command list shows all."
+    assert unknown_choice("speaker", "x", names, max_listed=1, advice=advice).endswith("include: anna. " + advice)
+    assert unknown_choice("speaker", "x", [], advice=advice).endswith("There are none to choose from. " + advice)
+    assert unknown_choice("speaker", "x", names, advice=advice).endswith("Choose one of: anna, ben.")
 
 
 def test_load_choice_imports_the_attribute() -> None:

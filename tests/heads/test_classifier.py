@@ -182,6 +182,13 @@ def test_damaged_values_are_refused(damage: Callable[[Any], None], saved: Path, 
         SpeakerClassifier.load(tmp_path / "x.pt")
 
 
+def test_classifier_of_a_newer_format_asks_for_an_update(saved: Path, tmp_path: Path) -> None:
+    content = torch.load(saved, weights_only=True)
+    torch.save({**content, "format": 99}, tmp_path / "x.pt")
+    with pytest.raises(ClassifierError, match=r"x\.pt: its format is 99, .* up to 1\. Update Voxprobe, or train it"):
+        SpeakerClassifier.load(tmp_path / "x.pt")
+
+
 def test_files_that_are_not_classifiers_are_refused(saved: Path, features_path: Path, tmp_path: Path) -> None:
     with pytest.raises(ClassifierError, match=r"not a speaker classifier.*no head"):
         SpeakerClassifier.load(features_path)

@@ -95,12 +95,12 @@ def test_speakers_of_a_features_file_and_a_store_are_enrolled(
     store, merged = (Path(shutil.copy(enrolled, tmp_path / name)) for name in ("speakers.db", "merged.db"))
     call_script(VERIFY, "remove", "--store", store, "--name", "anna")
     enroll = [VERIFY, "enroll", "--store", store, "--features_path", trained_features]
-    assert_refused(call_script(*enroll), "enrolled as 'ben' already")
+    assert_refused(call_script(*enroll), "it is already enrolled as 'ben'. No speaker was enrolled.")
     call_script(VERIFY, "remove", "--store", store, "--name", "ben")
     assert f"40 recordings enrolled; {store} has 4 speakers" in call_script(*enroll).stdout
     call_script(VERIFY, "remove", "--store", merged, "--name", "ben")
     merge = [VERIFY, "merge", "--store", merged, "--other", store]
-    assert_refused(call_script(*merge), "enrolled as 'anna' already")
+    assert_refused(call_script(*merge), "it is already enrolled as 'anna'.")
     call_script(VERIFY, "remove", "--store", merged, "--name", "anna")
     assert f"40 recordings enrolled; {merged} has 4 speakers" in call_script(*merge).stdout
 
@@ -151,12 +151,12 @@ def test_bad_input_is_refused(
         ),
         (["identify", "--store", ".", "--audio_path", one], "this is a folder. Expected a store"),
         (["identify", *store], "--audio_path FILE_OR_FOLDER"),
-        (["identify", *store, "--audio_path", one, "--p_known", 1], "--p_known is 1"),
+        (["identify", *store, "--audio_path", one, "--p_known", 1], "--p_known is 1; expected above 0 and below 1."),
         (["identify", *store, "--timeline", "--audio_path", one, "--output", enrolled], "ends in .rttm"),
         (["score", *store], "--features_path FILE"),
         (["score", *store, "--features_path", one, "--output", enrolled], "ends in .csv"),
-        (["verify", *store, "--name", "anna", short], "short.wav: 0.30 s of audio", "0.5"),
-        (["verify", *store, one], "--store and --name go together"),
+        (["verify", *store, "--name", "anna", short], "short.wav: the audio is 0.30 s long", "0.5"),
+        (["verify", *store, one], "--store and --name must be given together."),
         (["verify", *store, "--name", "anna", one, one], "Expected one audio file to compare with 'anna'; found 2."),
         (["enroll", *store, "--name", "carl", short], "give at least 0.5 s. No speaker was enrolled."),
         (["enroll", *new, "--name", "carl", short, "--verifier", verifier], "0.5"),

@@ -234,10 +234,11 @@ def test_tuning_and_head_options_have_flags(trained_features: Path, call_script:
         (["--head_options", "margin=wide"], "margin='wide'; expected a number"),
         (["--head_options", "margin"], "expected NAME=VALUE"),
         (["--head_options", "C=1"], "'C', but none of the heads cosine has this option"),
-        (["--head_options", "lr=1"], "a flag of its own: --lr 1"),
+        (["--head_options", "lr=1"], "but lr has its own flag; give --lr 1."),
+        (["--head_options", "margin=0.1", "margin=0.2"], "--head_options has more than one value of margin; give one."),
         (["--class_weight", "balanced", "--balanced_sampling"], "give one of them"),
         (["--seeds", 0], "--seeds is 0"),
-        (["--encoder", "spectral", "audiosep", "--encoder_weights", "x"], "has 1 values, --encoder has 2"),
+        (["--encoder", "spectral", "audiosep", "--encoder_weights", "x"], "has 1 value, but --encoder has 2"),
         (["--features_path", "a.pt", "b.pt", "--data_dir", "x"], "has 2 files for 1 encoders"),
     ],
 )

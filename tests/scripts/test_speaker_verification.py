@@ -66,7 +66,8 @@ def test_verifier_is_trained_and_used(
     for arguments, word in (
         (["verify", one, tmp_path / "none.wav", "--verifier", saved], "none.wav"),
         (["verify", one, other, "--verifier", trained_features], "not a speaker verifier"),
-        (["verify", one, other, "--p_target", 2], "--p_target is 2"),
+        (["verify", one, other, "--p_target", 1], "--p_target is 1; expected above 0 and below 1."),
+        (["verify", one, other, "--p_target", 0], "--p_target is 0; expected above 0 and below 1."),
         (["verify", one], "Expected two audio files, or one with --store and --name; found 1."),
         (["verify", one, one, one], "Expected two audio files, or one with --store and --name; found 3."),
         (["train"], "--features_path FILE"),

@@ -61,7 +61,12 @@ def recordings(population: FeatureSet) -> Callable[..., list[Recording]]:
     def make(speaker: int, count: int = 3) -> list[Recording]:
         rows = (population.labels == speaker).nonzero().flatten().tolist()[:count]
         return [
-            Recording(population.ids[row], bytes([row % 256, row // 256]), 1.0, population.features[row])
+            Recording(
+                path=population.ids[row],
+                digest=bytes([row % 256, row // 256]),
+                seconds=1.0,
+                vector=population.features[row],
+            )
             for row in rows
         ]
 

@@ -44,7 +44,7 @@ def change_store(path: Path, probes: torch.Tensor) -> None:
     with SpeakerStore.open(path) as store:
         with SpeakerStore.create(path.with_name("merged.db"), store.verifier) as merged:
             merged.merge(store)
-        store.enroll("060", [Recording("new.wav", b"new", 1.0, probes[1])], "add")
+        store.enroll("060", [Recording(path="new.wav", digest=b"new", seconds=1.0, vector=probes[1])], "add")
         store.remove("061")
 
 
@@ -97,14 +97,17 @@ def test_truncated_store_is_refused(share: float, store_bytes: bytes, population
         ("UPDATE speakers SET model = zeroblob(3)", "a vector does not have the expected .* numbers"),
         ("UPDATE speakers SET model = 'text'", "a vector does not have the expected .* numbers"),
         ("UPDATE speakers SET n_recordings = 0 WHERE id = 3", "a speaker has no recordings"),
-        ("UPDATE speakers SET n_recordings = 'two'", "the row of a speaker has values of other types"),
-        ("UPDATE speakers SET seconds = 'long'", "the row of a speaker has values of other types"),
-        ("UPDATE speakers SET name = CAST(id AS BLOB)", "the row of a speaker has values of other types"),
+        ("UPDATE speakers SET n_recordings = 'two'", "a row of the table speakers has values of unexpected types"),
+        ("UPDATE speakers SET seconds = 'long'", "a row of the table speakers has values of unexpected types"),
+        ("UPDATE speakers SET name = CAST(id AS BLOB)", "a row of the table speakers has values of unexpected types"),
         ("UPDATE speakers SET name = CAST(x'ff' || id AS TEXT)", "it is damaged .Could not decode"),
-        ("UPDATE recordings SET seconds = 'long'", "the row of a recording has values of other types"),
-        ("UPDATE recordings SET path = CAST(path AS BLOB)", "the row of a recording has values of other types"),
-        ("UPDATE recordings SET digest = 'text' || id", "the row of a recording has values of other types"),
-        ("UPDATE recordings SET vector = 'text'", "does not have the expected .* numbers|values of other types"),
+        ("UPDATE recordings SET seconds = 'long'", "row of the table recordings has values of unexpected"),
+        (
+            "UPDATE recordings SET path = CAST(path AS BLOB)",
+            "row of the table recordings has values of unexpected",
+        ),
+        ("UPDATE recordings SET digest = 'text' || id", "row of the table recordings has values of unexpected"),
+        ("UPDATE recordings SET vector = 'text'", "does not have the expected .* numbers|values of unexpected types"),
         ("UPDATE speakers SET name = 'unknown' WHERE id = 3", "'unknown' cannot be a speaker's name"),
         ("UPDATE speakers SET name = char(27) || '[31m' WHERE id = 3", "cannot be a speaker's name"),
         ("PRAGMA user_version = 7", "has the format 7; expected 1"),

@@ -129,11 +129,19 @@ def test_more_speakers_than_calibrated_for_log_a_warning(
     assert "calibrated for up to 15 speakers, and 20 are enrolled" in caplog.text
 
 
+def test_unknown_speaker_of_a_large_store_gets_a_part_of_the_list(
+    store: SpeakerStore, population: FeatureSet, select_speakers: Callable[..., FeatureSet]
+) -> None:
+    store.enroll_features(select_speakers(population, 60, 71))
+    with pytest.raises(StoreError, match=r"include: 060, .*, 069\. The command list shows all\.$"):
+        store.remove("zoe")
+
+
 def test_empty_store_raises(store: SpeakerStore, population: FeatureSet) -> None:
     assert store.speakers() == []
-    with pytest.raises(StoreError, match=r"speakers\.db: no speaker is enrolled here\. Enrol speakers"):
+    with pytest.raises(StoreError, match=r"speakers\.db: the store has no enrolled speakers\. Enrol speakers"):
         store.nearest_features(population)
-    with pytest.raises(StoreError, match=r"no enrolled speaker 'anna'\. There are none"):
+    with pytest.raises(StoreError, match=r"'anna'\. There are none to choose from\. The command list shows all\.$"):
         store.remove("anna")
     with pytest.raises(StoreError, match="There is no recording to enrol 'anna' with"):
         store.enroll("anna", [])

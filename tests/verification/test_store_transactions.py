@@ -68,7 +68,10 @@ print("ready", flush=True)
 sys.stdin.readline()
 for number in range(int(sys.argv[4])):
     rows = torch.randn(3, verifier.encoder["dim"], generator=generator)
-    recordings = [Recording(f"{number}-{row}", f"{name}-{number}-{row}".encode(), 1.0, rows[row]) for row in range(3)]
+    recordings = [
+        Recording(path=f"{number}-{row}", digest=f"{name}-{number}-{row}".encode(), seconds=1.0, vector=rows[row])
+        for row in range(3)
+    ]
     with SpeakerStore.create(folder / "speakers.db", verifier) as store:
         store.enroll(f"{name}-{number}", recordings)
     print(number, flush=True)

@@ -65,9 +65,11 @@ def test_recording_shorter_than_a_window_is_one_turn(
 ) -> None:
     soundfile.write(tmp_path / "a.wav", signals[1][: int(0.7 * RATE)], RATE)
     [turn] = turns_of(store, tmp_path / "a.wav", spectral)
-    assert turn == Turn(0.0, pytest.approx(0.7), "ben", turn.probability)  # type: ignore[arg-type]
+    assert turn == Turn(start=0.0, end=pytest.approx(0.7), speaker="ben", probability=turn.probability)  # type: ignore[arg-type]
     soundfile.write(tmp_path / "b.wav", signals[1][: int(0.4 * RATE)], RATE)
-    with pytest.raises(StoreError, match=r"b\.wav: from 0\.00 s on: 0\.40 s of audio is too short"):
+    with pytest.raises(
+        StoreError, match=r"b\.wav: the window that starts at 0\.00 s cannot be used: the audio is 0\.4"
+    ):
         turns_of(store, tmp_path / "b.wav", spectral)
 
 
@@ -81,7 +83,7 @@ def test_unreadable_audio_is_not_treated_as_silence(
     signal[5 * RATE] = np.nan
     soundfile.write(holed, signal, RATE, subtype="FLOAT")
     for path in (cut, holed):
-        with pytest.raises(StoreError, match=rf"{path.name}: from \d\.\d\d s on: "):
+        with pytest.raises(StoreError, match=rf"{path.name}: the window that starts at \d\.\d\d s cannot be used: "):
             turns_of(store, path, spectral)
     silent = tmp_path / "silent.wav"
     soundfile.write(silent, np.zeros(3 * RATE), RATE)
@@ -94,17 +96,19 @@ def test_unreadable_audio_is_not_treated_as_silence(
 def test_windows_that_do_not_fit_are_refused(
     store: SpeakerStore, corpus: Corpus, spectral: Encoder, tmp_path: Path
 ) -> None:
-    with pytest.raises(StoreError, match=r"12 s long, but only 10 s of each would be used; give --window 10 or less"):
+    with pytest.raises(
+        StoreError, match="--window is 12 s, but the verifier uses at most 10 s of audio; give --window"
+    ):
         turns_of(store, corpus.utterances[0].path, spectral, window=12)
     for window, hop in ((0.4, 0.2), (0.8, 0.0), (0.8, 0.9)):
         with pytest.raises(StoreError, match=r"s apart; expected a length of at least 0\.5 s"):
             turns_of(store, corpus.utterances[0].path, spectral, window=window, hop=hop)
     cropped = SpeakerVerifier.train(extract(corpus, spectral, tmp_path / "f.pt", max_duration=0.6, progress=False))
     with SpeakerStore.create(tmp_path / "cropped.db", cropped) as other:
-        with pytest.raises(StoreError, match="no speaker is enrolled here"):
+        with pytest.raises(StoreError, match="the store has no enrolled speakers"):
             turns_of(other, corpus.utterances[0].path, spectral)
         other.enroll("anna", [Recording.of(row) for row in cropped.embed([corpus.utterances[0]], spectral)])
-        with pytest.raises(StoreError, match=r"0\.8 s long, but only 0\.6 s of each would be used"):
+        with pytest.raises(StoreError, match=r"is 0\.8 s, but the verifier uses at most 0\.6 s of audio"):
             turns_of(other, corpus.utterances[0].path, spectral)
 
 
@@ -114,7 +118,11 @@ def test_another_encoder_is_refused(store: SpeakerStore, corpus: Corpus) -> None
 
 
 def test_rttm_lines_have_ten_fields_for_any_name() -> None:
-    turns = [Turn(0.0, 1.5, "anna maria", 0.9), Turn(1.5, 2.0, "unknown", 0.8), Turn(2.0, 2.25, "李雷", 1.0)]
+    turns = [
+        Turn(start=0.0, end=1.5, speaker="anna maria", probability=0.9),
+        Turn(start=1.5, end=2.0, speaker="unknown", probability=0.8),
+        Turn(start=2.0, end=2.25, speaker="李雷", probability=1.0),
+    ]
     assert to_rttm(turns, Path("a b/the meeting.flac")) == (
         "SPEAKER the_meeting 1 0.000 1.500 <NA> <NA> anna_maria <NA> <NA>\n"
         "SPEAKER the_meeting 1 2.000 0.250 <NA> <NA> 李雷 <NA> <NA>\n"

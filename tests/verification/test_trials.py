@@ -82,7 +82,7 @@ def test_triplets_have_an_anchor_a_target_and_a_nontarget(features: FeatureSet, 
     rows = features.select(np.zeros(len(labels), dtype=np.int64))
     some = replace(rows, labels=torch.from_numpy(labels), speakers=tuple(map(str, range(len(counts)))))
     if max(counts) == 1:
-        with pytest.raises(TrialError, match="Triplets need a speaker with two utterances"):
+        with pytest.raises(TrialError, match="Triplets need at least two speakers, one of them with two utterances"):
             random_triplets(some, 5)
         return
     trials = random_triplets(some, 300, seed)
