@@ -1,13 +1,28 @@
-# Targets for a fresh machine with Python 3.11 or 3.12; `make` alone lists them.
+# Targets for a fresh machine with Python 3.11 to 3.14; `make` alone lists them.
 
-PYTHON ?= $(shell for p in python3.12 python3.11 python3 python; do \
-	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null && echo $$p && break; done)
+PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3.14 python3 python; do \
+	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+# On Linux, PyTorch's own index has wheels without CUDA's libraries; elsewhere the default ones have none.
+CPU_INDEX := https://download.pytorch.org/whl/cpu
+TORCH := grep -hoE '^torch(audio)?==[^ ]+'
+TORCHVISION := grep -hoE '^torchvision==[^ ]+'
+
+ifeq ($(origin PYTHON), command line)
+ifneq ($(wildcard $(BIN)/python),)
+ifneq ($(shell $(PYTHON) -V), $(shell $(BIN)/python -V))
+$(error .venv has $(shell $(BIN)/python -V), but $(PYTHON) is $(shell $(PYTHON) -V); remove .venv first)
+endif
+endif
+endif
 
 .PHONY: help demo test check docs clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
+	@echo "  CPU=1         install PyTorch without CUDA on Linux: make demo CPU=1"
+	@echo "  PYTHON=P      use this Python: make demo PYTHON=python3.13"
 
 demo: .venv/installed  ## run the main job on the synthetic sample, with the encoder that needs no weights
 	$(BIN)/python speaker_recognition_librispeech.py --data_dir sample/LibriSpeech --encoder spectral --output_dir outputs/demo
@@ -29,15 +44,22 @@ docs: .venv/installed-dev  ## write the generated parts of the docs
 clean:  ## remove .venv and outputs
 	rm -rf .venv outputs
 
-.venv/bin/python:
-	@test -n "$(PYTHON)" || { echo "Python 3.11 or 3.12 is needed and was not found; make PYTHON=/path/to/python3.11 names one."; exit 1; }
+# Each mark is made when its step is complete, so the same command continues an interrupted installation.
+.venv/made:
+	@test -n "$(PYTHON)" || { echo "No Python 3.11 to 3.14 was found. Name one: make PYTHON=/path/to/python3.13"; exit 1; }
 	$(PYTHON) -m venv .venv
+	@touch $@
 
-.venv/installed: requirements.txt | .venv/bin/python
-	@echo "Installing the requirements into .venv: a few minutes, and up to 6 GB with CUDA's libraries ..."
-	$(BIN)/python -m pip install --quiet -r requirements.txt
-	touch $@
+.venv/installed: requirements.txt | .venv/made
+	@echo "Installing PyTorch $(if $(CPU),without CUDA (0.9 GB),(5.0 GB with CUDA on Linux)) ..."
+	@$(PIP) $(if $(CPU),--index-url $(CPU_INDEX)) $$($(TORCH) $<)
+	@echo "Installing the other packages (0.6 GB) ..."
+	@$(PIP) -r $<
+	@touch $@
 
-.venv/installed-dev: requirements-dev.txt .venv/installed
-	$(BIN)/python -m pip install --quiet -r requirements-dev.txt
-	touch $@
+.venv/installed-dev: requirements-dev.txt requirements-extra.txt requirements-parts.txt .venv/installed
+	@echo "Installing the packages of the tests (0.5 GB) ..."
+	@$(if $(CPU),$(PIP) --index-url $(CPU_INDEX) $$($(TORCHVISION) requirements-extra.txt))
+	@$(PIP) -r requirements-dev.txt
+	@$(PIP) --no-deps -r requirements-parts.txt
+	@touch $@

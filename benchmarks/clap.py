@@ -10,13 +10,14 @@ from functools import partial
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
-from typing import Any, Literal
+from typing import Literal
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import torch
 
 from audio import read_audio
+from benchmarks.laion_reference import ReferenceClap
 from benchmarks.side_by_side import (
     SideBySideConfig,
     decode,
@@ -31,7 +32,7 @@ from benchmarks.side_by_side import (
 from command_line import EXIT_DONE, run
 from corpora import Corpus
 from encoders import load_encoder, resolve_device
-from networks.laion_htsat import CLIP_SAMPLES, build_htsat
+from networks import CLIP_SAMPLES
 
 Size = Literal["tiny", "base", "large"]
 # Channels, and blocks and heads of each stage, as in laion_clap.
@@ -40,8 +41,8 @@ SIZES: dict[str, tuple[int, Sequence[int], Sequence[int]]] = {
     "base": (128, (2, 2, 12, 2), (4, 8, 16, 32)),
     "large": (256, (2, 2, 12, 2), (4, 8, 16, 32)),
 }
-# laion_clap's file API with all files in one call, as in its documentation; and with its fastest settings that were
-# found, 8 files per call without gradients.
+# The steps of laion-clap's file API with all files in one call, as in its documentation; and with its fastest settings
+# that were found, 8 files per call without gradients.
 PEER, PEER_AT_BEST = "laion_clap, its file API", "the same, fastest settings"
 
 
@@ -59,9 +60,9 @@ def main(config: ClapBenchmark) -> int:
     corpus = select_files(config.data_dir, config.n_files)
     with TemporaryDirectory() as folder:
         weights = Path(folder) / "random.pt"
-        torch.manual_seed(0)
-        torch.save({"state_dict": random_clap(config.size)}, weights)
-        peer = laion_clap_module(config.size, weights, device)
+        peer = random_clap(config.size)
+        torch.save({"state_dict": peer.state_dict()}, weights)
+        peer.to(device)
         encoders = {name: load_encoder("audiosep", weights, str(device), precision=name) for name in ("fp32", "bf16")}
     clips = [read_audio(item.path, 32_000, max_duration=10.0) for item in corpus]
     ways: dict[str, Callable[[], object]] = {
@@ -83,62 +84,31 @@ def main(config: ClapBenchmark) -> int:
     return EXIT_DONE
 
 
-def random_clap(size: Size) -> dict[str, torch.Tensor]:
-    """Return the audio tower of a checkpoint of the real size, with random weights."""
+def random_clap(size: Size) -> ReferenceClap:
+    """Build laion-clap's network of a published size, with random weights."""
     width, depths, heads = SIZES[size]
-    state = {
-        f"audio_branch.{name}": value
-        for name, value in build_htsat(width, depths=depths, heads=heads, n_classes=527).state_dict().items()
-    }
-    projection = torch.nn.Sequential(torch.nn.Linear(8 * width, 512), torch.nn.ReLU(), torch.nn.Linear(512, 512))
-    state |= {f"audio_projection.{name}": value for name, value in projection.state_dict().items()}
-    for name, value in state.items():
-        if value.ndim == 2 and "extractor" not in name:
-            state[name] = 0.02 * torch.randn(value.shape)
-    return state
+    torch.manual_seed(0)
+    return ReferenceClap(width, depths=depths, heads=heads)
 
 
-def laion_clap_module(size: Size, weights: Path, device: torch.device) -> Any:
-    """Return laion_clap's `CLAP_Module` with these weights, and a very small text tower, which is not used."""
-    import json
-
-    import transformers
-
-    # laion_clap downloads these tokenizers on import; audio does not need them.
-    for name in ("BertTokenizer", "RobertaTokenizer", "BartTokenizer"):
-        getattr(transformers, name).from_pretrained = lambda *_, **__: None
-    sys.argv = sys.argv[:1]  # laion_clap's modules read the command line
-    import laion_clap
-    from clap_module.model import CLAP
-
-    configs = Path(laion_clap.__file__).parent / "clap_module" / "model_configs"
-    settings = json.loads((configs / f"HTSAT-{size}.json").read_text())
-    text = {"context_length": 77, "vocab_size": 100, "width": 64, "heads": 2, "layers": 1, "model_type": "transformer"}
-    module = laion_clap.CLAP_Module.__new__(laion_clap.CLAP_Module)
-    torch.nn.Module.__init__(module)
-    module.model = CLAP(8 * SIZES[size][0], settings["audio_cfg"], text).to(device).eval()
-    state = torch.load(weights, weights_only=True)["state_dict"]
-    assert not module.model.load_state_dict(state, strict=False).unexpected_keys
-    module.enable_fusion, module.model_cfg = False, settings
-    return module
-
-
-def embed_as_peer(peer: Any, corpus: Corpus, batch_size: int | None = None, *, with_gradients: bool = True) -> None:
-    """Call laion_clap's file API with all files, as in its documentation, or in batches and without gradients."""
-    paths = [str(item.path) for item in corpus]
+def embed_as_peer(
+    peer: ReferenceClap, corpus: Corpus, batch_size: int | None = None, *, with_gradients: bool = True
+) -> None:
+    """Embed files as laion-clap's file API does: all at once, as in its documentation, or in batches."""
+    paths = [item.path for item in corpus]
     batch_size = batch_size or len(paths)
     with torch.inference_mode(not with_gradients):
         for first in range(0, len(paths), batch_size):
-            peer.get_audio_embedding_from_filelist(paths[first : first + batch_size])
+            peer.embed_files(paths[first : first + batch_size]).detach().cpu()
 
 
-def forward_as_peer(peer: Any, n_clips: int, device: torch.device) -> None:
-    """Run only laion_clap's network, without gradients; on a CPU one clip at a time, which is fastest."""
-    clip = {"waveform": 0.1 * torch.randn(CLIP_SAMPLES), "longer": torch.tensor([False])}
+def forward_as_peer(peer: ReferenceClap, n_clips: int, device: torch.device) -> None:
+    """Run only laion-clap's network, without gradients; on a CPU one clip at a time, which is fastest."""
     batch_size = 1 if device.type == "cpu" else 32
+    clips = 0.1 * torch.randn(batch_size, CLIP_SAMPLES, device=device)
     with torch.inference_mode():
         for first in range(0, n_clips, batch_size):
-            peer.model.get_audio_embedding([clip] * min(batch_size, n_clips - first)).cpu()
+            peer(clips[: n_clips - first]).cpu()
 
 
 if __name__ == "__main__":

@@ -50,8 +50,7 @@ def main(config: PrecisionBenchmark) -> int:
     with TemporaryDirectory() as folder:
         weights = config.encoder_weights or Path(folder) / "random.pt"
         if config.encoder_weights is None:
-            torch.manual_seed(0)
-            torch.save(random_clap(config.size), weights)
+            torch.save(random_clap(config.size).state_dict(), weights)
         corpus = load_corpus(config.data_dir)
         sets = {
             name: extract(

@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import torch
 
 from audio import read_audio
-from benchmarks.clap import embed_as_peer, laion_clap_module, random_clap
+from benchmarks.clap import embed_as_peer, random_clap
 from benchmarks.side_by_side import SideBySideConfig, embed, hardware, select_files
 from benchmarks.wav2vec2 import Peer, save_random_model
 from command_line import EXIT_DONE, run
@@ -64,7 +64,7 @@ def main(config: ExtractionBenchmark) -> int:
         weights = Path(name) / "weights"
         if config.encoder == "audiosep":
             torch.manual_seed(0)
-            torch.save({"state_dict": random_clap("base")}, weights)
+            torch.save({"state_dict": random_clap("base").state_dict()}, weights)
         elif config.encoder == "wav2vec2":
             save_random_model("Wav2Vec2", weights)
         for _ in range(config.repeats):
@@ -118,7 +118,7 @@ def _work(arguments: dict[str, Any], corpus: Corpus) -> Callable[[], object]:
     """Return the function to measure; its preparation is not measured."""
     way, weights, device = arguments["way"], Path(arguments["weights"]), resolve_device(arguments["device"])
     if way in PEERS["audiosep"]:
-        clap = laion_clap_module("base", weights, device)
+        clap = random_clap("base").to(device)
         if way == PEERS["audiosep"][0]:
             return lambda: embed_as_peer(clap, corpus)
         return lambda: embed_as_peer(clap, corpus, batch_size=8, with_gradients=False)

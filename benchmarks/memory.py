@@ -49,7 +49,7 @@ def main(config: MemoryBenchmark) -> int:
         folder = Path(name)
         weights = folder / "weights"
         if config.encoder == "audiosep":
-            torch.save({"state_dict": random_clap("base")}, weights)
+            torch.save({"state_dict": random_clap("base").state_dict()}, weights)
         else:
             save_random_model("Wav2Vec2", weights)
         write_noise(folder / "long.wav", config.hours * 3600)

@@ -10,18 +10,20 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from encoders.base import EncoderError
 from encoders.weights import tensors_digest
-from networks import AudioTower, build_htsat
+from networks import AudioTower
 
 FILE_KIND = "a CLAP checkpoint of LAION or AudioSep"
 BRANCH, PROJECTION = "audio_branch.", "audio_projection."
 FIRST_WEIGHT = BRANCH + "patch_embed.proj.weight"
+NUMPY_SCALAR = np.float64(0).__reduce__()[0]
 # LAION's files hold statistics of their training as numpy scalars. Only these, tensors and plain values are loaded.
 ALLOWED_GLOBALS: list[Any] = [
-    np.core.multiarray.scalar,  # type: ignore[attr-defined]
+    (NUMPY_SCALAR, "numpy.core.multiarray.scalar"),  # its name in files that numpy 1 wrote
+    (NUMPY_SCALAR, "numpy._core.multiarray.scalar"),
     np.dtype,
     type(np.dtype(np.float64)),
     type(np.dtype(np.float32)),
@@ -30,6 +32,8 @@ ALLOWED_GLOBALS: list[Any] = [
 ]
 # Buffers that the network computes; some files contain them.
 DERIVED = re.compile(r"\.(relative_position_index|attn_mask|num_batches_tracked)$")
+# The convolution that computes spectrograms in laion-clap, and the sound event classifier.
+UNUSED = re.compile(r"audio_branch\.(spectrogram_extractor|tscam_conv|head)\.")
 FUSION = re.compile(r"audio_branch\.(patch_embed\.(fusion_model|mel_conv2d)|fusion_model|mel_conv1d)\b")
 
 
@@ -58,11 +62,10 @@ def load_audio_tower(path: Path, dtype: torch.dtype = torch.float32) -> tuple[Au
         The file cannot be read, or is not a CLAP checkpoint that this project supports.
     """
     state = _audio_state(path, _read(path))
-    network, projection = _matching_network(path, state)
-    _load(path, network, state, prefix=BRANCH)
-    _load(path, projection, state, prefix=PROJECTION)
+    tower = _matching_tower(path, state, dtype)
+    _load(path, tower, state)
     digest = tensors_digest({name: tensor for name, tensor in state.items() if not DERIVED.search(name)})
-    return AudioTower(network, projection, dtype), digest, len(state[PROJECTION + "2.bias"])
+    return tower, digest, len(state[PROJECTION + "2.bias"])
 
 
 def _read(path: Path) -> Mapping[str, Any]:
@@ -119,8 +122,8 @@ def _audio_state(path: Path, content: Mapping[str, Any]) -> dict[str, Tensor]:
     return {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
 
 
-def _matching_network(path: Path, state: Mapping[str, Tensor]) -> tuple[nn.Module, nn.Sequential]:
-    """Build a network and a projection that fit the shapes of the tensors."""
+def _matching_tower(path: Path, state: Mapping[str, Tensor], dtype: torch.dtype) -> AudioTower:
+    """Build a tower that fits the shapes of the tensors."""
 
     def size(name: str, axis: int = 0) -> int:
         if name not in state or state[name].ndim <= axis:
@@ -134,38 +137,28 @@ def _matching_network(path: Path, state: Mapping[str, Tensor]) -> tuple[nn.Modul
         blocks = f"{BRANCH}layers.{stage}.blocks."
         depths.append(len({name.removeprefix(blocks).partition(".")[0] for name in state if name.startswith(blocks)}))
         heads.append(size(f"{blocks}0.attn.relative_position_bias_table", axis=1))
-    width, n_classes = size(FIRST_WEIGHT), size(f"{BRANCH}tscam_conv.bias")
-    dim = size(f"{PROJECTION}2.bias")
-    if min(heads) < 1 or any(width * 2**stage % n_heads for stage, n_heads in enumerate(heads)):
-        raise EncoderError(f"{path}: no HTSAT network has {width} channels and {heads} heads; expected {FILE_KIND}.")
-    try:
-        with torch.random.fork_rng(devices=[]):  # the random initial values are replaced by the file's
-            network = build_htsat(width, depths=depths, heads=heads, n_classes=n_classes)
-            projection = nn.Sequential(nn.Linear(8 * width, dim), nn.ReLU(), nn.Linear(dim, dim))
-    except (RuntimeError, ValueError, ZeroDivisionError) as error:
+    width, dim = size(FIRST_WEIGHT), size(f"{PROJECTION}2.bias")
+    if min(width, dim, *heads) < 1 or any(width * 2**stage % n_heads for stage, n_heads in enumerate(heads)):
         raise EncoderError(
-            f"{path}: no HTSAT network has {width} channels and stages of {depths} blocks; expected {FILE_KIND}."
-        ) from error
-    return network, projection
+            f"{path}: no HTSAT network has {width} channels, {heads} heads and {dim} outputs; expected {FILE_KIND}."
+        )
+    return AudioTower(width, depths=depths, heads=heads, dim=dim, dtype=dtype).eval()
 
 
-def _load(path: Path, module: nn.Module, state: Mapping[str, Tensor], *, prefix: str) -> None:
-    """Load the tensors with a prefix; refuse the file if one is missing, unknown or of another shape."""
-    found = {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
-    expected = module.state_dict()
-    missing = [name for name in expected.keys() - found.keys() if not DERIVED.search(name)]
-    unknown = list(found.keys() - expected.keys())
-    shapes = [name for name in expected.keys() & found.keys() if expected[name].shape != found[name].shape]
+def _load(path: Path, tower: AudioTower, state: Mapping[str, Tensor]) -> None:
+    """Load the tensors; refuse the file if one is missing, unknown or of another shape."""
+    expected = tower.state_dict()
+    missing = [name for name in expected.keys() - state.keys() if not DERIVED.search(name)]
+    unknown = [name for name in state.keys() - expected.keys() if not DERIVED.search(name) and not UNUSED.match(name)]
+    shapes = [name for name in expected.keys() & state.keys() if expected[name].shape != state[name].shape]
     for names, problem in ((missing, "is missing"), (unknown, "is not part of the network")):
         if names:
             others = f" (and {len(names) - 1} more)" if len(names) > 1 else ""
-            raise EncoderError(
-                f"{path}: {prefix}{min(names)}{others} {problem}; expected {FILE_KIND}, whole and unchanged."
-            )
+            raise EncoderError(f"{path}: {min(names)}{others} {problem}; expected {FILE_KIND}, whole and unchanged.")
     if shapes:
         name = min(shapes)
         raise EncoderError(
-            f"{path}: {prefix}{name} has the shape {tuple(found[name].shape)}; expected {tuple(expected[name].shape)}, "
+            f"{path}: {name} has the shape {tuple(state[name].shape)}; expected {tuple(expected[name].shape)}, "
             "as the other tensors require. The file mixes networks of two sizes, or has another front end."
         )
-    module.load_state_dict({**expected, **found})
+    tower.load_state_dict({name: state.get(name, tensor) for name, tensor in expected.items()})

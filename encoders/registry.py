@@ -188,7 +188,8 @@ def encoder_from_spec(
 
 def _build(spec: Spec, weights: str | Path | None, device: torch.device) -> Encoder:
     digest = str(spec["weights"] or "none")[:8]
-    logger.info("Encoder %s on %s in %s; weights: %s (%s)", spec["name"], device, spec["precision"], weights, digest)
+    described = "none" if weights is None else f"{weights} ({digest})"
+    logger.info("Encoder %s on %s in %s; weights: %s", spec["name"], device, spec["precision"], described)
     return _resolve(spec["name"])(spec, weights, device).to(device).eval().requires_grad_(False)
 
 

@@ -93,7 +93,7 @@ def per_speaker(outcomes: Sequence[Outcome], speakers: Sequence[str]) -> list[Re
             "accuracy": hits[label] / counts[label],
             "taken_for": speakers[errors[label][1]] if label in errors else "",
         }
-        for label in np.flatnonzero(counts)
+        for label in np.flatnonzero(counts).tolist()
     ]
     return sorted(records, key=lambda record: (record["accuracy"], record["speaker"]))
 

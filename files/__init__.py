@@ -3,6 +3,7 @@
 from files.choices import check_options, load_choice, unknown_choice
 from files.digests import file_digest
 from files.errors import InputError, OutputError
+from files.extras import optional_imports
 from files.records import Record, read_csv, without_nan, write_csv, write_json
 from files.tables import WIDTH, count_of, format_percent, format_table, printable, shorten
 from files.tensors import (
@@ -35,6 +36,7 @@ __all__ = [
     "load_checked",
     "load_choice",
     "load_tensors",
+    "optional_imports",
     "printable",
     "read_checked",
     "read_csv",

@@ -1,7 +1,6 @@
 """Networks: every `nn.Module` that is not an encoder. Imports only `files`; any room may import it."""
 
-from networks.htsat import AudioTower
-from networks.laion_htsat import CLIP_SAMPLE_RATE, CLIP_SAMPLES, build_htsat
+from networks.htsat import CLIP_SAMPLE_RATE, CLIP_SAMPLES, AudioTower
 from networks.lstm import build_lstm
 from networks.packed_linear import PackedLinear
 from networks.wav2vec2_network import SpeechNetwork
@@ -12,6 +11,5 @@ __all__ = [
     "AudioTower",
     "PackedLinear",
     "SpeechNetwork",
-    "build_htsat",
     "build_lstm",
 ]

@@ -96,7 +96,7 @@ def spectral() -> Encoder:
 @pytest.fixture(scope="session")
 def clap_state() -> Callable[..., dict[str, Tensor]]:
     """Return a function that makes the audio half of a CLAP checkpoint: real names, random weights, a small network."""
-    from networks.laion_htsat import build_htsat
+    from benchmarks.laion_reference import ReferenceClap
 
     def make(
         width: int = 16,
@@ -108,12 +108,8 @@ def clap_state() -> Callable[..., dict[str, Tensor]]:
         seed: int = 0,
     ) -> dict[str, Tensor]:
         generator = torch.Generator().manual_seed(seed)
-        branch = build_htsat(width, depths=depths, heads=heads, n_classes=n_classes).state_dict()
-        projection = torch.nn.Sequential(torch.nn.Linear(8 * width, dim), torch.nn.ReLU(), torch.nn.Linear(dim, dim))
-        state = {
-            **{f"audio_branch.{name}": tensor for name, tensor in branch.items()},
-            **{f"audio_projection.{name}": tensor for name, tensor in projection.state_dict().items()},
-        }
+        network = ReferenceClap(width, depths=depths, heads=heads, dim=dim, n_classes=n_classes)
+        state: dict[str, Tensor] = dict(network.state_dict())
         for name, tensor in state.items():
             if "extractor" in name or not tensor.is_floating_point() or name.endswith("attn_mask"):
                 continue  # what the front end and the masks are is given

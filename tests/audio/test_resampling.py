@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ WriteAudio = Callable[..., Path]
 Samples = NDArray[np.float64]
 
 
-def spectrum(waveform: Tensor, rate: int) -> tuple[Samples, Samples]:
+def spectrum(waveform: Tensor, rate: int) -> tuple[NDArray[Any], NDArray[Any]]:
     """Return frequencies (Hz), and the magnitudes at these frequencies, relative to the largest."""
     magnitudes = np.abs(np.fft.rfft(waveform.numpy() * np.hanning(len(waveform))))
     return np.fft.rfftfreq(len(waveform), 1 / rate), magnitudes / magnitudes.max()
