@@ -51,14 +51,14 @@ clean:  ## remove .venv and outputs
 	@touch $@
 
 .venv/installed: requirements.txt | .venv/made
-	@echo "Installing PyTorch $(if $(CPU),without CUDA (0.9 GB),(5.0 GB with CUDA on Linux)) ..."
+	@echo "Installing PyTorch $(if $(CPU),without CUDA (about 0.8 GB on disk),(on Linux with CUDA: 4.7 GB on disk)) ..."
 	@$(PIP) $(if $(CPU),--index-url $(CPU_INDEX)) $$($(TORCH) $<)
-	@echo "Installing the other packages (0.6 GB) ..."
+	@echo "Installing the other packages (0.6 GB on disk) ..."
 	@$(PIP) -r $<
 	@touch $@
 
 .venv/installed-dev: requirements-dev.txt requirements-extra.txt requirements-parts.txt .venv/installed
-	@echo "Installing the packages of the tests (0.5 GB) ..."
+	@echo "Installing the packages of the tests (0.3 GB on disk) ..."
 	@$(if $(CPU),$(PIP) --index-url $(CPU_INDEX) $$($(TORCHVISION) requirements-extra.txt))
 	@$(PIP) -r requirements-dev.txt
 	@$(PIP) --no-deps -r requirements-parts.txt

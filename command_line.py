@@ -52,8 +52,7 @@ def run(config_class: type[Config], main: Callable[[Config], int]) -> NoReturn:
         )
         code = EXIT_BAD_INPUT
     except KeyboardInterrupt:
-        advice = " Run the same command again to continue." if config_class.is_resumable else ""
-        print(f"Interrupted.{advice}", file=sys.stderr)
+        print(f"Interrupted. {config_class.after_interrupt}".rstrip(), file=sys.stderr)
         code = EXIT_ERROR
     except BrokenPipeError:  # the reader of the pipe, such as head, has closed it; output files are complete
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -54,8 +54,8 @@ class ScriptConfig:
 
     is_positional: ClassVar[bool] = False
     """Whether arguments without a default are given without a flag, as in: verify A.wav B.wav."""
-    is_resumable: ClassVar[bool] = False
-    """Whether the same command continues an interrupted run."""
+    after_interrupt: ClassVar[str] = ""
+    """Sentence for a user who interrupted the script: what the same command continues."""
 
     config: Path | None = None
     """YAML file with values of flags, such as max_duration: 5.0; flags on the command line override it."""

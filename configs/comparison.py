@@ -27,7 +27,7 @@ from configs.base import (
 class CorpusConfig(ScriptConfig):
     """Settings of the corpus and of its embeddings."""
 
-    is_resumable: ClassVar[bool] = True
+    after_interrupt: ClassVar[str] = "Run the same command again to continue."
 
     data_dir: Path | None = None
     """Folder of the corpus, or the CSV file of a manifest."""
@@ -91,6 +91,8 @@ class ExtractionConfig(CorpusConfig):
 @dataclass(frozen=True)
 class ComparisonConfig(CorpusConfig):
     """Train heads on cached embeddings, compare them, and save the best by validation."""
+
+    after_interrupt: ClassVar[str] = "The same command keeps finished embeddings, and trains all heads again."
 
     data_dir: Path | None = None
     """Folder of the corpus, or the CSV file of a manifest; not needed with a finished --features_path."""
@@ -159,6 +161,10 @@ class ComparisonConfig(CorpusConfig):
                 f"--encoder_weights has {n_weights} {values}, but --encoder has {n_encoders}; give one value (or auto) "
                 "for each encoder."
             )
+        unused = [name for name in ("pooling", "window", "hop", "encoder_options") if getattr(self, name)]
+        if self.data_dir is None and self.features_path and unused:
+            name = unused[0]
+            return f"--{name} has no effect on a finished features file; give --data_dir too, or leave --{name} out."
         if not self.heads:
             return "--heads is empty; give at least one head."
         fractions = self.fractions

@@ -70,10 +70,10 @@ class SpectralEncoder(Encoder):
     def describe(cls, weights: str | Path | None, options: SpectralOptions) -> Spec:
         if weights is not None:
             raise EncoderError(f"The encoder 'spectral' has no weights; remove --encoder_weights {weights}.")
-        if not 1 <= options.n_mfcc <= options.n_mels or not 0 <= options.n_delta <= options.n_mfcc:
+        if not 1 <= options.n_mfcc <= options.n_mels <= N_FFT // 2 + 1 or not 0 <= options.n_delta <= options.n_mfcc:
             raise EncoderError(
                 f"n_mels is {options.n_mels}, n_mfcc is {options.n_mfcc} and n_delta is {options.n_delta}; expected "
-                "1 <= n_mfcc <= n_mels and 0 <= n_delta <= n_mfcc."
+                f"1 <= n_mfcc <= n_mels <= {N_FFT // 2 + 1} and 0 <= n_delta <= n_mfcc."
             )
         return {
             "name": "spectral",

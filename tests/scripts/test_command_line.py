@@ -161,19 +161,23 @@ def test_interrupted_extraction_is_continued_by_the_same_command(
 
 
 @pytest.mark.parametrize(
-    ("patched", "command", "is_resumable"),
+    ("patched", "command", "advice"),
     [
-        ("evaluation.compare_heads", [COMPARE, "--features_path", "FEATURES"], True),
-        ("verification.SpeakerVerifier.load", [VERIFY, "verify", "a.wav", "b.wav"], False),
-        ("features.FeatureSet.load", [VERIFY, "train", "--features_path", "FEATURES"], False),
-        ("heads.SpeakerClassifier.load", [INFER, "--audio_path", ROOT / "sample" / "held_out"], False),
-        ("reports.write_report", [REPORT], False),
+        (
+            "evaluation.compare_heads",
+            [COMPARE, "--features_path", "FEATURES"],
+            " The same command keeps finished embeddings, and trains all heads again.",
+        ),
+        ("verification.SpeakerVerifier.load", [VERIFY, "verify", "a.wav", "b.wav"], ""),
+        ("features.FeatureSet.load", [VERIFY, "train", "--features_path", "FEATURES"], ""),
+        ("heads.SpeakerClassifier.load", [INFER, "--audio_path", ROOT / "sample" / "held_out"], ""),
+        ("reports.write_report", [REPORT], ""),
     ],
 )
 def test_interrupted_commands_say_if_they_can_continue(
     patched: str,
     command: list[object],
-    is_resumable: bool,
+    advice: str,
     trained_features: Path,
     call_script: Run,
     tmp_path: Path,
@@ -183,9 +187,15 @@ def test_interrupted_commands_say_if_they_can_continue(
     monkeypatch.setattr(patched, interrupt)
     done = call_script(*(trained_features if word == "FEATURES" else word for word in command))
     assert done.returncode == 1
-    assert done.stderr == (
-        "Interrupted. Run the same command again to continue.\n" if is_resumable else "Interrupted.\n"
-    )
+    assert done.stderr == f"Interrupted.{advice}\n"
+
+
+@pytest.mark.parametrize("words", [["--encoder_options", "n_mfcc=20"], ["--window", "2"], ["--pooling", "mean"]])
+def test_options_of_the_encoder_are_refused_with_a_finished_features_file(
+    words: list[str], trained_features: Path, call_script: Run, assert_refused: Check
+) -> None:
+    done = call_script(COMPARE, "--features_path", trained_features, *words)
+    assert_refused(done, f"{words[0]} has no effect on a finished features file")
 
 
 def test_sigterm_interrupts_a_script_as_ctrl_c_does() -> None:
