@@ -93,7 +93,8 @@ def many(folder: Path, n_utterances: int) -> None:
     Memory that is mapped from files is not counted: the system can free it at any time.
     """
     utterances = tuple(
-        Utterance(folder / "long.wav", "one", "one", number / 10, 0.1, root=folder) for number in range(n_utterances)
+        Utterance(folder / "long.wav", "one", "one", start=number / 10, duration=0.1, root=folder)
+        for number in range(n_utterances)
     )
     corpus = Corpus(utterances, folder, "noise")
     assert len(corpus.ids) == n_utterances  # computes the ids, which belong to the corpus
