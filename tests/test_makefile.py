@@ -1,0 +1,71 @@
+"""The targets of the Makefile: what they would run, without installing anything."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
+
+
+def make(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    """Run make in a folder that has the Makefile and the lists of requirements, and nothing else."""
+    for path in [ROOT / "Makefile", *ROOT.glob("requirements*.txt")]:
+        shutil.copy2(path, folder)  # with its time, so that it stays older than what a test makes
+    return subprocess.run(["make", *arguments], cwd=folder, capture_output=True, text=True, check=False, timeout=60)
+
+
+def pip_lines(printed: str) -> list[str]:
+    return [line.partition(" -m pip install ")[2] for line in printed.splitlines() if " -m pip install " in line]
+
+
+def test_cpu_takes_pytorch_from_its_own_index_and_the_rest_from_the_usual_one(tmp_path: Path) -> None:
+    pytorch, others = pip_lines(make(tmp_path, "-n", "demo", "CPU=1", f"PYTHON={sys.executable}").stdout)
+    assert "--index-url https://download.pytorch.org/whl/cpu" in pytorch
+    assert "^torch(audio)?==" in pytorch
+    assert "index" not in others
+    assert others.endswith("-r requirements.txt")
+    usual = make(tmp_path, "-n", "demo", f"PYTHON={sys.executable}").stdout
+    assert "pytorch.org" not in usual
+    assert len(pip_lines(usual)) == 2
+
+
+def test_tests_install_the_reference_without_its_dependencies(tmp_path: Path) -> None:
+    lines = pip_lines(make(tmp_path, "-n", "test", f"PYTHON={sys.executable}").stdout)
+    assert lines[-1].endswith("--no-deps -r requirements-parts.txt")
+    assert lines[-2].endswith("-r requirements-dev.txt")
+
+
+def test_interrupted_installation_starts_with_the_step_that_was_not_complete(tmp_path: Path) -> None:
+    (tmp_path / ".venv" / "bin").mkdir(parents=True)
+    printed = make(tmp_path, "-n", "demo").stdout
+    assert "-m venv .venv" in printed
+    (tmp_path / ".venv" / "made").touch()
+    printed = make(tmp_path, "-n", "demo").stdout
+    assert "-m venv .venv" not in printed
+    assert len(pip_lines(printed)) == 2
+    (tmp_path / ".venv" / "installed").touch()
+    assert pip_lines(make(tmp_path, "-n", "demo").stdout) == []
+
+
+def test_environment_of_another_python_is_refused(tmp_path: Path) -> None:
+    python = tmp_path / ".venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text("#!/bin/sh\necho Python 3.11.0\n")
+    python.chmod(0o755)
+    other = tmp_path / "python3.14"
+    other.write_text("#!/bin/sh\necho Python 3.14.1\n")
+    other.chmod(0o755)
+    done = make(tmp_path, "demo", f"PYTHON={other}")
+    assert done.returncode != 0
+    assert ".venv has Python 3.11.0, but" in done.stderr
+    assert "remove .venv first" in done.stderr
+
+
+def test_absent_python_is_reported(tmp_path: Path) -> None:
+    done = make(tmp_path, "demo", "PYTHON=")
+    assert done.returncode != 0
+    assert "No Python 3.11 to 3.14 was found" in done.stdout
