@@ -9,15 +9,14 @@ CPU_INDEX := https://download.pytorch.org/whl/cpu
 TORCH := grep -hoE '^torch(audio)?==[^ ]+'
 TORCHVISION := grep -hoE '^torchvision==[^ ]+'
 
-ifeq ($(origin PYTHON), command line)
-ifneq ($(wildcard $(BIN)/python),)
-ifneq ($(shell $(PYTHON) -V), $(shell $(BIN)/python -V))
-$(error .venv has $(shell $(BIN)/python -V), but $(PYTHON) is $(shell $(PYTHON) -V); remove .venv first)
-endif
-endif
-endif
+# An environment that was made with CPU=1 stays without CUDA.
+CPU ?= $(if $(wildcard .venv/cpu),1)
+IS_SUPPORTED := 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))'
+REFUSE_PYTHON = { echo "Python 3.11 to 3.14 is needed; found: $(or $(PYTHON),none). Name one: make PYTHON=/path/to/python3.13"; exit 1; }
+REFUSE_VENV = { echo ".venv was made with $$($(BIN)/python -V), but $(PYTHON) is $$("$(PYTHON)" -V). Remove the folder .venv first."; exit 1; }
+HAS_SAME_PYTHON = test "$$("$(PYTHON)" -V)" = "$$($(BIN)/python -V)"
 
-.PHONY: help demo test check docs clean
+.PHONY: help demo test check docs clean check-python
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
@@ -29,6 +28,7 @@ demo: .venv/installed  ## run the main job on the synthetic sample, with the enc
 	$(BIN)/python speaker_recognition_inference.py --audio_path sample/held_out \
 		--classifier outputs/demo/speaker_classifier_librispeech.pt --output outputs/demo/predictions.csv
 	@echo "The results are in outputs/demo: report.html, metrics.json, metrics.csv, predictions.csv and the saved classifier."
+	@echo "Activate the environment for other commands: source .venv/bin/activate"
 
 test: .venv/installed-dev  ## run the tests
 	$(BIN)/python -m pytest
@@ -46,13 +46,21 @@ clean:  ## remove .venv and outputs
 
 # Each mark is made when its step is complete, so the same command continues an interrupted installation.
 .venv/made:
-	@test -n "$(PYTHON)" || { echo "No Python 3.11 to 3.14 was found. Name one: make PYTHON=/path/to/python3.13"; exit 1; }
+	@"$(PYTHON)" -c $(IS_SUPPORTED) 2>/dev/null || $(REFUSE_PYTHON)
+	@test ! -e $(BIN)/python || $(HAS_SAME_PYTHON) || $(REFUSE_VENV)
 	$(PYTHON) -m venv .venv
 	@touch $@
 
-.venv/installed: requirements.txt | .venv/made
+check-python: | .venv/made
+ifeq ($(origin PYTHON), command line)
+	@"$(PYTHON)" -c $(IS_SUPPORTED) 2>/dev/null || $(REFUSE_PYTHON)
+	@$(HAS_SAME_PYTHON) || $(REFUSE_VENV)
+endif
+
+.venv/installed: requirements.txt | .venv/made check-python
 	@echo "Installing PyTorch $(if $(CPU),without CUDA (about 0.8 GB on disk),(on Linux with CUDA: 4.7 GB on disk)) ..."
 	@$(PIP) $(if $(CPU),--index-url $(CPU_INDEX)) $$($(TORCH) $<)
+	@$(if $(CPU),touch .venv/cpu)
 	@echo "Installing the other packages (0.6 GB on disk) ..."
 	@$(PIP) -r $<
 	@touch $@

@@ -1,4 +1,4 @@
-"""Compare the speed of `audiosep` with laion_clap's file API and with the peak of the machine.
+"""Compare the speed of `audiosep` with laion-clap's network and with the peak of the machine.
 
 python benchmarks/clap.py --data_dir LibriSpeech/dev-clean
 """
@@ -43,7 +43,7 @@ SIZES: dict[str, tuple[int, Sequence[int], Sequence[int]]] = {
 }
 # The steps of laion-clap's file API with all files in one call, as in its documentation; and with its fastest settings
 # that were found, 8 files per call without gradients.
-PEER, PEER_AT_BEST = "laion_clap, its file API", "the same, fastest settings"
+PEER, PEER_AT_BEST = "laion-clap's network, steps of its file API", "the same, fastest settings"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -31,9 +31,12 @@ ALLOWED_GLOBALS: list[Any] = [
     _codecs.encode,
 ]
 # Buffers that the network computes; some files contain them.
-DERIVED = re.compile(r"\.(relative_position_index|attn_mask|num_batches_tracked)$")
+DERIVED = re.compile(
+    r"audio_branch\.(layers\.\d\.blocks\.\d+\.(attn\.relative_position_index|attn_mask)|bn0\.num_batches_tracked)$"
+)
 # The convolution that computes spectrograms in laion-clap, and the sound event classifier.
 UNUSED = re.compile(r"audio_branch\.(spectrogram_extractor|tscam_conv|head)\.")
+SPECTROGRAM = {f"{BRANCH}spectrogram_extractor.stft.conv_{part}.weight": (513, 1, 1024) for part in ("real", "imag")}
 FUSION = re.compile(r"audio_branch\.(patch_embed\.(fusion_model|mel_conv2d)|fusion_model|mel_conv1d)\b")
 
 
@@ -62,8 +65,12 @@ def load_audio_tower(path: Path, dtype: torch.dtype = torch.float32) -> tuple[Au
         The file cannot be read, or is not a CLAP checkpoint that this project supports.
     """
     state = _audio_state(path, _read(path))
-    tower = _matching_tower(path, state, dtype)
-    _load(path, tower, state)
+    try:
+        tower = _matching_tower(path, state, dtype)
+        _load(path, tower, state)
+    except RuntimeError as error:  # tensors of an absurd size, or of a kind that cannot be copied
+        reason = str(error).partition("\n")[0]
+        raise EncoderError(f"{path}: its tensors cannot be loaded ({reason}); expected {FILE_KIND}.") from error
     digest = tensors_digest({name: tensor for name, tensor in state.items() if not DERIVED.search(name)})
     return tower, digest, len(state[PROJECTION + "2.bias"])
 
@@ -142,15 +149,24 @@ def _matching_tower(path: Path, state: Mapping[str, Tensor], dtype: torch.dtype)
         raise EncoderError(
             f"{path}: no HTSAT network has {width} channels, {heads} heads and {dim} outputs; expected {FILE_KIND}."
         )
+    # The allocation is bounded by tensors that the file holds.
+    first, expected = state.get(f"{PROJECTION}0.weight"), (dim, 8 * width)
+    if first is None or first.shape != expected:
+        found = "missing" if first is None else f"of shape {tuple(first.shape)}"
+        raise EncoderError(
+            f"{path}: {PROJECTION}0.weight is {found}; expected {expected}, as the other tensors require. The file "
+            "mixes networks of two sizes."
+        )
     return AudioTower(width, depths=depths, heads=heads, dim=dim, dtype=dtype).eval()
 
 
 def _load(path: Path, tower: AudioTower, state: Mapping[str, Tensor]) -> None:
     """Load the tensors; refuse the file if one is missing, unknown or of another shape."""
     expected = tower.state_dict()
+    wanted = {name: tuple(tensor.shape) for name, tensor in expected.items()} | SPECTROGRAM
     missing = [name for name in expected.keys() - state.keys() if not DERIVED.search(name)]
     unknown = [name for name in state.keys() - expected.keys() if not DERIVED.search(name) and not UNUSED.match(name)]
-    shapes = [name for name in expected.keys() & state.keys() if expected[name].shape != state[name].shape]
+    shapes = [name for name in wanted.keys() & state.keys() if wanted[name] != tuple(state[name].shape)]
     for names, problem in ((missing, "is missing"), (unknown, "is not part of the network")):
         if names:
             others = f" (and {len(names) - 1} more)" if len(names) > 1 else ""
@@ -158,7 +174,7 @@ def _load(path: Path, tower: AudioTower, state: Mapping[str, Tensor]) -> None:
     if shapes:
         name = min(shapes)
         raise EncoderError(
-            f"{path}: {name} has the shape {tuple(state[name].shape)}; expected {tuple(expected[name].shape)}, "
+            f"{path}: {name} has the shape {tuple(state[name].shape)}; expected {wanted[name]}, "
             "as the other tensors require. The file mixes networks of two sizes, or has another front end."
         )
     tower.load_state_dict({name: state.get(name, tensor) for name, tensor in expected.items()})

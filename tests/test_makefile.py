@@ -1,5 +1,6 @@
 """The targets of the Makefile: what they would run, without installing anything."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -15,7 +16,12 @@ def make(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
     """Run make in a folder that has the Makefile and the lists of requirements, and nothing else."""
     for path in [ROOT / "Makefile", *ROOT.glob("requirements*.txt")]:
         shutil.copy2(path, folder)  # with its time, so that it stays older than what a test makes
-    return subprocess.run(["make", *arguments], cwd=folder, capture_output=True, text=True, check=False, timeout=60)
+    # A make that runs the tests passes its variables on.
+    names = {"MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "CPU", "PYTHON"}
+    environment = {name: value for name, value in os.environ.items() if name not in names}
+    return subprocess.run(
+        ["make", *arguments], cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=60
+    )
 
 
 def pip_lines(printed: str) -> list[str]:
@@ -51,21 +57,38 @@ def test_interrupted_installation_starts_with_the_step_that_was_not_complete(tmp
     assert pip_lines(make(tmp_path, "-n", "demo").stdout) == []
 
 
-def test_environment_of_another_python_is_refused(tmp_path: Path) -> None:
+def test_environment_without_cuda_stays_without_it(tmp_path: Path) -> None:
+    (tmp_path / ".venv").mkdir()
+    (tmp_path / ".venv" / "cpu").touch()
+    lines = pip_lines(make(tmp_path, "-n", "test", f"PYTHON={sys.executable}").stdout)
+    assert ["pytorch.org" in line for line in lines] == [True, False, True, False, False]
+    assert "^torchvision==" in lines[2]
+
+
+@pytest.mark.parametrize("is_complete", [True, False])
+def test_environment_of_another_python_is_refused(is_complete: bool, tmp_path: Path) -> None:
     python = tmp_path / ".venv" / "bin" / "python"
     python.parent.mkdir(parents=True)
-    python.write_text("#!/bin/sh\necho Python 3.11.0\n")
+    python.write_text("#!/bin/sh\necho Python 3.9.0\n")
     python.chmod(0o755)
-    other = tmp_path / "python3.14"
-    other.write_text("#!/bin/sh\necho Python 3.14.1\n")
-    other.chmod(0o755)
-    done = make(tmp_path, "demo", f"PYTHON={other}")
+    if is_complete:
+        (tmp_path / ".venv" / "made").touch()
+        (tmp_path / ".venv" / "installed").touch()
+    done = make(tmp_path, "demo", f"PYTHON={sys.executable}")
     assert done.returncode != 0
-    assert ".venv has Python 3.11.0, but" in done.stderr
-    assert "remove .venv first" in done.stderr
+    assert ".venv was made with Python 3.9.0, but" in done.stdout
+    assert "Remove the folder .venv first." in done.stdout
+    assert make(tmp_path, "clean", f"PYTHON={sys.executable}").returncode == 0
 
 
-def test_absent_python_is_reported(tmp_path: Path) -> None:
-    done = make(tmp_path, "demo", "PYTHON=")
+@pytest.mark.parametrize("python", ["", "no-such-python", "OLD"])
+def test_absent_or_unsupported_python_is_reported(python: str, tmp_path: Path) -> None:
+    if python == "OLD":
+        old = tmp_path / "python3.9"
+        old.write_text("#!/bin/sh\nexit 1\n")  # what the check of the version answers
+        old.chmod(0o755)
+        python = str(old)
+    done = make(tmp_path, "demo", f"PYTHON={python}")
     assert done.returncode != 0
-    assert "No Python 3.11 to 3.14 was found" in done.stdout
+    assert f"Python 3.11 to 3.14 is needed; found: {python or 'none'}." in done.stdout
+    assert not (tmp_path / ".venv").exists()

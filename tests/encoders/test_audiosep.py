@@ -289,6 +289,16 @@ def test_network_size_is_read_from_tensor_shapes(sizes: dict[str, Any], clap_sta
     assert encoder.encode([noise(0.2)]).shape == (1, sizes.get("dim", 24))
 
 
+def test_spectrogram_and_classifier_are_not_needed(audiosep: Encoder, clap_state: MakeState, tmp_path: Path) -> None:
+    unused = re.compile(
+        r"spectrogram_extractor|tscam_conv|head\.|attn_mask|relative_position_index|num_batches_tracked"
+    )
+    state = {name: tensor for name, tensor in clap_state().items() if not unused.search(name)}
+    assert len(state) < len(clap_state())
+    encoder = load_encoder("audiosep", save(state, tmp_path / "clap.pt"), device="cpu")
+    assert torch.equal(encoder.encode([noise(0.5)]), audiosep.encode([noise(0.5)]))
+
+
 QKV = "audio_branch.layers.0.blocks.0.attn.qkv.weight"
 TABLE = "audio_branch.layers.1.blocks.0.attn.relative_position_bias_table"
 # Changes to a valid state dict; None removes the entry.
@@ -300,6 +310,10 @@ CHANGES: dict[str, dict[str, Any]] = {
     "invalid number of heads": {TABLE: torch.ones(225, 3)},
     "invalid block number": {"audio_branch.layers.0.blocks.x.attn.gate": torch.ones(2)},
     "large block number": {"audio_branch.layers.0.blocks.1000000000.attn.gate": torch.ones(2)},
+    "unknown buffer": {"audio_branch.foo.attn_mask": torch.ones(2)},
+    "other spectrogram": {"audio_branch.spectrogram_extractor.stft.conv_real.weight": torch.ones(1025, 1, 2048)},
+    "absurd size": {"audio_projection.2.bias": torch.ones(2_000_000)},
+    "no copy": {QKV: torch.ones(48, 16).to_sparse()},
     "fusion": {"audio_branch.patch_embed.mel_conv2d.weight": torch.ones(2)},
     "not a tensor": {"audio_branch.norm.weight": "text"},
 }
@@ -334,6 +348,10 @@ def write_broken(kind: str, state: dict[str, Any], path: Path) -> None:
         ("extra key", r"attn\.gate is not part of the network"),
         ("wrong shape", r"qkv\.weight has the shape \(96, 32\); expected \(48, 16\)"),
         ("invalid number of heads", r"no HTSAT network has 16 channels, \[1, 3, 2, 2\] heads"),
+        ("unknown buffer", r"foo\.attn_mask is not part of the network"),
+        ("other spectrogram", r"conv_real\.weight has the shape \(1025, 1, 2048\); expected \(513, 1, 1024\)"),
+        ("absurd size", r"audio_projection\.0\.weight is of shape \(24, 128\); expected \(2000000, 128\)"),
+        ("no copy", r"its tensors cannot be loaded \(.+\)"),
         ("invalid block number", r"is missing|is not part of the network"),
         ("large block number", r"is missing|is not part of the network"),
         ("fusion", "feature fusion"),
