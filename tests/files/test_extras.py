@@ -26,12 +26,18 @@ def test_each_optional_package_has_a_version_and_a_purpose() -> None:
     assert len(lines) == len(PACKAGES) > 0
 
 
+def hide(module: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make the import of a module and of its submodules fail, even if they are imported already."""
+    for name in [module, *(name for name in sys.modules if name.startswith(f"{module}."))]:
+        monkeypatch.setitem(sys.modules, name, None)
+
+
 @pytest.mark.parametrize(("file", "package", "version"), PACKAGES)
 def test_absent_package_is_answered_with_its_pip_command(
     file: str, package: str, version: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     module = package.replace("-", "_")
-    monkeypatch.setitem(sys.modules, module, None)  # hides the module
+    hide(module, monkeypatch)
     option = "--no-deps " if file == "requirements-parts.txt" else ""
     expected = (
         rf"The package {package} is not installed; it is needed for .+\. Run: pip install {option}{package}{version}$"
@@ -52,7 +58,7 @@ def test_reference_of_the_clap_tower_says_what_to_install(module: str, monkeypat
     laion_reference._htsat_module.cache_clear()
     for name in [name for name in sys.modules if name.startswith(laion_reference.PRIVATE_NAME)]:
         monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setitem(sys.modules, module, None)
+    hide(module, monkeypatch)
     with pytest.raises(InputError, match=rf"{module.replace('_', '-')} is not installed"):
         laion_reference.ReferenceClap(16, depths=(1, 1, 1, 1), heads=(1, 1, 1, 1))
     laion_reference._htsat_module.cache_clear()
