@@ -25,6 +25,8 @@ def main(config: ExtractionConfig) -> int:
 
     if config.shard and int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise FeaturesError("torchrun assigns a shard to each process; leave out --shard, or do not use torchrun.")
+    if config.download_weights:
+        return download_weights(config)
     corpus = open_corpus(config)
     config = replace(config, device=own_device(config.device), num_workers=own_workers(config.num_workers))
     job = describe_extraction(
@@ -43,6 +45,16 @@ def main(config: ExtractionConfig) -> int:
     counts = f"{count_of(len(features), 'utterance')}, {count_of(len(features.speakers), 'speaker')}"
     print(f"{counts}, {features.features.shape[-1]} dimensions")
     return report_failures(features.failures)
+
+
+def download_weights(config: ExtractionConfig) -> int:
+    """Download the weights of the encoder if they are not on this machine."""
+    from encoders import lazy_encoder
+
+    digest = lazy_encoder(config.encoder, config.encoder_weights).spec["weights"]
+    found = "it needs none" if digest is None else f"on this machine, digest {digest[:8]}"
+    print(f"Weights of {config.encoder}: {found}")
+    return EXIT_DONE
 
 
 def own_device(device: str) -> str:

@@ -6,7 +6,9 @@ from typing import Literal
 
 from files import InputError
 
-AudioFault = Literal["missing", "empty", "truncated", "not_audio", "unreadable", "not_finite", "silent", "out_of_range"]
+AudioFault = Literal[
+    "missing", "empty", "truncated", "not_audio", "unreadable", "not_finite", "silent", "out_of_range", "too_short"
+]  # fmt: skip
 
 
 class AudioError(InputError):

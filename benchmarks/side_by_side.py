@@ -100,7 +100,7 @@ def flops_of(encoder: Encoder, n_samples: int) -> float:
         return 2 * rows * weight[0] * weight[1]
 
     with FlopCounterMode(display=False, custom_mapping={torch.ops.mkldnn._linear_pointwise: packed_linear}) as counter:
-        encoder.encode([torch.randn(n_samples)])
+        encoder(torch.randn(1, n_samples, device=encoder.device), torch.tensor([n_samples], device=encoder.device))
     return float(counter.get_total_flops())
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal, get_args, get_type_hints
 
 # Choices. A test compares them with the registries.
 Layout = Literal["auto", "librispeech", "voxceleb", "folder", "manifest"]
-EncoderName = Literal["audiosep", "clap", "wav2vec2", "spectral", "scratch"]
+EncoderName = Literal["campplus", "audiosep", "clap", "wav2vec2", "spectral", "scratch"]
 Pooling = Literal["mean", "mean+std"]
 StoreDtype = Literal["fp32", "fp16"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]

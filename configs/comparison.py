@@ -34,9 +34,11 @@ class CorpusConfig(ScriptConfig):
     layout: Layout = "auto"
     """Layout of the corpus; auto detects the layout and logs it."""
     max_duration: Seconds | Literal["auto"] | None = "auto"
-    """Maximum duration of an utterance (seconds); None is no limit; auto is 10, or no limit with --window."""
+    """Maximum duration of an utterance (seconds); None is no limit; auto is no limit for campplus and with --window,
+    and 10 otherwise."""
     window: Seconds | None = None
-    """Length of windows (seconds) that cover a whole utterance; their embeddings are averaged (audiosep, wav2vec2)."""
+    """Length of windows (seconds) that cover a whole utterance; their embeddings are averaged (campplus, audiosep,
+    wav2vec2)."""
     hop: Seconds | None = None
     """Time from the start of a window to the start of the next (seconds); by default half a window."""
     layers: str | None = None
@@ -78,6 +80,8 @@ class ExtractionConfig(CorpusConfig):
     """File or folder of the encoder's weights, or a Hugging Face hub id; by default searched for or downloaded."""
     features_path: Path | None = None
     """Features file; by default {output_dir}/{corpus}_features_{encoder}.pt."""
+    download_weights: bool = False
+    """Only download the encoder's weights, if they are not on this machine."""
     shard: str | None = None
     """Part of the corpus to extract, as i/n: part i of n, with i from 0; by default all, or that of torchrun's rank."""
 

@@ -12,7 +12,7 @@ from audio import AudioError, AudioFault, span_seconds, window_starts
 from corpora import Utterance
 from embedding.decode import MIN_PIECES_FOR_PROCESSES, Piece, decode
 from embedding.worker import CHANGED, DecodeSettings, FileState
-from encoders import Encoder, LazyEncoder, windows_of
+from encoders import Encoder, LazyEncoder, pieces_of, windows_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,7 +96,7 @@ def embed_utterances(
     pieces = decode(
         _cut(utterances, encoder, max_duration, with_state=with_state),
         len(utterances),
-        DecodeSettings(encoder.sample_rate, min(lengths, default=None)),
+        DecodeSettings(encoder.sample_rate, min(lengths, default=None), encoder.spec.get("min_seconds", 0.0)),
         max_held=max_held,
         num_workers=num_workers,
     )
@@ -112,18 +112,23 @@ def _cut(
     utterances: Iterable[Utterance], encoder: Encoder | LazyEncoder, max_duration: float | None, *, with_state: bool
 ) -> Iterator[Piece]:
     """Yield the pieces of utterances: their windows if the encoder takes windows, otherwise the whole utterances."""
-    windows, rate = windows_of(encoder.spec), encoder.sample_rate
+    uses_windows, rate = windows_of(encoder.spec) is not None, encoder.sample_rate
     for utterance in utterances:
-        if windows is None:
+        if not uses_windows and "whole_seconds" not in encoder.spec:
             yield Piece(utterance, with_state=with_state)
             continue
         try:
             seconds = span_seconds(utterance.path, utterance.start, utterance.duration)
         except AudioError as error:
-            yield Piece(utterance, fault=error)
+            # A file that is embedded whole may have a header without a length; if it has a fault, reading finds it.
+            yield Piece(utterance, fault=error) if uses_windows else Piece(utterance, with_state=with_state)
             continue
         seconds = min(seconds, max_duration or seconds)
-        size, hop = windows
+        pieces = pieces_of(encoder.spec, round(seconds * rate))
+        if pieces is None:
+            yield Piece(utterance, with_state=with_state)
+            continue
+        size, hop = pieces
         starts = window_starts(round(seconds * rate), size, hop)
         for start in starts:
             is_last = start == starts[-1]

@@ -75,10 +75,11 @@ class DecodedPiece(NamedTuple):
 
 @dataclass(frozen=True)
 class DecodeSettings:
-    """Sampling rate (Hz) of the waveforms, and crop (seconds) of pieces without a window."""
+    """Sampling rate (Hz) of the waveforms, crop (seconds) of pieces without a window, and minimum length (seconds)."""
 
     sample_rate: int
     crop: float | None
+    min_seconds: float = 0.0
 
 
 @dataclass
@@ -148,6 +149,9 @@ def _read(request: DecodeRequest, settings: DecodeSettings) -> DecodedPiece:
         else:
             waveform = read_audio(path, rate, request.start, duration=request.duration, max_duration=settings.crop)
             seconds = len(waveform) / rate
+        if len(waveform) < settings.min_seconds * rate:
+            reason = f"the audio is {len(waveform) / rate:.3f} s long; this encoder needs {settings.min_seconds:g} s"
+            raise AudioError(path, "too_short", reason)
         if before is not None:
             status = os.stat(path)
             if (status.st_size, status.st_mtime_ns) != (before.size, before.mtime_ns):

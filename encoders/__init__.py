@@ -12,7 +12,7 @@ from encoders.registry import (
     lazy_encoder,
     load_encoder,
 )  # fmt: skip
-from encoders.spec import Spec, spec_differences, spec_digest, warn_of_precision, windows_of
+from encoders.spec import Spec, pieces_of, spec_differences, spec_digest, warn_of_precision, windows_of
 
 __all__ = [
     "ALIASES",
@@ -26,6 +26,7 @@ __all__ = [
     "encoder_options",
     "lazy_encoder",
     "load_encoder",
+    "pieces_of",
     "resolve_device",
     "single_thread",
     "spec_differences",

@@ -1,9 +1,11 @@
 """The base class of all encoders."""
 
 import logging
+import math
 import re
 from abc import abstractmethod
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -12,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from audio import window_starts
-from encoders.spec import Spec, windows_of
+from encoders.spec import Spec, pieces_of
 from files import InputError
 
 logger = logging.getLogger(__name__)
@@ -39,7 +41,9 @@ class Encoder(nn.Module):
     spec : dict
         Everything that changes the output, as plain values: ``name``, ``version`` (of the computation),
         ``sample_rate``, ``dim``, ``layers``, ``weights`` (digest, or None), ``options``, ``clip_seconds`` if the
-        encoder uses only the beginning of a waveform, and ``precision``, which the registry adds.
+        encoder uses only the beginning of a waveform, ``min_seconds`` if it refuses shorter waveforms,
+        ``whole_seconds`` and ``piece_seconds`` if it cuts longer ones (`pieces_of`), and ``precision``, which the
+        registry adds.
     name : str
         Name in the registry.
     sample_rate : int
@@ -140,7 +144,7 @@ class Encoder(nn.Module):
     @property
     def device(self) -> torch.device:
         """Device of the encoder's tensors; if it has none, the device that it was built for."""
-        return next((tensor.device for tensor in [*self.parameters(), *self.buffers()]), self._device)
+        return next((tensor.device for tensor in chain(self.parameters(), self.buffers())), self._device)
 
     def encode(self, waveforms: Sequence[Tensor], batch_size: int | None = None) -> Tensor:
         """Embed waveforms, each as if it were alone.
@@ -164,7 +168,8 @@ class Encoder(nn.Module):
         Raises
         ------
         EncoderError
-            A waveform is empty, is not a vector of floating-point samples, or does not fit into memory alone.
+            A waveform is empty or too short, is not a vector of floating-point samples, or does not fit into memory
+            alone.
         """
         if isinstance(waveforms, Tensor) and waveforms.ndim < 2:
             raise EncoderError("encode expects a sequence of waveforms; put a single waveform into a list.")
@@ -181,7 +186,7 @@ class Encoder(nn.Module):
         return vectors.mean(0)
 
     def _windows(self, waveform: Tensor) -> list[Tensor]:
-        windows = windows_of(self.spec)
+        windows = pieces_of(self.spec, len(waveform))
         if windows is None:
             clip = self.spec.get("clip_seconds")
             return [waveform if clip is None else waveform[: int(clip * self.sample_rate) + MARGIN]]
@@ -238,11 +243,16 @@ class Encoder(nn.Module):
         )  # fmt: skip
         return half
 
-    @staticmethod
-    def _check(waveform: Tensor, number: int) -> Tensor:
+    def _check(self, waveform: Tensor, number: int) -> Tensor:
         if waveform.ndim != 1 or not len(waveform) or not waveform.is_floating_point():
             raise EncoderError(
                 f"Waveform {number} is a {waveform.dtype} tensor of shape {tuple(waveform.shape)}; "
                 "expected a floating-point tensor of shape (samples,) with at least one sample."
+            )
+        min_seconds = self.spec.get("min_seconds", 0.0)
+        if len(waveform) < min_seconds * self.sample_rate:
+            raise EncoderError(
+                f"Waveform {number} has {len(waveform)} samples; the encoder {self.name!r} needs at least "
+                f"{math.ceil(min_seconds * self.sample_rate)}."
             )
         return waveform.float()

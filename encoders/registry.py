@@ -19,6 +19,7 @@ logger = logging.getLogger(__name__)
 
 # Name -> "module:Class".
 ENCODERS: dict[str, str] = {
+    "campplus": "encoders.campplus:CampPlusEncoder",
     "audiosep": "encoders.audiosep:AudioSepEncoder",
     "wav2vec2": "encoders.wav2vec2:Wav2Vec2Encoder",
     "spectral": "encoders.spectral:SpectralEncoder",

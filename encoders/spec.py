@@ -3,15 +3,16 @@
 import hashlib
 import json
 import logging
+import math
 from typing import Any
 
 logger = logging.getLogger(__name__)
 
 Spec = dict[str, Any]
 
-# Keys that are recorded but not compared: another precision gives nearly the same vectors, and another source can give
-# the same weights.
-RECORDED_ONLY = frozenset({"precision", "source"})
+# Keys that are recorded but not compared: another precision gives nearly the same vectors, another source can give the
+# same weights, and the training corpora do not change the output.
+RECORDED_ONLY = frozenset({"precision", "source", "trained_on"})
 
 
 def windows_of(spec: Spec) -> tuple[int, int] | None:
@@ -20,6 +21,19 @@ def windows_of(spec: Spec) -> tuple[int, int] | None:
     if options.get("window") is None:
         return None
     return round(options["window"] * spec["sample_rate"]), max(round(options["hop"] * spec["sample_rate"]), 1)
+
+
+def pieces_of(spec: Spec, n_samples: int) -> tuple[int, int] | None:
+    """Return the length and the hop of the pieces (samples) whose vectors are averaged for a recording.
+
+    These are the encoder's windows. An encoder without windows may cut recordings above ``whole_seconds`` into adjacent
+    pieces of ``piece_seconds``; it embeds other recordings whole, and the result is None.
+    """
+    windows = windows_of(spec)
+    if windows is None and n_samples > spec.get("whole_seconds", math.inf) * spec["sample_rate"]:
+        size = round(spec["piece_seconds"] * spec["sample_rate"])
+        return size, size
+    return windows
 
 
 def spec_differences(found: Spec, wanted: Spec) -> list[str]:

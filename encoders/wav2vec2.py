@@ -38,6 +38,8 @@ SETTINGS = (
 )  # fmt: skip
 # Weights that are used in training only.
 UNUSED = re.compile(r"masked_spec_embed$|^adapter\.|num_batches_tracked$")
+# Heads of checkpoints for speech recognition (CTC) and of pre-training, which are left out.
+LEFT_OUT = re.compile(r"^(lm_head|quantizer|project_q|project_hid)\.")
 
 
 @dataclass(frozen=True)
@@ -62,8 +64,8 @@ class Wav2Vec2Encoder(Encoder):
     """A frozen checkpoint of wav2vec2, XLSR, HuBERT, WavLM or data2vec-audio: 16 kHz in, one vector per layer out.
 
     Each utterance is normalised to zero mean and unit variance if the checkpoint's preprocessor requires it. Each layer
-    is pooled over time in fp32 as soon as it is computed; the highest layer is the output of the network. CTC and other
-    heads of the checkpoint are ignored.
+    is pooled over time in fp32 as soon as it is computed; the highest layer is the output of the network. Heads for
+    CTC and pre-training are ignored; a checkpoint with other layers is refused.
 
     An utterance has the same vectors in any batch. In transformers, checkpoints with group norm (wav2vec2-base,
     HuBERT-base) give other vectors if the utterance is padded.
@@ -94,7 +96,7 @@ class Wav2Vec2Encoder(Encoder):
         config = _read_config(folder)
         layers = _layer_numbers(str(options.layers), config["num_hidden_layers"], folder)
         paths = weight_paths(folder)
-        cached = remembered([folder / CONFIG, *paths], "wav2vec2 family 2", lambda: {"weights": _load(folder)[1]})
+        cached = remembered([folder / CONFIG, *paths], "wav2vec2 family 3", lambda: {"weights": _load(folder)[1]})
         layer_range = f"{layers[0]}-{layers[-1]}" if len(layers) > 1 else str(layers[0])
         return {
             "name": "wav2vec2",
@@ -193,7 +195,8 @@ def _normalises(folder: Path) -> bool:
 def _load(folder: Path) -> tuple[nn.Module, str]:
     """Load the network of a checkpoint; return it with a digest of its weights and of the settings that it uses.
 
-    A checkpoint without all weights of the network is refused.
+    A checkpoint without all weights of the network is refused, and so is one with weights that would be ignored, except
+    for heads of CTC and of pre-training.
     """
     from transformers import AutoModel
     from transformers.utils import logging as transformers_logging
@@ -225,6 +228,15 @@ def _load(folder: Path) -> tuple[nn.Module, str]:
     if missing:
         others = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
         raise EncoderError(f"{folder}: the weights lack {missing[0]}{others}; expected all weights of a speech model.")
+    unexpected = sorted(key for key in info["unexpected_keys"] if not LEFT_OUT.match(key) and not UNUSED.search(key))
+    if unexpected:
+        others = f" (and {len(unexpected) - 1} more)" if len(unexpected) > 1 else ""
+        architectures = read_json(folder / CONFIG).get("architectures") or ["a model with other layers"]
+        raise EncoderError(
+            f"{folder}: this is {architectures[0]}, whose {unexpected[0]}{others} would be ignored; expected a speech "
+            "model without other layers than a head for CTC or pre-training. Use the model that it was made from, such "
+            "as microsoft/wavlm-base-plus for microsoft/wavlm-base-plus-sv."
+        )
     used = {key: value for key, value in model.state_dict().items() if not UNUSED.search(key)}
     settings = json.dumps([getattr(model.config, name, None) for name in SETTINGS])
     digest = hashlib.sha256(f"{tensors_digest(used)} {settings}".encode()).hexdigest()

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -95,12 +96,23 @@ def connection_problem(url: str) -> str | None:
     from huggingface_hub import utils
 
     client: Any = utils
-    problem: list[str | None] = [f"the hub did not answer within {PROBE_SECONDS:g} s"]
+    return probe(url, client.build_hf_headers())()
 
-    def probe() -> None:
+
+def probe(url: str, headers: Mapping[str, str] | None = None) -> Callable[[], str | None]:
+    """Start to read a URL in the background.
+
+    Returns
+    -------
+    callable
+        Function that waits for the result, a few seconds at most: why the URL cannot be read, or None if it can.
+    """
+    problem: list[str | None] = [f"no answer within {PROBE_SECONDS:g} s"]
+
+    def read() -> None:
         try:
-            # Read the first byte: the hub may answer while the server that it redirects to does not.
-            request = Request(url, headers={**client.build_hf_headers(), "Range": "bytes=0-0"})
+            # Read the first byte: the server may answer while the server that it redirects to does not.
+            request = Request(url, headers={**(headers or {}), "Range": "bytes=0-0"})
             with urlopen(request, timeout=PROBE_SECONDS) as response:
                 response.read(1)
             problem[0] = None
@@ -108,10 +120,15 @@ def connection_problem(url: str) -> str | None:
             problem[0] = first_line(error)
 
     # In a thread, because the look-up of a host name has no time-out.
-    thread = threading.Thread(target=probe, daemon=True)
+    thread = threading.Thread(target=read, daemon=True)
     thread.start()
-    thread.join(PROBE_SECONDS + 1)
-    return problem[0]
+    started = time.monotonic()
+
+    def wait() -> str | None:
+        thread.join(max(started + PROBE_SECONDS + 1 - time.monotonic(), 0))
+        return problem[0]
+
+    return wait
 
 
 def first_line(error: Exception) -> str:
@@ -180,20 +197,34 @@ def check_digest(path: Path, digest: str, expected: str) -> None:
         raise EncoderError(f"{path}: these weights have changed since they were last read; run the command again.")
 
 
+def cache_folder() -> Path:
+    """Return this project's folder in the user's cache.
+
+    Raises
+    ------
+    EncoderError
+        The user has no home folder, and XDG_CACHE_HOME is not set.
+    """
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "voxprobe"
+    except RuntimeError as error:
+        raise EncoderError("There is no home folder for the cache; set XDG_CACHE_HOME to a folder.") from error
+
+
 def _cache_path() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "voxprobe" / "digests.json"
+    return cache_folder() / "digests.json"
 
 
 def _read_cache() -> dict[str, Any]:
     try:
         content = json.loads(_cache_path().read_text(encoding="utf-8"))
-    except (OSError, ValueError, RuntimeError):  # absent, damaged, or no home folder
+    except (OSError, ValueError, EncoderError):  # absent, damaged, or no home folder
         return {}
     return content if isinstance(content, dict) else {}
 
 
 def _write_cache(content: dict[str, Any]) -> None:
-    with suppress(OSError, RuntimeError):  # without a cache, values are computed again
+    with suppress(OSError, EncoderError):  # without a cache, values are computed again
         path = _cache_path()
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")

