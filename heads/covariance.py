@@ -58,6 +58,10 @@ class ClassStatistics:
         centred = exact - means[targets]
         return cls(means, counts, centred.T @ centred / (len(rows) - len(counts)))
 
+    def mean(self) -> Tensor:
+        """Return the mean of all rows (D,)."""
+        return (self.counts[:, None] * self.means).sum(0) / self.counts.sum()
+
     def whitening(self, shrinkage: float | None = None) -> Tensor:
         """Return the linear map (D, K) after which the covariance within classes is the identity.
 
