@@ -9,6 +9,18 @@ CPU_INDEX := https://download.pytorch.org/whl/cpu
 TORCH := grep -hoE '^torch(audio)?==[^ ]+'
 TORCHVISION := grep -hoE '^torchvision==[^ ]+'
 
+DOWNLOAD_WEIGHTS := $(BIN)/python extract_features.py --encoder campplus --download_weights
+
+# Three speakers are enrolled, and recordings of these and of a fourth are identified.
+VERIFY := $(BIN)/python speaker_verification.py
+STORE := --store outputs/demo/speakers.db
+DEMO_ENROLMENT = rm -rf outputs/demo/speakers.db outputs/demo/asked; mkdir outputs/demo/asked; \
+	for speaker in 9001 9002 9004; do \
+		$(VERIFY) enroll $(STORE) --verifier ready --existing add --name $$speaker sample/LibriSpeech/synthetic/$$speaker; done; \
+	cp sample/held_out/9001_1.flac sample/held_out/9002_1.flac sample/held_out/9004_1.flac sample/held_out/9006_1.flac \
+		outputs/demo/asked; \
+	$(VERIFY) identify $(STORE) --audio_path outputs/demo/asked
+
 # An environment that was made with CPU=1 stays without CUDA.
 CPU ?= $(if $(wildcard .venv/cpu),1)
 IS_SUPPORTED := 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))'
@@ -16,19 +28,28 @@ REFUSE_PYTHON = { echo "Python 3.11 to 3.14 is needed; found: $(or $(PYTHON),non
 REFUSE_VENV = { echo ".venv was made with $$($(BIN)/python -V), but $(PYTHON) is $$("$(PYTHON)" -V). Remove the folder .venv first."; exit 1; }
 HAS_SAME_PYTHON = test "$$("$(PYTHON)" -V)" = "$$($(BIN)/python -V)"
 
-.PHONY: help demo test check docs clean check-python
+.PHONY: help demo weights test check docs clean check-python
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
 	@echo "  CPU=1         install PyTorch without CUDA on Linux: make demo CPU=1"
 	@echo "  PYTHON=P      use this Python: make demo PYTHON=python3.13"
 
-demo: .venv/installed  ## run the main job on the synthetic sample, with the encoder that needs no weights
-	$(BIN)/python speaker_recognition_librispeech.py --data_dir sample/LibriSpeech --encoder spectral --output_dir outputs/demo
+# Without its weights, the demo uses an encoder that needs none.
+demo: .venv/installed  ## run the main jobs on the synthetic sample
+	@set -e; encoder=campplus; $(DOWNLOAD_WEIGHTS) || { encoder=spectral; \
+		echo "The weights of campplus are not available, so this demo uses the encoder spectral, which needs none."; }; \
+	set -x; \
+	$(BIN)/python speaker_recognition_librispeech.py --data_dir sample/LibriSpeech --encoder $$encoder \
+		--heads linear mlp centroid --output_dir outputs/demo; \
 	$(BIN)/python speaker_recognition_inference.py --audio_path sample/held_out \
-		--classifier outputs/demo/speaker_classifier_librispeech.pt --output outputs/demo/predictions.csv
+		--classifier outputs/demo/speaker_classifier_librispeech.pt --output outputs/demo/predictions.csv; \
+	if test $$encoder = campplus; then $(DEMO_ENROLMENT); fi
 	@echo "The results are in outputs/demo: report.html, metrics.json, metrics.csv, predictions.csv and the saved classifier."
 	@echo "Activate the environment for other commands: source .venv/bin/activate"
+
+weights: .venv/installed  ## download the weights of the encoder campplus (81 MB)
+	$(DOWNLOAD_WEIGHTS)
 
 test: .venv/installed-dev  ## run the tests
 	$(BIN)/python -m pytest

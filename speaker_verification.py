@@ -30,8 +30,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from corpora import Utterance
+    from embedding import Row
     from encoders import LazyEncoder
-    from verification import SpeakerVerifier
+    from verification import OwnCalibration, Recording, SpeakerVerifier
 
 
 def evaluate(config: EvaluateConfig) -> int:
@@ -70,33 +71,40 @@ def evaluate(config: EvaluateConfig) -> int:
 def train(config: TrainVerifierConfig) -> int:
     """Train a backend, calibrate its scores, and save both as a verifier."""
     from features import FeatureSet
-    from verification import SpeakerVerifier, VerifierError
+    from verification import SpeakerVerifier, VerifierError, compare_with_ready
 
     if config.features_path is None:
         raise VerifierError("Give the features file to train on: --features_path FILE.")
     check_writable(config.output.parent)
-    verifier = SpeakerVerifier.train(FeatureSet.load(config.features_path), config.backend, config.seed)
+    features = FeatureSet.load(config.features_path)
+    verifier = SpeakerVerifier.train(features, config.backend, config.seed)
     n_trained, n_calibrated = (len(verifier.training[name]) for name in ("trained_on", "calibrated_on"))
     trained = f"trained on {n_trained} speakers, " if n_trained else ""
     eer = format_percent(verifier.training["eer"], 2)
     print(f"{config.backend}: {trained}calibrated on {n_calibrated} speakers with an EER of {eer} %")
+    compared = compare_with_ready(features, config.backend, config.seed)
+    if compared is not None:
+        print(
+            f"Cllr on speakers that were left out: {compared[0]:.3f} if trained like this verifier on half of the "
+            f"speakers, {compared[1]:.3f} with the ready verifier"
+        )
     print(f"Saved {verifier.save(config.output)}")
     return EXIT_DONE
 
 
 def verify(config: VerifyConfig) -> int:
     """Decide whether two recordings are of one speaker, or one is of an enrolled speaker."""
-    from verification import SpeakerStore, SpeakerVerifier
+    from verification import SpeakerStore
 
     if config.store is None or config.name is None:
-        verifier = SpeakerVerifier.load(config.verifier)
+        verifier = load_verifier(config.verifier)
         one, other = config.audio
         verdict = verifier.verify(one, other, p_target=config.p_target, encoder=encoder_of(verifier, config))
     else:
         with SpeakerStore.open(config.store) as store:
             store.check_name(config.name)
-            [vector] = store.verifier.vectors(config.audio, encoder_of(store.verifier, config))
-            verdict = store.verify(config.name, vector, p_target=config.p_target)
+            [vector], seconds = store.verifier.embed_files(config.audio, encoder_of(store.verifier, config))
+            verdict = store.verify(config.name, vector, p_target=config.p_target, seconds=float(seconds))
     print(f"score {verdict.score:.4f}, log-likelihood ratio {verdict.llr:+.2f}")
     same, different = (
         ("the same speaker", "two speakers") if config.name is None else (config.name, f"not {config.name}")
@@ -111,31 +119,46 @@ def verify(config: VerifyConfig) -> int:
 def enroll(config: EnrollConfig) -> int:
     """Enrol a speaker with some recordings, or all speakers of a features file."""
     from features import FeatureSet
-    from verification import Recording, SpeakerStore, StoreError
+    from verification import SpeakerStore
 
     verifier, is_new = verifier_of(config), not config.store.exists()
-    failed = []
+    failed: list[Row] = []
     if config.features_path is not None:
         features = FeatureSet.load(config.features_path)
         with SpeakerStore.create(config.store, verifier) as store:
             added, given = store.enroll_features(features, config.existing), len(features)
-            n_speakers = len(store)
-    else:
-        rows = list(verifier.embed(list_utterances(config.audio), encoder_of(verifier, config)))
-        failed = [row for row in rows if row.vector is None]
-        if len(failed) == len(rows):
-            raise StoreError(f"{failed[0].utterance.path}: {failed[0].error}. No speaker was enrolled.")
-        recordings = [Recording.of(row) for row in rows if row.vector is not None]
+    elif config.audio:
+        recordings, failed = embed_recordings(config.audio, verifier, config)
         with SpeakerStore.create(config.store, verifier) as store:
             added, given = store.enroll(str(config.name), recordings, config.existing), len(recordings)
-            n_speakers = len(store)
-    if is_new:
-        print(f"Created {config.store}")
-    skipped = f", {given - added} skipped (enrolled before, or too short)" if added < given else ""
-    print(f"{count_of(added, 'recording')} enrolled{skipped}; {config.store} has {count_of(n_speakers, 'speaker')}")
+    if config.features_path is not None or config.audio:
+        with SpeakerStore.open(config.store) as store:
+            n_speakers = count_of(len(store), "speaker")
+        if is_new:
+            print(f"Created {config.store}")
+        skipped = f", {given - added} skipped (enrolled before, or too short)" if added < given else ""
+        print(f"{count_of(added, 'recording')} enrolled{skipped}; {config.store} has {n_speakers}")
+    if config.background is not None:
+        recordings, others = embed_recordings([config.background], verifier, config)
+        with SpeakerStore.create(config.store, verifier) as store:
+            print(f"{count_of(store.add_background(recordings), 'background recording')} added")
+        failed += others
     for row in failed:
         print(f"failed: {row.utterance.path}: {row.error}")
     return EXIT_SOME_FAILED if failed else EXIT_DONE
+
+
+def embed_recordings(
+    audio: Sequence[Path], verifier: SpeakerVerifier, config: EnrollConfig
+) -> tuple[list[Recording], list[Row]]:
+    """Embed files, and return the recordings and the rows of files that cannot be used."""
+    from verification import Recording, StoreError
+
+    rows = list(verifier.embed(list_utterances(audio), encoder_of(verifier, config)))
+    failed = [row for row in rows if row.vector is None]
+    if len(failed) == len(rows):
+        raise StoreError(f"{failed[0].utterance.path}: {failed[0].error}. No recording was added.")
+    return [Recording.of(row) for row in rows if row.vector is not None], failed
 
 
 def remove(config: RemoveConfig) -> int:
@@ -156,11 +179,21 @@ def list_speakers(config: ListConfig) -> int:
 
     with SpeakerStore.open(config.store) as store:
         lines = [[each.name, str(each.n_recordings), f"{each.seconds:.1f}", each.changed] for each in store.speakers()]
-        verifier = store.verifier
+        verifier, own = store.verifier, store.own_calibration()
     print(format_table(["speaker", "recordings", "seconds", "enrolled (UTC)"], lines, "<>><"))
     encoder = verifier.encoder.get("name")
     print(f"{count_of(len(lines), 'speaker')}; encoder {encoder}, backend {verifier.backend.name}")
+    print(f"Calibration: {describe_calibration(own)}")
     return EXIT_DONE
+
+
+def describe_calibration(own: OwnCalibration) -> str:
+    """Describe in words what the calibration of a store was adapted to."""
+    if not own.n_speakers + own.n_background:
+        return "that of the verifier"
+    background = f" and {count_of(own.n_background, 'background recording')}" if own.n_background else ""
+    speakers = count_of(own.n_speakers, "enrolled speaker")
+    return f"that of the verifier, adapted to {speakers}{background} (scores shifted by {-own.shift:+.3f})"
 
 
 def merge(config: MergeConfig) -> int:
@@ -252,21 +285,32 @@ def list_utterances(audio: Sequence[Path]) -> list[Utterance]:
 
 def verifier_of(config: EnrollConfig) -> SpeakerVerifier:
     """Return the verifier of the store, or of a new store; refuse bad input before audio is embedded."""
-    from pathlib import Path
-
-    from verification import SpeakerStore, SpeakerVerifier, check_name
+    from verification import SpeakerStore, check_name
 
     is_created = config.store.exists() and (config.store.is_dir() or config.store.stat().st_size > 0)
     if config.name is not None:
         check_name(config.name)
     if not is_created:
-        return SpeakerVerifier.load(config.verifier or Path("outputs/speaker_verifier.pt"))
+        return load_verifier(config.verifier)
     if config.verifier is not None:
-        SpeakerStore.create(config.store, SpeakerVerifier.load(config.verifier)).close()
+        SpeakerStore.create(config.store, load_verifier(config.verifier)).close()
     with SpeakerStore.open(config.store) as store:
         if config.name is not None and config.existing == "refuse":
             store.check_name(config.name, is_enrolled=False)
         return store.verifier
+
+
+def load_verifier(path: Path | None) -> SpeakerVerifier:
+    """Load a verifier; by default the one that the command train saved if it exists, or else the ready one."""
+    from verification import SpeakerVerifier
+
+    saved = TrainVerifierConfig.output
+    if (path is None and not saved.exists()) or str(path) == "ready":
+        print("Verifier: the ready one (encoder campplus, cosine)")
+        return SpeakerVerifier.ready()
+    if path is None:
+        print(f"Verifier: {saved}")
+    return SpeakerVerifier.load(path or saved)
 
 
 def encoder_of(verifier: SpeakerVerifier, config: VerifyConfig | EnrollConfig | IdentifyConfig) -> LazyEncoder:

@@ -69,8 +69,10 @@ class VerifyConfig(EmbeddingConfig):
     is_positional: ClassVar[bool] = True
     audio: tuple[Path, ...]
     """Two audio files, or one with --store."""
-    verifier: Path = Path("outputs/speaker_verifier.pt")
-    """Verifier that the command train saved; not used with --store, because a store contains its own verifier."""
+    verifier: Path | None = None
+    """Verifier that the command train saved, or ready for the ready verifier, which uses the encoder campplus; by
+    default outputs/speaker_verifier.pt if it exists, or else ready. Not used with --store, because a store contains its
+    own verifier."""
     store: Path | None = None
     """Store of the enrolled speaker."""
     name: str | None = None
@@ -115,10 +117,16 @@ class EnrollConfig(StoreConfig, EmbeddingConfig):
     existing: Existing = "refuse"
     """Action for a speaker who is enrolled already: refuse, add the recordings, or replace the earlier ones."""
     verifier: Path | None = None
-    """Verifier for a new store, by default outputs/speaker_verifier.pt; an existing store contains its own verifier."""
+    """Verifier for a new store: a file that the command train saved, or ready for the ready verifier, which uses the
+    encoder campplus; by default outputs/speaker_verifier.pt if it exists, or else ready. An existing store contains its
+    own verifier."""
+    background: Path | None = None
+    """Folder with recordings of people who need not be enrolled, made as those to identify; they adapt the calibration
+    of the ready verifier. It may be given alone, for an existing store."""
 
     def problem(self) -> str | None:
-        if self.features_path is None and not (self.name and self.audio):
+        is_background_alone = self.background is not None and not (self.name or self.audio)
+        if self.features_path is None and not (self.name and self.audio) and not is_background_alone:
             return "Give the speaker and the recordings: --name NAME AUDIO ..., or --features_path FILE."
         if self.features_path is not None and (self.name or self.audio):
             return "--features_path enrols the speakers of the file under their own names; leave out --name and AUDIO."

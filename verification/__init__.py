@@ -1,11 +1,13 @@
 """Score pairs of embeddings: trials, backends, normalisation, calibration, verifiers and enrolled speakers."""
 
 from verification.backends import BACKENDS, Backend, BackendError, create_backend, split_speakers
-from verification.calibration import Calibration, CalibrationError
+from verification.calibration import Calibration, CalibrationError, Conditions
 from verification.enrolment import Enrolled, Recording
 from verification.nearest import SHOWN, Nearest, scores_table, write_scores
 from verification.normalisation import as_norm
-from verification.store import SpeakerStore
+from verification.ready_comparison import compare_with_ready
+from verification.self_calibration import SelfCalibration
+from verification.store import OwnCalibration, SpeakerStore
 from verification.store_file import StoreError, check_name
 from verification.timeline import Turn, find_turns, to_rttm
 from verification.trials import (
@@ -24,10 +26,13 @@ __all__ = [
     "BackendError",
     "Calibration",
     "CalibrationError",
+    "Conditions",
     "Enrolled",
     "SHOWN",
     "Nearest",
+    "OwnCalibration",
     "Recording",
+    "SelfCalibration",
     "SpeakerStore",
     "SpeakerVerifier",
     "StoreError",
@@ -41,6 +46,7 @@ __all__ = [
     "all_pairs",
     "as_norm",
     "check_name",
+    "compare_with_ready",
     "create_backend",
     "cross_session",
     "random_triplets",

@@ -14,6 +14,7 @@ from encoders import Spec, spec_differences
 from features import FeatureSet
 from files import InputError, count_of, load_choice
 from heads import ClassStatistics, PLDAHead, create_head, create_scaler
+from verification.shrinkage import choose_shrinkage
 
 # Number of trials that are scored at a time, which limits memory use.
 BLOCK = 65_536
@@ -156,11 +157,11 @@ class CosineBackend(Backend):
         return normalize(exact, dim=1, eps=1e-300).float()
 
 
-class ScaledBackend(Backend):
-    """Cosine after a scaler from `heads`: ``whiten``, or ``within`` (whitening by the covariance within speakers)."""
+class WhitenBackend(Backend):
+    """Cosine after whitening by the covariance of all recordings."""
 
     def _learn(self, rows: Tensor, targets: Tensor) -> None:
-        self.scaler_ = create_scaler(self.name).fit(rows, targets)
+        self.scaler_ = create_scaler("whiten").fit(rows)
 
     def embed(self, rows: Tensor) -> Tensor:
         return normalize(self.scaler_.transform(rows), dim=1)
@@ -169,38 +170,68 @@ class ScaledBackend(Backend):
         return {"mean": self.scaler_.mean_, "scale": self.scaler_.scale_}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> Self:
-        self.scaler_ = create_scaler(self.name).load_state_dict(state)
+        self.scaler_ = create_scaler("whiten").load_state_dict(state)
         return self
 
 
-class LDABackend(Backend):
-    """Cosine after linear discriminant analysis (LDA).
+class ProjectedBackend(Backend):
+    """Base class of backends that are the cosine after a linear map.
 
-    The number of directions is at most the number of training speakers minus one.
+    The map depends on the covariance within speakers, which is shrunk towards a multiple of the identity. The shrinkage
+    is chosen on training speakers that are left out in turn (`verification.shrinkage`).
     """
+
+    projection_name = "projection"  # name of the map in the state
 
     def _learn(self, rows: Tensor, targets: Tensor) -> None:
         statistics = ClassStatistics.of(rows, targets)
-        if len(statistics.counts) < 3:
-            raise BackendError(
-                "LDA needs at least three training speakers. Give more speakers, or use another backend."
-            )
-        whitening = statistics.whitening()
-        self.mean_ = rows.double().mean(0).float()
-        centred = (statistics.means - rows.double().mean(0)) @ whitening
-        _, _, directions = torch.linalg.svd(statistics.counts.double().sqrt()[:, None] * centred, full_matrices=False)
-        kept = min(len(statistics.counts) - 1, whitening.shape[1])
-        self.projection_ = (whitening @ directions[:kept].T).float()
+        self._project(statistics, 0.0)  # raises an error if the backend cannot be trained
+        self.shrinkage_ = choose_shrinkage(rows, targets, self._project)
+        self.mean_, self.projection_ = self._project(statistics, self.shrinkage_)
+
+    @staticmethod
+    @abstractmethod
+    def _project(statistics: ClassStatistics, shrinkage: float) -> tuple[Tensor, Tensor]:
+        """Return the mean (D,) that is subtracted, and the map (D, K)."""
 
     def embed(self, rows: Tensor) -> Tensor:
         return normalize((rows.float() - self.mean_) @ self.projection_, dim=1)
 
     def state_dict(self) -> dict[str, Tensor]:
-        return {"mean": self.mean_, "projection": self.projection_}
+        return {"mean": self.mean_, self.projection_name: self.projection_}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> Self:
-        self.mean_, self.projection_ = state["mean"], state["projection"]
+        self.mean_, self.projection_ = state["mean"], state[self.projection_name]
         return self
+
+
+class WithinBackend(ProjectedBackend):
+    """Cosine after whitening by the covariance within speakers (WCCN; Hatch et al., 2006)."""
+
+    projection_name = "scale"
+
+    @staticmethod
+    def _project(statistics: ClassStatistics, shrinkage: float) -> tuple[Tensor, Tensor]:
+        return statistics.mean().float(), statistics.whitening(shrinkage).float()
+
+
+class LDABackend(ProjectedBackend):
+    """Cosine after linear discriminant analysis (LDA).
+
+    The number of directions is at most the number of training speakers minus one.
+    """
+
+    @staticmethod
+    def _project(statistics: ClassStatistics, shrinkage: float) -> tuple[Tensor, Tensor]:
+        if len(statistics.counts) < 3:
+            raise BackendError(
+                "LDA needs at least three training speakers. Give more speakers, or use another backend."
+            )
+        whitening = statistics.whitening(shrinkage)
+        centred = (statistics.means - statistics.mean()) @ whitening
+        _, _, directions = torch.linalg.svd(statistics.counts.double().sqrt()[:, None] * centred, full_matrices=False)
+        kept = min(len(statistics.counts) - 1, whitening.shape[1])
+        return statistics.mean().float(), (whitening @ directions[:kept].T).float()
 
 
 class PLDABackend(Backend):
@@ -265,8 +296,8 @@ class PLDABackend(Backend):
 # Name -> "module:Class".
 BACKENDS: dict[str, str] = {
     "cosine": "verification.backends:CosineBackend",
-    "whiten": "verification.backends:ScaledBackend",
-    "within": "verification.backends:ScaledBackend",
+    "whiten": "verification.backends:WhitenBackend",
+    "within": "verification.backends:WithinBackend",
     "lda": "verification.backends:LDABackend",
     "plda": "verification.backends:PLDABackend",
 }

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from corpora import Indices
 from features import FeatureSet
 from verification.backends import Backend
-from verification.calibration import Calibration, CalibrationError
+from verification.calibration import Calibration, CalibrationError, Conditions
 
 # Numbers of recordings to enrol each speaker with, and maximum number of enrolled speakers in a draw.
 ENROLMENTS = (1, 2, 4, 8)
@@ -78,11 +78,11 @@ def calibrate(backend: Backend, features: FeatureSet, seed: int = 0) -> tuple[Ca
     scores = np.concatenate([draw.scores.reshape(-1) for draw in draws])
     counts = np.concatenate([np.full(draw.scores.size, draw.n_recordings) for draw in draws])
     n_held_out = len(np.unique(features.labels.numpy()))
-    calibration = Calibration.fit(labels, scores, counts, n_distinct=len(features) * n_held_out)
+    calibration = Calibration.fit(labels, scores, Conditions(counts), n_distinct=len(features) * n_held_out)
     is_known = np.concatenate([draw.is_target.any(axis=1) for draw in draws])
-    best = np.concatenate([calibration.llrs(draw.scores.max(axis=1), draw.n_recordings) for draw in draws])
+    best = np.concatenate([calibration.llrs(draw.scores.max(axis=1), Conditions(draw.n_recordings)) for draw in draws])
     n_speakers = np.concatenate([np.full(len(draw.scores), draw.scores.shape[1]) for draw in draws])
-    return calibration, Calibration.fit(is_known, best, n_speakers, n_distinct=len(features))
+    return calibration, Calibration.fit(is_known, best, Conditions(n_speakers), n_distinct=len(features))
 
 
 def max_speakers(n_held_out: int) -> int:

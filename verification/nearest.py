@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from files import format_table, write_csv
+from verification.backends import Backend
+from verification.calibration import Calibration, Conditions
 from verification.store_file import damaged
 from verification.store_rows import StoreRows
-from verification.verifier import SpeakerVerifier
 
 # Maximum number of speakers in a block, and maximum number of scores (recordings times speakers) in a block.
 SPEAKERS = 8_192
@@ -74,7 +75,15 @@ class _Best:
         self.numbers[rows] = torch.cat([self.numbers[rows], numbers[found.indices]], dim=1).gather(1, kept)
 
 
-def find_nearest(rows: StoreRows, verifier: SpeakerVerifier, vectors: Tensor, *, top_k: int) -> Nearest:
+def find_nearest(
+    rows: StoreRows,
+    backend: Backend,
+    calibration: Calibration,
+    *,
+    vectors: Tensor,
+    seconds: Tensor,
+    top_k: int,
+) -> Nearest:
     """Find the enrolled speakers that embeddings (n, D) are most similar to.
 
     Speakers are read and scored in blocks to limit memory use. The caller must have opened a transaction.
@@ -83,8 +92,12 @@ def find_nearest(rows: StoreRows, verifier: SpeakerVerifier, vectors: Tensor, *,
     ----------
     rows : StoreRows
         Rows of a store with at least one speaker.
-    verifier : SpeakerVerifier
+    backend : Backend
+    calibration : Calibration
+        Calibration of the scores against one speaker.
     vectors : Tensor (n, D)
+    seconds : Tensor (n,)
+        Lengths of the recordings (seconds); 0 or NaN if not known.
     top_k : int
         Maximum number of speakers per embedding.
 
@@ -93,17 +106,21 @@ def find_nearest(rows: StoreRows, verifier: SpeakerVerifier, vectors: Tensor, *,
     StoreError
         A stored vector is damaged.
     """
-    backend, calibration = verifier.backend, verifier.calibration
     probes = backend.embed(vectors.float())
+    # The terms of the calibration add up: those of the probes, and those of the speakers. Only one has the offset.
+    of_probe = calibration.llrs(0.0, Conditions(seconds=seconds.numpy())) - calibration.llrs(0.0)
+    probe_terms = torch.from_numpy(of_probe).float()[:, None]
     block_size = min(max(SCORES // max(len(probes), 1), 1), SPEAKERS)
     best = _Best(len(probes), min(top_k, rows.count()))
-    for numbers, counts, models in rows.models(block_size):
-        scores = backend.score_speakers(probes, models, counts)
-        of_count = torch.from_numpy(calibration.llrs(0.0, counts.numpy())).float()
+    for block in rows.models(block_size):
+        scores = backend.score_speakers(probes, block.models, block.counts)
+        of_speaker = torch.from_numpy(calibration.llrs(0.0, block.conditions())).float()
         # If the slope is 0, scores carry no information; a tiny slope still ranks the speakers by score.
-        best.add(scores, torch.add(of_count, scores, alpha=calibration.slope or 1e-9), numbers)
+        best.add(scores, torch.add(of_speaker, scores, alpha=calibration.slope or 1e-9), block.numbers)
         if not bool(torch.isfinite(best.total).all()):
             raise damaged(rows.path, "a vector holds NaN or infinity")
+    best.llrs += probe_terms
+    best.total += probe_terms[:, 0]
     names = rows.names(best.numbers)
     listed = [[names[number] for number in row] for row in best.numbers.tolist()]
     return Nearest(listed, best.scores, best.llrs, total=best.total, n_speakers=best.n_speakers)

@@ -5,9 +5,11 @@ import math
 import os
 import sqlite3
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Self
 
+import numpy as np
 import torch
 from torch import Tensor
 from tqdm import tqdm
@@ -19,6 +21,7 @@ from features import FeatureSet
 from files import tensors_to_bytes
 from heads import Prediction
 from verification.backends import check_vectors
+from verification.calibration import Calibration, Conditions
 from verification.enrolment import Enrolled, Recording, recordings_of
 from verification.nearest import Nearest, find_nearest
 from verification.open_set_predictions import open_set_predictions
@@ -33,12 +36,35 @@ from verification.store_file import (
     transaction,
     translate_sqlite_errors,
 )
-from verification.store_rows import StoreRows
-from verification.verifier import SpeakerVerifier, Verdict, check_prior
+from verification.store_rows import BACKGROUND, StoreRows
+from verification.verifier import SpeakerVerifier, Verdict, check_prior, verdict
 
 Existing = Literal["refuse", "add", "replace"]
 
 logger = logging.getLogger(__name__)
+
+# Maximum number of speakers whose scores adapt the calibration.
+MAX_SAMPLED = 256
+
+
+@dataclass(frozen=True)
+class OwnCalibration:
+    """Calibration of the scores in a store.
+
+    Attributes
+    ----------
+    calibration : Calibration
+        Calibration of the verifier, shifted.
+    shift : float
+        Scores of different speakers are higher by about twice this than in the calibration corpora.
+    n_speakers, n_background : int
+        Number of enrolled speakers and of background recordings that it was adapted to.
+    """
+
+    calibration: Calibration
+    shift: float
+    n_speakers: int
+    n_background: int
 
 
 class SpeakerStore:
@@ -198,8 +224,53 @@ class SpeakerStore:
             speakers = list(other._rows.contents())
         return self._enroll_all(speakers, existing)
 
-    def nearest(self, rows: Tensor, top_k: int = 5) -> Nearest:
+    def add_background(self, recordings: Sequence[Recording]) -> int:
+        """Add recordings of people who need not be enrolled, which `calibration` uses; return the number added.
+
+        Recordings that the store already has are skipped.
+        """
+        with translate_sqlite_errors(self.path), transaction(self._connection):
+            return sum(self._rows.add_background(recording) for recording in recordings)
+
+    def own_calibration(self) -> OwnCalibration:
+        """Return the calibration of the scores in this store, and what it was adapted to.
+
+        The scores of its different speakers shift the calibration of the verifier (`SelfCalibration`). At most
+        `MAX_SAMPLED` speakers are used.
+        """
+        with translate_sqlite_errors(self.path), transaction(self._connection, "DEFERRED"):
+            return self._own_calibration()
+
+    def _own_calibration(self) -> OwnCalibration:
+        calibration, own = self.verifier.calibration, self.verifier.self_calibration
+        block = next(self._rows.models(MAX_SAMPLED), None)
+        if own is None or block is None:
+            return OwnCalibration(calibration, 0.0, n_speakers=0, n_background=0)
+        speakers, seconds, vectors = self._rows.sample(torch.cat([torch.tensor([BACKGROUND]), block.numbers]))
+        backend = self.verifier.backend
+        scores = backend.score_speakers(backend.embed(vectors), block.models, block.counts)
+        is_other = speakers[:, None] != block.numbers
+        first, second = is_other.nonzero(as_tuple=True)
+        conditions = block.conditions()
+        of_pairs = Conditions(
+            np.asarray(conditions.counts)[second],
+            np.asarray(conditions.enrolled_seconds)[second],
+            seconds.numpy()[first],
+        )
+        n_background = int((speakers == BACKGROUND).sum())
+        n_speakers = len(block.numbers) if len(block.numbers) > 1 else 0
+        shift = own.shift(scores[is_other].double().numpy(), of_pairs, n_speakers=n_speakers + n_background)
+        return OwnCalibration(calibration.shifted(shift), shift, n_speakers=n_speakers, n_background=n_background)
+
+    def nearest(self, rows: Tensor, top_k: int = 5, seconds: Tensor | None = None) -> Nearest:
         """Find the enrolled speakers that embeddings (n, D) are most similar to.
+
+        Parameters
+        ----------
+        rows : Tensor (n, D)
+        top_k : int
+        seconds : Tensor (n,), optional
+            Lengths of the recordings (seconds), if they are known.
 
         Raises
         ------
@@ -210,7 +281,14 @@ class SpeakerStore:
             raise StoreError(f"top_k is {top_k}; expected at least 1.")
         with translate_sqlite_errors(self.path), transaction(self._connection, "DEFERRED"):
             self.check_not_empty()
-            return find_nearest(self._rows, self.verifier, rows, top_k=top_k)
+            return find_nearest(
+                self._rows,
+                self.verifier.backend,
+                self._own_calibration().calibration,
+                vectors=rows,
+                seconds=torch.zeros(len(rows)) if seconds is None else seconds,
+                top_k=top_k,
+            )
 
     def nearest_features(self, features: FeatureSet, top_k: int = 5) -> Nearest:
         """Find the enrolled speakers that the rows of a set of features (N, D) are most similar to, as `nearest` does.
@@ -221,7 +299,7 @@ class SpeakerStore:
             As in `nearest`, or the features were made by another encoder.
         """
         self._check_features(features)
-        return self.nearest(features.features, top_k)
+        return self.nearest(features.features, top_k, features.durations)
 
     def identify(self, rows: Sequence[Row], top_k: int = 5, p_known: float = 0.5) -> list[Prediction]:
         """Identify the speaker of each recording, or reject it as an unknown speaker.
@@ -247,7 +325,8 @@ class SpeakerStore:
         """
         check_prior("p_known", p_known)
         vectors = [row.vector for row in rows if row.vector is not None]
-        found = self.nearest(torch.stack(vectors) if vectors else torch.zeros(0, self._dim), top_k)
+        seconds = torch.tensor([row.seconds for row in rows if row.vector is not None])
+        found = self.nearest(torch.stack(vectors) if vectors else torch.zeros(0, self._dim), top_k, seconds)
         calibrated_for = self.verifier.training["most_speakers"]
         if found.n_speakers > calibrated_for:
             logger.warning(
@@ -255,7 +334,8 @@ class SpeakerStore:
                 "rejected as unknown more often than estimated. Train the verifier on more speakers.",
                 calibrated_for, found.n_speakers,
             )  # fmt: skip
-        posterior = self.verifier.open_set.probabilities(found.llrs[:, 0].numpy(), p_known, found.n_speakers)
+        conditions = Conditions(found.n_speakers)
+        posterior = self.verifier.open_set.probabilities(found.llrs[:, 0].numpy(), p_known, conditions)
         return open_set_predictions(rows, found, posterior, top_k=top_k)
 
     def identify_files(
@@ -274,8 +354,10 @@ class SpeakerStore:
         shown = tqdm(rows, "Embedding", len(utterances), unit="file", disable=None if progress else True)
         return self.identify(list(shown), top_k, p_known)
 
-    def verify(self, name: str, vector: Tensor, p_target: float = 0.5) -> Verdict:
+    def verify(self, name: str, vector: Tensor, p_target: float = 0.5, *, seconds: float = 0.0) -> Verdict:
         """Decide whether a recording with the embedding (D,) is of an enrolled speaker.
+
+        `seconds` is the length of the recording, 0 if it is not known.
 
         Raises
         ------
@@ -285,12 +367,15 @@ class SpeakerStore:
         check_prior("p_target", p_target)
         with translate_sqlite_errors(self.path), transaction(self._connection, "DEFERRED"):
             number = self._rows.number(name)
-            [(_, counts, models)] = self._rows.models(1, number)
+            [block] = self._rows.models(1, number)
+            calibration = self._own_calibration().calibration
         backend = self.verifier.backend
-        score = float(backend.score_speakers(backend.embed(vector[None].float()), models, counts))
+        score = float(backend.score_speakers(backend.embed(vector[None].float()), block.models, block.counts))
         if not math.isfinite(score):
             raise damaged(self.path, "a vector holds NaN or infinity")
-        return self.verifier.verdict(score, p_target, int(counts))
+        enrolled_seconds = float(block.seconds / block.counts)
+        conditions = Conditions(int(block.counts), enrolled_seconds, seconds)
+        return verdict(calibration, score, p_target=p_target, conditions=conditions)
 
     def _check_features(self, features: FeatureSet) -> None:
         crop = self.verifier.crop if features.audio is None else features.audio.crop

@@ -6,6 +6,7 @@ A method with more than one statement must be called within a transaction, which
 import math
 import sqlite3
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -14,8 +15,38 @@ import torch
 from torch import Tensor
 
 from files import unknown_choice
+from verification.calibration import Conditions
 from verification.enrolment import Enrolled, Recording
 from verification.store_file import StoreError, check_name, damaged
+
+# The number, in the table of recordings, of people who are not enrolled; the numbers of speakers begin with 1.
+BACKGROUND = 0
+# Maximum number of recordings of a speaker that `StoreRows.sample` returns.
+SAMPLED = 3
+
+
+@dataclass(frozen=True, eq=False)
+class Models:
+    """Models of n speakers, with their numbers in the store and their recordings.
+
+    Attributes
+    ----------
+    numbers, counts : Tensor (n,)
+        int64, number of the speaker, and number of recordings.
+    seconds : Tensor (n,)
+        Total length of the recordings (seconds), 0 if not known.
+    models : Tensor (n, K)
+        float32.
+    """
+
+    numbers: Tensor
+    counts: Tensor
+    seconds: Tensor
+    models: Tensor
+
+    def conditions(self) -> Conditions:
+        """Return the conditions of scores against the models."""
+        return Conditions(self.counts.numpy(), (self.seconds / self.counts).numpy())
 
 
 class StoreRows:
@@ -95,21 +126,44 @@ class StoreRows:
                 ],
             )
 
-    def models(self, size: int, number: int | None = None) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """Yield blocks of at most `size` speakers: numbers (n,), counts of recordings (n,) and models (n, K).
-
-        With `number`, only this speaker is yielded.
-        """
-        select = "SELECT id, n_recordings, model FROM speakers"
+    def models(self, size: int, number: int | None = None) -> Iterator[Models]:
+        """Yield blocks of at most `size` speakers, in the order of their numbers; with `number`, only this speaker."""
+        select = "SELECT id, n_recordings, seconds, model FROM speakers"
         if number is None:
             rows = self._connection.execute(f"{select} ORDER BY id")
         else:
             rows = self._connection.execute(f"{select} WHERE id = ?", [number])
         while block := rows.fetchmany(size):
-            numbers, counts, blobs = zip(*block, strict=True)
+            numbers, counts, seconds, blobs = zip(*block, strict=True)
             if not all(isinstance(count, int) and count > 0 for count in counts):
                 raise damaged(self.path, "a speaker has no recordings")
-            yield torch.tensor(numbers), torch.tensor(counts), self._vectors(blobs, self._model_dim)
+            if not all(isinstance(length, float) for length in seconds):
+                raise damaged(self.path, "a row of the table speakers has values of unexpected types")
+            models = self._vectors(blobs, self._model_dim)
+            yield Models(torch.tensor(numbers), torch.tensor(counts), seconds=torch.tensor(seconds), models=models)
+
+    def sample(self, numbers: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return recordings of some speakers: the speakers' numbers (n,), lengths in seconds (n,) and vectors (n, D).
+
+        The number `BACKGROUND` stands for recordings of people who are not enrolled. At most `SAMPLED` recordings of
+        each are returned.
+        """
+        select = "SELECT speaker, seconds, vector FROM recordings WHERE speaker = ? ORDER BY digest LIMIT ?"
+        rows = [
+            row
+            for number in numbers.tolist()
+            for row in self._connection.execute(select, [number, SAMPLED if number != BACKGROUND else -1])
+        ]
+        if not all(isinstance(length, float) for _, length, _ in rows):
+            raise damaged(self.path, "a row of the table recordings has values of unexpected types")
+        speakers = torch.tensor([row[0] for row in rows], dtype=torch.int64)
+        lengths = torch.tensor([row[1] for row in rows], dtype=torch.float32)
+        return speakers, lengths, self._vectors([row[2] for row in rows], self._dim)
+
+    def n_background(self) -> int:
+        """Return the number of background recordings."""
+        select = "SELECT count(*) FROM recordings WHERE speaker = ?"
+        return int(self._connection.execute(select, [BACKGROUND]).fetchone()[0])
 
     def recordings(self, number: int) -> tuple[float, Tensor]:
         """Return the total length (seconds) and the vectors (n, D) of a speaker's recordings.
@@ -140,6 +194,10 @@ class StoreRows:
         """
         owner = "SELECT speakers.name FROM recordings JOIN speakers ON speakers.id = speaker WHERE digest = ?"
         found = self._connection.execute(owner, [recording.digest]).fetchone()
+        if not found:  # a recording of an enrolled speaker is no longer background
+            self._connection.execute(
+                "DELETE FROM recordings WHERE digest = ? AND speaker = ?", [recording.digest, BACKGROUND]
+            )
         if found and found[0] != name:
             raise StoreError(
                 f"{recording.path}: this recording cannot be enrolled as {name!r}, because it is already enrolled as "
@@ -147,12 +205,23 @@ class StoreRows:
             )
         if found:
             return False
+        self._insert(number, recording)
+        return True
+
+    def add_background(self, recording: Recording) -> bool:
+        """Add a background recording; return False if the store already has the recording."""
+        select = "SELECT 1 FROM recordings WHERE digest = ?"
+        if self._connection.execute(select, [recording.digest]).fetchone():
+            return False
+        self._insert(BACKGROUND, recording)
+        return True
+
+    def _insert(self, number: int, recording: Recording) -> None:
         path = recording.path.encode(errors="backslashreplace").decode()  # may not be valid UTF-8
         self._connection.execute(
             "INSERT INTO recordings (speaker, path, digest, seconds, vector) VALUES (?, ?, ?, ?, ?)",
             [number, path, recording.digest, recording.seconds, _to_blob(recording.vector)],
         )
-        return True
 
     def update_speaker(self, number: int, n_recordings: int, *, seconds: float, model: Tensor) -> None:
         """Store the model (K,) of a speaker, and the number and total length (seconds) of the speaker's recordings."""

@@ -1,6 +1,8 @@
 """`SpeakerVerifier`, which decides whether two recordings are of the same speaker and is saved as one file."""
 
+import json
 import logging
+import math
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -18,16 +20,19 @@ from features import FeatureSet
 from files import FormatReader, InputError, load_checked, read_checked, versions, write_tensors
 from metrics import equal_error_rate
 from verification.backends import Backend, BackendError, create_backend, split_speakers
-from verification.calibration import Calibration
+from verification.calibration import Calibration, Conditions
 from verification.enrolment_calibration import calibrate, max_speakers
+from verification.self_calibration import SelfCalibration
 from verification.trials import all_pairs, random_triplets
 
 logger = logging.getLogger(__name__)
 
-FORMAT = 2
+FORMAT = 3
 FILE_KIND = "a speaker verifier, as speaker_verification.py train saves one"
 # Minimum length of a recording (seconds).
 MIN_SECONDS = 0.5
+# The ready verifier, made by benchmarks/ready_verifier.py.
+READY = Path(__file__).with_name("ready_verifier.json")
 # The EER is measured on all pairs of up to MAX_UTTERANCES utterances; for more, on this number of random triplets.
 MAX_UTTERANCES = 3_000
 TRIPLETS = 1_000_000
@@ -67,17 +72,19 @@ class SpeakerVerifier:
     ----------
     backend : Backend
     calibration : Calibration
-        Calibration of the score against one speaker; its count is the number of recordings that the speaker is enrolled
-        with. It was learned on speakers that the backend was not trained on.
+        Calibration of the score against one speaker; its counts are the numbers of recordings that the speaker is
+        enrolled with. It was learned on speakers that the backend was not trained on.
     open_set : Calibration
         Calibration of the highest log-likelihood ratio of a recording. It decides between an enrolled and an unknown
-        speaker; its count is the number of enrolled speakers.
+        speaker; its counts are numbers of enrolled speakers.
     encoder : dict
         Spec of the encoder.
     crop : float or None
         ``max_duration`` of the training features (seconds).
     training : dict
         Corpus, speakers and seed of the training, and the EER on the speakers used for calibration.
+    self_calibration : SelfCalibration or None
+        How a store moves the calibration; None leaves it as it was trained.
     """
 
     backend: Backend
@@ -86,6 +93,16 @@ class SpeakerVerifier:
     encoder: Spec
     crop: float | None
     training: dict[str, Any] = field(default_factory=dict)
+    self_calibration: SelfCalibration | None = None
+
+    @classmethod
+    def ready(cls) -> "SpeakerVerifier":
+        """Return the verifier that needs no training: the encoder `campplus`, the cosine, and a pooled calibration.
+
+        The calibration was learned on several corpora; ``docs/results.md`` shows how well it fits others. It knows the
+        lengths of recordings, and a store adapts it to the scores of its own speakers.
+        """
+        return cls.from_content(json.loads(READY.read_text(encoding="utf-8")), READY)
 
     @classmethod
     def train(cls, features: FeatureSet, backend: str = "cosine", seed: int = 0) -> "SpeakerVerifier":
@@ -177,29 +194,29 @@ class SpeakerVerifier:
         check_prior("p_target", p_target)
         if encoder is None:
             encoder = encoder_from_spec(self.encoder, encoder_weights, device, precision=precision)
-        mapped = self.backend.embed(self.vectors([Path(first), Path(second)], encoder))
-        return self.verdict(float(self.backend.score_pairs(mapped[:1], mapped[1:])), p_target)
+        vectors, seconds = self.embed_files([Path(first), Path(second)], encoder)
+        mapped = self.backend.embed(vectors)
+        # Which of the two is the enrolled one must not matter, so the mean length stands for both.
+        mean = math.sqrt(float(seconds[0]) * float(seconds[1]))
+        conditions = Conditions(enrolled_seconds=mean, seconds=mean)
+        score = float(self.backend.score_pairs(mapped[:1], mapped[1:]))
+        return verdict(self.calibration, score, p_target=p_target, conditions=conditions)
 
-    def verdict(self, score: float, p_target: float = 0.5, n_recordings: int = 1) -> Verdict:
-        """Return the decision for a score against a speaker who is enrolled with `n_recordings` recordings."""
-        llr = float(self.calibration.llrs(score, n_recordings))
-        probability = float(self.calibration.probabilities(score, p_target, n_recordings))
-        return Verdict(score=score, llr=llr, probability=probability, same=probability >= 0.5)
-
-    def vectors(self, paths: Sequence[Path], encoder: Encoder | LazyEncoder) -> Tensor:
-        """Return the embeddings (n, D) of files.
+    def embed_files(self, paths: Sequence[Path], encoder: Encoder | LazyEncoder) -> tuple[Tensor, Tensor]:
+        """Return the embeddings (n, D) of files, and the lengths (n,) of the audio that went into them (seconds).
 
         Raises
         ------
         VerifierError
             A file cannot be read or is too short, or the encoder is not that of the training.
         """
-        rows = []
+        vectors, seconds = [], []
         for row in self.embed([Utterance(path, speaker="", session="") for path in paths], encoder):
             if row.vector is None:
                 raise VerifierError(f"{row.utterance.path}: {row.error}")
-            rows.append(row.vector)
-        return torch.stack(rows)
+            vectors.append(row.vector)
+            seconds.append(row.seconds)
+        return torch.stack(vectors), torch.tensor(seconds)
 
     def embed(self, utterances: Sequence[Utterance], encoder: Encoder | LazyEncoder) -> Iterator[Row]:
         """Embed utterances and yield one row for each.
@@ -231,6 +248,7 @@ class SpeakerVerifier:
             not spec_differences(self.encoder, other.encoder)
             and (self.backend.name, self.crop) == (other.backend.name, other.crop)
             and (self.calibration, self.open_set) == (other.calibration, other.open_set)
+            and self.self_calibration == other.self_calibration
             and all(torch.equal(states[0][name], states[1][name]) for name in states[0])
         )
 
@@ -251,6 +269,7 @@ class SpeakerVerifier:
             "backend": {"name": self.backend.name, "state": self.backend.state_dict()},
             "calibration": asdict(self.calibration),
             "open_set": asdict(self.open_set),
+            "self_calibration": None if self.self_calibration is None else asdict(self.self_calibration),
             "encoder": self.encoder,
             "crop": self.crop,
             "training": self.training,
@@ -290,10 +309,15 @@ class SpeakerVerifier:
         mapped = self.backend.embed(torch.ones(2, int(self.encoder["dim"])))
         score = self.backend.score_pairs(mapped[:1], mapped[1:])
         of_model = self.backend.score_speakers(mapped, self.backend.combine(mapped)[None], torch.ones(1))
-        llrs = [self.calibration.llrs(part.numpy(), 2) for part in (score, of_model)]
+        conditions = Conditions(2, 0.5, 30.0)
+        llrs = [self.calibration.llrs(part.numpy(), conditions) for part in (score, of_model)]
         if score.shape != (1,):
             raise BackendError("its scores do not have the expected shape")
-        if not all(np.isfinite(self.open_set.llrs(part, 2)).all() for part in llrs):
+        if self.self_calibration is not None and not math.isfinite(
+            self.self_calibration.shift(of_model.double().numpy(), conditions, n_speakers=2)
+        ):
+            raise BackendError("its self-calibration is not finite")
+        if not all(np.isfinite(self.open_set.llrs(part, conditions)).all() for part in llrs):
             raise BackendError("its scores are not finite")
 
 
@@ -306,6 +330,26 @@ def check_prior(name: str, probability: float) -> None:
     """
     if not 0 < probability < 1:
         raise VerifierError(f"{name} is {probability:g}; expected a probability between 0 and 1.")
+
+
+def verdict(calibration: Calibration, score: float, *, p_target: float, conditions: Conditions) -> Verdict:
+    """Return the decision for a score against a speaker."""
+    llr = float(calibration.llrs(score, conditions))
+    probability = float(calibration.probabilities(score, p_target, conditions))
+    return Verdict(score=score, llr=llr, probability=probability, same=probability >= 0.5)
+
+
+def _read_format_3(content: dict[str, Any], path: Path) -> SpeakerVerifier:
+    loaded = _read_format_2(content, path)
+    own = content["self_calibration"]
+    if own is None:
+        return loaded
+    share, prior_speakers = float(own["share"]), float(own["prior_speakers"])
+    if not (0 <= share <= 1 and prior_speakers > 0):
+        raise BackendError(f"its self-calibration has the share {share} and {prior_speakers} prior speakers")
+    adapted = replace(loaded, self_calibration=SelfCalibration(_calibration(own["expected"]), share, prior_speakers))
+    adapted._check()
+    return adapted
 
 
 def _read_format_2(content: dict[str, Any], path: Path) -> SpeakerVerifier:
@@ -324,7 +368,7 @@ def _read_format_2(content: dict[str, Any], path: Path) -> SpeakerVerifier:
 
 
 # For each format, the function that reads it.
-READERS: dict[int, FormatReader[SpeakerVerifier]] = {2: _read_format_2}
+READERS: dict[int, FormatReader[SpeakerVerifier]] = {2: _read_format_2, 3: _read_format_3}
 
 
 def _calibration(content: dict[str, float]) -> Calibration:

@@ -18,6 +18,7 @@ from verification import (
     BackendError,
     Calibration,
     CalibrationError,
+    Conditions,
     all_pairs,
     as_norm,
     create_backend,
@@ -235,13 +236,15 @@ def test_calibration_takes_a_count_into_account() -> None:
     counts = random.choice([1, 4, 16], 60_000)
     labels = random.random(60_000) < np.where(counts == 1, 0.5, 0.02)  # the share of targets must not matter
     shifted = random.normal(np.where(labels, 1.5, -1.5), 1.0) + 0.7 * np.log(counts)
-    calibration = Calibration.fit(labels, shifted, counts)
+    calibration = Calibration.fit(labels, shifted, Conditions(counts))
     assert calibration.slope == pytest.approx(3, rel=0.05)
     assert calibration.growth == pytest.approx(-2.1, rel=0.05)
     assert calibration.offset == pytest.approx(0, abs=0.15)
     for count in (1, 16):
-        assert calibration.threshold(0.5, count) == pytest.approx(0.7 * np.log(count), abs=0.1)
-        assert calibration.llrs(calibration.threshold(0.2, count), count) == pytest.approx(np.log(4))
+        assert calibration.threshold(0.5, Conditions(count)) == pytest.approx(0.7 * np.log(count), abs=0.1)
+        assert calibration.llrs(calibration.threshold(0.2, Conditions(count)), Conditions(count)) == pytest.approx(
+            np.log(4)
+        )
     assert Calibration.fit(labels, shifted).growth == 0
 
 

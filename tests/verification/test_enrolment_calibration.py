@@ -9,8 +9,8 @@ import torch
 
 from features import FeatureSet
 from metrics import cllr, min_cllr
-from verification import BACKENDS, Backend, Calibration, CalibrationError, create_backend
-from verification.backends import ScaledBackend as WithinBackend
+from verification import BACKENDS, Backend, Calibration, CalibrationError, Conditions, create_backend
+from verification.backends import WithinBackend
 from verification.enrolment_calibration import calibrate
 
 Voices = Callable[..., FeatureSet]
@@ -43,7 +43,10 @@ def test_llrs_are_calibrated_for_one_and_several_recordings(calibrated: Calibrat
         models = torch.stack([backend.combine(rows[start : start + count]) for start in range(0, 480, 12)])
         scores = backend.score_speakers(rows[probes], models, torch.full((40,), count)).numpy().ravel()
         is_target = (labels[probes][:, None] == labels[::12]).ravel()
-        cost, least = cllr(is_target, calibrated.calibration.llrs(scores, count)), min_cllr(is_target, scores)
+        cost, least = (
+            cllr(is_target, calibrated.calibration.llrs(scores, Conditions(count))),
+            min_cllr(is_target, scores),
+        )
         assert cost < least + 0.15, (count, cost, least)
 
 
@@ -58,8 +61,8 @@ def test_both_error_rates_are_low_for_few_and_many_speakers(calibrated: Calibrat
         rates = []  # shares of recordings that are accepted
         for probes in (known[np.arange(len(known)) % 12 >= 4], unknown):
             scores = backend.score_speakers(probes, models, torch.full((n_known,), 4)).numpy()
-            best = calibrated.calibration.llrs(scores, 4).max(axis=1)
-            rates.append(float((calibrated.open_set.probabilities(best, 0.5, n_known) >= 0.5).mean()))
+            best = calibrated.calibration.llrs(scores, Conditions(4)).max(axis=1)
+            rates.append(float((calibrated.open_set.probabilities(best, 0.5, Conditions(n_known)) >= 0.5).mean()))
         assert 1 - rates[0] < 0.3
         assert rates[1] < 0.3
 
@@ -111,4 +114,4 @@ def test_too_few_speakers_or_recordings_are_refused(voices: Voices) -> None:
         with pytest.raises(CalibrationError, match="at least 2 speakers, one of them with 2 recordings"):
             calibrate(backend, held_out)
     few, _ = calibrate(backend, voices(n_speakers=2, n_each=2))
-    assert np.isfinite(few.llrs(0.5, 3))
+    assert np.isfinite(few.llrs(0.5, Conditions(3)))

@@ -12,7 +12,7 @@ from embedding import Row
 from encoders import Encoder
 from features import FeatureSet
 from heads import UNKNOWN
-from verification import Recording, SpeakerStore, SpeakerVerifier, StoreError
+from verification import Conditions, Recording, SpeakerStore, SpeakerVerifier, StoreError
 
 Select = Callable[..., FeatureSet]
 
@@ -26,7 +26,7 @@ def test_enrolled_speakers_are_identified_and_unknown_rejected(
     found = store.nearest_features(probes, 3)
     is_right = np.array([names[0] for names in found.names]) == np.array(probes.speakers)[probes.labels.numpy()]
     assert is_right[probes.labels < 70].mean() > 0.95
-    accepted = store.verifier.open_set.probabilities(found.llrs[:, 0].numpy(), 0.5, found.n_speakers) >= 0.5
+    accepted = store.verifier.open_set.probabilities(found.llrs[:, 0].numpy(), 0.5, Conditions(found.n_speakers)) >= 0.5
     assert accepted[probes.labels < 70].mean() > 0.75
     assert accepted[probes.labels >= 70].mean() < 0.25
     assert [len(names) for names in found.names] == [3] * len(probes)
@@ -78,7 +78,7 @@ def test_prior_decides_between_enrolled_and_unknown(
 
 
 def test_verify_decides_for_one_enrolled_speaker(audio_store: SpeakerStore, corpus: Corpus, spectral: Encoder) -> None:
-    [vector] = audio_store.verifier.vectors([corpus.utterances[8].path], spectral)
+    [vector], _ = audio_store.verifier.embed_files([corpus.utterances[8].path], spectral)
     own, other = audio_store.verify("anna", vector), audio_store.verify("ben", vector)
     assert own.same
     assert own.score > other.score
@@ -112,7 +112,7 @@ def test_search_in_blocks_equals_one_matrix_product(
     best = scores.sort(dim=1, descending=True)
     assert found.names == [[population.speakers[60 + column] for column in row] for row in best.indices[:, :6].tolist()]
     torch.testing.assert_close(found.scores, best.values[:, :6], rtol=1e-4, atol=1e-4)
-    llrs = torch.from_numpy(verifier.calibration.llrs(scores.numpy(), counts.numpy()))
+    llrs = torch.from_numpy(verifier.calibration.llrs(scores.numpy(), Conditions(counts.numpy())))
     torch.testing.assert_close(found.total, llrs.logsumexp(1).float(), rtol=1e-4, atol=1e-3)
 
 

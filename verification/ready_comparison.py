@@ -1,0 +1,54 @@
+"""Compare a verifier that is trained on some features with the ready verifier."""
+
+import numpy as np
+
+from encoders import spec_differences
+from features import FeatureSet
+from metrics import cllr
+from verification.backends import split_speakers
+from verification.calibration import Conditions
+from verification.trials import all_pairs, random_triplets
+from verification.verifier import MAX_UTTERANCES, TRIPLETS, SpeakerVerifier
+
+# With fewer speakers, half of them do not calibrate a verifier well enough for a comparison.
+MIN_SPEAKERS = 20
+
+
+def compare_with_ready(features: FeatureSet, backend: str, seed: int = 0) -> tuple[float, float] | None:
+    """Return the Cllr of a trained and of the ready verifier on speakers that neither was trained on.
+
+    A verifier is trained on one half of the speakers, and scores the other half; then the halves are exchanged.
+
+    Parameters
+    ----------
+    features : FeatureSet
+        Features (N, D) of many speakers.
+    backend : str
+        Backend of the trained verifier.
+    seed : int
+        Random seed of the split into halves.
+
+    Returns
+    -------
+    (float, float) or None
+        None if the features were made by another encoder than that of the ready verifier, or of too few speakers.
+    """
+    ready = SpeakerVerifier.ready()
+    n_speakers = int((np.bincount(features.labels.numpy()) >= 2).sum())
+    if spec_differences(features.encoder, ready.encoder) or n_speakers < MIN_SPEAKERS:
+        return None
+    costs = []
+    halves = split_speakers(features, seed)
+    for train, test in (halves, halves[::-1]):
+        trained = SpeakerVerifier.train(train, backend, seed)
+        trials = all_pairs(test) if len(test) <= MAX_UTTERANCES else random_triplets(test, TRIPLETS, seed)
+        seconds = np.sqrt(np.prod([test.durations.numpy()[side] for side in (trials.first, trials.second)], axis=0))
+        llrs = [
+            each.calibration.llrs(
+                each.backend.score_trials(test, trials.first, trials.second), Conditions(1, seconds, seconds)
+            )
+            for each in (trained, ready)
+        ]
+        costs.append([cllr(trials.labels, each) for each in llrs])
+    own, of_ready = np.mean(costs, axis=0).tolist()
+    return own, of_ready
