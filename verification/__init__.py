@@ -5,9 +5,10 @@ from verification.calibration import Calibration, CalibrationError, Conditions
 from verification.enrolment import Enrolled, Recording
 from verification.nearest import SHOWN, Nearest, scores_table, write_scores
 from verification.normalisation import as_norm
+from verification.own_calibration import OwnCalibration
 from verification.ready_comparison import compare_with_ready
 from verification.self_calibration import SelfCalibration
-from verification.store import OwnCalibration, SpeakerStore
+from verification.store import SpeakerStore
 from verification.store_file import StoreError, check_name
 from verification.timeline import Turn, find_turns, to_rttm
 from verification.trials import (
@@ -18,7 +19,8 @@ from verification.trials import (
     random_triplets,
     read_trials,
 )  # fmt: skip
-from verification.verifier import SpeakerVerifier, Verdict, VerifierError
+from verification.verdict import Verdict
+from verification.verifier import SpeakerVerifier, VerifierError
 
 __all__ = [
     "BACKENDS",

@@ -5,11 +5,9 @@ import math
 import os
 import sqlite3
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Self
 
-import numpy as np
 import torch
 from torch import Tensor
 from tqdm import tqdm
@@ -21,10 +19,11 @@ from features import FeatureSet
 from files import tensors_to_bytes
 from heads import Prediction
 from verification.backends import check_vectors
-from verification.calibration import Calibration, Conditions
+from verification.calibration import Conditions
 from verification.enrolment import Enrolled, Recording, recordings_of
 from verification.nearest import Nearest, find_nearest
 from verification.open_set_predictions import open_set_predictions
+from verification.own_calibration import OwnCalibration, own_calibration
 from verification.store_file import (
     StoreError,
     check_name,
@@ -36,35 +35,13 @@ from verification.store_file import (
     transaction,
     translate_sqlite_errors,
 )
-from verification.store_rows import BACKGROUND, StoreRows
-from verification.verifier import SpeakerVerifier, Verdict, check_prior, verdict
+from verification.store_rows import StoreRows
+from verification.verdict import Verdict, verdict
+from verification.verifier import SpeakerVerifier, check_prior
 
 Existing = Literal["refuse", "add", "replace"]
 
 logger = logging.getLogger(__name__)
-
-# Maximum number of speakers whose scores adapt the calibration.
-MAX_SAMPLED = 256
-
-
-@dataclass(frozen=True)
-class OwnCalibration:
-    """Calibration of the scores in a store.
-
-    Attributes
-    ----------
-    calibration : Calibration
-        Calibration of the verifier, shifted.
-    shift : float
-        Scores of different speakers are higher by about twice this than in the calibration corpora.
-    n_speakers, n_background : int
-        Number of enrolled speakers and of background recordings that it was adapted to.
-    """
-
-    calibration: Calibration
-    shift: float
-    n_speakers: int
-    n_background: int
 
 
 class SpeakerStore:
@@ -235,32 +212,10 @@ class SpeakerStore:
     def own_calibration(self) -> OwnCalibration:
         """Return the calibration of the scores in this store, and what it was adapted to.
 
-        The scores of its different speakers shift the calibration of the verifier (`SelfCalibration`). At most
-        `MAX_SAMPLED` speakers are used.
+        The scores of its different speakers shift the calibration of the verifier (`SelfCalibration`).
         """
         with translate_sqlite_errors(self.path), transaction(self._connection, "DEFERRED"):
-            return self._own_calibration()
-
-    def _own_calibration(self) -> OwnCalibration:
-        calibration, own = self.verifier.calibration, self.verifier.self_calibration
-        block = next(self._rows.models(MAX_SAMPLED), None)
-        if own is None or block is None:
-            return OwnCalibration(calibration, 0.0, n_speakers=0, n_background=0)
-        speakers, seconds, vectors = self._rows.sample(torch.cat([torch.tensor([BACKGROUND]), block.numbers]))
-        backend = self.verifier.backend
-        scores = backend.score_speakers(backend.embed(vectors), block.models, block.counts)
-        is_other = speakers[:, None] != block.numbers
-        first, second = is_other.nonzero(as_tuple=True)
-        conditions = block.conditions()
-        of_pairs = Conditions(
-            np.asarray(conditions.counts)[second],
-            np.asarray(conditions.enrolled_seconds)[second],
-            seconds.numpy()[first],
-        )
-        n_background = int((speakers == BACKGROUND).sum())
-        n_speakers = len(block.numbers) if len(block.numbers) > 1 else 0
-        shift = own.shift(scores[is_other].double().numpy(), of_pairs, n_speakers=n_speakers + n_background)
-        return OwnCalibration(calibration.shifted(shift), shift, n_speakers=n_speakers, n_background=n_background)
+            return own_calibration(self._rows, self.verifier)
 
     def nearest(self, rows: Tensor, top_k: int = 5, seconds: Tensor | None = None) -> Nearest:
         """Find the enrolled speakers that embeddings (n, D) are most similar to.
@@ -284,7 +239,7 @@ class SpeakerStore:
             return find_nearest(
                 self._rows,
                 self.verifier.backend,
-                self._own_calibration().calibration,
+                own_calibration(self._rows, self.verifier).calibration,
                 vectors=rows,
                 seconds=torch.zeros(len(rows)) if seconds is None else seconds,
                 top_k=top_k,
@@ -368,7 +323,7 @@ class SpeakerStore:
         with translate_sqlite_errors(self.path), transaction(self._connection, "DEFERRED"):
             number = self._rows.number(name)
             [block] = self._rows.models(1, number)
-            calibration = self._own_calibration().calibration
+            calibration = own_calibration(self._rows, self.verifier).calibration
         backend = self.verifier.backend
         score = float(backend.score_speakers(backend.embed(vector[None].float()), block.models, block.counts))
         if not math.isfinite(score):

@@ -24,6 +24,7 @@ from verification.calibration import Calibration, Conditions
 from verification.enrolment_calibration import calibrate, max_speakers
 from verification.self_calibration import SelfCalibration
 from verification.trials import all_pairs, random_triplets
+from verification.verdict import Verdict, verdict
 
 logger = logging.getLogger(__name__)
 
@@ -40,28 +41,6 @@ TRIPLETS = 1_000_000
 
 class VerifierError(InputError):
     """A verifier cannot be loaded or used, or a recording cannot be scored."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Verdict:
-    """Decision about two recordings.
-
-    Attributes
-    ----------
-    score : float
-        Score of the backend.
-    llr : float
-        Natural log-likelihood ratio of the same speaker against different speakers.
-    probability : float
-        Probability that the speaker is the same, given the prior probability.
-    same : bool
-        Whether the probability is at least one half.
-    """
-
-    score: float
-    llr: float
-    probability: float
-    same: bool
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -330,13 +309,6 @@ def check_prior(name: str, probability: float) -> None:
     """
     if not 0 < probability < 1:
         raise VerifierError(f"{name} is {probability:g}; expected a probability between 0 and 1.")
-
-
-def verdict(calibration: Calibration, score: float, *, p_target: float, conditions: Conditions) -> Verdict:
-    """Return the decision for a score against a speaker."""
-    llr = float(calibration.llrs(score, conditions))
-    probability = float(calibration.probabilities(score, p_target, conditions))
-    return Verdict(score=score, llr=llr, probability=probability, same=probability >= 0.5)
 
 
 def _read_format_3(content: dict[str, Any], path: Path) -> SpeakerVerifier:

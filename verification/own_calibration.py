@@ -1,0 +1,66 @@
+"""The calibration of the scores in a store, adapted to the scores between its own speakers."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from verification.calibration import Calibration, Conditions
+from verification.store_file import damaged
+from verification.store_rows import BACKGROUND, StoreRows
+from verification.verifier import SpeakerVerifier
+
+# Maximum number of speakers whose scores adapt the calibration.
+MAX_SPEAKERS = 256
+
+
+@dataclass(frozen=True)
+class OwnCalibration:
+    """Calibration of the scores in a store.
+
+    Attributes
+    ----------
+    calibration : Calibration
+        Calibration of the verifier, shifted.
+    shift : float
+        Scores of different speakers are higher by about twice this than in the calibration corpora.
+    n_speakers, n_background : int
+        Number of enrolled speakers and of background recordings that it was adapted to.
+    """
+
+    calibration: Calibration
+    shift: float
+    n_speakers: int
+    n_background: int
+
+
+def own_calibration(rows: StoreRows, verifier: SpeakerVerifier) -> OwnCalibration:
+    """Adapt the calibration of a verifier to the speakers and the background recordings of a store.
+
+    The caller must have opened a transaction.
+
+    Raises
+    ------
+    StoreError
+        A stored vector is damaged.
+    """
+    calibration, own = verifier.calibration, verifier.self_calibration
+    block = next(rows.models(MAX_SPEAKERS), None)
+    if own is None or block is None:
+        return OwnCalibration(calibration, 0.0, n_speakers=0, n_background=0)
+    speakers, seconds, vectors = rows.sample(torch.cat([torch.tensor([BACKGROUND]), block.numbers]))
+    backend = verifier.backend
+    scores = backend.score_speakers(backend.embed(vectors), block.models, block.counts)
+    is_other = speakers[:, None] != block.numbers
+    recording, model = is_other.nonzero(as_tuple=True)
+    enrolled = block.conditions()
+    conditions = Conditions(
+        np.asarray(enrolled.counts)[model], np.asarray(enrolled.enrolled_seconds)[model], seconds.numpy()[recording]
+    )
+    n_background = int((speakers == BACKGROUND).sum())
+    n_speakers = len(block.numbers) if len(block.numbers) > 1 else 0
+    shift = own.shift(scores[is_other].double().numpy(), conditions, n_speakers=n_speakers + n_background)
+    if not math.isfinite(shift):
+        raise damaged(rows.path, "a vector holds NaN or infinity")
+    return OwnCalibration(calibration.shifted(shift), shift, n_speakers=n_speakers, n_background=n_background)

@@ -1,0 +1,34 @@
+"""`Verdict`: the decision whether two recordings are of the same speaker."""
+
+from dataclasses import dataclass
+
+from verification.calibration import Calibration, Conditions
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """Decision about two recordings.
+
+    Attributes
+    ----------
+    score : float
+        Score of the backend.
+    llr : float
+        Natural log-likelihood ratio of the same speaker against different speakers.
+    probability : float
+        Probability that the speaker is the same, given the prior probability.
+    same : bool
+        Whether the probability is at least one half.
+    """
+
+    score: float
+    llr: float
+    probability: float
+    same: bool
+
+
+def verdict(calibration: Calibration, score: float, *, p_target: float, conditions: Conditions) -> Verdict:
+    """Return the decision for a score against a speaker."""
+    llr = float(calibration.llrs(score, conditions))
+    probability = float(calibration.probabilities(score, p_target, conditions))
+    return Verdict(score=score, llr=llr, probability=probability, same=probability >= 0.5)
