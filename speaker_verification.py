@@ -82,13 +82,13 @@ def train(config: TrainVerifierConfig) -> int:
     trained = f"trained on {n_trained} speakers, " if n_trained else ""
     eer = format_percent(verifier.training["eer"], 2)
     print(f"{config.backend}: {trained}calibrated on {n_calibrated} speakers with an EER of {eer} %")
+    print(f"Saved {verifier.save(config.output)}")
     compared = compare_with_ready(features, config.backend, config.seed)
     if compared is not None:
         print(
             f"Cllr on speakers that were left out: {compared[0]:.3f} if trained like this verifier on half of the "
-            f"speakers, {compared[1]:.3f} with the ready verifier"
+            f"speakers, {compared[1]:.3f} with the ready verifier, which was calibrated on other corpora"
         )
-    print(f"Saved {verifier.save(config.output)}")
     return EXIT_DONE
 
 
@@ -122,54 +122,57 @@ def enroll(config: EnrollConfig) -> int:
     from verification import SpeakerStore
 
     verifier, is_new = verifier_of(config), not config.store.exists()
-    failed: list[Row] = []
-    if config.features_path is not None:
-        features = FeatureSet.load(config.features_path)
-        with SpeakerStore.create(config.store, verifier) as store:
+    encoder = encoder_of(verifier, config) if config.audio or config.background else None
+    # All audio is embedded before the store is changed.
+    background, failed = embed_recordings(() if config.background is None else (config.background,), verifier, encoder)
+    recordings, others = embed_recordings(config.audio, verifier, encoder)
+    features = None if config.features_path is None else FeatureSet.load(config.features_path)
+    with SpeakerStore.create(config.store, verifier) as store:
+        n_background = store.add_background(background) if background else None
+        if features is not None:
             added, given = store.enroll_features(features, config.existing), len(features)
-    elif config.audio:
-        recordings, failed = embed_recordings(config.audio, verifier, config)
-        with SpeakerStore.create(config.store, verifier) as store:
+        elif recordings:
             added, given = store.enroll(str(config.name), recordings, config.existing), len(recordings)
-    if config.features_path is not None or config.audio:
-        with SpeakerStore.open(config.store) as store:
-            n_speakers = count_of(len(store), "speaker")
-        if is_new:
-            print(f"Created {config.store}")
+        n_speakers = count_of(len(store), "speaker")
+    if is_new:
+        print(f"Created {config.store}")
+    if features is not None or recordings:
         skipped = f", {given - added} skipped (enrolled before, or too short)" if added < given else ""
         print(f"{count_of(added, 'recording')} enrolled{skipped}; {config.store} has {n_speakers}")
-    if config.background is not None:
-        recordings, others = embed_recordings([config.background], verifier, config)
-        with SpeakerStore.create(config.store, verifier) as store:
-            print(f"{count_of(store.add_background(recordings), 'background recording')} added")
-        failed += others
-    for row in failed:
+    if n_background is not None:
+        print(f"{count_of(n_background, 'background recording')} added")
+    for row in [*others, *failed]:
         print(f"failed: {row.utterance.path}: {row.error}")
-    return EXIT_SOME_FAILED if failed else EXIT_DONE
+    return EXIT_SOME_FAILED if others or failed else EXIT_DONE
 
 
 def embed_recordings(
-    audio: Sequence[Path], verifier: SpeakerVerifier, config: EnrollConfig
+    audio: Sequence[Path], verifier: SpeakerVerifier, encoder: LazyEncoder | None
 ) -> tuple[list[Recording], list[Row]]:
     """Embed files, and return the recordings and the rows of files that cannot be used."""
     from verification import Recording, StoreError
 
-    rows = list(verifier.embed(list_utterances(audio), encoder_of(verifier, config)))
+    if not audio or encoder is None:
+        return [], []
+    rows = list(verifier.embed(list_utterances(audio), encoder))
     failed = [row for row in rows if row.vector is None]
     if len(failed) == len(rows):
-        raise StoreError(f"{failed[0].utterance.path}: {failed[0].error}. No recording was added.")
+        raise StoreError(f"{failed[0].utterance.path}: {failed[0].error}. No speaker was enrolled.")
     return [Recording.of(row) for row in rows if row.vector is not None], failed
 
 
 def remove(config: RemoveConfig) -> int:
-    """Remove an enrolled speaker."""
+    """Remove an enrolled speaker, or the background recordings."""
     from verification import SpeakerStore, StoreError
 
-    if config.name is None:
-        raise StoreError("Give the name of the speaker to remove: --name NAME.")
+    if config.name is None and not config.background:
+        raise StoreError("Give the name of the speaker to remove: --name NAME, or --background.")
     with SpeakerStore.open(config.store) as store:
-        store.remove(config.name)
-        print(f"{config.name} is removed; {config.store} has {count_of(len(store), 'speaker')}")
+        if config.name is not None:
+            store.remove(config.name)
+            print(f"{config.name} is removed; {config.store} has {count_of(len(store), 'speaker')}")
+        if config.background:
+            print(f"{count_of(store.remove_background(), 'background recording')} removed")
     return EXIT_DONE
 
 

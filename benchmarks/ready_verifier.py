@@ -165,7 +165,7 @@ def calibrate(
             "backend": "cosine",
             "trained_on": [],
             "calibrated_on": [],
-            "most_speakers": 512,
+            "most_speakers": max(SPEAKERS),
         },
         self_calibration=self_calibration,
     )

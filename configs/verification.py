@@ -122,7 +122,7 @@ class EnrollConfig(StoreConfig, EmbeddingConfig):
     own verifier."""
     background: Path | None = None
     """Folder with recordings of people who need not be enrolled, made as those to identify; they adapt the calibration
-    of the ready verifier. It may be given alone, for an existing store."""
+    of the ready verifier. Recordings that match an enrolled speaker are left out. The flag may be given alone."""
 
     def problem(self) -> str | None:
         is_background_alone = self.background is not None and not (self.name or self.audio)
@@ -135,10 +135,12 @@ class EnrollConfig(StoreConfig, EmbeddingConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class RemoveConfig(StoreConfig):
-    """Remove an enrolled speaker."""
+    """Remove an enrolled speaker, or the background recordings."""
 
     name: str | None = None
     """Name of the speaker."""
+    background: bool = False
+    """Remove the recordings that enroll --background added."""
 
 
 @dataclass(frozen=True, kw_only=True)

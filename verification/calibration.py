@@ -131,6 +131,13 @@ class Calibration:
         terms = self.growth * count + self.enrolled_shortness * enrolled + self.probe_shortness * probe
         return self.slope * np.asarray(scores, dtype=np.float64) + self.offset + terms
 
+    def pair_llrs(self, scores: ArrayLike, first: ArrayLike, second: ArrayLike) -> NDArray[np.float64]:
+        """Return the log-likelihood ratios of pairs of recordings of these lengths (seconds), in either order."""
+        orders = ((first, second), (second, first))
+        ratios = [self.llrs(scores, Conditions(1, enrolled, probe)) for enrolled, probe in orders]
+        mean: NDArray[np.float64] = np.mean(ratios, axis=0)
+        return mean
+
     def shifted(self, shift: float) -> "Calibration":
         """Return the calibration of scores that are higher by `shift` than the scores that this one was learned on."""
         return replace(self, offset=self.offset - self.slope * shift)

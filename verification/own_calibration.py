@@ -1,7 +1,7 @@
 """The calibration of the scores in a store, adapted to the scores between its own speakers."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -24,9 +24,10 @@ class OwnCalibration:
     calibration : Calibration
         Calibration of the verifier, shifted.
     shift : float
-        Scores of different speakers are higher by about twice this than in the calibration corpora.
+        Amount by which scores are lowered before the calibration of the verifier is applied.
     n_speakers, n_background : int
-        Number of enrolled speakers and of background recordings that it was adapted to.
+        Number of enrolled speakers and of background recordings that it was adapted to. Background recordings that
+        match an enrolled speaker are left out.
     """
 
     calibration: Calibration
@@ -46,19 +47,22 @@ def own_calibration(rows: StoreRows, verifier: SpeakerVerifier) -> OwnCalibratio
         A stored vector is damaged.
     """
     calibration, own = verifier.calibration, verifier.self_calibration
-    block = next(rows.models(MAX_SPEAKERS), None)
+    block = next(rows.models(MAX_SPEAKERS, order="name"), None)  # not the order of enrolment
     if own is None or block is None:
         return OwnCalibration(calibration, 0.0, n_speakers=0, n_background=0)
     speakers, seconds, vectors = rows.sample(torch.cat([torch.tensor([BACKGROUND]), block.numbers]))
     backend = verifier.backend
     scores = backend.score_speakers(backend.embed(vectors), block.models, block.counts)
-    is_other = speakers[:, None] != block.numbers
-    recording, model = is_other.nonzero(as_tuple=True)
     enrolled = block.conditions()
+    llrs = calibration.llrs(scores, replace(enrolled, seconds=seconds.numpy()[:, None]))
+    # Background recordings may be of enrolled speakers, whose scores would raise the calibration.
+    is_background = (speakers == BACKGROUND) & torch.from_numpy((llrs < 0).all(axis=1))
+    is_other = (speakers[:, None] != block.numbers) & (is_background | (speakers != BACKGROUND))[:, None]
+    recording, model = is_other.nonzero(as_tuple=True)
     conditions = Conditions(
         np.asarray(enrolled.counts)[model], np.asarray(enrolled.enrolled_seconds)[model], seconds.numpy()[recording]
     )
-    n_background = int((speakers == BACKGROUND).sum())
+    n_background = int(is_background.sum())
     n_speakers = len(block.numbers) if len(block.numbers) > 1 else 0
     shift = own.shift(scores[is_other].double().numpy(), conditions, n_speakers=n_speakers + n_background)
     if not math.isfinite(shift):

@@ -4,9 +4,9 @@ import numpy as np
 
 from encoders import spec_differences
 from features import FeatureSet
+from files import InputError
 from metrics import cllr
 from verification.backends import split_speakers
-from verification.calibration import Conditions
 from verification.trials import all_pairs, random_triplets
 from verification.verifier import MAX_UTTERANCES, TRIPLETS, SpeakerVerifier
 
@@ -31,7 +31,8 @@ def compare_with_ready(features: FeatureSet, backend: str, seed: int = 0) -> tup
     Returns
     -------
     (float, float) or None
-        None if the features were made by another encoder than that of the ready verifier, or of too few speakers.
+        None if the features were made by another encoder than that of the ready verifier, or if there are too few
+        speakers.
     """
     ready = SpeakerVerifier.ready()
     n_speakers = int((np.bincount(features.labels.numpy()) >= 2).sum())
@@ -40,15 +41,18 @@ def compare_with_ready(features: FeatureSet, backend: str, seed: int = 0) -> tup
     costs = []
     halves = split_speakers(features, seed)
     for train, test in (halves, halves[::-1]):
-        trained = SpeakerVerifier.train(train, backend, seed)
+        try:
+            trained = SpeakerVerifier.train(train, backend, seed)
+        except InputError:  # half of the speakers are too few for this backend
+            return None
         trials = all_pairs(test) if len(test) <= MAX_UTTERANCES else random_triplets(test, TRIPLETS, seed)
-        seconds = np.sqrt(np.prod([test.durations.numpy()[side] for side in (trials.first, trials.second)], axis=0))
-        llrs = [
-            each.calibration.llrs(
-                each.backend.score_trials(test, trials.first, trials.second), Conditions(1, seconds, seconds)
-            )
-            for each in (trained, ready)
-        ]
-        costs.append([cllr(trials.labels, each) for each in llrs])
+        seconds = [test.durations.numpy()[side] for side in (trials.first, trials.second)]
+        costs.append(
+            [
+                cllr(trials.labels, each.calibration.pair_llrs(scores, *seconds))
+                for each in (trained, ready)
+                for scores in [each.backend.score_trials(test, trials.first, trials.second)]
+            ]
+        )
     own, of_ready = np.mean(costs, axis=0).tolist()
     return own, of_ready

@@ -63,8 +63,13 @@ def choose_shrinkage(
 
 
 def _evenly(targets: Tensor, is_left_out: Tensor) -> Tensor:
-    """Return the numbers of at most `MAX_ROWS` left-out rows, the first of each speaker, then the second, and so on."""
-    numbers = is_left_out.nonzero().flatten()
+    """Return at most `MAX_ROWS` left-out rows: the first of each speaker, then the second, and so on.
+
+    Only speakers with two rows are used, at most half as many as rows.
+    """
+    speakers, counts = torch.unique(targets[is_left_out], return_counts=True)
+    speakers = speakers[counts >= 2][: MAX_ROWS // 2]
+    numbers = (is_left_out & torch.isin(targets, speakers)).nonzero().flatten()
     order = numbers[targets[numbers].argsort(stable=True)]
     _, sizes = torch.unique_consecutive(targets[order], return_counts=True)
     rank = torch.cat([torch.arange(size) for size in sizes.tolist()])

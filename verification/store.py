@@ -35,7 +35,7 @@ from verification.store_file import (
     transaction,
     translate_sqlite_errors,
 )
-from verification.store_rows import StoreRows
+from verification.store_rows import BACKGROUND, StoreRows
 from verification.verdict import Verdict, verdict
 from verification.verifier import SpeakerVerifier, check_prior
 
@@ -188,6 +188,8 @@ class SpeakerStore:
     def merge(self, other: "SpeakerStore", existing: Existing = "refuse") -> int:
         """Enrol all speakers of another store as `enroll` does; after an error, none of them is enrolled.
 
+        Its background recordings are added too.
+
         Raises
         ------
         StoreError
@@ -198,16 +200,42 @@ class SpeakerStore:
         self._check_origin(str(other.path), other.verifier.encoder, other.verifier.crop)
         with translate_sqlite_errors(other.path), transaction(other._connection, "DEFERRED"):
             # Read all before writing: two stores that are merged into each other at the same time would deadlock.
-            speakers = list(other._rows.contents())
-        return self._enroll_all(speakers, existing)
+            speakers, background = list(other._rows.contents()), other._rows.background()
+        added = self._enroll_all(speakers, existing)
+        if background and self.verifier.self_calibration is not None:
+            self.add_background(background)
+        return added
 
     def add_background(self, recordings: Sequence[Recording]) -> int:
         """Add recordings of people who need not be enrolled, which `calibration` uses; return the number added.
 
         Recordings that the store already has are skipped.
+
+        Raises
+        ------
+        StoreError
+            The verifier of the store is not adapted, or a recording has another number of dimensions, or NaN.
         """
+        if self.verifier.self_calibration is None:
+            raise StoreError(
+                f"{self.path}: background recordings have no effect on this store, because its verifier was trained "
+                "and is not adapted. Train it on such recordings, or make a store with the ready verifier."
+            )
+        for recording in recordings:
+            if recording.vector.shape != (self._dim,) or not bool(torch.isfinite(recording.vector).all()):
+                raise StoreError(
+                    f"{recording.path}: its embedding is not a vector of {self._dim} finite numbers. Embed it again "
+                    "with the encoder of the store."
+                )
         with translate_sqlite_errors(self.path), transaction(self._connection):
             return sum(self._rows.add_background(recording) for recording in recordings)
+
+    def remove_background(self) -> int:
+        """Remove all background recordings; return their number."""
+        with translate_sqlite_errors(self.path), transaction(self._connection):
+            count = len(self._rows.background())
+            self._rows.remove(BACKGROUND)
+            return count
 
     def own_calibration(self) -> OwnCalibration:
         """Return the calibration of the scores in this store, and what it was adapted to.
@@ -330,7 +358,7 @@ class SpeakerStore:
             raise damaged(self.path, "a vector holds NaN or infinity")
         enrolled_seconds = float(block.seconds / block.counts)
         conditions = Conditions(int(block.counts), enrolled_seconds, seconds)
-        return verdict(calibration, score, p_target=p_target, conditions=conditions)
+        return verdict(score, float(calibration.llrs(score, conditions)), p_target)
 
     def _check_features(self, features: FeatureSet) -> None:
         crop = self.verifier.crop if features.audio is None else features.audio.crop

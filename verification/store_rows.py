@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -21,8 +22,8 @@ from verification.store_file import StoreError, check_name, damaged
 
 # The number, in the table of recordings, of people who are not enrolled; the numbers of speakers begin with 1.
 BACKGROUND = 0
-# Maximum number of recordings of a speaker that `StoreRows.sample` returns.
-SAMPLED = 3
+# Maximum number of recordings of a speaker, and of background recordings, that `StoreRows.sample` returns.
+SAMPLED, SAMPLED_BACKGROUND = 3, 500
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,25 +113,14 @@ class StoreRows:
 
     def contents(self) -> Iterator[tuple[str, list[Recording]]]:
         """Yield the name and all recordings of each speaker."""
-        select = "SELECT path, digest, seconds, vector FROM recordings WHERE speaker = ?"
         for speaker in self.speakers():
-            rows = self._connection.execute(select, [self.number(speaker.name)]).fetchall()
-            if not all(tuple(map(type, row)) == (str, bytes, float, bytes) for row in rows):
-                raise damaged(self.path, "a row of the table recordings has values of unexpected types")
-            vectors = self._vectors([row[3] for row in rows], self._dim)
-            yield (
-                speaker.name,
-                [
-                    Recording(path=path, digest=digest, seconds=seconds, vector=vector)
-                    for (path, digest, seconds, _), vector in zip(rows, vectors, strict=True)
-                ],
-            )
+            yield speaker.name, self._recordings(self.number(speaker.name))
 
-    def models(self, size: int, number: int | None = None) -> Iterator[Models]:
-        """Yield blocks of at most `size` speakers, in the order of their numbers; with `number`, only this speaker."""
+    def models(self, size: int, number: int | None = None, *, order: Literal["id", "name"] = "id") -> Iterator[Models]:
+        """Yield blocks of at most `size` speakers; with `number`, only this speaker."""
         select = "SELECT id, n_recordings, seconds, model FROM speakers"
         if number is None:
-            rows = self._connection.execute(f"{select} ORDER BY id")
+            rows = self._connection.execute(f"{select} ORDER BY {order}")
         else:
             rows = self._connection.execute(f"{select} WHERE id = ?", [number])
         while block := rows.fetchmany(size):
@@ -145,14 +135,16 @@ class StoreRows:
     def sample(self, numbers: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return recordings of some speakers: the speakers' numbers (n,), lengths in seconds (n,) and vectors (n, D).
 
-        The number `BACKGROUND` stands for recordings of people who are not enrolled. At most `SAMPLED` recordings of
-        each are returned.
+        At most `SAMPLED` recordings of each speaker are returned, and `SAMPLED_BACKGROUND` of the number `BACKGROUND`,
+        which stands for people who are not enrolled.
         """
         select = "SELECT speaker, seconds, vector FROM recordings WHERE speaker = ? ORDER BY digest LIMIT ?"
         rows = [
             row
             for number in numbers.tolist()
-            for row in self._connection.execute(select, [number, SAMPLED if number != BACKGROUND else -1])
+            for row in self._connection.execute(
+                select, [number, SAMPLED_BACKGROUND if number == BACKGROUND else SAMPLED]
+            )
         ]
         if not all(isinstance(length, float) for _, length, _ in rows):
             raise damaged(self.path, "a row of the table recordings has values of unexpected types")
@@ -160,10 +152,20 @@ class StoreRows:
         lengths = torch.tensor([row[1] for row in rows], dtype=torch.float32)
         return speakers, lengths, self._vectors([row[2] for row in rows], self._dim)
 
-    def n_background(self) -> int:
-        """Return the number of background recordings."""
-        select = "SELECT count(*) FROM recordings WHERE speaker = ?"
-        return int(self._connection.execute(select, [BACKGROUND]).fetchone()[0])
+    def background(self) -> list[Recording]:
+        """Return the background recordings."""
+        return self._recordings(BACKGROUND)
+
+    def _recordings(self, number: int) -> list[Recording]:
+        select = "SELECT path, digest, seconds, vector FROM recordings WHERE speaker = ? ORDER BY id"
+        rows = self._connection.execute(select, [number]).fetchall()
+        if not all(tuple(map(type, row)) == (str, bytes, float, bytes) for row in rows):
+            raise damaged(self.path, "a row of the table recordings has values of unexpected types")
+        vectors = self._vectors([row[3] for row in rows], self._dim)
+        return [
+            Recording(path=path, digest=digest, seconds=seconds, vector=vector)
+            for (path, digest, seconds, _), vector in zip(rows, vectors, strict=True)
+        ]
 
     def recordings(self, number: int) -> tuple[float, Tensor]:
         """Return the total length (seconds) and the vectors (n, D) of a speaker's recordings.

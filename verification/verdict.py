@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from verification.calibration import Calibration, Conditions
+from scipy.special import expit, logit
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,8 +27,7 @@ class Verdict:
     same: bool
 
 
-def verdict(calibration: Calibration, score: float, *, p_target: float, conditions: Conditions) -> Verdict:
-    """Return the decision for a score against a speaker."""
-    llr = float(calibration.llrs(score, conditions))
-    probability = float(calibration.probabilities(score, p_target, conditions))
+def verdict(score: float, llr: float, p_target: float) -> Verdict:
+    """Return the decision for a score and its log-likelihood ratio."""
+    probability = float(expit(llr + logit(p_target)))
     return Verdict(score=score, llr=llr, probability=probability, same=probability >= 0.5)

@@ -175,11 +175,9 @@ class SpeakerVerifier:
             encoder = encoder_from_spec(self.encoder, encoder_weights, device, precision=precision)
         vectors, seconds = self.embed_files([Path(first), Path(second)], encoder)
         mapped = self.backend.embed(vectors)
-        # Which of the two is the enrolled one must not matter, so the mean length stands for both.
-        mean = math.sqrt(float(seconds[0]) * float(seconds[1]))
-        conditions = Conditions(enrolled_seconds=mean, seconds=mean)
         score = float(self.backend.score_pairs(mapped[:1], mapped[1:]))
-        return verdict(self.calibration, score, p_target=p_target, conditions=conditions)
+        llr = float(self.calibration.pair_llrs(score, float(seconds[0]), float(seconds[1])))
+        return verdict(score, llr, p_target)
 
     def embed_files(self, paths: Sequence[Path], encoder: Encoder | LazyEncoder) -> tuple[Tensor, Tensor]:
         """Return the embeddings (n, D) of files, and the lengths (n,) of the audio that went into them (seconds).
@@ -344,4 +342,7 @@ READERS: dict[int, FormatReader[SpeakerVerifier]] = {2: _read_format_2, 3: _read
 
 
 def _calibration(content: dict[str, float]) -> Calibration:
-    return Calibration(**{key: float(value) for key, value in content.items()})
+    calibration = Calibration(**{key: float(value) for key, value in content.items()})
+    if not calibration.slope >= 0:
+        raise BackendError(f"the slope of a calibration is {calibration.slope:g}")
+    return calibration

@@ -1,7 +1,9 @@
 """`campplus`: parity with 3D-Speaker, long, short and silent recordings, and checkpoints that are refused."""
 
 import logging
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -107,23 +109,48 @@ def test_wespeaker_checkpoints_get_the_front_end_of_their_training(
     assert torch.equal(as_3d_speaker.encode([noise]), campplus.encode([noise]))
     from torchaudio.compliance.kaldi import fbank
 
-    frames = fbank(32_768 * noise[None], num_mel_bins=80, sample_frequency=RATE, dither=0, window_type="hamming")
     network = CAMPlusPlus.from_state(campplus_state())
-    with torch.inference_mode():
-        expected = network((frames - frames.mean(0))[None], torch.tensor([len(frames)]))
-    assert angle(encoder.encode([noise]), expected) <= 1e-9
+    # At low levels and in silence, energies are at Kaldi's floor, which depends on the scale of the samples.
+    for wave in (noise, 1e-3 * noise, torch.cat([torch.zeros(RATE), noise])):
+        frames = fbank(32_768 * wave[None], num_mel_bins=80, sample_frequency=RATE, dither=0, window_type="hamming")
+        with torch.inference_mode():
+            expected = network((frames - frames.mean(0))[None], torch.tensor([len(frames)]))
+        assert angle(encoder.encode([wave]), expected) <= 1e-9
     assert angle(encoder.encode([noise]), campplus.encode([noise])) > 1e-6
 
 
 def test_number_of_threads_does_not_change_vectors(campplus: Encoder) -> None:
     waveforms, n_threads = noises([1.0, 0.4, 2.0, 0.9]), torch.get_num_threads()
-    found = campplus.encode(waveforms)
-    assert torch.get_num_threads() == n_threads
+    flags = torch.backends.cudnn.deterministic, torch.backends.cudnn.allow_tf32
+    found = []
     try:
-        torch.set_num_threads(1)
-        assert torch.equal(campplus.encode(waveforms), found)
+        for number in (1, 3):
+            torch.set_num_threads(number)
+            found.append(campplus.encode(waveforms))
+            assert torch.get_num_threads() == number
+        with ThreadPoolExecutor(3) as pool:  # calls from several threads
+            found += pool.map(campplus.encode, [waveforms] * 3)
+            assert torch.get_num_threads() == 3
     finally:
         torch.set_num_threads(n_threads)
+    assert all(torch.equal(vectors, found[0]) for vectors in found)
+    assert (torch.backends.cudnn.deterministic, torch.backends.cudnn.allow_tf32) == flags
+
+
+def test_too_little_memory_for_several_recordings_computes_them_one_by_one(
+    campplus_weights: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoder, waveforms = load_encoder("campplus", campplus_weights, device="cpu"), noises([1.0, 1.5, 1.2])
+    expected, forward, main = encoder.encode(waveforms), encoder.forward, threading.get_ident()
+
+    def fail_in_pool(*batch: Tensor) -> Tensor:
+        if threading.get_ident() != main:
+            raise MemoryError
+        return forward(*batch)
+
+    monkeypatch.setattr(encoder, "forward", fail_in_pool)
+    assert torch.allclose(encoder.encode(waveforms), expected, atol=1e-4)
+    assert "continuing with one" in caplog.text
 
 
 def test_recordings_above_90_s_are_the_average_of_pieces(campplus: Encoder, tmp_path: Path) -> None:
@@ -165,6 +192,7 @@ def test_too_short_recording_costs_no_others(campplus: Encoder, tmp_path: Path) 
     [
         (torch.ones(719), "Waveform 0 has 719 samples; the encoder 'campplus' needs at least 720"),
         (torch.zeros(RATE), "Waveform 0 is digital silence"),
+        (torch.full((RATE,), 0.2), "Waveform 0 is digital silence: all of its samples are 0.2"),
     ],
 )
 def test_unusable_waveforms_are_refused(waveform: Tensor, message: str, campplus: Encoder) -> None:
@@ -202,6 +230,8 @@ BROKEN: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
         lambda state: state.update({"head.conv1.weight": torch.zeros(16, 1, 3, 3)}), "size mismatch for head.conv1"
     ),
     "NaN": (lambda state: state["head.bn1.bias"].fill_(torch.nan), "head.bn1.bias is not a tensor of finite numbers"),
+    "a number": (lambda state: state.update(dict([(3, torch.zeros(1))])), "3 is not a tensor"),  # type: ignore[list-item]
+    "negative variance": (lambda state: state["head.bn1.running_var"].fill_(-1), "running_var is not a tensor"),
     "text": (lambda state: state.update({"head.bn1.bias": "text"}), "head.bn1.bias is not a tensor"),
     "code": (lambda state: state.update({"x": logging.getLogger}), "not a checkpoint of 3D-Speaker"),
 }  # fmt: skip

