@@ -16,8 +16,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-# Before anything imports the hub's client, which reads it once: no test reaches for the network.
+# No test reaches for the network. The hub's client reads its variable once, when it is imported.
 os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["PIP_NO_INDEX"] = "1"
 
 from corpora import Corpus, load_corpus
 from encoders import Encoder, load_encoder
