@@ -168,7 +168,7 @@ def test_interrupted_extraction_is_continued_by_the_same_command(
             [COMPARE, "--features_path", "FEATURES"],
             " The same command keeps finished embeddings, and trains all heads again.",
         ),
-        ("verification.SpeakerVerifier.load", [VERIFY, "verify", "a.wav", "b.wav"], ""),
+        ("verification.SpeakerVerifier.load", [VERIFY, "verify", "a.wav", "b.wav", "--verifier", "v.pt"], ""),
         ("features.FeatureSet.load", [VERIFY, "train", "--features_path", "FEATURES"], ""),
         ("heads.SpeakerClassifier.load", [INFER, "--audio_path", ROOT / "sample" / "held_out"], ""),
         ("reports.write_report", [REPORT], ""),
