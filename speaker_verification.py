@@ -192,11 +192,12 @@ def list_speakers(config: ListConfig) -> int:
 
 def describe_calibration(own: OwnCalibration) -> str:
     """Describe in words what the calibration of a store was adapted to."""
-    if not own.n_speakers + own.n_background:
+    if not own.n_speakers + own.n_background + own.n_left_out:
         return "that of the verifier"
     background = f" and {count_of(own.n_background, 'background recording')}" if own.n_background else ""
+    left_out = f"; {own.n_left_out} more match an enrolled speaker and are left out" if own.n_left_out else ""
     speakers = count_of(own.n_speakers, "enrolled speaker")
-    return f"that of the verifier, adapted to {speakers}{background} (scores shifted by {-own.shift:+.3f})"
+    return f"that of the verifier, adapted to {speakers}{background} (scores shifted by {-own.shift:+.3f}){left_out}"
 
 
 def merge(config: MergeConfig) -> int:

@@ -133,7 +133,8 @@ def probe(url: str, headers: Mapping[str, str] | None = None) -> Callable[[], st
 
 def first_line(error: Exception) -> str:
     """Return the first line of the message of another library's error, at most 200 characters."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+    message = getattr(error, "reason", None) or error  # urllib describes errors of the network in `reason`
+    return (str(message).strip() or type(error).__name__).splitlines()[0][:200]
 
 
 def tensors_digest(tensors: Mapping[str, Tensor]) -> str:

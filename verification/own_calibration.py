@@ -26,14 +26,16 @@ class OwnCalibration:
     shift : float
         Amount by which scores are lowered before the calibration of the verifier is applied.
     n_speakers, n_background : int
-        Number of enrolled speakers and of background recordings that it was adapted to. Background recordings that
-        match an enrolled speaker are left out.
+        Number of enrolled speakers and of background recordings that it was adapted to.
+    n_left_out : int
+        Number of background recordings that match an enrolled speaker and are therefore left out.
     """
 
     calibration: Calibration
     shift: float
     n_speakers: int
     n_background: int
+    n_left_out: int = 0
 
 
 def own_calibration(rows: StoreRows, verifier: SpeakerVerifier) -> OwnCalibration:
@@ -67,4 +69,10 @@ def own_calibration(rows: StoreRows, verifier: SpeakerVerifier) -> OwnCalibratio
     shift = own.shift(scores[is_other].double().numpy(), conditions, n_speakers=n_speakers + n_background)
     if not math.isfinite(shift):
         raise damaged(rows.path, "a vector holds NaN or infinity")
-    return OwnCalibration(calibration.shifted(shift), shift, n_speakers=n_speakers, n_background=n_background)
+    return OwnCalibration(
+        calibration.shifted(shift),
+        shift,
+        n_speakers=n_speakers,
+        n_background=n_background,
+        n_left_out=int((speakers == BACKGROUND).sum()) - n_background,
+    )
