@@ -112,6 +112,8 @@ def translate_sqlite_errors(path: Path) -> Iterator[None]:
         raise StoreError(f"{path}: {_advice(str(error))}") from error
     except sqlite3.DatabaseError as error:
         raise damaged(path, str(error)) from error
+    except UnicodeDecodeError as error:  # raised by sqlite3 for a text, or for its own message about one
+        raise damaged(path, "a text is not valid UTF-8") from error
     except OSError as error:
         raise StoreError(
             f"{path}: cannot be written ({error.strerror or error}). Check the permissions of the folder, or give "
