@@ -57,7 +57,7 @@ def angle(found: Tensor, expected: Tensor) -> float:
     return float((1 - torch.cosine_similarity(found.double(), expected.double())).max())
 
 
-# 39.99 s is not a whole number of segments; 0.1 s makes 8 frames, 0.045 s the minimum of 3.
+# Few of these make whole segments of 100 frames; 0.1 s makes 8 frames, and 0.045 s the minimum of 3.
 SECONDS = [7.8, 0.1, 30.0, 2.03, 1.0, 12.345, 0.045, 0.5]
 
 
