@@ -178,6 +178,22 @@ class _TDNN(nn.Module, _FusesNorms):
         return _normalise(self.nonlinear, self.linear(x.transpose(1, 2)).transpose(1, 2).contiguous())
 
 
+class _Affine(nn.Module):
+    """Batch norm for inference, as one multiplication and addition per number."""
+
+    scale: Tensor
+    shift: Tensor
+
+    def __init__(self, norm: Any) -> None:
+        super().__init__()
+        scale = norm.weight / (norm.running_var + norm.eps).sqrt()
+        self.register_buffer("scale", scale.detach())
+        self.register_buffer("shift", (norm.bias - norm.running_mean * scale).detach())
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.addcmul(self.shift, x, self.scale)
+
+
 class _DenseBlock(nn.ModuleDict):
     """Layers that each read the outputs of all layers before them: (batch, frames, c) to (batch, frames, c + 32 n)."""
 
@@ -186,9 +202,18 @@ class _DenseBlock(nn.ModuleDict):
         super().__init__({f"tdnnd{number}": layer for number, layer in enumerate(layers, start=1)})
 
     def forward(self, x: Tensor, context: "_Context") -> Tensor:
+        if torch.is_grad_enabled():
+            for layer in self.values():
+                x = torch.cat([x, layer(x, context)], dim=2)
+            return x
+        # Without gradients, each layer writes into one tensor, which copies less.
+        channels = x.shape[2]
+        joined = x.new_empty(*x.shape[:2], channels + GROWTH * len(self))
+        joined[..., :channels] = x
         for layer in self.values():
-            x = torch.cat([x, layer(x, context)], dim=2)
-        return x
+            joined[..., channels : channels + GROWTH] = layer(joined[..., :channels], context)
+            channels += GROWTH
+        return joined
 
 
 class _DenseLayer(nn.Module, _FusesNorms):
@@ -202,6 +227,7 @@ class _DenseLayer(nn.Module, _FusesNorms):
         self.cam_layer = _ContextAwareMasking(dilation)
 
     def fuse_norms(self) -> None:
+        self.nonlinear1 = nn.ModuleDict({"batchnorm": _Affine(self.nonlinear1["batchnorm"])})
         self.linear1, self.nonlinear2 = _fused(self.linear1, self.nonlinear2), _identity()
         self.cam_layer.join_taps()
 
@@ -310,7 +336,10 @@ def _fused(convolution: nn.Conv1d, norm: nn.ModuleDict) -> nn.Conv1d:
 
 def _normalise(norm: nn.ModuleDict, x: Tensor) -> Tensor:
     """Apply a batch norm and ReLU to (batch, frames, channels)."""
-    return _relu(norm["batchnorm"](x.flatten(0, 1)).view_as(x))
+    layer = norm["batchnorm"]
+    if isinstance(layer, nn.BatchNorm1d):
+        return _relu(layer(x.flatten(0, 1)).view_as(x))
+    return _relu(layer(x))
 
 
 def _relu(x: Tensor) -> Tensor:
