@@ -41,6 +41,7 @@ def main(config: ComparisonConfig) -> int:
         seeds=config.seeds,
         tune=config.tune_budget if config.tune else 1,
         ensemble=config.ensemble,
+        refit=config.refit,
     )
     saved = comparison.save(config.output_dir, sets[0].corpus, command())
     for encoder in dict.fromkeys(record["encoder"] for record in comparison.layers):

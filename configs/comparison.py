@@ -114,10 +114,12 @@ class ComparisonConfig(CorpusConfig):
     """Heads to compare, or all."""
     ensemble: bool = False
     """Also evaluate ensembles, which average the logits of all heads, of all encoders, and of both."""
+    refit: bool = True
+    """Fit the saved classifier on all utterances after the figures are made, instead of on the training part only."""
     scaler: ScalerName = "standard"
     """Scaler that transforms the embeddings before the heads; fitted on the training set only."""
     split_by: SplitBy = "utterance"
-    """Kind of split that selects the saved head; with session, each speaker is tested in unseen sessions."""
+    """Kind of split that selects the saved head; with session, each speaker is tested in new sessions."""
     fractions: tuple[float, float, float] = (0.8, 0.1, 0.1)
     """Shares of the training, validation and test sets."""
     seed: Seed = 0

@@ -4,6 +4,7 @@ from corpora.corpus import Corpus, CorpusError, Problem, Utterance
 from corpora.download import download_librispeech
 from corpora.layouts import LAYOUTS, layout, load_corpus
 from corpora.scan import find_audio, find_recordings
+from corpora.session_folds import session_folds
 from corpora.splits import Indices, divide, split
 
 __all__ = [
@@ -19,5 +20,6 @@ __all__ = [
     "find_recordings",
     "layout",
     "load_corpus",
+    "session_folds",
     "split",
 ]

@@ -15,10 +15,10 @@ from evaluation.fitting import (
     FitJob,
     SelectedHead,
     fit_heads,
-    fit_temperature,
+    refit_head,
     rows_of,
     settings_to_try,
-    validation_score,
+    validate,
 )
 from evaluation.head_comparison import HeadComparison, add_intervals, origin_of
 from evaluation.notes import describe_few_rows
@@ -68,13 +68,15 @@ def compare_heads(
     seeds: int = 1,
     tune: int = 1,
     ensemble: bool = False,
+    refit: bool = True,
 ) -> HeadComparison:
-    """Train heads on the same splits of the same utterances, and select one by its validation accuracy.
+    """Train heads on the same splits of the same utterances, and select one by validation.
 
-    The scaler and the heads are fitted on training rows only. If the split has no validation part, one eighth of the
-    training part selects, and each head is then fitted again on all of the training part (for the number of epochs
-    that was best). If speakers have several sessions, everything is done with both splits, by utterance and by session,
-    and the given split selects.
+    The scaler and the heads are fitted on training rows only. By utterance, the validation accuracy selects; if the
+    split has no validation part, that of one eighth of the training part, and each head is then fitted again on all of
+    the training part (for the number of epochs that was best). By session, a cross-validation over the sessions of the
+    training part selects, by log loss averaged over sessions. If speakers have several sessions, everything is done
+    with both splits, and the given split selects.
 
     Parameters
     ----------
@@ -99,6 +101,9 @@ def compare_heads(
         1 uses the given one only.
     ensemble : bool
         Whether to average the logits of all heads of an encoder, of all encoders with the same head, and of all.
+    refit : bool
+        Whether the classifier is fitted again on all rows, after all figures are made. Figures, temperature and
+        threshold remain those of the split.
 
     Returns
     -------
@@ -140,14 +145,16 @@ def compare_heads(
     rows = splits[split_by][best["seeds"][0]]
     training = {
         "corpus": first.corpus,
-        "n_utterances": len(rows.train),
+        "n_utterances": len(first) if refit else len(rows.train),
+        "refit": refit,
         "split_by": split_by,
         "fractions": [float(share) for share in fractions],
         "seed": best["seeds"][0],
         "untested": list(untested[split_by]),
         "torch": str(torch.__version__),
     }
-    classifier = _make_classifier(state, best, rows, training=training, seed=seed)
+    of_sessions = splits.get("session", splits[split_by])  # rejection is calibrated for new sessions if there are some
+    classifier = _make_classifier(state, best, of_sessions[best["seeds"][0]], training=training, seed=seed)
     n_free = len(rows.train) - len(classifier.members[0].head.classes_)
     leaks = [sentence for kind, own in splits.items() for sentence in find_leaks(first, list(own.values()), kind)]
     leaks += [*find_duplicates(first), *describe_few_rows(summary, n_free, max(map(_dim, sets.values())))]
@@ -173,13 +180,18 @@ def compare_heads(
 def _make_classifier(
     state: "_ComparisonState", best: Record, rows: SplitRows, *, training: Record, seed: int
 ) -> SpeakerClassifier:
-    """Make the classifier of the best record, with a threshold for unknown speakers."""
+    """Make the classifier of the best record, with a threshold for unknown speakers from the rows of a split."""
     members = state.members[key_of(best)]
     given = [member.view(min(state.sets.values(), key=member.distance)) for member in members]
     rejection = calibrate_rejection(members, given, state.scaler, rows=rows, seed=seed)
     open_set = {}
     if rejection is not None:
-        open_set = {**rejection.figures, "split_by": best["split_by"], "seed": best["seeds"][0]}
+        kind = "utterance" if rows.groups is None else "session"
+        open_set = {**rejection.figures, "split_by": kind, "seed": best["seeds"][0]}
+    if training["refit"]:
+        members = tuple(refit_head([member], own) for member, own in zip(members, given, strict=True))
+        if rejection is not None and rejection.detector is not None:
+            rejection = replace(rejection, detector=refit_head([rejection.detector], given[0]))
     return SpeakerClassifier(
         members,
         given[0].speakers,
@@ -323,10 +335,9 @@ class _ComparisonState:
         val_logits = mean_logits([member.val_logits for member in members])
         test_logits = mean_logits([member.test_logits for member in members])
         y_val = rows_of(first, rows.validation)[1]
-        temperature = fit_temperature(val_logits, y_val, classes)
-        accuracy, loss = validation_score(y_val, val_logits / np.float32(temperature), classes)
+        found = validate(y_val, val_logits, classes, rows=rows)
         outcome = Outcome.of(
-            rows.test, rows_of(first, rows.test)[1], test_logits / np.float32(temperature), classes=classes
+            rows.test, rows_of(first, rows.test)[1], test_logits / np.float32(found.temperature), classes=classes
         )
         layers: Sequence[int] = members[0].fitted.encoder.get("layers", ()) if len(members) == 1 else ()
         record = {
@@ -336,13 +347,13 @@ class _ComparisonState:
             "head": name,
             **about,
             "settings": _describe_settings(members) if self.tune > 1 else "",
-            "val_accuracy": accuracy,
-            "val_log_loss": loss,
+            "val_accuracy": found.accuracy,
+            "val_log_loss": found.log_loss,
             **outcome.figures(),
             "n_parameters": sum(member.fitted.head.n_parameters_ for member in members),
             "seconds": sum(member.seconds for member in members),
         }
-        return record, outcome, temperature
+        return record, outcome, found.temperature
 
     def _warn(self, sentence: str) -> None:
         """Log a warning once, not for every seed."""

@@ -3,22 +3,23 @@
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from joblib import Parallel, delayed
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax
 from scipy.stats import qmc
 
 from corpora import Indices
 from encoders import resolve_device
-from evaluation.protocol import SplitRows
+from evaluation.protocol import Fold, SplitRows
 from features import FeatureSet
 from heads import FittedHead, Head, HeadError, MinibatchHead, create_head, create_scaler, head_options, search_space
-from metrics import log_loss, top_k_accuracy
+from metrics import log_loss, ranks, top_k_accuracy
 
 Settings = dict[str, Any]
 # Rows and labels for fitting, and for validation.
@@ -44,8 +45,10 @@ class SelectedHead:
         The head to test, fitted on all of the training part. Its temperature is 1.
     settings : dict
         Settings of the head.
+    validated : tuple of FittedHead
+        For each fold, the head that was fitted without the validation rows.
     val_logits : ndarray (n_validation, n_classes)
-        Logits of the same head, fitted without the validation rows.
+        Logits of these heads for their validation rows, in the order of the folds.
     test_logits : ndarray (n_test, n_classes)
     seconds : float
         Time of the fits with all settings.
@@ -55,6 +58,7 @@ class SelectedHead:
 
     fitted: FittedHead
     settings: Settings
+    validated: tuple[FittedHead, ...]
     val_logits: NDArray[np.float32]
     test_logits: NDArray[np.float32]
     seconds: float
@@ -63,7 +67,7 @@ class SelectedHead:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class _Fit:
-    """A head that was fitted with one setting.
+    """A head that was fitted with one setting on one fold.
 
     Attributes
     ----------
@@ -73,15 +77,30 @@ class _Fit:
         Why it could not be fitted, in a sentence.
     seconds : float
     logits : ndarray (n_validation, n_classes)
-    score : (float, float)
-        Validation accuracy and negative validation log loss; higher is better.
+        Logits of the fold's validation rows.
     """
 
     head: Head | None
     problem: str
     seconds: float
     logits: NDArray[np.float32]
-    score: tuple[float, float] = (-1.0, 0.0)
+
+
+class Validation(NamedTuple):
+    """Figures of a head on the validation rows.
+
+    Attributes
+    ----------
+    temperature : float
+        Divisor of the logits that calibrates them.
+    accuracy : float
+    log_loss : float
+        With this temperature.
+    """
+
+    temperature: float
+    accuracy: float
+    log_loss: float
 
 
 def settings_to_try(name: str, options: Mapping[str, Any], budget: int, *, seed: int) -> list[Settings]:
@@ -117,7 +136,10 @@ def _value_at(choices: Any, position: float) -> Any:
 
 
 def fit_heads(jobs: Sequence[FitJob], scaler: str, rows: SplitRows) -> Iterator[tuple[FitJob, SelectedHead | str]]:
-    """Fit heads, and select the settings of each by validation accuracy (ties are broken by validation log loss).
+    """Fit heads, and select the settings of each by validation.
+
+    The highest validation accuracy selects (ties are broken by the log loss), or the lowest log loss if the split has a
+    cross-validation over sessions.
 
     Several settings are fitted in parallel on a CPU.
 
@@ -129,31 +151,24 @@ def fit_heads(jobs: Sequence[FitJob], scaler: str, rows: SplitRows) -> Iterator[
     for features in {id(job.features): job.features for job in jobs}.values():
         own = [job for job in jobs if job.features is features]
         try:
-            table = _Table(features, scaler, rows)
+            tables = [_Table(features, scaler, fold) for fold in rows.folds]
         except ValueError as error:
             yield from ((job, str(error)) for job in own)
             continue
-        fits = _fit_all([(job.name, settings) for job in own for settings in job.settings], table, len(own))
+        fits = _fit_all([(job.name, settings) for job in own for settings in job.settings], tables, len(own))
         for job in own:
-            n_settings = len(job.settings)
-            yield job, _select(job, fits[:n_settings], table, rows=rows)
-            fits = fits[n_settings:]
+            yield job, _select(job, [next(fits) for _ in job.settings], tables, rows=rows)
 
 
-def _fit_all(tasks: Sequence[tuple[str, Settings]], table: "_Table", n_jobs: int) -> list[_Fit]:
-    """Fit each head with each of its settings; if heads have several, those on the CPU are fitted in parallel."""
-    on_cpu = [_device_of(name, settings) == "cpu" for name, settings in tasks]
+def _fit_all(tasks: Sequence[tuple[str, Settings]], tables: Sequence["_Table"], n_jobs: int) -> Iterator[list[_Fit]]:
+    """Fit each head with each of its settings on each fold; with several settings, those on the CPU in parallel."""
+    each = [(name, settings, table.arrays) for name, settings in tasks for table in tables]
+    on_cpu = [_device_of(name, settings) == "cpu" for name, settings, _ in each]
     n_workers = min(_n_cores(), sum(on_cpu)) if len(tasks) > n_jobs else 1
-    work = (
-        delayed(_fit_one)(name, settings, table.arrays)
-        for (name, settings), parallel in zip(tasks, on_cpu, strict=True)
-        if parallel
-    )
+    work = (delayed(_fit_one)(*task) for task, parallel in zip(each, on_cpu, strict=True) if parallel)
     done = iter(Parallel(n_jobs=max(n_workers, 1))(work))
-    return [
-        next(done) if parallel else _fit_one(name, settings, table.arrays)
-        for (name, settings), parallel in zip(tasks, on_cpu, strict=True)
-    ]
+    fits = [next(done) if parallel else _fit_one(*task) for task, parallel in zip(each, on_cpu, strict=True)]
+    return (fits[first : first + len(tables)] for first in range(0, len(fits), len(tables)))
 
 
 def _device_of(name: str, settings: Settings) -> str:
@@ -162,11 +177,11 @@ def _device_of(name: str, settings: Settings) -> str:
 
 
 class _Table:
-    """Scaled training and validation rows, computed once for several heads."""
+    """Scaled training and validation rows of a fold, computed once for several heads."""
 
-    def __init__(self, features: FeatureSet, scaler: str, rows: SplitRows) -> None:
-        X, y = rows_of(features, rows.fit)
-        X_val, y_val = rows_of(features, rows.validation)
+    def __init__(self, features: FeatureSet, scaler: str, fold: Fold) -> None:
+        X, y = rows_of(features, fold.fit)
+        X_val, y_val = rows_of(features, fold.validation)
         self.scaler = create_scaler(scaler).fit(X, torch.from_numpy(y))
         # As numpy arrays, which joblib shares with its workers.
         self.arrays: Arrays = self.scaler.transform(X).numpy(), y, self.scaler.transform(X_val).numpy(), y_val
@@ -183,41 +198,112 @@ def _fit_one(name: str, settings: Settings, arrays: Arrays) -> _Fit:
     except ValueError as error:
         seconds, no_logits = time.perf_counter() - started, np.zeros((0, 0), np.float32)
         return _Fit(head=None, problem=str(error), seconds=seconds, logits=no_logits)
-    score = validation_score(y_val, logits, head.classes_)
-    seconds = time.perf_counter() - started
-    return _Fit(head=head, problem="", seconds=seconds, logits=logits, score=(score[0], -score[1]))
+    return _Fit(head=head, problem="", seconds=time.perf_counter() - started, logits=logits)
 
 
-def _select(job: FitJob, fits: Sequence[_Fit], table: _Table, *, rows: SplitRows) -> SelectedHead | str:
+def _select(
+    job: FitJob, fits: Sequence[list[_Fit]], tables: Sequence[_Table], *, rows: SplitRows
+) -> SelectedHead | str:
     """Return the head with the best settings, fitted on all of the training part."""
-    best = max(range(len(fits)), key=lambda number: fits[number].score)
-    fit, settings = fits[best], job.settings[best]
-    seconds = sum(each.seconds for each in fits)
-    if fit.head is None:
-        return fit.problem
-    head, fitted_scaler = fit.head, table.scaler
-    history = head.history_ if isinstance(head, MinibatchHead) else ()
-    if len(rows.train) > len(rows.fit):
+    y_val = rows_of(job.features, rows.validation)[1]
+    keys = [_selection_key(of_setting, y_val, rows) for of_setting in fits]
+    best = min(range(len(fits)), key=keys.__getitem__)
+    settings, of_best = job.settings[best], fits[best]
+    seconds = sum(fit.seconds for of_setting in fits for fit in of_setting)
+    heads = [fit.head for fit in of_best if fit.head is not None]
+    if len(heads) < len(of_best):
+        return next(fit.problem for fit in of_best if fit.head is None)
+    features = job.features
+    crop = features.audio.crop if features.audio else None
+    validated = tuple(
+        FittedHead(scaler=table.scaler, head=head, name=job.name, encoder=features.encoder, crop=crop)
+        for head, table in zip(heads, tables, strict=True)
+    )
+    fitted = validated[0]
+    if len(rows.train) > len(rows.folds[0].fit):
         started = time.perf_counter()
-        again = {**settings, "epochs": head.best_epoch_} if isinstance(head, MinibatchHead) else settings
-        X, y = rows_of(job.features, rows.train)
-        fitted_scaler = create_scaler(table.scaler.name).fit(X, torch.from_numpy(y))
         try:
-            head = create_head(job.name, **again).fit(fitted_scaler.transform(X), y)
+            fitted = refit_head(validated, features.select(rows.train.tolist()))
         except HeadError as error:
             return str(error)
         seconds += time.perf_counter() - started
-    features = job.features
-    crop = features.audio.crop if features.audio else None
-    fitted = FittedHead(scaler=fitted_scaler, head=head, name=job.name, encoder=features.encoder, crop=crop)
     return SelectedHead(
         fitted=fitted,
         settings=settings,
-        val_logits=fit.logits,
+        validated=validated,
+        val_logits=np.concatenate([fit.logits for fit in of_best]),
         test_logits=fitted.logits(rows_of(features, rows.test)[0]),
         seconds=seconds,
-        history=history,
+        history=heads[0].history_ if isinstance(heads[0], MinibatchHead) else (),
     )
+
+
+def refit_head(validated: Sequence[FittedHead], features: FeatureSet) -> FittedHead:
+    """Fit a scaler and a head again on all rows of a set, with the settings of heads that were validated.
+
+    A head that is trained in epochs is trained for the number that was best by validation, the median over folds.
+
+    Raises
+    ------
+    HeadError
+        The head cannot be fitted to these rows.
+    """
+    first = validated[0]
+    settings = first.head.hyper_parameters()
+    epochs = [member.head.best_epoch_ for member in validated if isinstance(member.head, MinibatchHead)]
+    if epochs:
+        settings["epochs"] = round(float(np.median(epochs)))
+    y = features.labels.numpy()
+    scaler = create_scaler(first.scaler.name).fit(features.features, features.labels)
+    head = create_head(first.name, **settings).fit(scaler.transform(features.features), y)
+    return replace(first, scaler=scaler, head=head)
+
+
+def _selection_key(fits: Sequence[_Fit], y_val: Indices, rows: SplitRows) -> tuple[float, ...]:
+    """Return the key of a setting, of which the lowest is selected."""
+    if any(fit.head is None for fit in fits):
+        return (np.inf, np.inf)
+    classes = next(fit.head.classes_ for fit in fits if fit.head is not None)
+    found = validate(y_val, np.concatenate([fit.logits for fit in fits]), classes, rows=rows)
+    return (found.log_loss,) if rows.groups is not None else (-found.accuracy, found.log_loss)
+
+
+def validate(y_val: Indices, logits: NDArray[np.float32], classes: Indices, *, rows: SplitRows) -> Validation:
+    """Return the figures of a head on the validation rows of a split.
+
+    With a cross-validation over sessions, they are means over the sessions that were held out, so that each session
+    counts the same; rows that were validated by utterance count only if there are no others.
+
+    Parameters
+    ----------
+    y_val : ndarray (n_validation,)
+        Speakers.
+    logits : ndarray (n_validation, n_classes)
+    classes : ndarray (n_classes,)
+        Class of each column, sorted.
+    rows : SplitRows
+        The split.
+    """
+    groups = rows.groups
+    if groups is None or not (groups >= 0).any():
+        temperature = fit_temperature(logits, y_val, classes)
+        return Validation(
+            temperature,
+            top_k_accuracy(y_val, logits, 1, classes=classes),
+            log_loss(y_val, logits / temperature, classes),
+        )
+    held_out = groups >= 0
+    y_val, logits, groups = y_val[held_out], logits[held_out], groups[held_out]
+    temperature = fit_temperature(logits, y_val, classes)
+    losses = -log_softmax(logits.astype(np.float64) / temperature, axis=1)[
+        np.arange(len(y_val)), np.searchsorted(classes, y_val)
+    ]
+    numbers = np.unique(groups, return_inverse=True)[1]
+    counts = np.bincount(numbers)
+    accuracy, loss = (
+        float((np.bincount(numbers, values) / counts).mean()) for values in (ranks(y_val, logits, classes) == 0, losses)
+    )
+    return Validation(temperature, accuracy, loss)
 
 
 def fit_temperature(logits: NDArray[np.float32], labels: Indices, classes: Indices) -> float:
@@ -244,11 +330,6 @@ def fit_temperature(logits: NDArray[np.float32], labels: Indices, classes: Indic
         return len(labels) * loss + log_temperature**2 / 2
 
     return float(np.exp(minimize_scalar(cost, bounds=np.log([0.01, 1000.0]), method="bounded").x))
-
-
-def validation_score(y_val: Indices, logits: NDArray[np.float32], classes: Indices) -> tuple[float, float]:
-    """Return the validation accuracy and the validation log loss."""
-    return top_k_accuracy(y_val, logits, 1, classes=classes), log_loss(y_val, logits, classes)
 
 
 def rows_of(features: FeatureSet, rows: Indices) -> tuple[torch.Tensor, Indices]:

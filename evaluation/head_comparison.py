@@ -20,10 +20,10 @@ from evaluation.notes import (
     session_gap,
 )
 from evaluation.outcome import Counts, Outcome, by_speaker, confusion, per_speaker
-from evaluation.summary import key_of, mean_by_layer, rank_by_validation
+from evaluation.summary import describe_selection, key_of, mean_by_layer, rank_by_validation
 from evaluation.table_columns import HEAD_COLUMNS, shown
 from features import FeatureSet
-from files import WIDTH, Record, format_table, shorten, versions, write_csv, write_json, write_tensors
+from files import WIDTH, Record, count_of, format_table, shorten, versions, write_csv, write_json, write_tensors
 from heads import SpeakerClassifier, describe_open_set
 from metrics import ratio_interval
 
@@ -47,10 +47,10 @@ class HeadComparison:
         Means and standard deviations over the seeds, and the 95 % interval of the test accuracy from a bootstrap over
         speakers.
     best : dict
-        The record of the summary with the highest validation accuracy (ties are broken by validation log loss), among
-        those of the given split.
+        The record of the summary that `rank_by_validation` puts first, among those of the given split.
     classifier : SpeakerClassifier
-        The best head, fitted on the split of the first seed.
+        The best head, with the temperature and the threshold of the split of the first seed; it is fitted on all
+        utterances, or on the training part of that split if ``refit`` is off.
     speakers : tuple of str
     outcomes : dict
         Predictions for the test rows, one `Outcome` for each seed, by the `key_of` of each record of the summary.
@@ -101,7 +101,7 @@ class HeadComparison:
 
     @cached_property
     def session_gap(self) -> Record:
-        """The best head's accuracy in seen and in unseen sessions, as `evaluation.notes.session_gap` returns it."""
+        """The best head's accuracy in known and in new sessions, as `evaluation.notes.session_gap` returns it."""
         if math.isnan(self.best["test_accuracy"]):
             return {}
         return session_gap(self.summary, self.best, self._counts)
@@ -109,7 +109,8 @@ class HeadComparison:
     @cached_property
     def notes(self) -> list[str]:
         """Sentences to read with the table."""
-        notes = ["* selected by validation accuracy (ties broken by log loss); percent, 95 % intervals over speakers"]
+        selected = describe_selection(self.best["split_by"])
+        notes = [f"* {selected}; percent, 95 % intervals over speakers"]
         for encoder in dict.fromkeys(record["encoder"] for record in self.layers):
             notes += self._describe_layers(encoder)
         notes += describe_layer_weights(self.classifier.members)
@@ -123,6 +124,11 @@ class HeadComparison:
             notes += describe_small_test(self.best, self.sizes)
             notes += describe_perfect_test(self.outcomes[key_of(self.best)])
         notes += describe_open_set(self.open_set)
+        if self.classifier.training["refit"]:
+            n_all = self.classifier.training["n_utterances"]
+            notes.append(
+                f"the saved classifier is fitted on all {count_of(n_all, 'utterance')}, after the figures were made"
+            )
         notes += self.leaks
         notes += describe_untested(self.untested)
         return notes
@@ -155,15 +161,14 @@ class HeadComparison:
             mark = " *" if record["layer"] == best else ""
             lines.append([f"{record['layer']}{mark}", *(column.text(record) for column in accuracies)])
         header = [f"layer ({records[0]['head']})", *(column.heading for column in accuracies)]
-        return (
-            f"{format_table(header, lines, '<>>')}\n"
-            "* selected by validation accuracy (ties broken by log loss); in percent"
-        )
+        return f"{format_table(header, lines, '<>>')}\n* {describe_selection(self.best['split_by'])}; in percent"
 
     def _section(self, record: Record) -> str:
         sizes = self.sizes[record["split_by"]]
         train = f"{sizes['train']} train, {sizes['validation']} validation"
-        if sizes["shared"]:
+        if sizes["folds"] > 1:
+            train = f"{sizes['train']} train (cross-validated over sessions)"
+        elif sizes["shared"]:
             train = f"{sizes['train']} train (including {sizes['validation']} validation)"
         label = f", split by {record['split_by']}: {train}, {sizes['test']} test utterances]"
         return f"[{shorten(record['encoder'], WIDTH - 1 - len(label))}{label}"

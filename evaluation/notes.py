@@ -54,12 +54,12 @@ def describe_runner_up(summary: Sequence[Record], best: Record, counts_of: Count
 
 
 def session_gap(summary: Sequence[Record], best: Record, counts_of: CountsOf) -> Record:
-    """Compare the best head's accuracy in seen and in unseen sessions, on the speakers that both splits test.
+    """Compare the best head's accuracy in known and in new sessions, on the speakers that both splits test.
 
     Returns
     -------
     dict
-        ``known`` and ``new`` (accuracy in seen and in unseen sessions), ``low`` and ``high`` (95 % interval of their
+        ``known`` and ``new`` (accuracy in known and in new sessions), ``low`` and ``high`` (95 % interval of their
         difference, from a bootstrap over speakers), ``n_speakers``, ``verdict``; empty without both splits.
     """
     alike = {record["split_by"]: record for record in summary if _without_split(record) == _without_split(best)}
@@ -84,11 +84,11 @@ def session_gap(summary: Sequence[Record], best: Record, counts_of: CountsOf) ->
 
 
 def describe_session_gap(gap: Record, best: Record, sizes: Mapping[str, Mapping[str, int]]) -> list[str]:
-    """Describe the difference between the best head's accuracy in seen and in unseen sessions."""
+    """Describe the difference between the best head's accuracy in known and in new sessions."""
     if not gap:
         return []
     notes = [
-        f"{best['head']}: {format_percent(gap['known'])} % in seen sessions, {format_percent(gap['new'])} % in unseen "
+        f"{best['head']}: {format_percent(gap['new'])} % in new sessions, {format_percent(gap['known'])} % in known "
         f"ones: session gap {100 * (gap['known'] - gap['new']):.1f} points ({_interval(gap['low'], gap['high'])}), "
         f"{gap['verdict']}"
     ]

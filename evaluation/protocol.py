@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
-from corpora import Indices, divide
+from corpora import Indices, divide, session_folds
 from features import FeatureSet
 from files import count_of
 from heads import HeadError
@@ -15,6 +15,16 @@ SplitBy = Literal["utterance", "session"]
 
 # Share of the training part that is used for validation if the split has no validation part.
 SELECTION_SHARE = 1 / 8
+# Number of folds of the cross-validation over sessions: each session is held out once, several at a time if a speaker
+# has more sessions than folds.
+SESSION_FOLDS = 4
+
+
+class Fold(NamedTuple):
+    """Rows that heads are fitted on, and rows that validate them (int64)."""
+
+    fit: Indices
+    validation: Indices
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -23,25 +33,47 @@ class SplitRows:
 
     Attributes
     ----------
-    fit : ndarray of int64
-        Rows that heads are fitted on before validation.
-    validation : ndarray of int64
-        Rows that select the head and its settings.
+    folds : sequence of Fold
+        Parts of the training and validation rows: one fold, or several for a cross-validation over sessions.
     train : ndarray of int64
-        Rows that the tested heads are fitted on: `fit`, or `fit` and `validation` if the split has no validation part.
+        Rows that the tested heads are fitted on.
     test : ndarray of int64
+    groups : ndarray (n_validation,) or None
+        With a cross-validation over sessions, the number of the speaker's session of each validation row; -1 for rows
+        of speakers with one training session, which are validated by utterance.
     """
 
-    fit: Indices
-    validation: Indices
+    folds: Sequence[Fold]
     train: Indices
     test: Indices
+    groups: Indices | None = None
+
+    @property
+    def validation(self) -> Indices:
+        """Rows that select the head and its settings, those of all folds (n_validation,)."""
+        return np.concatenate([fold.validation for fold in self.folds])
+
+    def held_out(self, number: int) -> Indices:
+        """Return the validation rows of a fold, with a cross-validation over sessions those held out by session.
+
+        If no row is held out by session, all validation rows of the fold are returned.
+        """
+        fold = self.folds[number].validation
+        if self.groups is None or not (self.groups >= 0).any():
+            return fold
+        first = sum(len(each.validation) for each in self.folds[:number])
+        return fold[self.groups[first : first + len(fold)] >= 0]
 
     @property
     def sizes(self) -> dict[str, int]:
-        """Numbers of rows in ``train``, ``validation`` and ``test``, and of validation rows in train (``shared``)."""
-        shared = len(self.train) - len(self.fit)
-        return {"train": len(self.train), "validation": len(self.validation), "shared": shared, "test": len(self.test)}
+        """Numbers of rows in ``train``, ``validation`` and ``test``, of validation rows in train, and of folds."""
+        return {
+            "train": len(self.train),
+            "validation": len(self.validation),
+            "shared": len(np.intersect1d(self.train, self.validation)),
+            "test": len(self.test),
+            "folds": len(self.folds),
+        }
 
 
 def has_sessions(features: FeatureSet) -> bool:
@@ -60,6 +92,8 @@ def protocols(features: FeatureSet, split_by: SplitBy) -> tuple[SplitBy, ...]:
 def split_rows(features: FeatureSet, split_by: SplitBy, fractions: Sequence[float], *, seed: int) -> SplitRows:
     """Split the rows of a set of features.
 
+    By session, the rows that are not tested are all training rows, and a cross-validation over their sessions selects.
+
     Raises
     ------
     HeadError
@@ -74,18 +108,33 @@ def split_rows(features: FeatureSet, split_by: SplitBy, fractions: Sequence[floa
             "needed. Add recordings of another speaker."
         )
     train, validation, test = divide(labels, sessions, fractions, split_by=split_by, seed=seed)
-    if len(validation):
-        return SplitRows(fit=train, validation=validation, train=train, test=test)
-    shares = (1 - SELECTION_SHARE, SELECTION_SHARE, 0)
-    inner, held_out, _ = divide(labels[train], sessions[train], shares, split_by=split_by, seed=seed)
-    if not len(held_out) and split_by == "session":
+    if split_by == "session":
+        folds, groups = _session_folds(features, np.union1d(train, validation), seed=seed)
+        train = np.union1d(train, validation)
+    elif len(validation):
+        folds, groups = [Fold(train, validation)], None
+    else:
+        shares = (1 - SELECTION_SHARE, SELECTION_SHARE, 0)
         inner, held_out, _ = divide(labels[train], None, shares, split_by="utterance", seed=seed)
-    if not len(held_out):
+        folds, groups = [Fold(train[inner], train[held_out])] if len(held_out) else [], None
+    if not folds:
         raise HeadError(
             "No speaker has an utterance to spare for validation: each has one left to train on. Add recordings, at "
             "least three of some speakers."
         )
-    return SplitRows(fit=train[inner], validation=train[held_out], train=train, test=test)
+    return SplitRows(folds=folds, train=train, test=test, groups=groups)
+
+
+def _session_folds(features: FeatureSet, train: Indices, *, seed: int) -> tuple[list[Fold], Indices]:
+    """Return the folds of a cross-validation over the sessions of rows, and the groups of the validation rows."""
+    labels, sessions = features.labels.numpy()[train], features.sessions.numpy()[train]
+    numbers, by_session = session_folds(labels, sessions, SESSION_FOLDS, seed=seed)
+    groups = np.unique(np.stack([labels, sessions]), axis=1, return_inverse=True)[1].reshape(-1)
+    groups = np.where(by_session, groups, -1)
+    held_out = [np.flatnonzero(numbers == number) for number in range(SESSION_FOLDS)]
+    held_out = [positions for positions in held_out if len(positions)]
+    folds = [Fold(np.delete(train, positions), train[positions]) for positions in held_out]
+    return folds, groups[np.concatenate(held_out)] if held_out else groups[:0]
 
 
 def untested_speakers(features: FeatureSet, rows: SplitRows) -> tuple[str, ...]:
@@ -93,6 +142,14 @@ def untested_speakers(features: FeatureSet, rows: SplitRows) -> tuple[str, ...]:
     labels = features.labels.numpy()
     missing = np.setdiff1d(labels, labels[rows.test])
     return tuple(features.speakers[label] for label in missing)
+
+
+def single_session_speakers(features: FeatureSet, rows: SplitRows) -> int:
+    """Count the speakers with one training session, who cannot take part in a cross-validation over sessions."""
+    if rows.groups is None:
+        return 0
+    labels = features.labels.numpy()
+    return len(np.setdiff1d(labels[rows.train], labels[rows.validation[rows.groups >= 0]]))
 
 
 def find_leaks(features: FeatureSet, splits: Sequence[SplitRows], split_by: SplitBy) -> list[str]:
@@ -114,23 +171,28 @@ def find_leaks(features: FeatureSet, splits: Sequence[SplitRows], split_by: Spli
     if not has_sessions(features):
         leaks.append("no speaker has a second session: part of the accuracy may be due to the recording, not the voice")
         if split_by == "session":
-            leaks.append("no speaker can be tested in an unseen session; split by utterance instead")
+            leaks.append("no speaker can be tested in a new session; split by utterance instead")
     shared = [np.isin(sessions[rows.test], sessions[_seen(rows)]).mean() for rows in tested]
+    n_single, n_speakers = max(single_session_speakers(features, rows) for rows in splits), len(features.speakers)
+    if n_single == n_speakers and has_sessions(features):
+        leaks.append("split by session: no speaker has two sessions to train on, so known sessions select the head")
+    elif n_single:
+        leaks.append(
+            f"split by session: {n_single} of {count_of(n_speakers, 'speaker')} have one session to train on, and "
+            "could not take part in the selection of the head"
+        )
     if has_sessions(features) and any(shared):
         speakers = "" if split_by == "utterance" else " of other speakers"
         leaks.append(
             f"split by {split_by}: {100 * np.mean(shared):.0f} % of test utterances are from sessions with training "
             f"utterances{speakers}"
         )
-    if split_by == "session" and any(np.isin(sessions[rows.validation], sessions[rows.fit]).any() for rows in splits):
-        leaks.append(
-            "split by session: too few sessions to validate on unseen sessions, so validation uses sessions "
-            "from training"
-        )
     if features.audio is None:
         return leaks
     of_test = sorted({row for rows in tested for row in _overlapping(features, rows.test, _seen(rows))})
-    of_validation = sorted({row for rows in splits for row in _overlapping(features, rows.validation, rows.fit)})
+    of_validation = sorted(
+        {row for rows in splits for fold in rows.folds for row in _overlapping(features, fold.validation, fold.fit)}
+    )
     for part, overlapping in (("test", of_test), ("validation", of_validation)):
         if overlapping:
             leaks.append(

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from corpora import Indices
 from evaluation.fitting import FitJob, SelectedHead, fit_heads, rows_of
-from evaluation.protocol import SplitRows
+from evaluation.protocol import Fold, SplitRows
 from features import FeatureSet
 from files import Record
 from heads import PROBABILITY, FittedHead, HeadError, create_head, create_scaler, log_odds, mean_logits
@@ -39,10 +40,10 @@ class Rejection:
         Head whose highest score is compared with the threshold; None is the classifier's own log-odds of the most
         probable speaker.
     figures : dict
-        ``by`` (the score that is thresholded), ``n_unknown`` (number of speakers that were held out), ``false_alarm``
-        (share of the test recordings of known speakers that are rejected), ``miss`` (share of the recordings of unknown
-        speakers that are accepted), both with ``_low`` and ``_high`` (95 % intervals over speakers), and
-        ``dir_at_far_0.01`` (`metrics.detection_identification_rate`).
+        ``by`` (the score that is thresholded), ``n_unknown`` (number of speakers that were held out),
+        ``known_rejected`` (share of the test recordings of known speakers that are rejected), ``unknown_accepted``
+        (share of the recordings of unknown speakers that are accepted), both with ``_low`` and ``_high`` (95 %
+        intervals over speakers), and ``dir_at_far_0.01`` (`metrics.detection_identification_rate`).
     """
 
     threshold: float
@@ -87,9 +88,9 @@ def calibrate_rejection(
     scaler : str
         Name of the members' scaler.
     rows : SplitRows
-        The classifier's split.
+        The split by session if there is one, which makes the threshold and the figures those of new sessions.
     seed : int
-        Random seed of the folds.
+        Random seed of the groups of speakers that are held out.
 
     Returns
     -------
@@ -98,11 +99,13 @@ def calibrate_rejection(
     """
     folds = []
     labels = sets[0].labels.numpy()
-    speakers = np.random.default_rng(seed).permutation(np.unique(labels[rows.fit]))
+    speakers = np.random.default_rng(seed).permutation(np.unique(labels[rows.train]))
     if len(speakers) < 3:
         return None
-    for held_out in np.array_split(speakers, min(FOLDS, len(speakers))):
-        fold = _hold_out(members, sets, scaler, rows=rows, is_unknown=np.isin(labels, held_out))
+    for number, held_out in enumerate(np.array_split(speakers, min(FOLDS, len(speakers)))):
+        fold = _hold_out(
+            members, sets, scaler, rows=rows, number=number % len(rows.folds), is_unknown=np.isin(labels, held_out)
+        )
         if isinstance(fold, str):
             logger.info("No threshold for unknown speakers was calibrated: %s", fold)
             return None
@@ -124,42 +127,53 @@ def _hold_out(
     scaler: str,
     *,
     rows: SplitRows,
+    number: int,
     is_unknown: NDArray[np.bool_],
 ) -> _Fold | str:
-    """Train the members and the detector without the unknown speakers; return a sentence if that is not possible."""
-    fit, validation, test = (part[~is_unknown[part]] for part in (rows.fit, rows.validation, rows.test))
-    training = np.concatenate([rows.fit, rows.validation])
+    """Train the members and the detector without the unknown speakers; return a sentence if that is not possible.
+
+    The scores that calibrate are those of heads that were fitted on a fold of the split; the scores that are tested are
+    those of heads that were fitted on all training rows.
+    """
+    parts = rows.folds[number].fit, rows.held_out(number), rows.train, rows.test
+    fit, validation, train, test = (part[~is_unknown[part]] for part in parts)
+    training = np.union1d(rows.train, rows.validation)
     unknown, unknown_test = training[is_unknown[training]], rows.test[is_unknown[rows.test]]
     if not min(map(len, (validation, test, unknown, unknown_test))):
         return "too few recordings to hold speakers out"
-    split = SplitRows(fit=fit, validation=validation, train=fit, test=np.concatenate([test, unknown, unknown_test]))
+    split = SplitRows(folds=[Fold(fit, validation)], train=train, test=test)
     jobs = [
         FitJob(member.name, given, [member.head.hyper_parameters()])
         for member, given in zip(members, sets, strict=True)
     ]
     detectors = [] if sets[0].layers else [FitJob(DETECTOR, sets[0], [{}])]
     results = {id(job): result for job, result in fit_heads([*jobs, *detectors], scaler, split)}
-    selected = []
-    for job in jobs:
-        result = results[id(job)]
-        if isinstance(result, str):
-            return result
-        selected.append(result)
     temperature = np.float32(members[0].temperature)
-    val_logits = mean_logits([each.val_logits for each in selected]) / temperature
-    logits = mean_logits([each.test_logits for each in selected]) / temperature
-    scores = {PROBABILITY: (log_odds(val_logits), log_odds(logits))}
-    for result in (results[id(job)] for job in detectors):
-        if isinstance(result, SelectedHead):
-            scores[DETECTOR] = _highest(result.val_logits), _highest(result.test_logits)
+    fitted = {PROBABILITY: [results[id(job)] for job in jobs], DETECTOR: [results[id(job)] for job in detectors]}
     calibration, tested = {}, {}
-    edges = np.cumsum([len(test), len(unknown)])
-    for kind, (of_validation, of_test) in scores.items():
-        known, of_unknown, of_unknown_test = np.split(of_test, edges)
-        calibration[kind], tested[kind] = (of_validation, of_unknown), (known, of_unknown_test)
-    predictions = selected[0].fitted.head.classes_[logits[: len(test)].argmax(axis=1)]
+    for kind, selected in fitted.items():
+        usable = [each for each in selected if isinstance(each, SelectedHead)]
+        if len(usable) < len(selected) and kind == PROBABILITY:
+            return next(each for each in selected if isinstance(each, str))
+        if not usable:
+            continue
+        scores_of = partial(_scores, sets=sets, kind=kind, temperature=temperature)
+        validated, final = [each.validated[0] for each in usable], [each.fitted for each in usable]
+        calibration[kind] = scores_of(validated, validation), scores_of(validated, unknown)
+        tested[kind] = scores_of(final, test), scores_of(final, unknown_test)
+        if kind == PROBABILITY:
+            logits = mean_logits([each.test_logits for each in usable])
+            predictions = usable[0].fitted.head.classes_[logits.argmax(axis=1)]
     labels = sets[0].labels.numpy()
     return _Fold(calibration, tested, right=predictions == labels[test], labels=(labels[test], labels[unknown_test]))
+
+
+def _scores(
+    heads: Sequence[FittedHead], rows: Indices, *, sets: Sequence[FeatureSet], kind: str, temperature: np.float32
+) -> NDArray[np.float64]:
+    """Return the scores of rows: the log-odds of the heads' mean logits, or the detector's highest score."""
+    logits = mean_logits([head.logits(rows_of(given, rows)[0]) for head, given in zip(heads, sets, strict=False)])
+    return log_odds(logits / temperature) if kind == PROBABILITY else _highest(logits)
 
 
 def _highest(logits: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -178,7 +192,7 @@ def _figures(folds: Sequence[_Fold], kind: str, n_unknown: int) -> Record:
         rejected.append(known < threshold)
         accepted.append(unknown >= threshold)
     figures: Record = {"by": kind, "n_unknown": n_unknown}
-    for side, (name, wrong) in enumerate((("false_alarm", rejected), ("miss", accepted))):
+    for side, (name, wrong) in enumerate((("known_rejected", rejected), ("unknown_accepted", accepted))):
         labels, errors = np.concatenate([fold.labels[side] for fold in folds]), np.concatenate(wrong)
         low, high = ratio_interval(np.bincount(labels, errors), np.bincount(labels).astype(np.float64))
         figures |= {name: float(errors.mean()), f"{name}_low": low, f"{name}_high": high}

@@ -42,15 +42,25 @@ def summarise(rows: Sequence[Record]) -> list[Record]:
 
 
 def rank_by_validation(summary: Sequence[Record], split_by: str) -> list[Record]:
-    """Sort the records of a split by validation accuracy, the best first.
+    """Sort the records of a split by validation, the best first.
 
-    Ties, which are frequent on small corpora, are broken by the validation log loss. Records that lack seeds, because a
-    head could not be fitted for all of them, come last.
+    By utterance, the validation accuracy decides; ties, which are frequent on small corpora, are broken by the
+    validation log loss. By session, the cross-validated log loss decides, since accuracies of few sessions are often
+    equal. Records that lack seeds, because a head could not be fitted for all of them, come last.
     """
-    own = [record for record in summary if record["split_by"] == split_by]
-    return sorted(
-        own, key=lambda record: (-len(record.get("seeds", ())), -record["val_accuracy"], record["val_log_loss"])
-    )
+
+    def key(record: Record) -> tuple[float, ...]:
+        accuracy = 0.0 if split_by == "session" else -record["val_accuracy"]
+        return -len(record.get("seeds", ())), accuracy, record["val_log_loss"]
+
+    return sorted((record for record in summary if record["split_by"] == split_by), key=key)
+
+
+def describe_selection(split_by: str) -> str:
+    """Return the rule of `rank_by_validation` in words."""
+    if split_by == "session":
+        return "selected by cross-validated log loss over sessions"
+    return "selected by validation accuracy (ties broken by log loss)"
 
 
 def mean_by_layer(rows: Sequence[Record], encoder: str, split_by: str) -> list[Record]:

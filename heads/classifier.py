@@ -18,7 +18,7 @@ from encoders import Encoder, LazyEncoder, Spec, encoder_from_spec
 from features import FeatureSet
 from files import FormatReader, count_of, load_checked, versions, write_tensors
 from heads.fitted import ClassifierError, FittedHead
-from heads.open_set import check_open_set, log_odds
+from heads.open_set import check_open_set, log_odds, rename_old_figures
 from heads.predictions import UNKNOWN, Prediction
 
 FORMAT = 1
@@ -244,9 +244,8 @@ def _read_format_1(content: dict[str, Any], path: Path) -> SpeakerClassifier:
     if "head" not in content and "members" not in content:
         raise ValueError("it has no head")
     metrics = dict(content["metrics"])
-    if "n_strangers" in (metrics.get("open_set") or {}):  # the key until version 0.1
-        figures = dict(metrics["open_set"])
-        metrics["open_set"] = {**figures, "n_unknown": figures.pop("n_strangers")}
+    if metrics.get("open_set"):
+        metrics["open_set"] = rename_old_figures(metrics["open_set"])
     loaded = SpeakerClassifier(
         members=tuple(map(FittedHead.from_content, content.get("members", [content]))),
         speakers=tuple(content["speakers"]),

@@ -8,6 +8,12 @@ from files import Record, format_percent
 
 # Name of the score that rejects unknown speakers if there is no detector: the log-odds of the probability.
 PROBABILITY = "probability"
+# Names of figures in classifiers of earlier versions.
+OLD_NAMES = {"n_strangers": "n_unknown"} | {
+    f"{old}{end}": f"{new}{end}"
+    for old, new in (("miss", "unknown_accepted"), ("false_alarm", "known_rejected"))
+    for end in ("", "_low", "_high")
+}
 
 
 def log_odds(logits: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -27,22 +33,33 @@ def describe_open_set(figures: Record | None) -> list[str]:
     ----------
     figures : dict, optional
         ``metrics["open_set"]`` of a classifier (`evaluation.rejection.Rejection.figures`); no sentence without it.
+        ``split_by`` is ``session`` if the figures hold for sessions that are not in the training.
     """
     if not figures:
         return []
     scores = "probabilities" if figures["by"] == PROBABILITY else f"{figures['by']} scores"
-    accepted, rejected = (format_percent(figures[name]) for name in ("miss", "false_alarm"))
+    accepted, rejected = (format_percent(figures[name]) for name in ("unknown_accepted", "known_rejected"))
     intervals = [
         f"95 % CI {format_percent(figures[f'{name}_low'])} to {format_percent(figures[f'{name}_high'])}"
-        for name in ("miss", "false_alarm")
+        for name in ("unknown_accepted", "known_rejected")
     ]
+    known = f"{rejected} % falsely rejected"
+    if figures["split_by"] == "session":
+        known = f"known speakers in new sessions: {known} at that threshold ({intervals[1]})"
+    else:
+        known = f"known speakers: {known} ({intervals[1]}), which holds for the same session only"
     return [
         f"unknown speakers ({figures['n_unknown']} held out in turn, {scores}): {accepted} % falsely accepted "
         f"({intervals[0]})",
-        f"known speakers: {rejected} % falsely rejected at that threshold ({intervals[1]})",
+        known,
         f"known speakers identified if 1 % of unknown ones are accepted (DIR at FAR 1 %): "
         f"{format_percent(figures['dir_at_far_0.01'])} %",
     ]
+
+
+def rename_old_figures(figures: Record) -> Record:
+    """Return the figures of a classifier of an earlier version under their names of today."""
+    return {OLD_NAMES.get(name, name): value for name, value in figures.items()}
 
 
 def check_open_set(figures: Record) -> None:
@@ -55,7 +72,7 @@ def check_open_set(figures: Record) -> None:
     """
     if not figures:
         return
-    shares = [f"{name}{end}" for name in ("miss", "false_alarm") for end in ("", "_low", "_high")]
+    shares = [f"{name}{end}" for name in ("unknown_accepted", "known_rejected") for end in ("", "_low", "_high")]
     if not all(isinstance(figures.get(name), float) for name in (*shares, "dir_at_far_0.01")):
         raise ValueError("its open-set figures are not numbers")
     if not all(isinstance(figures.get(name), str | int) for name in ("by", "n_unknown", "split_by", "seed")):

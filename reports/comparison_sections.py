@@ -10,6 +10,7 @@ from evaluation import (
     NOT_SIGNIFICANT,
     SIGNIFICANT,
     TOO_FEW,
+    describe_selection,
     mean_by_layer,
     rank_by_validation,
     shown,
@@ -74,18 +75,28 @@ def summary_section(metrics: Record) -> str:
     sizes, n_splits, n_speakers = metrics["sizes"][best["split_by"]], len(best["seeds"]), len(metrics["speakers"])
     n_tested = n_speakers - len(metrics["untested"].get(best["split_by"], ()))
     interval = (
-        "No errors, so there is no interval" if best["test_accuracy"] == 1 else f"95 % CI over speakers {low} to {high}"
+        "no errors, so there is no interval" if best["test_accuracy"] == 1 else f"95 % CI over speakers {low} to {high}"
     )
+    accuracy = f"{format_percent(best['test_accuracy'])} %"
     splits = f" in each of {n_splits} splits" if n_splits > 1 else ""
     return (
-        heading(f"{best['features']}: {name}: {format_percent(best['test_accuracy'])} % test accuracy")
+        heading(f"{best['features']}: {name}: {headline(metrics)}")
         + paragraph(
-            f"{interval}; {sizes['test']} test recordings{splits}, split by {best['split_by']}, from {n_tested} of "
-            f"{n_speakers} speakers."
+            f"Split by {best['split_by']}: {accuracy} test accuracy ({interval}); {sizes['test']} test "
+            f"recordings{splits}, from {n_tested} of {n_speakers} speakers."
         )
         + paragraph(describe_session(metrics), kind="answer")
         + notes
     )
+
+
+def headline(metrics: Record) -> str:
+    """Return the accuracy for the title, that in new sessions first."""
+    best, gap = metrics["best"], metrics["session_gap"]
+    if gap:
+        return f"{format_percent(gap['new'])} % in new sessions, {format_percent(gap['known'])} % in known ones"
+    place = "in new sessions" if best["split_by"] == "session" else "test accuracy"
+    return f"{format_percent(best['test_accuracy'])} % {place}"
 
 
 def _head_name(head: str) -> str:
@@ -94,16 +105,16 @@ def _head_name(head: str) -> str:
 
 
 def describe_session(metrics: Record) -> str:
-    """Describe how the accuracy changes in unseen sessions, and what to expect of new recordings."""
+    """Describe how the accuracy changes in new sessions, and what to expect of new recordings."""
     best, gap = metrics["best"], metrics["session_gap"]
     if gap:
         consequence = {
-            SIGNIFICANT: "significant: expect the second figure for recordings from another day or room.",
+            SIGNIFICANT: "significant: expect the first figure for recordings from another day or room.",
             NOT_SIGNIFICANT: "not significant.",
             TOO_FEW: "with too few speakers to test whether it is significant.",
         }[verdict(gap["n_speakers"], gap["low"], gap["high"])]
         return (
-            f"{format_percent(gap['known'])} % in seen sessions, {format_percent(gap['new'])} % in unseen ones "
+            f"{format_percent(gap['new'])} % in new sessions, {format_percent(gap['known'])} % in known ones "
             f"({gap['n_speakers']} speakers tested in both): a session gap of "
             f"{format_percent(gap['known'] - gap['new'])} points (95 % CI {format_percent(gap['low'])} to "
             f"{format_percent(gap['high'])}), {consequence}"
@@ -121,8 +132,8 @@ def table_section(metrics: Record) -> str:
         columns_table(HEAD_COLUMNS, metrics["summary"], best=best, text={"head": "head", "split_by": "split by"},
                       last={"encoder": "encoder"}),
         paragraph(
-            "The marked head was selected by validation accuracy (ties broken by log loss). Selecting by test accuracy "
-            "would make the test accuracy too optimistic. Figures are means over the seeds, in percent except for the "
+            f"The marked head was {describe_selection(metrics['best']['split_by'])}. Selecting by test accuracy would "
+            "make the test accuracy too optimistic. Figures are means over the seeds, in percent except for the "
             "seconds.",
             kind="faint",
         ),

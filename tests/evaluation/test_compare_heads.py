@@ -19,7 +19,7 @@ from evaluation import compare_heads
 from evaluation.summary import key_of, rank_by_validation, summarise
 from features import FeatureSet
 from files import VERSION, commit
-from heads import HEADS, ClassifierError, HeadError, SpeakerClassifier
+from heads import HEADS, ClassifierError, HeadError, SpeakerClassifier, create_scaler
 from heads.minibatch import MinibatchHead
 
 VECTOR_HEADS = [name for name in HEADS if name != "weighted"]
@@ -59,7 +59,7 @@ def test_same_seed_gives_the_same_figures(made_up: MadeUp) -> None:
 @pytest.mark.parametrize("head", VECTOR_HEADS)
 def test_figures_equal_those_of_scikit_learn(head: str, made_up: MadeUp) -> None:
     features = made_up()
-    comparison = compare_heads(features, [head], fractions=(0.8, 0, 0.2), seed=42, options=QUICK)
+    comparison = compare_heads(features, [head], fractions=(0.8, 0, 0.2), seed=42, options=QUICK, refit=False)
     labels = features.labels.numpy()
     _, test = train_test_split(np.arange(len(labels)), test_size=0.2, stratify=labels, random_state=42)
     classifier = comparison.classifier
@@ -76,11 +76,11 @@ def test_figures_equal_those_of_scikit_learn(head: str, made_up: MadeUp) -> None
 
 def test_test_rows_do_not_affect_selection_or_classifier(made_up: MadeUp) -> None:
     features = made_up()
-    comparison = compare_heads(features, options=QUICK, seed=1)
+    comparison = compare_heads(features, options=QUICK, seed=1, refit=False)
     _, test = train_test_split(np.arange(240), test_size=0.1, stratify=features.labels.numpy(), random_state=1)
     spoiled = features.features.clone()
     spoiled[test] = 100 * torch.randn(len(test), 10)
-    other = compare_heads(replace(features, features=spoiled), options=QUICK, seed=1)
+    other = compare_heads(replace(features, features=spoiled), options=QUICK, seed=1, refit=False)
     assert comparison.best["head"] == other.best["head"]
     probe = comparison.classifier.members[0].scaler.transform(features.features)
     assert torch.equal(probe, other.classifier.members[0].scaler.transform(features.features))
@@ -93,7 +93,7 @@ def test_test_rows_do_not_affect_selection_or_classifier(made_up: MadeUp) -> Non
 
 def test_without_validation_part_all_of_train_is_used(made_up: MadeUp) -> None:
     features = made_up()
-    comparison = compare_heads(features, ["lda"], fractions=(0.8, 0, 0.2), seed=0)
+    comparison = compare_heads(features, ["lda"], fractions=(0.8, 0, 0.2), seed=0, refit=False)
     assert "192 train (including 24 validation), 48 test utterances" in comparison.table()
     labels = features.labels.numpy()
     train, _ = train_test_split(np.arange(len(labels)), test_size=0.2, stratify=labels, random_state=0)
@@ -106,7 +106,9 @@ def test_best_is_selected_by_validation_alone() -> None:
         return {"head": head, "val_accuracy": val, "val_log_loss": loss, "test_accuracy": test, "split_by": split_by}
 
     summary = [record("a", 0.90, 0.2, 0.99), record("b", 0.95, 0.3, 0.80), record("c", 0.95, 0.1, 0.70)]
-    assert rank_by_validation([*summary, record("d", 0.99, 0.1, 0.9, "session")], "utterance")[0]["head"] == "c"
+    summary += [record("d", 0.99, 0.2, 0.9, "session"), record("e", 0.95, 0.1, 0.8, "session")]
+    assert rank_by_validation(summary, "utterance")[0]["head"] == "c"
+    assert rank_by_validation(summary, "session")[0]["head"] == "e"  # by log loss
 
 
 def test_summary_averages_over_seeds(made_up: MadeUp) -> None:
@@ -137,17 +139,52 @@ def test_sessions_are_not_divided(leaking_features: FeatureSet) -> None:
         assert compare_heads(features, ["lda"], split_by="session", seed=seed).rows[0]["test_accuracy"] < 0.4
 
 
-def test_validation_uses_unseen_sessions_if_there_are_enough(made_up: MadeUp, leaking_features: FeatureSet) -> None:
+def test_validation_uses_new_sessions_if_there_are_enough(made_up: MadeUp, leaking_features: FeatureSet) -> None:
     comparison = compare_heads(leaking_features, ["lda"], split_by="session", fractions=(0.75, 0, 0.25))
     assert comparison.rows[0]["val_accuracy"] < 0.4
-    assert "too few sessions to validate" not in comparison.table()
-    assert "too few sessions to validate on unseen sessions" in compare_heads(made_up(n_sessions=2), ["lda"]).table()
+    assert "selected by cross-validated log loss over sessions" in comparison.table()
+    assert "known sessions select the head" not in comparison.table()
+    few = compare_heads(made_up(n_sessions=2), ["lda"]).table()
+    assert "split by session: no speaker has two sessions to train on, so known sessions select the head" in few
 
 
-def test_refit_trains_for_the_best_number_of_epochs(made_up: MadeUp) -> None:
+def test_saved_classifier_is_fitted_on_all_rows(made_up: MadeUp) -> None:
+    features = made_up()
+    for head, scaler in (("lda", "within"), ("mlp", "standard")):
+        comparisons = {
+            refit: compare_heads(features, [head], scaler=scaler, options=QUICK, refit=refit) for refit in (True, False)
+        }
+        again, split = (comparisons[refit].classifier for refit in (True, False))
+        assert (again.training["n_utterances"], split.training["n_utterances"]) == (240, 192)
+        expected = create_scaler(scaler).fit(features.features, features.labels)
+        torch.testing.assert_close(
+            again.members[0].scaler.transform(features.features), expected.transform(features.features)
+        )
+        assert again.threshold == split.threshold
+        assert again.members[0].temperature == split.members[0].temperature
+        assert figures(comparisons[True].rows) == figures(comparisons[False].rows)
+        assert comparisons[True].open_set == comparisons[False].open_set
+        note = "the saved classifier is fitted on all 240 utterances, after the figures were made"
+        assert note in comparisons[True].notes
+        assert note not in comparisons[False].notes
+        test = comparisons[False].outcomes[key_of(comparisons[False].best)][0].rows
+        of_test = features.select(test.tolist())
+        right = [
+            np.mean(
+                [names[0] == of_test.speakers[label] for (names, _), label in zip(found, of_test.labels, strict=True)]
+            )
+            for found in (again.predict_features(of_test), split.predict_features(of_test))
+        ]
+        assert right[0] >= right[1]
+    assert isinstance(again.members[0].head, MinibatchHead)
+    assert isinstance(split.members[0].head, MinibatchHead)
+    assert again.members[0].head.epochs == split.members[0].head.best_epoch_
+
+
+def test_second_fit_trains_for_the_best_number_of_epochs(made_up: MadeUp) -> None:
     features = made_up()
     settings = {**QUICK, "epochs": 60, "lr": 0.1}
-    classifier = compare_heads(features, ["mlp"], fractions=(0.8, 0, 0.2), options=settings).classifier
+    classifier = compare_heads(features, ["mlp"], fractions=(0.8, 0, 0.2), options=settings, refit=False).classifier
     assert isinstance(classifier.members[0].head, MinibatchHead)
     assert len(classifier.members[0].head.history_) == classifier.members[0].head.epochs < 60
 

@@ -42,11 +42,11 @@ def test_several_encoders_give_one_table(two_encoders: list[FeatureSet]) -> None
 
 
 def test_ensemble_averages_the_logits_of_its_members(two_encoders: list[FeatureSet]) -> None:
-    comparison = compare_heads(two_encoders, ["lda", "logistic"], ensemble=True, seed=1)
+    comparison = compare_heads(two_encoders, ["lda", "logistic"], ensemble=True, seed=1, refit=False)
     members = {}
     for label, features in zip(("first", "second"), two_encoders, strict=True):
         for head in ("lda", "logistic"):
-            members[label, head] = compare_heads(features, [head], seed=1).classifier.members[0]
+            members[label, head] = compare_heads(features, [head], seed=1, refit=False).classifier.members[0]
     outcome = comparison.outcomes["hard", "first + second", "ensemble", "standard", "utterance"][0]
     tables = dict(zip(("first", "second"), two_encoders, strict=True))
     rows = outcome.rows
@@ -72,7 +72,8 @@ def test_saved_ensemble_has_all_members(two_encoders: list[FeatureSet], tmp_path
     best = next(record for record in comparison.summary if key_of(record)[1:3] == ("first + second", "ensemble"))
     pairs = [(features, head) for features in two_encoders for head in ("lda", "centroid")]
     members = tuple(
-        replace(compare_heads(features, [head]).classifier.members[0], temperature=1.0) for features, head in pairs
+        replace(compare_heads(features, [head], refit=False).classifier.members[0], temperature=1.0)
+        for features, head in pairs
     )
     classifier = SpeakerClassifier(members, comparison.speakers, metrics=best)
     loaded = SpeakerClassifier.load(classifier.save(tmp_path / "ensemble.pt"))
@@ -228,7 +229,7 @@ def test_ensemble_without_all_members_is_left_out(
 def test_overconfident_members_get_a_high_temperature(made_up: MadeUp) -> None:
     few = made_up(n_speakers=6, n_each=30, n_sessions=1, noise=3.0)
     wide = replace(few, features=torch.cat([few.features, torch.randn(180, 100)], dim=1))  # LDA is overconfident
-    classifier = compare_heads(wide, ["lda"], fractions=(0.5, 0.25, 0.25)).classifier
+    classifier = compare_heads(wide, ["lda"], fractions=(0.5, 0.25, 0.25), refit=False).classifier
     member = classifier.members[0]
     assert member.temperature > 2
     raw = member.head.decision_function(member.scaler.transform(wide.features))

@@ -51,7 +51,7 @@ def test_session_gap_is_described(made_up: MadeUp) -> None:
     low, high = (100 * leaking.session_gap[name] for name in ("low", "high"))
     gap = accuracy["utterance"] - accuracy["session"]
     assert sentence == (
-        f"linear: {accuracy['utterance']:.1f} % in seen sessions, {accuracy['session']:.1f} % in unseen ones: "
+        f"linear: {accuracy['session']:.1f} % in new sessions, {accuracy['utterance']:.1f} % in known ones: "
         f"session gap {gap:.1f} points (95 % CI {low:.1f} to {high:.1f}), significant"
     )
     assert sentence in leaking.table()
@@ -80,7 +80,7 @@ def audio_of(features: FeatureSet) -> AudioProvenance:
 
 def test_copies_in_two_parts_of_a_split_are_reported(features: FeatureSet) -> None:
     parts = split_rows(features, "utterance", (0.6, 0.2, 0.2), seed=0)
-    sides = {"fit": parts.fit[:2], "validation": parts.validation[:2], "test": parts.test[:2]}
+    sides = {"fit": parts.folds[0].fit[:2], "validation": parts.validation[:2], "test": parts.test[:2]}
     in_test = "audio of 1 test utterance is in training too, so the test figures are optimistic"
     in_validation = "audio of 1 validation utterance is in training too, so the validation figures are optimistic"
     for one, other, expected in (
@@ -134,7 +134,7 @@ def test_failing_other_split_does_not_stop_the_given_one(made_up: MadeUp, caplog
 
 def test_split_by_session_without_sessions_is_explained(made_up: MadeUp) -> None:
     comparison = compare_heads(made_up(n_sessions=1), ["centroid"], split_by="session")
-    assert "no speaker can be tested in an unseen session; split by utterance instead" in comparison.table()
+    assert "no speaker can be tested in a new session; split by utterance instead" in comparison.table()
 
 
 def test_few_rows_for_many_dimensions_are_reported(made_up: MadeUp) -> None:
@@ -207,7 +207,7 @@ def test_accuracy_by_speaker_and_confusions_are_written(made_up: MadeUp, tmp_pat
     assert errors[features.speakers.index(worst["taken_for"])] == errors.max()
     metrics = json.loads((tmp_path / "metrics.json").read_text())
     assert metrics["notes"] == comparison.notes
-    assert metrics["sizes"]["utterance"] == {"train": 192, "validation": 24, "shared": 0, "test": 24}
+    assert metrics["sizes"]["utterance"] == {"train": 192, "validation": 24, "shared": 0, "test": 24, "folds": 1}
 
 
 def test_empty_test_part_gives_no_test_figures(made_up: MadeUp, tmp_path: Path) -> None:

@@ -14,12 +14,12 @@ FIGURES = {
     "n_unknown": 12,
     "split_by": "session",
     "seed": 0,
-    "miss": 0.05,
-    "miss_low": 0.02,
-    "miss_high": 0.11,
-    "false_alarm": 0.25,
-    "false_alarm_low": 0.125,
-    "false_alarm_high": 0.5,
+    "unknown_accepted": 0.05,
+    "unknown_accepted_low": 0.02,
+    "unknown_accepted_high": 0.11,
+    "known_rejected": 0.25,
+    "known_rejected_low": 0.125,
+    "known_rejected_high": 0.5,
     "dir_at_far_0.01": 0.875,
 }
 
@@ -40,8 +40,12 @@ def test_description_names_the_error_rates_and_the_score() -> None:
     unknown, known, rate = describe_open_set(FIGURES)
     assert unknown.startswith("unknown speakers (12 held out in turn, probabilities): 5.0 % falsely accepted")
     assert "95 % CI 2.0 to 11.0" in unknown
-    assert "25.0 % falsely rejected" in known
+    assert known.startswith("known speakers in new sessions: 25.0 % falsely rejected")
     assert "95 % CI 12.5 to 50.0" in known
+    known = describe_open_set({**FIGURES, "split_by": "utterance"})[1]
+    assert (
+        known == "known speakers: 25.0 % falsely rejected (95 % CI 12.5 to 50.0), which holds for the same session only"
+    )
     assert rate.endswith("87.5 %")
     assert "plda scores" in describe_open_set({**FIGURES, "by": "plda"})[0]
 
@@ -50,7 +54,9 @@ def test_no_figures_have_no_description() -> None:
     assert describe_open_set(None) == describe_open_set({}) == []
 
 
-@pytest.mark.parametrize("change", [{"miss": "many"}, {"dir_at_far_0.01": None}, {"by": None}, {"n_unknown": 1.5}])
+@pytest.mark.parametrize(
+    "change", [{"unknown_accepted": "many"}, {"dir_at_far_0.01": None}, {"by": None}, {"n_unknown": 1.5}]
+)
 def test_figures_of_another_type_are_refused(change: dict[str, Any]) -> None:
     check_open_set({})
     check_open_set(FIGURES)
