@@ -55,6 +55,11 @@ class Utterance:
     root: Path = field(default=Path(), kw_only=True, repr=False)
 
     def __post_init__(self) -> None:
+        # Strings are accepted too.
+        if not isinstance(self.path, Path):
+            object.__setattr__(self, "path", Path(self.path))
+        if not isinstance(self.root, Path):
+            object.__setattr__(self, "root", Path(self.root))
         if not 0 <= self.start < math.inf or not (self.duration is None or 0 < self.duration < math.inf):
             raise CorpusError(
                 f"{self.path}: the span starts at {self.start:g} s and lasts {self.duration} s; expected a start of 0 "

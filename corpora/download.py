@@ -19,6 +19,7 @@ from urllib.error import HTTPError
 from tqdm import tqdm
 
 from corpora.corpus import CorpusError
+from files import PathLike
 
 logger = logging.getLogger(__name__)
 
@@ -41,12 +42,14 @@ class _NetworkError(Exception):
     """The archive could not be downloaded; the message is the reason."""
 
 
-def download_librispeech(folder: Path, url: str = DEV_CLEAN, *, md5: str | None = None, progress: bool = True) -> Path:
+def download_librispeech(
+    folder: PathLike, url: str = DEV_CLEAN, *, md5: str | None = None, progress: bool = True
+) -> Path:
     """Download and unpack a split of LibriSpeech, unless its folder exists.
 
     Parameters
     ----------
-    folder : Path
+    folder : path-like
         Folder in which ``LibriSpeech/`` is created. Other splits in it do not change.
     url : str
         URL of the split's ``.tar.gz`` archive. A download that was interrupted is resumed.
@@ -70,7 +73,7 @@ def download_librispeech(folder: Path, url: str = DEV_CLEAN, *, md5: str | None 
         raise CorpusError(
             f"{url}: this is not the URL of an archive; expected one that ends in .tar.gz, such as {DEV_CLEAN}."
         )
-    split = match[1]
+    folder, split = Path(folder), match[1]
     target, part = folder / "LibriSpeech" / split, folder / f"{split}.tar.gz.part"
     expected = md5 or MD5_SUMS.get(split)
     if expected is None:

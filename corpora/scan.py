@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from corpora.corpus import CorpusError
+from files import PathLike
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +44,7 @@ def find_audio(root: str | os.PathLike[str]) -> list[str]:
     return sorted(path for path in _walk(root, "", set()) if _is_audio(os.path.join(root, path), path))
 
 
-def find_recordings(path: Path | None) -> list[Path]:
+def find_recordings(path: PathLike | None) -> list[Path]:
     """Return the given file, or the audio files below the given folder.
 
     Raises
@@ -53,6 +54,7 @@ def find_recordings(path: Path | None) -> list[Path]:
     """
     if path is None:
         raise CorpusError("No recording is given. Give one with --audio_path FILE_OR_FOLDER.")
+    path = Path(path)
     if not path.exists():
         raise CorpusError(f"{path}: no such file or folder. Give an audio file, or a folder with audio files.")
     if not path.is_dir():

@@ -6,7 +6,7 @@ import re
 from abc import abstractmethod
 from collections.abc import Sequence
 from itertools import chain
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, ClassVar
 
 import torch
@@ -171,9 +171,14 @@ class Encoder(nn.Module):
             A waveform is empty or too short, is not a vector of floating-point samples, or does not fit into memory
             alone.
         """
-        if isinstance(waveforms, Tensor) and waveforms.ndim < 2:
+        if getattr(waveforms, "ndim", 2) < 2:  # one tensor or array
             raise EncoderError("encode expects a sequence of waveforms; put a single waveform into a list.")
-        waves = [self._check(torch.as_tensor(waveform), number) for number, waveform in enumerate(waveforms)]
+        given = list(waveforms)
+        if any(isinstance(waveform, str | PurePath) for waveform in given):
+            raise EncoderError(
+                f"encode expects waveforms, not paths; read each file with audio.read_audio(path, {self.sample_rate})."
+            )
+        waves = [self._check(torch.as_tensor(waveform), number) for number, waveform in enumerate(given)]
         pieces = [self._windows(wave) for wave in waves]
         vectors = self._embed([piece for windows in pieces for piece in windows], batch_size)
         if len(vectors) == len(waves):

@@ -6,7 +6,7 @@ from pathlib import Path
 from evaluation.error_curves import ScoredTrials, det_records, histogram_records, lowest_eer, operating_points
 from evaluation.notes import format_notes
 from evaluation.table_columns import BACKEND_COLUMNS, shown
-from files import Record, format_table, versions, write_csv, write_json
+from files import PathLike, Record, format_table, versions, write_csv, write_json
 
 # Pictures of the report, each drawn from a table of the same name.
 PICTURES = ("det_curve", "score_histogram")
@@ -54,7 +54,7 @@ class BackendComparison:
         table = format_table(header, lines, "<<" + ">" * (len(header) - 2))
         return f"{table}\n{format_notes([meaning, *self.notes])}"
 
-    def save(self, folder: Path, command: str) -> list[Path]:
+    def save(self, folder: PathLike, command: str) -> list[Path]:
         """Write ``metrics.json``, ``metrics.csv``, ``det_curve.csv`` and ``score_histogram.csv``; return the paths.
 
         Raises
@@ -62,6 +62,7 @@ class BackendComparison:
         OutputError
             The folder cannot be written.
         """
+        folder = Path(folder)
         content = {
             "rows": self.rows,
             "operating_points": operating_points(self.scored),

@@ -40,7 +40,7 @@ BINS = 1_000
 
 def compare_backends(
     features: FeatureSet,
-    backends: Sequence[str] = ("cosine",),
+    backends: str | Sequence[str] = ("cosine",),
     *,
     trials: Trials | None = None,
     train_features: FeatureSet | None = None,
@@ -57,7 +57,7 @@ def compare_backends(
     ----------
     features : FeatureSet
         (N, D), of the trials.
-    backends : sequence of str
+    backends : str or sequence of str
         Names from `BACKENDS`.
     trials : Trials, optional
         Pairs of rows of `features`; by default all pairs of the scored rows.
@@ -80,7 +80,8 @@ def compare_backends(
         Training speakers are scored, there are no targets or no nontargets, the features have several layers, or scores
         are NaN or infinite.
     """
-    made = [create_backend(name) for name in dict.fromkeys(backends)]
+    names = [backends] if isinstance(backends, str) else backends
+    made = [create_backend(name) for name in dict.fromkeys(names)]
     if not made:
         raise BackendError("There is no backend to compare; give at least one.")
     needs_training = normalise or any(backend.is_trained for backend in made)

@@ -58,7 +58,7 @@ ENSEMBLE = "ensemble"
 
 def compare_heads(
     features: FeatureSet | Sequence[FeatureSet],
-    heads: Sequence[str] = ("linear", "mlp", "lda"),
+    heads: str | Sequence[str] = ("linear", "mlp", "lda"),
     *,
     scaler: str = "standard",
     split_by: SplitBy = "utterance",
@@ -84,7 +84,7 @@ def compare_heads(
         (N, D) features, or (N, L, D): then the head `LAYER_HEAD` is trained on each layer, heads that take one vector
         use the best layer by validation, and heads that take layers use all. Several sets, from several encoders, are
         compared on the utterances that all of them have.
-    heads : sequence of str
+    heads : str or sequence of str
         Names from `HEADS`, or ``all`` for those that take these features.
     scaler : str
         Name from `SCALERS`.

@@ -10,7 +10,7 @@ from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 
 from features import FeatureSet
-from files import write_csv
+from files import PathLike, write_csv
 from heads import SpeakerClassifier, WeightedHead
 
 # Maximum number of recordings on a map.
@@ -20,17 +20,19 @@ DIMENSIONS = 30
 STEPS = 400
 
 
-def save_embedding_map(path: Path, classifier: SpeakerClassifier, sets: Sequence[FeatureSet], *, seed: int = 0) -> Path:
+def save_embedding_map(
+    path: PathLike, classifier: SpeakerClassifier, sets: FeatureSet | Sequence[FeatureSet], *, seed: int = 0
+) -> Path:
     """Write the coordinates of recordings by PCA and by t-SNE, after the classifier's scaler, to a CSV file.
 
     A random subset is used if there are more than `MAX_ROWS` recordings.
 
     Parameters
     ----------
-    path : Path
+    path : path-like
     classifier : SpeakerClassifier
         The encoder and layer of its first member are used.
-    sets : sequence of FeatureSet
+    sets : FeatureSet, or a sequence of them
         Sets that it was trained on.
     seed : int
         Random seed of the subset and of t-SNE.
@@ -45,7 +47,8 @@ def save_embedding_map(path: Path, classifier: SpeakerClassifier, sets: Sequence
         The file cannot be written.
     """
     member = classifier.members[0]
-    features = member.view(min(sets, key=member.distance))
+    given = [sets] if isinstance(sets, FeatureSet) else sets
+    features = member.view(min(given, key=member.distance))
     rows = np.sort(np.random.default_rng(seed).permutation(len(features))[:MAX_ROWS])
     scaled = member.scaler.transform(features.features[rows])
     if scaled.ndim == 3:  # average the layers, with the head's weights if it has some

@@ -23,7 +23,18 @@ from evaluation.outcome import Counts, Outcome, by_speaker, confusion, per_speak
 from evaluation.summary import describe_selection, key_of, mean_by_layer, rank_by_validation
 from evaluation.table_columns import HEAD_COLUMNS, shown
 from features import FeatureSet
-from files import WIDTH, Record, count_of, format_table, shorten, versions, write_csv, write_json, write_tensors
+from files import (
+    WIDTH,
+    PathLike,
+    Record,
+    count_of,
+    format_table,
+    shorten,
+    versions,
+    write_csv,
+    write_json,
+    write_tensors,
+)
 from heads import SpeakerClassifier, describe_open_set
 from metrics import ratio_interval
 
@@ -182,7 +193,7 @@ class HeadComparison:
                 line.append(" - ".join(column.interval(record)) if has_test else "-")
         return line
 
-    def save(self, folder: Path, corpus: str, command: str) -> list[Path]:
+    def save(self, folder: PathLike, corpus: str, command: str) -> list[Path]:
         """Write ``metrics.json``, the CSV files, the classifier and its scaler; return the paths.
 
         Raises
@@ -190,6 +201,7 @@ class HeadComparison:
         OutputError
             The folder cannot be written.
         """
+        folder = Path(folder)
         content = {
             "rows": self.rows,
             "summary": self.summary,

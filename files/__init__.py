@@ -4,6 +4,7 @@ from files.choices import check_options, load_choice, unknown_choice
 from files.digests import file_digest
 from files.errors import InputError, OutputError
 from files.extras import optional_imports
+from files.paths import PathLike, as_paths
 from files.records import Record, read_csv, without_nan, write_csv, write_json
 from files.tables import WIDTH, count_of, format_percent, format_table, printable, shorten
 from files.tensors import (
@@ -23,8 +24,10 @@ __all__ = [
     "WIDTH",
     "InputError",
     "OutputError",
+    "PathLike",
     "FormatReader",
     "Record",
+    "as_paths",
     "check_options",
     "commit",
     "check_suffix",

@@ -8,12 +8,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from files.paths import PathLike
 from files.writing import write_atomically
 
 Record = dict[str, Any]
 
 
-def write_csv(path: Path, records: Sequence[Record]) -> Path:
+def write_csv(path: PathLike, records: Sequence[Record]) -> Path:
     """Write one or more records with the same keys to a CSV file, atomically; return the path.
 
     NaN, infinity and None become empty cells.
@@ -39,7 +40,7 @@ def read_csv(path: Path) -> list[Record]:
         return list(csv.DictReader(file))
 
 
-def write_json(path: Path, content: Record) -> Path:
+def write_json(path: PathLike, content: Record) -> Path:
     """Write a dict to a JSON file, atomically; NaN and infinity become null. Return the path.
 
     Raises

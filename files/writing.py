@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from files.errors import OutputError
+from files.paths import PathLike
 
 
 def check_suffix(path: Path, suffix: str) -> None:
@@ -38,12 +39,12 @@ def check_writable(folder: Path) -> None:
         ) from error
 
 
-def write_atomically(path: Path, write: Callable[[BinaryIO], Any]) -> Path:
+def write_atomically(path: PathLike, write: Callable[[BinaryIO], Any]) -> Path:
     """Write a file atomically and return its path; an interrupted or failed write leaves the old file.
 
     Parameters
     ----------
-    path : Path
+    path : path-like
         The file; its folder is made if it does not exist.
     write : callable
         Receives the open binary file.
@@ -53,6 +54,7 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], Any]) -> Path:
     OutputError
         The folder cannot be made or written to, or the disk is full.
     """
+    path = Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")  # the same folder: a rename never crosses disks
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from corpora import Utterance
 from embedding import Row, embed_utterances
 from encoders import Encoder, LazyEncoder, Spec, encoder_from_spec
 from features import FeatureSet
-from files import FormatReader, count_of, load_checked, versions, write_tensors
+from files import FormatReader, PathLike, as_paths, count_of, load_checked, versions, write_tensors
 from heads.fitted import ClassifierError, FittedHead
 from heads.open_set import check_open_set, log_odds, rename_old_figures
 from heads.predictions import UNKNOWN, Prediction
@@ -82,7 +82,7 @@ class SpeakerClassifier:
 
     def predict(
         self,
-        paths: Sequence[str | os.PathLike[str]],
+        paths: PathLike | Iterable[PathLike],
         top_k: int = 5,
         *,
         encoder: Encoder | LazyEncoder | None = None,
@@ -96,7 +96,7 @@ class SpeakerClassifier:
 
         Parameters
         ----------
-        paths : sequence of path-like
+        paths : path-like, or several
             Audio files.
         top_k : int
             Maximum number of speakers per file.
@@ -117,7 +117,7 @@ class SpeakerClassifier:
         Returns
         -------
         list of Prediction
-            Predictions in the order of the paths.
+            One prediction for each path, in the order of the paths.
 
         Raises
         ------
@@ -139,7 +139,7 @@ class SpeakerClassifier:
             ]
         for member, given in zip(origins.values(), encoders, strict=True):
             member.check_encoder(given.spec, "this one is another")
-        utterances = [Utterance(Path(path), speaker="", session="") for path in paths]
+        utterances = [Utterance(path, speaker="", session="") for path in as_paths(paths)]
         streams = [
             embed_utterances(utterances, given, member.crop)
             for member, given in zip(origins.values(), encoders, strict=True)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from files import OutputError, format_percent, format_table, write_atomically
+from files import OutputError, PathLike, format_percent, format_table, write_atomically
 
 # Name given to a recording of a speaker who is not among the known ones.
 UNKNOWN = "unknown"
@@ -36,7 +36,7 @@ class Prediction:
     error: str | None = None
 
 
-def check_predictions_path(path: Path) -> None:
+def check_predictions_path(path: PathLike) -> None:
     """Refuse a file name that ends in neither .csv nor .json, before any work is done.
 
     Raises
@@ -44,6 +44,7 @@ def check_predictions_path(path: Path) -> None:
     OutputError
         The path is a folder, or has another suffix.
     """
+    path = Path(path)
     if path.is_dir() or path.suffix.lower() not in (".csv", ".json"):
         raise OutputError(
             f"{path}: predictions are written to a .csv or .json file; give --output the name of such a file."
@@ -61,12 +62,12 @@ def predictions_table(predictions: Sequence[Prediction]) -> str:
     return format_table(["file", "speaker", "percent", "then"], lines, "<<><")
 
 
-def write_predictions(path: Path, predictions: Sequence[Prediction], top_k: int) -> Path:
+def write_predictions(path: PathLike, predictions: Sequence[Prediction], top_k: int) -> Path:
     """Write predictions, one row per file, to a ``.csv`` or ``.json`` file; return its path.
 
     Parameters
     ----------
-    path : Path
+    path : path-like
         File to write.
     predictions : sequence of Prediction
         Predictions, in the order of the rows.
@@ -79,7 +80,7 @@ def write_predictions(path: Path, predictions: Sequence[Prediction], top_k: int)
         The file name has another suffix, or the folder cannot be written.
     """
     check_predictions_path(path)
-    text = _json(predictions) if path.suffix.lower() == ".json" else _csv(predictions, top_k)
+    text = _json(predictions) if Path(path).suffix.lower() == ".json" else _csv(predictions, top_k)
     # A file name need not be valid UTF-8; its bytes are written unchanged.
     return write_atomically(path, lambda file: file.write(text.encode("utf-8", "surrogateescape")))
 

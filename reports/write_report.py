@@ -7,7 +7,7 @@ import json
 from html import escape
 from pathlib import Path
 
-from files import InputError, OutputError, Record, write_atomically
+from files import InputError, OutputError, PathLike, Record, write_atomically
 from reports.comparison_sections import comparison_sections
 from reports.page import glossary_link, provenance_section, terms_section
 from reports.verification_sections import verification_sections
@@ -71,12 +71,12 @@ for (const button of document.querySelectorAll("th button")) button.onclick = ()
 """
 
 
-def write_report(folder: Path) -> Path:
+def write_report(folder: PathLike) -> Path:
     """Write ``report.html`` and its pictures (PNG files) into a folder of results, and return the path of the page.
 
     Parameters
     ----------
-    folder : Path
+    folder : path-like
         Folder that `HeadComparison.save` or `BackendComparison.save` wrote.
 
     Raises
@@ -86,6 +86,7 @@ def write_report(folder: Path) -> Path:
     OutputError
         The page or a picture cannot be written.
     """
+    folder = Path(folder)
     metrics = read_metrics(folder)
     try:
         page = _page(folder, metrics)

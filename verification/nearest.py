@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from files import format_table, write_csv
+from files import PathLike, format_table, write_csv
 from verification.backends import Backend
 from verification.calibration import Calibration, Conditions
 from verification.store_file import damaged
@@ -134,7 +134,7 @@ def scores_table(ids: Sequence[str], nearest: Nearest) -> str:
     return format_table(["utterance", "speaker", "score", "LLR", "then"], lines, "<<>><")
 
 
-def write_scores(path: Path, ids: Sequence[str], nearest: Nearest) -> Path:
+def write_scores(path: PathLike, ids: Sequence[str], nearest: Nearest) -> Path:
     """Write the most similar speakers of each utterance, with scores and log-likelihood ratios, to a CSV file.
 
     Raises

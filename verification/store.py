@@ -16,7 +16,7 @@ from corpora import Utterance
 from embedding import Row
 from encoders import Encoder, LazyEncoder, Spec, spec_differences
 from features import FeatureSet
-from files import tensors_to_bytes
+from files import PathLike, as_paths, tensors_to_bytes
 from heads import Prediction
 from verification.backends import check_vectors
 from verification.calibration import Conditions
@@ -323,16 +323,19 @@ class SpeakerStore:
 
     def identify_files(
         self,
-        paths: Sequence[Path],
+        paths: PathLike | Iterable[PathLike],
         encoder: Encoder | LazyEncoder,
         *,
         top_k: int = 5,
         p_known: float = 0.5,
         progress: bool = False,
     ) -> list[Prediction]:
-        """Embed files with the encoder of the store and `identify` their speakers; `progress` shows a progress bar."""
+        """Embed one file or several with the encoder of the store, and `identify` their speakers.
+
+        `progress` shows a progress bar.
+        """
         self.check_not_empty()
-        utterances = [Utterance(path, speaker="", session="") for path in paths]
+        utterances = [Utterance(path, speaker="", session="") for path in as_paths(paths)]
         rows = self.verifier.embed(utterances, encoder)
         shown = tqdm(rows, "Embedding", len(utterances), unit="file", disable=None if progress else True)
         return self.identify(list(shown), top_k, p_known)

@@ -11,6 +11,7 @@ from tqdm import tqdm
 from audio import AudioError, span_seconds, window_starts
 from corpora import Utterance
 from encoders import Encoder, LazyEncoder
+from files import PathLike
 from heads import UNKNOWN
 from verification.store import SpeakerStore
 from verification.store_file import StoreError
@@ -39,7 +40,7 @@ class Turn:
 
 def find_turns(
     store: SpeakerStore,
-    path: Path,
+    path: PathLike,
     encoder: Encoder | LazyEncoder,
     *,
     window: float = 2.0,
@@ -55,7 +56,7 @@ def find_turns(
     Parameters
     ----------
     store : SpeakerStore
-    path : Path
+    path : path-like
         Audio file.
     encoder : Encoder or LazyEncoder
         Encoder of the store.
@@ -74,6 +75,7 @@ def find_turns(
     VerifierError
         The encoder is not that of the store.
     """
+    path = Path(path)
     store.check_not_empty()
     limits = {"encoder": encoder.spec.get("clip_seconds"), "verifier": store.verifier.crop}
     longest, owner = min(((length, owner) for owner, length in limits.items() if length), default=(window, ""))
@@ -132,7 +134,7 @@ def _join(windows: Iterable[Turn]) -> list[Turn]:
     ]
 
 
-def to_rttm(turns: Sequence[Turn], path: Path) -> str:
+def to_rttm(turns: Sequence[Turn], path: PathLike) -> str:
     """Return the turns of enrolled speakers in NIST's Rich Transcription Time Marked (RTTM) format.
 
     This format separates fields by spaces, so spaces in names are replaced by underscores.
@@ -141,7 +143,7 @@ def to_rttm(turns: Sequence[Turn], path: Path) -> str:
     for turn in turns:
         if turn.speaker != UNKNOWN:
             times = f"{turn.start:.3f} {turn.end - turn.start:.3f}"
-            lines.append(f"SPEAKER {_field(path.stem)} 1 {times} <NA> <NA> {_field(turn.speaker)} <NA> <NA>\n")
+            lines.append(f"SPEAKER {_field(Path(path).stem)} 1 {times} <NA> <NA> {_field(turn.speaker)} <NA> <NA>\n")
     return "".join(lines)
 
 

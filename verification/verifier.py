@@ -4,7 +4,7 @@ import json
 import logging
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from corpora import Utterance
 from embedding import Row, embed_utterances
 from encoders import Encoder, LazyEncoder, Spec, encoder_from_spec, spec_differences, warn_of_precision
 from features import FeatureSet
-from files import FormatReader, InputError, load_checked, read_checked, versions, write_tensors
+from files import FormatReader, InputError, PathLike, as_paths, load_checked, read_checked, versions, write_tensors
 from metrics import equal_error_rate
 from verification.backends import Backend, BackendError, create_backend, split_speakers
 from verification.calibration import Calibration, Conditions
@@ -179,8 +179,10 @@ class SpeakerVerifier:
         llr = float(self.calibration.pair_llrs(score, float(seconds[0]), float(seconds[1])))
         return verdict(score, llr, p_target)
 
-    def embed_files(self, paths: Sequence[Path], encoder: Encoder | LazyEncoder) -> tuple[Tensor, Tensor]:
-        """Return the embeddings (n, D) of files, and the lengths (n,) of the audio that went into them (seconds).
+    def embed_files(
+        self, paths: PathLike | Iterable[PathLike], encoder: Encoder | LazyEncoder
+    ) -> tuple[Tensor, Tensor]:
+        """Return the embeddings (n, D) of one or more files, and the lengths (n,) of the audio used (seconds).
 
         Raises
         ------
@@ -188,7 +190,7 @@ class SpeakerVerifier:
             A file cannot be read or is too short, or the encoder is not that of the training.
         """
         vectors, seconds = [], []
-        for row in self.embed([Utterance(path, speaker="", session="") for path in paths], encoder):
+        for row in self.embed([Utterance(path, speaker="", session="") for path in as_paths(paths)], encoder):
             if row.vector is None:
                 raise VerifierError(f"{row.utterance.path}: {row.error}")
             vectors.append(row.vector)

@@ -93,6 +93,12 @@ def test_utterances_and_corpora_are_immutable() -> None:
 # The corpus
 
 
+def test_paths_of_an_utterance_may_be_strings() -> None:
+    utterance = Utterance("voices/ann/1.wav", "ann", "monday", root="voices")  # type: ignore[arg-type]
+    assert utterance == Utterance(Path("voices/ann/1.wav"), "ann", "monday", root=Path("voices"))
+    assert utterance.id == "ann/1.wav"
+
+
 def test_corpus_keeps_order_and_has_a_length() -> None:
     listed = tuple(utterance(f"{name}.wav", speaker) for name, speaker in [("z", "bob"), ("a", "Ann"), ("m", "bob")])
     corpus = Corpus(listed, ROOT, "voices")

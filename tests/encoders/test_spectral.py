@@ -1,5 +1,8 @@
 """`spectral`: the invariants of every encoder, and a comparison with torchaudio."""
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 import torch
 import torchaudio
@@ -36,6 +39,23 @@ def test_output_has_documented_shape_dtype_and_device(spectral: Encoder) -> None
     assert embeddings.device.type == "cpu"
     assert embeddings.isfinite().all()
     assert spectral.encode([]).shape == (0, 100)
+
+
+@pytest.mark.parametrize("single", [noise(100), noise(100).numpy()], ids=["tensor", "array"])
+def test_a_single_waveform_without_a_list_is_refused(single: Any, spectral: Encoder) -> None:
+    with pytest.raises(EncoderError, match="put a single waveform into a list"):
+        spectral.encode(single)
+
+
+@pytest.mark.parametrize("paths", ["a.wav", ["a.wav"], [Path("a.wav")]])
+def test_paths_are_refused_with_the_function_that_reads_them(paths: Any, spectral: Encoder) -> None:
+    with pytest.raises(EncoderError, match=r"not paths; read each file with audio\.read_audio\(path, 16000\)"):
+        spectral.encode(paths)
+
+
+def test_waveforms_may_come_from_a_generator(spectral: Encoder) -> None:
+    waveforms: Any = (noise(length) for length in (900, 500))
+    assert torch.equal(spectral.encode(waveforms), spectral.encode([noise(900), noise(500)]))
 
 
 def test_statistics_equal_those_of_torchaudio_mfcc(spectral: Encoder) -> None:

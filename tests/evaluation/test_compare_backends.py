@@ -111,18 +111,22 @@ def test_trials_of_one_kind_and_nan_scores_are_refused(made_up: MadeUp) -> None:
 
 def test_files_hold_the_rows(made_up: MadeUp, tmp_path: Path) -> None:
     comparison = compare_backends(made_up(), ["cosine", "whiten"])
-    comparison.save(tmp_path, "a command")
+    comparison.save(str(tmp_path), "a command")
     metrics = json.loads((tmp_path / "metrics.json").read_text())
     assert metrics["rows"] == comparison.rows
     assert metrics["command"] == "a command"
     assert metrics["versions"]["voxprobe"] == VERSION
     assert metrics["versions"]["commit"] == commit()
-    write_report(tmp_path)
+    write_report(str(tmp_path))
     for name in ("det_curve.png", "score_histogram.png"):
         assert matplotlib.image.imread(tmp_path / name).std() > 0.01
     lines = comparison.table().splitlines()
     assert max(map(len, lines)) <= 100
     assert [line.split()[0] for line in lines[2:8]] == 3 * ["cosine"] + 3 * ["whiten"]
+
+
+def test_one_backend_is_given_by_its_name(made_up: MadeUp) -> None:
+    assert compare_backends(made_up(), "lda").rows == compare_backends(made_up(), ["lda"]).rows
 
 
 def test_same_seed_gives_the_same_rows(made_up: MadeUp) -> None:

@@ -202,3 +202,14 @@ def test_files_that_are_not_classifiers_are_refused(saved: Path, features_path: 
         SpeakerClassifier.load(tmp_path / "x.pt")
     with pytest.raises(ClassifierError, match="no such file"):
         SpeakerClassifier.load(tmp_path / "missing.pt")
+
+
+@pytest.mark.parametrize("kind", [str, Path])
+def test_a_single_path_is_one_file(kind: type, saved: Path, corpus: Corpus) -> None:
+    loaded, path = SpeakerClassifier.load(saved), corpus.utterances[0].path
+    assert loaded.predict(kind(path)) == loaded.predict([path])
+
+
+def test_a_generator_of_paths_is_accepted(saved: Path, corpus: Corpus) -> None:
+    loaded, paths = SpeakerClassifier.load(saved), [utterance.path for utterance in corpus.utterances[:2]]
+    assert loaded.predict(path for path in paths) == loaded.predict(paths)

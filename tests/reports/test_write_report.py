@@ -40,6 +40,15 @@ def test_page_is_well_formed_and_loads_nothing(saved: Path, read_page: ReadPage)
     assert policy.startswith("default-src 'none';")
 
 
+def test_folder_and_files_may_be_strings(made_up: MadeUp, tmp_path: Path) -> None:
+    features, folder = made_up(n_speakers=4), f"{tmp_path}/results"
+    comparison = compare_heads(features, "centroid")
+    comparison.save(folder, "hard", "a command")
+    save_embedding_map(f"{folder}/embedding_map.csv", comparison.classifier, features)
+    assert write_report(folder) == Path(folder) / "report.html"
+    assert len(read_csv(Path(folder) / "embedding_map.csv")) == len(features)
+
+
 def test_page_links_its_glossary(saved: Path, read_page: ReadPage) -> None:
     page = read_page(saved / "report.html")
     [target] = [attributes["href"] for tag, attributes in page.elements if tag == "a"]

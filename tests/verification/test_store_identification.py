@@ -62,6 +62,13 @@ def test_files_are_identified_and_unreadable_ones_reported(
     assert bad[1].error == "no such file"
 
 
+def test_a_single_path_is_one_file(audio_store: SpeakerStore, corpus: Corpus, spectral: Encoder) -> None:
+    path = corpus.utterances[7].path
+    assert audio_store.identify_files(str(path), spectral) == audio_store.identify_files([path], spectral)
+    vectors, seconds = audio_store.verifier.embed_files(str(path), spectral)
+    assert (vectors.shape, seconds.shape) == ((1, spectral.dim), (1,))
+
+
 def test_prior_decides_between_enrolled_and_unknown(
     audio_store: SpeakerStore, corpus: Corpus, spectral: Encoder
 ) -> None:
