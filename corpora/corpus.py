@@ -12,7 +12,10 @@ from pathlib import Path
 from typing import Literal
 
 from audio import AudioError, read_audio
-from files import InputError
+from files import InputError, count_of, html_table, note_of_rest, short_repr
+
+# Numbers of speakers and of utterances that a notebook shows.
+SHOWN_SPEAKERS, SHOWN_UTTERANCES = 10, 5
 
 
 class CorpusError(InputError):
@@ -132,6 +135,35 @@ class Corpus:
 
     def __len__(self) -> int:
         return len(self.utterances)
+
+    def __repr__(self) -> str:
+        return short_repr(self, self._summary())
+
+    def _repr_html_(self) -> str:
+        """Return the numbers of utterances and sessions of the first speakers, and the first utterances."""
+        counts = Counter(utterance.speaker for utterance in self.utterances)
+        sessions = Counter(speaker for speaker, _ in {(each.speaker, each.session) for each in self.utterances})
+        first = self.speakers[:SHOWN_SPEAKERS]
+        speakers = html_table(
+            ["speaker", "utterances", "sessions"],
+            [[speaker, str(counts[speaker]), str(sessions[speaker])] for speaker in first],
+            "<>>",
+            title=f"Corpus {self._summary()}",
+            notes=note_of_rest(len(first), len(self.speakers), "speaker"),
+        )
+        listed = self.utterances[:SHOWN_UTTERANCES]
+        utterances = html_table(
+            ["id", "speaker", "session"],
+            [[each.id, each.speaker, each.session] for each in listed],
+            "<<<",
+            notes=note_of_rest(len(listed), len(self), "utterance"),
+        )
+        return speakers + utterances
+
+    def _summary(self) -> str:
+        n_sessions = len({utterance.session for utterance in self.utterances})
+        counts = f"{count_of(len(self), 'utterance')} of {count_of(len(self.speakers), 'speaker')}"
+        return f"{self.name}: {counts} in {count_of(n_sessions, 'session')}, in {self.root}"
 
     def __iter__(self) -> Iterator[Utterance]:
         return iter(self.utterances)

@@ -17,6 +17,7 @@ from torch import Tensor
 from audio import AudioError
 from corpora import Utterance
 from embedding.worker import Arena, DecodedPiece, DecodeRequest, DecodeSettings, FileState, init_worker, read_pieces
+from files import fields_repr
 
 logger = logging.getLogger(__name__)
 
@@ -64,6 +65,8 @@ class Piece:
     waveform: Tensor | None = None
     fault: AudioError | None = None
     file: FileState | None = None
+
+    __repr__ = fields_repr
 
 
 def n_workers_of(asked: int | None) -> int:

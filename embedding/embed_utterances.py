@@ -13,6 +13,7 @@ from corpora import Utterance
 from embedding.decode import MIN_PIECES_FOR_PROCESSES, Piece, decode
 from embedding.worker import CHANGED, DecodeSettings, FileState
 from encoders import Encoder, LazyEncoder, pieces_of, windows_of
+from files import short_repr
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +40,10 @@ class Row:
     error: str | None = None
     fault: AudioFault | None = None
     file: FileState | None = None
+
+    def __repr__(self) -> str:
+        shape = "" if self.vector is None else f"vector {tuple(self.vector.shape)} of {self.seconds:.2f} s"
+        return short_repr(self, f"{self.utterance.id}: {self.error or shape}")
 
 
 @dataclass

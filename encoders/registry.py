@@ -13,7 +13,7 @@ from torch import Tensor
 from encoders.base import Encoder, EncoderError
 from encoders.device import resolve_device
 from encoders.spec import Spec
-from files import check_options, load_choice, unknown_choice
+from files import check_options, load_choice, short_repr, unknown_choice
 
 logger = logging.getLogger(__name__)
 
@@ -102,6 +102,9 @@ class LazyEncoder:
     spec: Spec
     max_duration: float | None
     build: Callable[[], Encoder]
+
+    def __repr__(self) -> str:
+        return short_repr(self, f"{self.spec['name']}: {self.spec['dim']} dimensions, {self.sample_rate} Hz")
 
     @cached_property
     def encoder(self) -> Encoder:

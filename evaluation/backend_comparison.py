@@ -6,10 +6,23 @@ from pathlib import Path
 from evaluation.error_curves import ScoredTrials, det_records, histogram_records, lowest_eer, operating_points
 from evaluation.notes import format_notes
 from evaluation.table_columns import BACKEND_COLUMNS, shown
-from files import PathLike, Record, format_table, versions, write_csv, write_json
+from files import (
+    PathLike,
+    Record,
+    count_of,
+    format_percent,
+    format_table,
+    html_table,
+    short_repr,
+    versions,
+    write_csv,
+    write_json,
+)
 
 # Pictures of the report, each drawn from a table of the same name.
 PICTURES = ("det_curve", "score_histogram")
+# The first note below the table.
+MEANING = "* lowest equal error rate (EER, in percent) on all trials; 95 % intervals over speakers"
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,8 +49,23 @@ class BackendComparison:
     ids: tuple[str, ...]
     origins: list[Record] = field(default_factory=list)
 
+    def __repr__(self) -> str:
+        best = lowest_eer(self.rows)
+        n_trials = best["n_target"] + best["n_nontarget"]
+        backends = ", ".join(each.backend for each in self.scored)
+        compared = f"{best['features']}: {backends} on {count_of(n_trials, 'trial')}"
+        return short_repr(self, f"{compared}; lowest EER {format_percent(best['eer'], 2)} % ({best['backend']})")
+
+    def _repr_html_(self) -> str:
+        header, lines, align = self._cells()
+        return html_table(header, lines, align, notes=[MEANING, *self.notes])
+
     def table(self) -> str:
         """Return the rows as a table, the EER in percent, with 95 % intervals over speakers, and the notes."""
+        return f"{format_table(*self._cells())}\n{format_notes([MEANING, *self.notes])}"
+
+    def _cells(self) -> tuple[list[str], list[list[str]], str]:
+        """Return the header, the rows and the alignment of the table."""
         header = ["backend", "trials"]
         for column in shown(BACKEND_COLUMNS):
             header += [column.heading, "95 % interval"] if column.has_interval else [column.heading]
@@ -50,9 +78,7 @@ class BackendComparison:
                     line.append(" - ".join(column.interval(row)))
             lines.append(line)
         lines[self.rows.index(lowest_eer(self.rows))][0] += " *"
-        meaning = "* lowest equal error rate (EER, in percent) on all trials; 95 % intervals over speakers"
-        table = format_table(header, lines, "<<" + ">" * (len(header) - 2))
-        return f"{table}\n{format_notes([meaning, *self.notes])}"
+        return header, lines, "<<" + ">" * (len(header) - 2)
 
     def save(self, folder: PathLike, command: str) -> list[Path]:
         """Write ``metrics.json``, ``metrics.csv``, ``det_curve.csv`` and ``score_histogram.csv``; return the paths.

@@ -120,7 +120,7 @@ def compare_heads(
     >>> labels = torch.arange(200) % 5
     >>> centres = torch.randn(5, 8, generator=torch.Generator().manual_seed(0))
     >>> rows = centres[labels] + torch.linspace(0, 1, 200)[:, None]
-    >>> comparison = compare_heads(FeatureSet.from_tensors(rows, labels), ["centroid"])
+    >>> comparison = compare_heads(FeatureSet.from_arrays(rows, labels), ["centroid"])
     >>> comparison.best["head"], comparison.best["test_accuracy"]
     ('centroid', 1.0)
     """

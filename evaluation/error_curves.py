@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from files import Record
+from files import Record, fields_repr
 from metrics import error_rates
 from verification import Trials
 
@@ -33,6 +33,8 @@ class ScoredTrials:
     backend: str
     trials: Trials
     scores: NDArray[np.float32]
+
+    __repr__ = fields_repr
 
 
 def det_records(scored: Sequence[ScoredTrials]) -> list[Record]:

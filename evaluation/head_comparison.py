@@ -28,7 +28,10 @@ from files import (
     PathLike,
     Record,
     count_of,
+    format_percent,
     format_table,
+    html_table,
+    short_repr,
     shorten,
     versions,
     write_csv,
@@ -144,8 +147,26 @@ class HeadComparison:
         notes += describe_untested(self.untested)
         return notes
 
+    def __repr__(self) -> str:
+        best = self.best
+        heads = count_of(len({(record["encoder"], record["head"]) for record in self.summary}), "head")
+        accuracy = f"test accuracy {format_percent(best['test_accuracy'], 2)}"
+        if math.isnan(best["test_accuracy"]):
+            accuracy = f"validation accuracy {format_percent(best['val_accuracy'], 2)}"
+        selected = f"{best['head']} on {best['encoder']}, split by {best['split_by']}"
+        return short_repr(self, f"{best['features']}: {heads}; best by validation: {selected}, {accuracy} %")
+
+    def _repr_html_(self) -> str:
+        header, lines, align, sections = self._cells()
+        return html_table(header, lines, align, sections=sections, notes=self.notes)
+
     def table(self) -> str:
         """Return the summary as a table in percent, the selected head marked with a star, and the notes."""
+        header, lines, align, sections = self._cells()
+        return f"{format_table(header, lines, align, sections=sections)}\n{format_notes(self.notes)}"
+
+    def _cells(self) -> tuple[list[str], list[list[str]], str, dict[int, str]]:
+        """Return the header, the rows, the alignment and the headings of the table."""
         header = ["head"]
         for column in shown(HEAD_COLUMNS):
             header += [column.heading, "95 % interval"] if column.has_interval else [column.heading]
@@ -160,8 +181,7 @@ class HeadComparison:
             if section not in sections.values():
                 sections[len(lines)] = section
             lines.append(self._line(record))
-        table = format_table(header, lines, "<" + ">" * (len(header) - 1), sections=sections)
-        return f"{table}\n{format_notes(self.notes)}"
+        return header, lines, "<" + ">" * (len(header) - 1), sections
 
     def layer_table(self, encoder: str) -> str:
         """Return the accuracies of an encoder's layers in percent, the selected one marked with a star."""

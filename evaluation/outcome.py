@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 
 from corpora import Indices
-from files import Record
+from files import Record, fields_repr
 from metrics import expected_calibration_error, log_loss, macro_f1, ranks
 
 # Number of correct predictions and of utterances, for each speaker.
@@ -39,6 +39,8 @@ class Outcome:
     ranks: Indices
     confidences: NDArray[np.float32]
     log_loss: float
+
+    __repr__ = fields_repr
 
     @classmethod
     def of(cls, rows: Indices, labels: Indices, logits: NDArray[np.float32], *, classes: Indices) -> "Outcome":

@@ -43,13 +43,14 @@ import torch
 from corpora import Corpus, Indices
 from encoders import Encoder, LazyEncoder, Spec, spec_digest
 from features.computing import compute
-from features.feature_set import FeaturesError, FeatureSet
+from features.feature_set import FeatureSet
 from features.job import ExtractionJob, MaxDuration, make_job
 from features.lock import LockedError, locked
 from features.merging import describe, merge, same_rows
 from features.parts import Block, block_of, read_part
 from features.planning import Plan, make_plan
 from features.provenance import StoredRows, check_same_origin
+from features.set_checks import FeaturesError
 from files import check_writable, write_atomically
 
 logger = logging.getLogger(__name__)

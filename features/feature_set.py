@@ -1,19 +1,34 @@
-"""`FeatureSet`: embeddings with their speakers, sessions and provenance, in memory or in a ``.pt`` file."""
+"""`FeatureSet`: embeddings with their speakers, sessions and provenance, in memory or in a file."""
 
 import os
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import soundfile
 import torch
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from corpora import split
 from encoders import Spec
+from features.given_arrays import as_durations, as_ids, as_names, as_vectors
 from features.row_columns import DURATIONS, AudioProvenance, Column
-from files import FormatReader, InputError, load_tensors, read_checked, versions, write_tensors
+from features.set_checks import FeaturesError, check_set, is_file_name
+from features.set_summary import first_rows, summary
+from features.stored_ids import join_ids, split_ids
+from files import (
+    FormatReader,
+    load_arrays,
+    load_tensors,
+    read_checked,
+    short_repr,
+    versions,
+    write_arrays,
+    write_tensors,
+)
 
 FORMAT = 1
 FILE_KIND = "a features file of this project (or a dict with 'features' and 'labels')"
@@ -21,10 +36,6 @@ UNKNOWN_ENCODER = "unknown"
 LABELS, SESSIONS = Column("labels", torch.int64), Column("sessions", torch.int64)
 # Other types of labels and sessions that a file may have; they are converted.
 SMALLER_INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32)
-
-
-class FeaturesError(InputError):
-    """A features file cannot be used, or does not have what was asked for."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,6 +82,12 @@ class FeatureSet:
 
     def __len__(self) -> int:
         return len(self.features)
+
+    def __repr__(self) -> str:
+        return short_repr(self, summary(self))
+
+    def _repr_html_(self) -> str:
+        return first_rows(self)
 
     def select(self, rows: ArrayLike | Tensor) -> "FeatureSet":
         """Return some rows, by indices or by a boolean mask; speakers and sessions keep their numbers."""
@@ -138,8 +155,49 @@ class FeatureSet:
         """Return the set with its features moved or cast; the arguments are those of `torch.Tensor.to`."""
         return replace(self, features=self.features.to(*args, **kwargs))
 
+    def split(
+        self,
+        fractions: Sequence[float] = (0.8, 0.1, 0.1),
+        *,
+        split_by: Literal["utterance", "session"] = "utterance",
+        seed: int = 0,
+    ) -> tuple["FeatureSet", "FeatureSet", "FeatureSet"]:
+        """Split the set into training, validation and test sets, those of `compare_heads` with the same arguments.
+
+        Parameters
+        ----------
+        fractions, split_by, seed
+            As in `corpora.split`. The validation set may be empty: if its share is 0, or in a split by session if no
+            speaker has three sessions. `compare_heads` then validates on an eighth of the training set.
+
+        Raises
+        ------
+        CorpusError
+            The fractions do not sum to 1, or there is no such `split_by`.
+
+        Examples
+        --------
+        >>> features = FeatureSet.from_arrays(torch.randn(20, 3), ["anna", "ben"] * 10)
+        >>> [len(part) for part in features.split()]
+        [16, 2, 2]
+        """
+        labels, sessions = self.labels.numpy(), self.sessions.numpy()
+        train, validation, test = split(labels, sessions, fractions, split_by=split_by, seed=seed, names=self.speakers)
+        return self.select(train), self.select(validation), self.select(test)
+
+    def to_arrays(self) -> tuple[NDArray[np.float32], NDArray[np.str_]]:
+        """Return the vectors X, (N, D) or (N, L, D), and the names of their speakers y, (N,), for scikit-learn.
+
+        Examples
+        --------
+        >>> X, y = FeatureSet.from_arrays([[0.5, 1.0], [1.5, 2.0]], ["ben", "anna"]).to_arrays()
+        >>> X.shape, y.tolist()
+        ((2, 2), ['ben', 'anna'])
+        """
+        return self.features.float().cpu().numpy(), np.array(self.speakers, dtype=str)[self.labels.numpy()]
+
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write the set to a ``.pt`` file, atomically.
+        """Write the set to a ``.pt`` file or, if the path ends in ``.npz``, to a file for `numpy.load`; atomically.
 
         Raises
         ------
@@ -155,56 +213,86 @@ class FeatureSet:
             "speakers": list(self.speakers),
             "sessions": _copy_if_view(self.sessions),
             "session_names": list(self.session_names),
-            "ids": "\n".join(map(_escape, self.ids)),
+            "ids": list(self.ids) if _is_npz(path) else join_ids(self.ids),
             "durations": _copy_if_view(self.durations),
             "encoder": self.encoder,
             "audio": None if audio is None else {name: _copy_if_view(value) for name, value in vars(audio).items()},
             "failures": [list(failure) for failure in self.failures],
             "created_with": {**versions(), "libsndfile": soundfile.__libsndfile_version__},
         }
-        return write_tensors(Path(path), content)
+        return write_arrays(path, content) if _is_npz(path) else write_tensors(Path(path), content)
 
     @classmethod
-    def from_tensors(cls, features: ArrayLike | Tensor, labels: ArrayLike, *, corpus: str = "features") -> "FeatureSet":
-        """Make a set from embeddings of another project; its encoder is "unknown", and each speaker has one session.
+    def from_arrays(
+        cls,
+        vectors: ArrayLike | Tensor,
+        speakers: ArrayLike | Tensor,
+        sessions: ArrayLike | Tensor | None = None,
+        *,
+        ids: Iterable[str] | None = None,
+        durations: ArrayLike | Tensor | None = None,
+        corpus: str = "features",
+        encoder: str = UNKNOWN_ENCODER,
+    ) -> "FeatureSet":
+        """Make a set from embeddings of another project.
 
         Parameters
         ----------
-        features : array-like (N, D) or (N, L, D)
+        vectors : array-like (N, D) or (N, L, D)
             Floating point.
-        labels : array-like (N,)
+        speakers : array-like (N,)
             Speaker of each row, by name or by number.
-        corpus : str
-            Name of the corpus.
+        sessions : array-like (N,), optional
+            Session of each row, by name or by number; by default, each speaker has one session.
+        ids : iterable of str, optional
+            Different ids of the rows; by default their numbers.
+        durations : array-like (N,), optional
+            Length of the audio of each row (seconds), if it is known.
+        corpus, encoder : str
+            Names of the corpus and of the encoder, for tables.
+
+        Raises
+        ------
+        FeaturesError
+            The vectors are not a table of floating-point numbers, a column has another length or no usable values, or
+            the name of the corpus cannot be used in a file name.
 
         Examples
         --------
-        >>> features = FeatureSet.from_tensors(torch.randn(4, 3), ["anna", "ben", "anna", "ben"])
+        >>> features = FeatureSet.from_arrays(np.zeros((4, 3)), ["anna", "ben", "anna", "ben"])
         >>> len(features), features.speakers, features.labels.tolist()
         (4, ('anna', 'ben'), [0, 1, 0, 1])
         """
-        rows = torch.as_tensor(features).detach()
-        names, numbers = np.unique(np.asarray(labels), return_inverse=True)
-        index = torch.from_numpy(numbers.reshape(-1).astype(np.int64))
-        speakers = tuple(map(str, names.tolist()))
+        if not is_file_name(corpus):
+            raise FeaturesError(f"The corpus {corpus!r} cannot be used in a file name; give another name.")
+        rows = as_vectors(vectors)
+        n_rows = len(rows)
+        labels, names = as_names(speakers, "speakers", n_rows)
+        numbers, session_names = (labels, names) if sessions is None else as_names(sessions, "sessions", n_rows)
         return cls(
             features=rows,
-            labels=index,
-            speakers=speakers,
-            sessions=index,
-            session_names=speakers,
-            ids=tuple(map(str, range(len(index)))),
-            durations=torch.full((len(index),), torch.nan),
-            encoder={"name": UNKNOWN_ENCODER, "dim": rows.shape[-1] if rows.ndim else 0},
+            labels=labels,
+            speakers=names,
+            sessions=numbers,
+            session_names=session_names,
+            ids=as_ids(range(n_rows) if ids is None else ids, n_rows),
+            durations=as_durations(np.full(n_rows, np.nan) if durations is None else durations, n_rows),
+            encoder={"name": encoder, "dim": rows.shape[-1]},
             corpus=corpus,
         )
+
+    @classmethod
+    def from_tensors(cls, features: ArrayLike | Tensor, labels: ArrayLike, *, corpus: str = "features") -> "FeatureSet":
+        """Make a set as `from_arrays` does; this is its name in earlier versions."""
+        return cls.from_arrays(features, labels, corpus=corpus)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "FeatureSet":
         """Open a features file as a memory map; rows are read from the disk when they are used.
 
         A plain ``{'features', 'labels'}`` file is read too. Its labels become the names of the speakers, and its
-        encoder is "unknown".
+        encoder is "unknown"; ``sessions``, ``ids`` and ``durations`` are optional. A path that ends in ``.npz`` is read
+        by `numpy.load`, completely into memory.
 
         Raises
         ------
@@ -212,7 +300,7 @@ class FeatureSet:
             There is no such file, it is not a features file, or its contents do not fit together.
         """
         path = Path(path)
-        content = load_tensors(path, FILE_KIND, FeaturesError)
+        content = (load_arrays if _is_npz(path) else load_tensors)(path, FILE_KIND, FeaturesError)
         if "format" not in content:
             return _read_plain(content, path)
         return read_checked(
@@ -236,14 +324,14 @@ def _read_format_1(content: dict[str, Any], path: Path) -> FeatureSet:
         speakers=tuple(content["speakers"]),
         sessions=sessions,
         session_names=tuple(content["session_names"]),
-        ids=tuple(map(_unescape, content["ids"].split("\n"))) if n_rows else (),
+        ids=split_ids(content["ids"], n_rows),
         durations=content["durations"],
         encoder=content["encoder"],
         corpus=content["corpus"],
         audio=None if audio is None else AudioProvenance.from_content(audio, n_rows),
         failures=tuple((failed, reason) for failed, reason in content["failures"]),
     )
-    _check(path, loaded)
+    check_set(path, loaded)
     return loaded
 
 
@@ -266,82 +354,19 @@ def _copy_if_view(value: Any) -> Any:
     return value.clone()
 
 
-def _escape(text: str) -> str:
-    """Escape line breaks and backslashes in an id; ids are stored as one text with an id per line."""
-    return text.replace("\\", "\\\\").replace("\n", "\\n")
-
-
-def _unescape(text: str) -> str:
-    if "\\" not in text:
-        return text
-    return "\\".join(part.replace("\\n", "\n") for part in text.split("\\\\"))
+def _is_npz(path: str | os.PathLike[str]) -> bool:
+    return Path(path).suffix.lower() == ".npz"
 
 
 def _read_plain(content: dict[str, Any], path: Path) -> FeatureSet:
     if not {"features", "labels"} <= content.keys():
         keys = ", ".join(map(str, content)) or "none"
         raise FeaturesError(f"{path}: this is not {FILE_KIND}; its keys: {keys}.")
+    given = {name: content.get(name) for name in ("sessions", "ids", "durations")}
+    optional: dict[str, Any] = {name: value for name, value in given.items() if isinstance(value, Tensor | list)}
     try:
-        loaded = FeatureSet.from_tensors(content["features"], content["labels"], corpus=path.stem)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise FeaturesError(f"{path}: its features are not a table of numbers with a label each ({error}).") from error
-    _check(path, loaded)
+        loaded = FeatureSet.from_arrays(content["features"], content["labels"], corpus=path.stem, **optional)
+    except FeaturesError as error:
+        raise FeaturesError(f"{path}: {str(error)[0].lower()}{str(error)[1:]}") from error
+    check_set(path, loaded)
     return loaded
-
-
-def _is_file_name(name: Any) -> bool:
-    """Return whether a name can be used in a file name, and cannot point outside the folder."""
-    return isinstance(name, str) and bool(name) and not set(name) & set("/\\\0") and not name.startswith(".")
-
-
-def _check(path: Path, loaded: FeatureSet) -> None:
-    """Refuse a set whose contents do not fit together."""
-    _check_vectors(path, loaded)
-    n_rows = len(loaded.labels)
-    for name, values in (("features", loaded.features), ("ids", loaded.ids)):
-        if len(values) != n_rows:
-            raise FeaturesError(
-                f"{path}: it has {n_rows} labels, but {len(values)} {name}. Extract the features again."
-            )
-    for name, index, names in (
-        ("labels", loaded.labels, loaded.speakers),
-        ("sessions", loaded.sessions, loaded.session_names),
-    ):
-        if int(index.min()) < 0 or int(index.max()) >= len(names):
-            raise FeaturesError(
-                f"{path}: its {name} range from {int(index.min())} to {int(index.max())}, but it has {len(names)} "
-                "names. Extract the features again."
-            )
-
-
-def _check_vectors(path: Path, loaded: FeatureSet) -> None:
-    """Refuse vectors that are not a table of numbers, or do not fit the encoder's spec."""
-    features = loaded.features
-    is_table = features.ndim in (2, 3) and features.is_floating_point() and features.layout == torch.strided
-    if not is_table or not len(loaded.labels) or not features.shape[-1]:
-        raise FeaturesError(
-            f"{path}: its features are {features.dtype} of shape {tuple(features.shape)}; expected floating point, "
-            "(N, D) or (N, L, D), with at least one row."
-        )
-    if not isinstance(loaded.encoder, dict) or not _is_file_name(loaded.corpus):
-        raise FeaturesError(
-            f"{path}: its encoder is not a dict, or its corpus {loaded.corpus!r} cannot be used in a file name."
-        )
-    options = loaded.encoder.get("options", {})
-    if not isinstance(options, dict):
-        raise FeaturesError(
-            f"{path}: the options of its encoder are {options!r}; expected a dict. Extract the features again."
-        )
-    layers = loaded.encoder.get("layers") or []
-    n_layers = features.shape[1] if features.ndim == 3 else 1
-    if not _are_layer_numbers(layers) or (layers and len(layers) != n_layers):
-        raise FeaturesError(
-            f"{path}: the layers of its encoder are {layers!r}, but its features have the shape "
-            f"{tuple(features.shape)}. Extract the features again."
-        )
-
-
-def _are_layer_numbers(layers: Any) -> bool:
-    if not isinstance(layers, list | tuple) or not all(isinstance(number, int) for number in layers):
-        return False
-    return len(set(layers)) == len(layers)

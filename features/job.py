@@ -9,7 +9,7 @@ import torch
 
 from corpora import Corpus
 from encoders import Encoder, LazyEncoder, Spec, windows_of
-from features.feature_set import FeaturesError
+from features.set_checks import FeaturesError
 from files import unknown_choice
 
 logger = logging.getLogger(__name__)

@@ -12,12 +12,13 @@ import torch
 from torch import Tensor
 
 from corpora import Indices
-from features.feature_set import FeaturesError, FeatureSet
+from features.feature_set import FeatureSet
 from features.job import ExtractionJob
 from features.parts import Block, PartFile
 from features.planning import Plan
 from features.provenance import keys_of, merged_precision
 from features.row_columns import COLUMNS, AudioProvenance
+from features.set_checks import FeaturesError
 from files import OutputError
 
 # Vectors that are larger in all (bytes) are sorted in a temporary file instead of in memory.

@@ -15,8 +15,9 @@ import torch
 from torch import Tensor
 
 from encoders import Spec
-from features.feature_set import FeaturesError, FeatureSet
+from features.feature_set import FeatureSet
 from features.row_columns import DURATIONS, AudioProvenance
+from features.set_checks import FeaturesError
 from files import OutputError, tensors_from_bytes, tensors_to_bytes
 
 # Header of a block: magic bytes, the lengths of its table and of its vectors (bytes), and the CRC-32 of both.

@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 
 from corpora import Indices
 from encoders import Encoder, LazyEncoder, Spec, default_spec, spec_differences, spec_digest, warn_of_precision
-from features.feature_set import FeaturesError, FeatureSet
+from features.feature_set import FeatureSet
 from features.parts import Block
 from features.row_columns import AudioProvenance
+from features.set_checks import FeaturesError
 
 # Key of a row: the digest of its file, and start and duration (seconds) of the span in it, as bytes that can be sorted.
 CONTENT_KEY = np.dtype("S48")

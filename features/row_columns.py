@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from files import fields_repr
+
 
 @dataclass(frozen=True)
 class Column:
@@ -94,6 +96,8 @@ class AudioProvenance:
     duration: Tensor
     rate: int
     crop: float | None
+
+    __repr__ = fields_repr
 
     def columns(self) -> dict[str, Tensor]:
         """Return the tensors with one value per row, by name."""

@@ -1,11 +1,13 @@
-"""Errors, checked reading and atomic writing of files, and tables for a terminal. Imports no other room."""
+"""Errors, checked reading and atomic writing of files, and tables for terminals and notebooks. Imports no room."""
 
+from files.arrays import load_arrays, write_arrays
 from files.choices import check_options, load_choice, unknown_choice
 from files.digests import file_digest
 from files.errors import InputError, OutputError
 from files.extras import optional_imports
 from files.paths import PathLike, as_paths
 from files.records import Record, read_csv, without_nan, write_csv, write_json
+from files.representations import fields_repr, html_table, note_of_rest, short_repr
 from files.tables import WIDTH, count_of, format_percent, format_table, printable, shorten
 from files.tensors import (
     FormatReader,
@@ -33,22 +35,28 @@ __all__ = [
     "check_suffix",
     "check_writable",
     "count_of",
+    "fields_repr",
     "file_digest",
     "format_percent",
     "format_table",
+    "html_table",
+    "load_arrays",
     "load_checked",
     "load_choice",
     "load_tensors",
+    "note_of_rest",
     "optional_imports",
     "printable",
     "read_checked",
     "read_csv",
+    "short_repr",
     "shorten",
     "tensors_from_bytes",
     "tensors_to_bytes",
     "unknown_choice",
     "versions",
     "without_nan",
+    "write_arrays",
     "write_atomically",
     "write_csv",
     "write_json",

@@ -16,7 +16,7 @@ from corpora import Utterance
 from embedding import Row, embed_utterances
 from encoders import Encoder, LazyEncoder, Spec, encoder_from_spec
 from features import FeatureSet
-from files import FormatReader, PathLike, as_paths, count_of, load_checked, versions, write_tensors
+from files import FormatReader, PathLike, as_paths, count_of, load_checked, short_repr, versions, write_tensors
 from heads.fitted import ClassifierError, FittedHead
 from heads.open_set import check_open_set, log_odds, rename_old_figures
 from heads.predictions import UNKNOWN, Prediction
@@ -54,6 +54,12 @@ class SpeakerClassifier:
     detector: FittedHead | None = None
     metrics: dict[str, Any] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        members = " + ".join(f"{member.name} on {member.encoder.get('name')}" for member in self.members)
+        names = ", ".join(self.speakers[:3]) + (", ..." if len(self.speakers) > 3 else "")
+        rejects = "no threshold" if self.threshold is None else f"threshold {self.threshold:.3g}"
+        return short_repr(self, f"{members}: {count_of(len(self.speakers), 'speaker')} ({names}), {rejects}")
 
     def predict_features(
         self, features: FeatureSet | Sequence[FeatureSet], top_k: int = 5, reject: bool = False

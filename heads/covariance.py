@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from encoders import single_thread
-from files import count_of
+from files import count_of, fields_repr
 from heads.base import HeadError
 
 # Number of elements of a matrix below which it is decomposed on one thread: more are hardly faster, and slow down when
@@ -35,6 +35,8 @@ class ClassStatistics:
     means: Tensor
     counts: Tensor
     within: Tensor
+
+    __repr__ = fields_repr
 
     @classmethod
     def of(cls, rows: Tensor, targets: Tensor) -> "ClassStatistics":

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from encoders import Spec, spec_differences, spec_digest, warn_of_precision
 from features import FeatureSet
-from files import InputError
+from files import InputError, count_of, short_repr
 from heads.base import Head
 from heads.registry import create_head
 from heads.scalers import Scaler, create_scaler
@@ -46,6 +46,10 @@ class FittedHead:
     encoder: Spec
     crop: float | None
     temperature: float = 1.0
+
+    def __repr__(self) -> str:
+        origin = f"{self.encoder.get('name')}, scaler {self.scaler.name}"
+        return short_repr(self, f"{self.name} on {origin}: {count_of(len(self.head.classes_), 'speaker')}")
 
     @property
     def origin(self) -> tuple[str, float | None]:

@@ -1,4 +1,4 @@
-"""Figures computed from labels and scores. Imports no other room; any room may import it."""
+"""Figures computed from labels and scores. Imports only `files`; any room may import it."""
 
 from metrics.bootstrap import difference_interval, ratio_interval, trial_interval
 from metrics.identification import (

@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import isotonic_regression
 
+from files import fields_repr
+
 Floats = NDArray[np.float64]
 
 
@@ -30,6 +32,8 @@ class ErrorRates:
     thresholds: Floats
     false_accept: Floats
     miss: Floats
+
+    __repr__ = fields_repr
 
 
 def error_rates(labels: ArrayLike, scores: ArrayLike, weights: ArrayLike | None = None) -> ErrorRates:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from embedding import Row
 from features import FeatureSet
-from files import InputError, count_of, file_digest
+from files import InputError, count_of, fields_repr, file_digest
 from verification.verifier import MIN_SECONDS
 
 logger = logging.getLogger(__name__)
@@ -38,6 +38,8 @@ class Recording:
     digest: bytes
     seconds: float
     vector: Tensor
+
+    __repr__ = fields_repr
 
     @classmethod
     def of(cls, row: Row) -> "Recording":

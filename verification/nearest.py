@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from files import PathLike, format_table, write_csv
+from files import PathLike, fields_repr, format_table, write_csv
 from verification.backends import Backend
 from verification.calibration import Calibration, Conditions
 from verification.store_file import damaged
@@ -42,6 +42,8 @@ class Nearest:
     llrs: Tensor
     total: Tensor
     n_speakers: int
+
+    __repr__ = fields_repr
 
 
 class _Best:

@@ -16,7 +16,7 @@ from corpora import Utterance
 from embedding import Row
 from encoders import Encoder, LazyEncoder, Spec, spec_differences
 from features import FeatureSet
-from files import PathLike, as_paths, tensors_to_bytes
+from files import PathLike, as_paths, count_of, short_repr, tensors_to_bytes
 from heads import Prediction
 from verification.backends import check_vectors
 from verification.calibration import Conditions
@@ -64,6 +64,14 @@ class SpeakerStore:
         self._dim = int(verifier.encoder["dim"])
         model_dim = verifier.backend.embed(torch.ones(1, self._dim)).shape[1]
         self._rows = StoreRows(path, connection, dim=self._dim, model_dim=model_dim)
+
+    def __repr__(self) -> str:
+        try:
+            content = count_of(len(self), "speaker")
+        except StoreError:
+            content = "closed, or not readable"
+        scorer = f"{self.verifier.backend.name} on {self.verifier.encoder.get('name')}"
+        return short_repr(self, f"{self.path}: {content}, {scorer}")
 
     @classmethod
     def create(cls, path: str | os.PathLike[str], verifier: SpeakerVerifier) -> "SpeakerStore":

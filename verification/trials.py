@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from corpora import Indices
 from features import FeatureSet
-from files import InputError, count_of, write_atomically
+from files import InputError, count_of, fields_repr, write_atomically
 
 # Maximum number of pairs that `all_pairs` returns. Each pair takes 17 bytes, and its score 4 more.
 MAX_PAIRS = 50_000_000
@@ -37,6 +37,8 @@ class Trials:
     first: Indices
     second: Indices
     labels: NDArray[np.bool_]
+
+    __repr__ = fields_repr
 
     def __len__(self) -> int:
         return len(self.labels)

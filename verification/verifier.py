@@ -17,7 +17,17 @@ from corpora import Utterance
 from embedding import Row, embed_utterances
 from encoders import Encoder, LazyEncoder, Spec, encoder_from_spec, spec_differences, warn_of_precision
 from features import FeatureSet
-from files import FormatReader, InputError, PathLike, as_paths, load_checked, read_checked, versions, write_tensors
+from files import (
+    FormatReader,
+    InputError,
+    PathLike,
+    as_paths,
+    load_checked,
+    read_checked,
+    short_repr,
+    versions,
+    write_tensors,
+)
 from metrics import equal_error_rate
 from verification.backends import Backend, BackendError, create_backend, split_speakers
 from verification.calibration import Calibration, Conditions
@@ -73,6 +83,11 @@ class SpeakerVerifier:
     crop: float | None
     training: dict[str, Any] = field(default_factory=dict)
     self_calibration: SelfCalibration | None = None
+
+    def __repr__(self) -> str:
+        most = self.training.get("most_speakers")
+        limit = "" if most is None else f", calibrated for up to {most} enrolled speakers"
+        return short_repr(self, f"{self.backend.name} on {self.encoder.get('name')}{limit}")
 
     @classmethod
     def ready(cls) -> "SpeakerVerifier":

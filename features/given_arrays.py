@@ -1,0 +1,111 @@
+"""Arrays that a user gives, as the vectors and the columns of a set of features."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+from features.set_checks import FeaturesError
+from files import count_of
+
+
+def as_vectors(given: ArrayLike | Tensor) -> Tensor:
+    """Return vectors as a tensor (n, D) or (n, L, D), float32 if they are float64.
+
+    Raises
+    ------
+    FeaturesError
+        They have another shape, are not floating point, or there are none.
+    """
+    try:
+        vectors = given.detach() if isinstance(given, Tensor) else torch.from_numpy(_writable(np.asarray(given)))
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise FeaturesError(f"The vectors are not a table of numbers ({error}).") from error
+    is_table = vectors.ndim in (2, 3) and vectors.is_floating_point() and vectors.layout == torch.strided
+    if not is_table or not vectors.numel():
+        raise FeaturesError(
+            f"The vectors are {vectors.dtype} of shape {tuple(vectors.shape)}; expected floating point, (N, D) or "
+            "(N, L, D), with at least one row."
+        )
+    return vectors.float() if vectors.dtype == torch.float64 else vectors
+
+
+def as_names(given: ArrayLike | Tensor, what: str, n_rows: int) -> tuple[Tensor, tuple[str, ...]]:
+    """Return the index of each row's name among the distinct names, and these names, sorted, as strings.
+
+    Numbers are sorted as numbers.
+
+    Parameters
+    ----------
+    given : array-like (n_rows,)
+        Strings or numbers.
+    what : str
+        What is named, for the error message, such as ``speakers``.
+    n_rows : int
+        Expected number.
+
+    Raises
+    ------
+    FeaturesError
+        There is another number of names, one is missing (NaN or None), or strings and numbers are mixed.
+    """
+    names = _column(given, what, n_rows)
+    if names.dtype.kind == "f" and np.isnan(names).any():
+        raise FeaturesError(f"The {what} have NaN in row {int(np.isnan(names).argmax())}; give a name for each row.")
+    try:
+        distinct, numbers = np.unique(names, return_inverse=True)
+    except TypeError as error:  # objects without an order
+        raise FeaturesError(
+            f"The {what} are not all strings or all numbers ({error}); give a name for each row."
+        ) from error
+    return torch.from_numpy(numbers.reshape(-1).astype(np.int64)), tuple(map(str, distinct.tolist()))
+
+
+def as_ids(given: Iterable[Any], n_rows: int) -> tuple[str, ...]:
+    """Return the ids of the rows as strings.
+
+    Raises
+    ------
+    FeaturesError
+        There is another number of ids, or two are the same.
+    """
+    ids = tuple(map(str, _column(list(given), "ids", n_rows).tolist()))
+    if len(set(ids)) < n_rows:
+        repeated = next(each for each in ids if ids.count(each) > 1)
+        raise FeaturesError(f"The id {repeated!r} is given for several rows; give each row an id of its own.")
+    return ids
+
+
+def as_durations(given: ArrayLike | Tensor, n_rows: int) -> Tensor:
+    """Return the durations of the rows (seconds) as a float32 tensor (n_rows,).
+
+    Raises
+    ------
+    FeaturesError
+        There is another number of durations, or they are not numbers.
+    """
+    try:
+        return torch.from_numpy(_column(given, "durations", n_rows).astype(np.float32))
+    except (TypeError, ValueError) as error:
+        raise FeaturesError(f"The durations are not numbers ({error}); give seconds.") from error
+
+
+def _column(given: ArrayLike | Tensor, what: str, n_rows: int) -> NDArray[Any]:
+    """Return one value for each row (n_rows,)."""
+    try:
+        values = given.detach().cpu().numpy() if isinstance(given, Tensor) else np.asarray(given)
+    except (TypeError, ValueError) as error:  # lists of different lengths
+        raise FeaturesError(f"The {what} are not one for each row ({error}).") from error
+    if values.size != n_rows:
+        raise FeaturesError(
+            f"There are {n_rows} vectors, but {count_of(values.size, what[:-1])}; give one for each vector."
+        )
+    return values.reshape(-1)
+
+
+def _writable(array: NDArray[Any]) -> NDArray[Any]:
+    """Return an array that a tensor can share: tensors are always writable, and contiguous here."""
+    return np.ascontiguousarray(array) if array.flags.writeable else array.copy()
