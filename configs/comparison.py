@@ -79,7 +79,7 @@ class ExtractionConfig(CorpusConfig):
     encoder_weights: str | None = None
     """File or folder of the encoder's weights, or a Hugging Face hub id; by default searched for or downloaded."""
     features_path: Path | None = None
-    """Features file; by default {output_dir}/{corpus}_features_{encoder}.pt."""
+    """Features file, .pt or .npz; by default {output_dir}/{corpus}_features_{encoder}.pt."""
     download_weights: bool = False
     """Only download the encoder's weights, if they are not on this machine."""
     shard: str | None = None
@@ -105,7 +105,7 @@ class ComparisonConfig(CorpusConfig):
     encoder_weights: tuple[str, ...] = ()
     """For each encoder, the file or folder of its weights, a Hugging Face hub id, or auto to search or download."""
     features_path: tuple[Path, ...] = ()
-    """Features files, one for each encoder; by default {output_dir}/{corpus}_features_{encoder}.pt."""
+    """Features files, .pt or .npz, one for each encoder; by default {output_dir}/{corpus}_features_{encoder}.pt."""
     download: bool = False
     """First download LibriSpeech dev-clean (338 MB) from OpenSLR into --data_dir (by default data)."""
     download_url: str = "https://www.openslr.org/resources/12/dev-clean.tar.gz"
