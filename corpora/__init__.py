@@ -3,6 +3,7 @@
 from corpora.corpus import Corpus, CorpusError, Problem, Utterance
 from corpora.download import download_librispeech
 from corpora.layouts import LAYOUTS, layout, load_corpus
+from corpora.rttm import RttmSegment, read_rttm, rttm_utterances
 from corpora.scan import find_audio, find_recordings
 from corpora.session_folds import session_folds
 from corpora.splits import Indices, divide, split
@@ -13,6 +14,7 @@ __all__ = [
     "CorpusError",
     "Indices",
     "Problem",
+    "RttmSegment",
     "Utterance",
     "divide",
     "download_librispeech",
@@ -21,5 +23,7 @@ __all__ = [
     "layout",
     "load_corpus",
     "session_folds",
+    "read_rttm",
+    "rttm_utterances",
     "split",
 ]

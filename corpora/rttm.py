@@ -1,0 +1,179 @@
+"""Read who speaks when in recordings from a file in NIST's Rich Transcription Time Marked (RTTM) format."""
+
+import logging
+import math
+import os
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from corpora.corpus import CorpusError, Utterance
+from files import count_of, unknown_choice
+
+logger = logging.getLogger(__name__)
+
+# Number of lines and names that a message shows.
+SHOWN = 3
+
+
+@dataclass(frozen=True)
+class RttmSegment:
+    """A segment of a recording in which one speaker speaks.
+
+    Attributes
+    ----------
+    recording : str
+        Name of the recording, which is usually the name of its file without the suffix.
+    speaker : str
+    start, duration : float
+        Start and length (seconds).
+    """
+
+    recording: str
+    speaker: str
+    start: float
+    duration: float
+
+    @property
+    def end(self) -> float:
+        """End of the segment (seconds)."""
+        return self.start + self.duration
+
+
+def read_rttm(path: str | os.PathLike[str]) -> list[RttmSegment]:
+    """Read the lines ``SPEAKER recording channel start duration <NA> <NA> speaker ...`` of an RTTM file.
+
+    Lines of other types are ignored. Malformed ``SPEAKER`` lines are skipped, and logged.
+
+    Raises
+    ------
+    CorpusError
+        The file cannot be read, or has no ``SPEAKER`` line that is well formed.
+    """
+    path = Path(path)
+    try:
+        lines = path.read_bytes().decode("utf-8", "surrogateescape").split("\n")
+    except OSError as error:
+        raise CorpusError(f"{path}: the RTTM file cannot be read ({error.strerror}).") from error
+    segments, malformed = [], []
+    for number, line in enumerate(lines, 1):
+        if line.split()[:1] != ["SPEAKER"]:
+            continue
+        segment = _parse(line)
+        if segment is None:
+            malformed.append(f"line {number} ({line.strip()[:60]!r})")
+        else:
+            segments.append(segment)
+    if malformed:
+        logger.warning("%s: skipped %s that are not well formed: %s", path, count_of(len(malformed), "line"),
+                       _listed(malformed))  # fmt: skip
+    if not segments:
+        raise CorpusError(
+            f"{path}: there is no segment in this file. Expected lines of an RTTM file, such as 'SPEAKER meeting 1 "
+            "12.50 3.20 <NA> <NA> anna <NA> <NA>'."
+        )
+    return segments
+
+
+def _parse(line: str) -> RttmSegment | None:
+    fields = line.split()
+    if len(fields) < 8 or fields[7] == "<NA>":
+        return None
+    try:
+        start, duration = float(fields[3]), float(fields[4])
+    except ValueError:
+        return None
+    is_valid = 0 <= start < math.inf and 0 < duration < math.inf
+    return RttmSegment(fields[1], fields[7], start, duration=duration) if is_valid else None
+
+
+def rttm_utterances(
+    path: str | os.PathLike[str],
+    recordings: Sequence[Path],
+    *,
+    speaker: str | None = None,
+    name: str | None = None,
+    min_seconds: float = 0.0,
+) -> list[Utterance]:
+    """Return the segments of an RTTM file in which one speaker speaks alone, as utterances of the given recordings.
+
+    Parameters
+    ----------
+    path : path-like
+        RTTM file.
+    recordings : sequence of Path
+        Audio files; those whose name without the suffix is in the RTTM file are used. As the format separates fields by
+        spaces, an underscore in it also stands for a space.
+    speaker : str, optional
+        The only speaker to return; by default all.
+    name : str, optional
+        Name to give to the one speaker, instead of the name in the file.
+    min_seconds : float
+        Minimum length of an utterance (seconds). Shorter ones are left out, and logged.
+
+    Raises
+    ------
+    CorpusError
+        The RTTM file cannot be read, has none of the recordings, has no such speaker, or has several for `name`.
+    """
+    by_recording: defaultdict[str, list[RttmSegment]] = defaultdict(list)
+    for segment in read_rttm(path):
+        by_recording[segment.recording].append(segment)
+    files: dict[str, Path] = {}
+    for file in recordings:
+        first = files.setdefault("_".join(file.stem.split()), file)
+        if first != file:
+            raise CorpusError(f"{path}: {first} and {file} have the same name without the suffix; give one of them.")
+    found = [(recording, files[recording]) for recording in by_recording if recording in files]
+    if not found:
+        raise CorpusError(
+            f"{path}: this file describes the recordings {_listed(by_recording)}, but the given files are "
+            f"{_listed(file.name for file in recordings)}. Give the files with these names."
+        )
+    unused = [str(file) for recording, file in files.items() if recording not in by_recording]
+    if unused:
+        logger.warning("%s: there are no segments of %s", path, _listed(unused))
+    speakers = sorted({segment.speaker for recording, _ in found for segment in by_recording[recording]})
+    if speaker is not None and speaker not in speakers:
+        raise CorpusError(f"{path}: {unknown_choice('speaker', speaker, speakers, max_listed=10)}")
+    if name is not None and speaker is None and len(speakers) > 1:
+        raise CorpusError(
+            f"{path}: there are several speakers ({_listed(speakers)}). Name the one to enrol as {name!r} with "
+            "--rttm_speaker, or leave out --name to enrol all."
+        )
+    utterances = [
+        Utterance(file, name or segment.speaker, recording, start=round(start, 6), duration=round(end - start, 6))
+        for recording, file in found
+        for segment in by_recording[recording]
+        if speaker in (None, segment.speaker)
+        for start, end in _alone(segment, by_recording[recording])
+    ]
+    return _without_short(path, list(dict.fromkeys(utterances)), min_seconds)
+
+
+def _alone(segment: RttmSegment, others: Iterable[RttmSegment]) -> list[tuple[float, float]]:
+    """Return the parts of a segment (start, end) in which no other speaker speaks."""
+    parts = [(segment.start, segment.end)]
+    for other in others:
+        if other.speaker != segment.speaker and other.start < segment.end and segment.start < other.end:
+            cut = [((start, min(end, other.start)), (max(start, other.end), end)) for start, end in parts]
+            parts = [(start, end) for pair in cut for start, end in pair if end > start]
+    return parts
+
+
+def _without_short(path: str | os.PathLike[str], utterances: list[Utterance], min_seconds: float) -> list[Utterance]:
+    kept = [each for each in utterances if each.duration is None or each.duration >= min_seconds]
+    if len(kept) < len(utterances):
+        count = count_of(len(utterances) - len(kept), "segment")
+        logger.warning("%s: left out %s shorter than %g s in which one speaker speaks alone", path, count, min_seconds)
+    if not kept:
+        raise CorpusError(
+            f"{path}: there is no segment of at least {min_seconds:g} s in which one speaker speaks alone."
+        )
+    return kept
+
+
+def _listed(words: Iterable[str]) -> str:
+    listed = list(words)
+    return ", ".join([*listed[:SHOWN], f"and {len(listed) - SHOWN} more"] if len(listed) > SHOWN else listed)

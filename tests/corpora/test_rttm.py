@@ -1,0 +1,79 @@
+"""`read_rttm` and `rttm_utterances`: the segments of an RTTM file, and the recordings that they are parts of."""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from corpora import CorpusError, RttmSegment, Utterance, read_rttm, rttm_utterances
+
+
+def write_rttm(path: Path, segments: Sequence[tuple[str, float, float, str]], extra: str = "") -> Path:
+    lines = (f"SPEAKER {name} 1 {start} {length} <NA> <NA> {who} <NA> <NA>\n" for name, start, length, who in segments)
+    path.write_text("".join(lines) + extra)
+    return path
+
+
+def spans(utterances: Sequence[Utterance]) -> list[tuple[str, float, float | None]]:
+    return [(each.speaker, each.start, each.duration) for each in utterances]
+
+
+def test_segments_are_read_and_malformed_lines_are_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    extra = (
+        "SPKR-INFO day 1 <NA> <NA> <NA> unknown ann <NA> <NA>\n\n;; a comment\nSPEAKER day 1 0.5 two <NA> <NA> ben\n"
+        "SPEAKER day 1 0.5\nSPEAKER day 1 -1 2 <NA> <NA> ben <NA> <NA>\nSPEAKER day 1 1 0 <NA> <NA> ben\n"
+        "SPEAKER day 1 1 2 <NA> <NA> <NA> <NA>\n"
+    )
+    path = write_rttm(tmp_path / "day.rttm", [("day", 0.5, 2.25, "ann")], extra)
+    with caplog.at_level(logging.WARNING):
+        assert read_rttm(path) == [RttmSegment("day", "ann", 0.5, 2.25)]
+    assert "skipped 5 lines that are not well formed: line 5 (" in caplog.text
+    assert "and 2 more" in caplog.text
+
+
+def test_segments_become_utterances_of_the_recordings_with_their_names(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    segments = [("the_day", 0.5, 2.25, "ann"), ("the_day", 3, 1, "ben"), ("night", 1, 2, "ann"), ("other", 0, 9, "eva")]
+    path = write_rttm(tmp_path / "all.rttm", segments)
+    files = [tmp_path / "the day.wav", tmp_path / "night.flac", tmp_path / "noon.flac"]
+    with caplog.at_level(logging.WARNING):
+        found = rttm_utterances(path, files)
+    assert spans(found) == [("ann", 0.5, 2.25), ("ben", 3, 1), ("ann", 1, 2)]
+    assert [each.path for each in found] == [files[0], files[0], files[1]]
+    assert [each.session for each in found] == ["the_day", "the_day", "night"]
+    assert f"there are no segments of {files[2]}" in caplog.text
+    assert spans(rttm_utterances(path, files, speaker="ben")) == [("ben", 3, 1)]
+    assert spans(rttm_utterances(path, files, speaker="ben", name="Benjamin")) == [("Benjamin", 3, 1)]
+
+
+def test_only_parts_in_which_one_speaker_speaks_alone_are_used(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    segments = [("day", 0, 10, "ann"), ("day", 2, 1, "ben"), ("day", 9.5, 2, "ben"), ("day", 4, 2, "ann")]
+    path = write_rttm(tmp_path / "day.rttm", segments)
+    with caplog.at_level(logging.WARNING):
+        found = rttm_utterances(path, [tmp_path / "day.wav"], min_seconds=1.8)
+    # ann's second segment is within the first; each is a part of its own.
+    assert spans(found) == [("ann", 0, 2), ("ann", 3, 6.5), ("ann", 4, 2)]
+    assert "left out 1 segment shorter than 1.8 s" in caplog.text
+
+
+def test_files_that_do_not_fit_are_refused(tmp_path: Path) -> None:
+    path = write_rttm(tmp_path / "day.rttm", [("day", 0, 10, "ann"), ("day", 0, 10, "ben")])
+    empty = write_rttm(tmp_path / "empty.rttm", [])
+    day, night = tmp_path / "day.wav", tmp_path / "night.wav"
+    cases: list[tuple[Path, list[Path], dict[str, Any], str]] = [
+        (tmp_path / "gone.rttm", [day], {}, r"gone\.rttm: the RTTM file cannot be read"),
+        (empty, [day], {}, r"empty\.rttm: there is no segment in this file"),
+        (path, [night], {}, "describes the recordings day, but the given files are night.wav"),
+        (path, [day, tmp_path / "b" / "day.wav"], {}, "have the same name without the suffix"),
+        (path, [day], {"speaker": "anna"}, "perhaps you meant 'ann'"),
+        (path, [day], {"name": "carl"}, r"several speakers \(ann, ben\)"),
+        (path, [day], {}, "no segment of at least 0 s in which one speaker speaks alone"),
+    ]
+    for rttm, files, options, words in cases:
+        with pytest.raises(CorpusError, match=words):
+            rttm_utterances(rttm, files, **options)
