@@ -18,6 +18,8 @@ WHOLE = 0.0
 SUSPECT = "148538"
 MAX_PROBES = 2_000
 DRAWS = 10
+# Minimum length of a recording in `open_set_draws` (seconds).
+MIN_OPEN_SET = 2.9
 
 
 @dataclass(frozen=True, eq=False)
@@ -240,7 +242,7 @@ def open_set_draws(corpus: Recordings, speakers: Sequence[int], recordings: Sequ
     """Draw enrolled speakers several times, with recordings of at least 3 s."""
     random = np.random.default_rng(seed)
     usable = (WHOLE, 3.0, 5.0, 10.0)
-    long_enough = corpus.select(corpus.seconds >= 2.9)
+    long_enough = corpus.select(corpus.seconds >= MIN_OPEN_SET)
     for n_speakers in speakers:
         for n_recordings in recordings:
             for _ in range(DRAWS):
@@ -268,7 +270,9 @@ def figures(labels: NDArray[np.bool_], llrs: NDArray[np.float64]) -> list[float]
     ]
 
 
-def error_counts(open_set: Calibration, llrs: NDArray[np.float64], is_target: NDArray[np.bool_]) -> NDArray[np.float64]:
+def error_counts(
+    open_set: Calibration, llrs: NDArray[np.float64], is_target: NDArray[np.bool_], *, p_known: float = 0.5
+) -> NDArray[np.float64]:
     """Return the errors of identification among N enrolled speakers, and the numbers of recordings they are shares of.
 
     Parameters
@@ -276,6 +280,8 @@ def error_counts(open_set: Calibration, llrs: NDArray[np.float64], is_target: ND
     open_set : Calibration
         Calibration of the highest log-likelihood ratio of a recording.
     llrs, is_target : ndarray (n, N)
+    p_known : float
+        Prior probability that the speaker is enrolled.
 
     Returns
     -------
@@ -283,7 +289,7 @@ def error_counts(open_set: Calibration, llrs: NDArray[np.float64], is_target: ND
         Accepted recordings of unknown speakers, rejected and misnamed ones of enrolled speakers; and recordings of
         unknown, enrolled and enrolled speakers.
     """
-    accepted = open_set.probabilities(llrs.max(axis=1), 0.5, Conditions(llrs.shape[1])) >= 0.5
+    accepted = open_set.probabilities(llrs.max(axis=1), p_known, Conditions(llrs.shape[1])) >= 0.5
     is_known, is_right = is_target.any(axis=1), is_target[np.arange(len(llrs)), llrs.argmax(axis=1)]
     errors = [(accepted & ~is_known).sum(), (~accepted & is_known).sum(), (accepted & is_known & ~is_right).sum()]
     return np.array([errors, [(~is_known).sum(), is_known.sum(), is_known.sum()]], dtype=np.float64)

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 from audio import span_seconds
 from benchmarks.enrolment_draws import (
     DRAWS,
+    MIN_OPEN_SET,
     WHOLE,
     Draw,
     Recordings,
@@ -39,7 +41,14 @@ from encoders import lazy_encoder
 from features import extract
 from files import VERSION, format_table
 from metrics import cllr
-from verification import Calibration, Conditions, SelfCalibration, SpeakerVerifier, create_backend
+from verification import (
+    Calibration,
+    Conditions,
+    SelfCalibration,
+    SpeakerVerifier,
+    UnknownScores,
+    create_backend,
+)
 from verification.verifier import READY
 
 # Lengths of the parts of recordings that are embedded besides the whole recordings (seconds).
@@ -54,6 +63,8 @@ SHARE, PRIOR_SPEAKERS = 0.5, 10.0
 # Subtracted from the log-likelihood ratio of enrolled against unknown speakers. Without it, the ratio is too high on
 # some corpora that were left out, and more than 3 % of the recordings of unknown speakers are accepted.
 MARGIN = 1.5
+# False-accept rates in the table of identification.
+FALSE_ACCEPT_RATES = (0.01, 0.05)
 # Numbers of enrolled speakers.
 SPEAKERS = (5, 20, 100)
 # Maximum number of trials of a corpus with one number of recordings and two lengths; all targets are used.
@@ -81,12 +92,14 @@ def main(config: ReadyVerifierBenchmark) -> int:
     """Print how well the calibration fits each corpus that was left out, and write the calibration on all."""
     corpora = {name: read_corpus(config, name) for name in (*CORPORA, "train-clean-100")}
     trials = {name: draw_trials(corpus, seed=1) for name, corpus in corpora.items()}
-    pair_lines, length_lines, open_lines = [], [], []
+    pair_lines, length_lines, open_lines, errors = [], [], [], []
     for name in CORPORA:
         calibrated_on = [other for other in CORPORA if other not in (name, "AMI")]
         verifier = calibrate({other: trials[other] for other in names_of(calibrated_on)}, corpora, calibrated_on)
         own = Calibration.fit(trials[name].labels, trials[name].scores, trials[name].conditions, groups=0)
-        pair_lines += pair_table(name, verifier, own=own, corpus=corpora[name])
+        lines, rates = pair_table(name, verifier, own=own, corpus=corpora[name])
+        pair_lines += lines
+        errors.append(rates)
         length_lines += length_table(name, verifier, trials[name])
         open_lines += open_set_table(name, verifier, corpora[name])
     print("Scores against one speaker, by the number of enrolled speakers whose scores adapt the calibration:")
@@ -95,12 +108,15 @@ def main(config: ReadyVerifierBenchmark) -> int:
     print("The same without adaptation, by the length of the compared recording and the number of recordings:")
     header = ["corpus left out", "seconds", "recordings", "targets", "Cllr", "min Cllr", "EER %", "acc. %", "rej. %"]
     print(format_table(header, length_lines, "<>>>>>>>>"))
-    print("Identification, 3 recordings of at least 3 s for each speaker:")
-    header = ["corpus left out", "speakers", "unknown accepted %", "enrolled rejected %", "misnamed %"]
-    print(format_table(header, open_lines, "<>>>>"))
+    print(
+        "Identification, 3 recordings of at least 3 s for each speaker, with the default prior or a false-accept rate:"
+    )
+    header = ["corpus left out", "speakers", "flag", "unknown accepted %", "enrolled rejected %", "misnamed %"]
+    print(format_table(header, open_lines, "<><>>>"))
     if config.write:
         calibrated_on = [name for name in CORPORA if name != "AMI"]
         verifier = calibrate({name: trials[name] for name in names_of(calibrated_on)}, corpora, calibrated_on)
+        verifier.training["errors"] = errors
         READY.write_text(json.dumps({**verifier.content(), "created_with": {"voxprobe": VERSION}}, indent=1) + "\n")
         print(f"Saved {READY.name}")
     return EXIT_DONE
@@ -169,7 +185,8 @@ def calibrate(
         },
         self_calibration=self_calibration,
     )
-    return replace(verifier, open_set=fit_open_set(verifier, [corpora[name] for name in calibrated_on]))
+    open_set, unknown_scores = fit_open_set(verifier, [corpora[name] for name in calibrated_on])
+    return replace(verifier, open_set=open_set, unknown_scores=unknown_scores)
 
 
 def fit_self_calibration(trials: Trials, groups: NDArray[np.int64]) -> SelfCalibration:
@@ -184,8 +201,11 @@ def fit_self_calibration(trials: Trials, groups: NDArray[np.int64]) -> SelfCalib
     )
 
 
-def fit_open_set(verifier: SpeakerVerifier, corpora: Sequence[Recordings]) -> Calibration:
-    """Learn the log-likelihood ratio of enrolled against unknown speakers from the highest ratio of a recording."""
+def fit_open_set(verifier: SpeakerVerifier, corpora: Sequence[Recordings]) -> tuple[Calibration, UnknownScores]:
+    """Learn the log-likelihood ratio of enrolled against unknown speakers from the highest ratio of a recording.
+
+    Measure it for recordings of unknown speakers, on the corpus where it is highest.
+    """
     is_known, best, n_speakers, groups = [], [], [], []
     for number, corpus in enumerate(corpora):
         for found in open_set_draws(corpus, (1, 2, *SPEAKERS), RECORDINGS, seed=2):
@@ -194,13 +214,20 @@ def fit_open_set(verifier: SpeakerVerifier, corpora: Sequence[Recordings]) -> Ca
             best.append(llrs.max(1))
             n_speakers.append(np.full(len(llrs), llrs.shape[1]))
             groups.append(np.full(len(llrs), 1000 * number + llrs.shape[1]))
-    fitted = Calibration.fit(
-        np.concatenate(is_known),
-        np.concatenate(best),
-        Conditions(np.concatenate(n_speakers)),
-        groups=np.concatenate(groups),
-    )
-    return replace(fitted, offset=fitted.offset - MARGIN)
+    is_target, conditions = np.concatenate(is_known), Conditions(np.concatenate(n_speakers))
+    fitted = Calibration.fit(is_target, np.concatenate(best), conditions, groups=np.concatenate(groups))
+    open_set = replace(fitted, offset=fitted.offset - MARGIN)
+    of_all, owner = open_set.llrs(np.concatenate(best), conditions), np.concatenate(groups) // 1000
+    parts = []
+    for number, corpus in enumerate(corpora):
+        kept = ~is_target & (owner == number)
+        parts.append(UnknownScores.measure(of_all[kept], np.asarray(conditions.counts)[kept], n_long(corpus)))
+    return open_set, UnknownScores.highest(parts)
+
+
+def n_long(corpus: Recordings) -> int:
+    """Return the number of recordings that `open_set_draws` uses."""
+    return len(np.unique(corpus.recordings[corpus.seconds >= MIN_OPEN_SET]))
 
 
 def identify(
@@ -224,9 +251,12 @@ def adapted(verifier: SpeakerVerifier, found: Draw) -> Calibration:
     return verifier.calibration.shifted(shift)
 
 
-def pair_table(name: str, verifier: SpeakerVerifier, *, own: Calibration, corpus: Recordings) -> list[list[str]]:
-    """Return lines for 0, 5, 20 and 100 enrolled speakers; the same trials with all numbers of recordings for 0."""
-    lines = []
+def pair_table(
+    name: str, verifier: SpeakerVerifier, *, own: Calibration, corpus: Recordings
+) -> tuple[list[list[str]], dict[str, Any]]:
+    """Return lines for 0, 5, 20 and 100 enrolled speakers, and the error rates for 0, which are without adaptation."""
+    lines: list[list[str]] = []
+    rates: dict[str, Any] = {}
     for n_speakers in (0, *SPEAKERS):
         random = np.random.default_rng(3)
         labels, llrs, own_llrs = [], [], []
@@ -250,10 +280,11 @@ def pair_table(name: str, verifier: SpeakerVerifier, *, own: Calibration, corpus
         if labels and np.concatenate(labels).any():
             is_target = np.concatenate(labels)
             cost, least, eer, accepted, rejected = figures(is_target, np.concatenate(llrs))
+            rates = rates or {"corpus": name, "false_accept": accepted, "miss": rejected, "eer": eer}
             own_cost = cllr(is_target, np.concatenate(own_llrs))
             shares = [f"{100 * share:.1f}" for share in (eer, accepted, rejected)]
             lines.append([name, str(n_speakers), *(f"{value:.3f}" for value in (cost, least, own_cost)), *shares])
-    return lines
+    return lines, rates
 
 
 def length_table(name: str, verifier: SpeakerVerifier, trials: Trials) -> list[list[str]]:
@@ -273,15 +304,19 @@ def length_table(name: str, verifier: SpeakerVerifier, trials: Trials) -> list[l
 
 
 def open_set_table(name: str, verifier: SpeakerVerifier, corpus: Recordings) -> list[list[str]]:
-    """Return lines by the number of enrolled speakers."""
+    """Return lines by the number of enrolled speakers and the flag that sets the threshold."""
     lines = []
     for n_speakers in SPEAKERS:
-        counts = np.zeros((2, 3))
-        for found in open_set_draws(corpus, (n_speakers,), (3,), seed=4):
-            _, llrs, is_target = identify(verifier, found)
-            counts += error_counts(verifier.open_set, llrs, is_target)
-        if counts[1].all():
-            lines.append([name, str(n_speakers), *(f"{100 * share:.1f}" for share in counts[0] / counts[1])])
+        rates = {f"--far {far:g}": verifier.prior_for(far, n_speakers) for far in FALSE_ACCEPT_RATES}
+        priors = {"--p_known 0.5": 0.5} | rates
+        draws = [identify(verifier, found) for found in open_set_draws(corpus, (n_speakers,), (3,), seed=4)]
+        for flag, p_known in priors.items():
+            counts = np.zeros((2, 3))
+            for _, llrs, is_target in draws:
+                counts += error_counts(verifier.open_set, llrs, is_target, p_known=p_known)
+            if counts[1].all():
+                shares = [f"{100 * share:.1f}" for share in counts[0] / counts[1]]
+                lines.append([name, str(n_speakers), flag, *shares])
     return lines
 
 

@@ -5,10 +5,10 @@ import io
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from files import OutputError, PathLike, format_percent, format_table, write_atomically
+from files import OutputError, PathLike, format_percent, format_table, without_nan, write_atomically
 
 # Name given to a recording of a speaker who is not among the known ones.
 UNKNOWN = "unknown"
@@ -28,12 +28,17 @@ class Prediction:
         Their probabilities among the known speakers; NaN for `UNKNOWN`.
     error : str or None
         Reason why the file could not be read.
+    score, threshold : float or None
+        Score of the most probable known speaker, and the score below which the speaker is `UNKNOWN`, if that is how
+        unknown speakers are found.
     """
 
     path: Path
     speakers: tuple[str, ...] = ()
     probabilities: tuple[float, ...] = ()
     error: str | None = None
+    score: float | None = field(default=None, kw_only=True)
+    threshold: float | None = field(default=None, kw_only=True)
 
 
 def check_predictions_path(path: PathLike) -> None:
@@ -52,14 +57,24 @@ def check_predictions_path(path: PathLike) -> None:
 
 
 def predictions_table(predictions: Sequence[Prediction]) -> str:
-    """Lay out the predictions of the files that could be read: speaker, probability (percent), and the runners-up."""
-    lines = []
-    for prediction in predictions:
-        if prediction.error is None:
-            pairs = zip(prediction.speakers, prediction.probabilities, strict=True)
-            (best, share), *others = [(speaker, format_percent(share, missing="")) for speaker, share in pairs]
-            lines.append([str(prediction.path), best, share, ", ".join(map(" ".join, others))])
+    """Lay out the predictions of the files that could be read: speaker, probability (percent), and the runners-up.
+
+    If there are scores, the score and the threshold follow the probability.
+    """
+    read = [prediction for prediction in predictions if prediction.error is None]
+    has_scores, lines = _has_scores(read), []
+    for prediction in read:
+        pairs = zip(prediction.speakers, prediction.probabilities, strict=True)
+        (best, share), *others = [(speaker, format_percent(share, missing="")) for speaker, share in pairs]
+        scores = [f"{value:+.2f}" for value in (prediction.score, prediction.threshold) if value is not None]
+        lines.append([str(prediction.path), best, share, *scores, ", ".join(map(" ".join, others))])
+    if has_scores:
+        return format_table(["file", "speaker", "percent", "score", "threshold", "then"], lines, "<<>>><")
     return format_table(["file", "speaker", "percent", "then"], lines, "<<><")
+
+
+def _has_scores(predictions: Sequence[Prediction]) -> bool:
+    return any(prediction.score is not None for prediction in predictions)
 
 
 def write_predictions(path: PathLike, predictions: Sequence[Prediction], top_k: int) -> Path:
@@ -86,6 +101,7 @@ def write_predictions(path: PathLike, predictions: Sequence[Prediction], top_k: 
 
 
 def _json(predictions: Sequence[Prediction]) -> str:
+    has_scores = _has_scores(predictions)
     records = [
         {
             "path": str(prediction.path),
@@ -94,21 +110,26 @@ def _json(predictions: Sequence[Prediction]) -> str:
                 for speaker, probability in zip(prediction.speakers, prediction.probabilities, strict=True)
             ],
             "error": prediction.error,
+            **({"score": prediction.score, "threshold": prediction.threshold} if has_scores else {}),
         }
         for prediction in predictions
     ]
-    return json.dumps(records, indent=2)
+    return json.dumps(without_nan(records), indent=2)
 
 
 def _csv(predictions: Sequence[Prediction], top_k: int) -> str:
     ranks = ["", *(f"_{rank}" for rank in range(2, top_k + 1))]
     table = io.StringIO()
     writer = csv.writer(table)
-    writer.writerow(["path", *(f"{name}{rank}" for rank in ranks for name in ("speaker", "probability")), "error"])
+    # Columns for scores come last: readers of this file may count on the places of the others.
+    names = ["score", "threshold"] if _has_scores(predictions) else []
+    columns = (f"{name}{rank}" for rank in ranks for name in ("speaker", "probability"))
+    writer.writerow(["path", *columns, "error", *names])
     for prediction in predictions:
         cells: list[str | float] = []
         for speaker, probability in zip(prediction.speakers, prediction.probabilities, strict=True):
             cells += [speaker, "" if math.isnan(probability) else probability]
         padding = [""] * (2 * top_k - len(cells))
-        writer.writerow([prediction.path, *cells, *padding, prediction.error or ""])
+        scores = [getattr(prediction, name) for name in names]
+        writer.writerow([prediction.path, *cells, *padding, prediction.error or "", *scores])
     return table.getvalue()

@@ -2,7 +2,9 @@
 
 from verification.backends import BACKENDS, Backend, BackendError, create_backend, split_speakers
 from verification.calibration import Calibration, CalibrationError, Conditions
+from verification.enroll_rows import EnrolmentResult, add_background_rows, enroll_feature_set, enroll_rows
 from verification.enrolment import Enrolled, Recording
+from verification.error_rates import describe_errors
 from verification.nearest import SHOWN, Nearest, scores_table, write_scores
 from verification.normalisation import as_norm
 from verification.own_calibration import OwnCalibration
@@ -19,8 +21,9 @@ from verification.trials import (
     random_triplets,
     read_trials,
 )  # fmt: skip
-from verification.verdict import Verdict
-from verification.verifier import SpeakerVerifier, VerifierError
+from verification.unknown_scores import UnknownScores, UnknownScoresError
+from verification.verdict import UNSURE, Verdict
+from verification.verifier import MIN_SECONDS, SpeakerVerifier, VerifierError
 
 __all__ = [
     "BACKENDS",
@@ -30,10 +33,12 @@ __all__ = [
     "CalibrationError",
     "Conditions",
     "Enrolled",
-    "SHOWN",
+    "EnrolmentResult",
+    "MIN_SECONDS",
     "Nearest",
     "OwnCalibration",
     "Recording",
+    "SHOWN",
     "SelfCalibration",
     "SpeakerStore",
     "SpeakerVerifier",
@@ -41,19 +46,26 @@ __all__ = [
     "TrialError",
     "Trials",
     "Turn",
-    "find_turns",
-    "to_rttm",
+    "UNSURE",
+    "UnknownScores",
+    "UnknownScoresError",
     "Verdict",
     "VerifierError",
+    "add_background_rows",
     "all_pairs",
     "as_norm",
     "check_name",
     "compare_with_ready",
     "create_backend",
     "cross_session",
+    "describe_errors",
+    "enroll_feature_set",
+    "enroll_rows",
+    "find_turns",
     "random_triplets",
     "read_trials",
     "scores_table",
     "split_speakers",
+    "to_rttm",
     "write_scores",
 ]

@@ -4,12 +4,13 @@ import hashlib
 import logging
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from corpora import Utterance
 from embedding import Row
 from features import FeatureSet
 from files import InputError, count_of, fields_repr, file_digest
@@ -25,9 +26,9 @@ class Recording:
     Attributes
     ----------
     path : str
-        Path of the file when it was enrolled.
+        Path of the file when it was enrolled, plus ``#start-duration`` for a segment.
     digest : bytes
-        SHA-256 digest of the content, which prevents enrolling a recording twice.
+        SHA-256 digest of the content, for a segment with its times, which prevents enrolling a recording twice.
     seconds : float
         Length of the audio that was embedded (seconds); 0 if not known.
     vector : Tensor (D,)
@@ -43,14 +44,14 @@ class Recording:
 
     @classmethod
     def of(cls, row: Row) -> "Recording":
-        """Make a recording from the row of a file that was embedded as one utterance.
+        """Make a recording from the row of a file, or of a segment of a file.
 
         Raises
         ------
         InputError
             The file has no embedding, or cannot be read again.
         """
-        path = row.utterance.path
+        utterance, path = row.utterance, row.utterance.path
         if row.vector is None:
             raise InputError(f"{path}: {row.error}")
         try:
@@ -60,7 +61,9 @@ class Recording:
             raise InputError(
                 f"{path}: the file was embedded, but can no longer be read ({error.strerror}). No speaker was enrolled."
             ) from error
-        return cls(path=str(path), digest=digest, seconds=row.seconds, vector=row.vector)
+        if utterance.start or utterance.duration is not None:
+            digest = _segment_digest(digest, utterance.start, utterance.duration)
+        return cls(path=recording_name(utterance), digest=digest, seconds=row.seconds, vector=row.vector)
 
 
 @dataclass(frozen=True)
@@ -83,9 +86,19 @@ class Enrolled:
     changed: str
 
 
+def recording_name(utterance: Utterance) -> str:
+    """Return the path of an utterance as it was given, plus ``#start-duration`` for a segment."""
+    return str(utterance.path.parent / replace(utterance, root=utterance.path.parent).id)
+
+
+def is_too_short(features: FeatureSet) -> Tensor:
+    """Return a bool mask (N,) of the recordings that are too short to enrol a speaker with."""
+    return features.durations < MIN_SECONDS - 1e-3  # resampling rounds the length
+
+
 def recordings_of(features: FeatureSet) -> Iterator[tuple[str, list[Recording]]]:
     """Yield each speaker of a set of features (N, D) with the recordings; skip recordings that are too short."""
-    short = features.durations < MIN_SECONDS - 1e-3
+    short = is_too_short(features)
     if bool(short.any()):
         logger.warning("Skipped %s shorter than %g s.", count_of(int(short.sum()), "recording"), MIN_SECONDS)
         features = features.select(~short.numpy())
@@ -104,7 +117,13 @@ def _recording(features: FeatureSet, row: int) -> Recording:
         digest = audio.digest[row].numpy().tobytes()
         start, duration = float(audio.start[row]), float(audio.duration[row])
         if start or not math.isnan(duration):  # one of several utterances in a file
-            digest = hashlib.sha256(digest + np.array([start, duration], "<f8").tobytes()).digest()
+            digest = _segment_digest(digest, start, duration)
     seconds = float(features.durations[row])
     known = 0.0 if math.isnan(seconds) else seconds
     return Recording(path=features.ids[row], digest=digest, seconds=known, vector=vector)
+
+
+def _segment_digest(digest: bytes, start: float, duration: float | None) -> bytes:
+    """Return the digest of a segment of a file; NaN stands for the end of the file."""
+    times = np.array([start, math.nan if duration is None else duration], "<f8")
+    return hashlib.sha256(digest + times.tobytes()).digest()

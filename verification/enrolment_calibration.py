@@ -11,6 +11,7 @@ from corpora import Indices
 from features import FeatureSet
 from verification.backends import Backend
 from verification.calibration import Calibration, CalibrationError, Conditions
+from verification.unknown_scores import UnknownScores
 
 # Numbers of recordings to enrol each speaker with, and maximum number of enrolled speakers in a draw.
 ENROLMENTS = (1, 2, 4, 8)
@@ -41,7 +42,7 @@ class _Draw:
     n_recordings: int
 
 
-def calibrate(backend: Backend, features: FeatureSet, seed: int = 0) -> tuple[Calibration, Calibration]:
+def calibrate(backend: Backend, features: FeatureSet, seed: int = 0) -> tuple[Calibration, Calibration, UnknownScores]:
     """Calibrate scores against enrolled speakers, and the highest score of a recording to detect unknown speakers.
 
     In each draw, random speakers (at most half) are enrolled, and the others are unknown speakers. Draws are made for
@@ -58,10 +59,11 @@ def calibrate(backend: Backend, features: FeatureSet, seed: int = 0) -> tuple[Ca
 
     Returns
     -------
-    (Calibration, Calibration)
+    (Calibration, Calibration, UnknownScores)
         The first maps the score against one speaker; its count is the number of recordings that the speaker is enrolled
         with. The second maps the highest log-likelihood ratio that the first gives to a recording; its count is the
-        number of enrolled speakers, and its targets are the recordings of enrolled speakers.
+        number of enrolled speakers, and its targets are the recordings of enrolled speakers. The third is the
+        distribution of what the second gives to recordings of unknown speakers.
 
     Raises
     ------
@@ -82,7 +84,9 @@ def calibrate(backend: Backend, features: FeatureSet, seed: int = 0) -> tuple[Ca
     is_known = np.concatenate([draw.is_target.any(axis=1) for draw in draws])
     best = np.concatenate([calibration.llrs(draw.scores.max(axis=1), Conditions(draw.n_recordings)) for draw in draws])
     n_speakers = np.concatenate([np.full(len(draw.scores), draw.scores.shape[1]) for draw in draws])
-    return calibration, Calibration.fit(is_known, best, Conditions(n_speakers), n_distinct=len(features))
+    open_set = Calibration.fit(is_known, best, Conditions(n_speakers), n_distinct=len(features))
+    of_unknown = open_set.llrs(best, Conditions(n_speakers))[~is_known]
+    return calibration, open_set, UnknownScores.measure(of_unknown, n_speakers[~is_known], len(features))
 
 
 def max_speakers(n_held_out: int) -> int:

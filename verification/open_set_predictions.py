@@ -12,7 +12,7 @@ from verification.nearest import Nearest
 
 
 def open_set_predictions(
-    rows: Sequence[Row], nearest: Nearest, p_known: NDArray[np.float64], *, top_k: int
+    rows: Sequence[Row], nearest: Nearest, p_known: NDArray[np.float64], *, threshold: float, top_k: int
 ) -> list[Prediction]:
     """Return the most probable speakers of each recording, including `UNKNOWN`.
 
@@ -24,6 +24,8 @@ def open_set_predictions(
         The most similar enrolled speakers of the n recordings that have a vector.
     p_known : ndarray (n,)
         float64, posterior probability that the speaker is enrolled.
+    threshold : float
+        Log-likelihood ratio of the most similar speaker at which `p_known` is one half.
     top_k : int
         Maximum number of speakers per recording.
 
@@ -34,15 +36,18 @@ def open_set_predictions(
         its probability, but after the most probable speaker.
     """
     shares = (nearest.llrs - nearest.total[:, None]).exp() * torch.from_numpy(p_known)[:, None]
-    results = iter(zip(nearest.names, shares.tolist(), p_known.tolist(), strict=True))
+    best = nearest.llrs[:, 0].tolist()
+    results = iter(zip(nearest.names, shares.tolist(), p_known.tolist(), best, strict=True))
     predictions = []
     for row in rows:
         if row.vector is None:
             predictions.append(Prediction(row.utterance.path, error=row.error))
             continue
-        names, probabilities, p_enrolled = next(results)
+        names, probabilities, p_enrolled, llr = next(results)
         ahead = 0 if p_enrolled < 0.5 else max(1, sum(share > 1 - p_enrolled for share in probabilities))
         names = [*names[:ahead], UNKNOWN, *names[ahead:]][:top_k]
         probabilities = [*probabilities[:ahead], 1 - p_enrolled, *probabilities[ahead:]][:top_k]
-        predictions.append(Prediction(row.utterance.path, tuple(names), tuple(probabilities)))
+        predictions.append(
+            Prediction(row.utterance.path, tuple(names), tuple(probabilities), score=llr, threshold=threshold)
+        )
     return predictions

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
+from files import count_of
 from verification.calibration import Calibration, Conditions
 from verification.store_file import damaged
 from verification.store_rows import BACKGROUND, StoreRows
@@ -36,6 +37,16 @@ class OwnCalibration:
     n_speakers: int
     n_background: int
     n_left_out: int = 0
+
+    def describe(self) -> str:
+        """Describe in words what the calibration was adapted to."""
+        if not self.n_speakers + self.n_background + self.n_left_out:
+            return "that of the verifier"
+        background = f" and {count_of(self.n_background, 'background recording')}" if self.n_background else ""
+        left_out = f"; {self.n_left_out} more match an enrolled speaker and are left out" if self.n_left_out else ""
+        speakers = count_of(self.n_speakers, "enrolled speaker")
+        shift = f"scores shifted by {-self.shift:+.3f}"
+        return f"that of the verifier, adapted to {speakers}{background} ({shift}){left_out}"
 
 
 def own_calibration(rows: StoreRows, verifier: SpeakerVerifier) -> OwnCalibration:

@@ -36,7 +36,7 @@ from verification.store_file import (
     translate_sqlite_errors,
 )
 from verification.store_rows import BACKGROUND, StoreRows
-from verification.verdict import Verdict, verdict
+from verification.verdict import Verdict, has_same_audio, verdict
 from verification.verifier import SpeakerVerifier, check_prior
 
 Existing = Literal["refuse", "add", "replace"]
@@ -145,6 +145,11 @@ class SpeakerStore:
             else:
                 self._check_new(name)
 
+    def owners(self, recordings: Sequence[Recording]) -> list[str | None]:
+        """Return the name that each recording is enrolled as, "" for a background recording, or None for a new one."""
+        with translate_sqlite_errors(self.path), transaction(self._connection, "DEFERRED"):
+            return [self._rows.owner(recording.digest) for recording in recordings]
+
     def check_not_empty(self) -> None:
         """Raise `StoreError` if no speaker is enrolled."""
         if not len(self):
@@ -169,7 +174,27 @@ class SpeakerStore:
         StoreError
             The speaker is enrolled already, a recording belongs to another speaker, or there is no recording.
         """
-        return self._enroll_all([(name, recordings)], existing)
+        return self.enroll_speakers([(name, recordings)], existing)
+
+    def enroll_speakers(
+        self, speakers: Iterable[tuple[str, Sequence[Recording]]], existing: Existing = "refuse"
+    ) -> int:
+        """Enrol several speakers with their recordings as `enroll` does; after an error, none of them is enrolled.
+
+        Raises
+        ------
+        StoreError
+            As in `enroll`.
+        """
+        listed = list(speakers)
+        with translate_sqlite_errors(self.path), transaction(self._connection):
+            for name, _ in listed:
+                if existing == "refuse":
+                    self._check_new(name)
+                elif existing == "replace":
+                    # All are removed before any is enrolled: a recording may move from one speaker to another.
+                    self._rows.remove(self._rows.find(name))
+            return sum(self._enroll(name, recordings) for name, recordings in listed)
 
     def enroll_features(self, features: FeatureSet, existing: Existing = "refuse") -> int:
         """Enrol all speakers of a set of features (N, D) as `enroll` does; after an error, none of them is enrolled.
@@ -180,7 +205,7 @@ class SpeakerStore:
             As in `enroll`, or the features were made by another encoder.
         """
         self._check_features(features)
-        return self._enroll_all(recordings_of(features), existing)
+        return self.enroll_speakers(recordings_of(features), existing)
 
     def remove(self, name: str) -> None:
         """Remove a speaker and all of the speaker's recordings.
@@ -209,7 +234,7 @@ class SpeakerStore:
         with translate_sqlite_errors(other.path), transaction(other._connection, "DEFERRED"):
             # Read all before writing: two stores that are merged into each other at the same time would deadlock.
             speakers, background = list(other._rows.contents()), other._rows.background()
-        added = self._enroll_all(speakers, existing)
+        added = self.enroll_speakers(speakers, existing)
         if background and self.verifier.self_calibration is not None:
             self.add_background(background)
         return added
@@ -326,8 +351,10 @@ class SpeakerStore:
                 calibrated_for, found.n_speakers,
             )  # fmt: skip
         conditions = Conditions(found.n_speakers)
-        posterior = self.verifier.open_set.probabilities(found.llrs[:, 0].numpy(), p_known, conditions)
-        return open_set_predictions(rows, found, posterior, top_k=top_k)
+        open_set = self.verifier.open_set
+        posterior = open_set.probabilities(found.llrs[:, 0].numpy(), p_known, conditions)
+        threshold = open_set.threshold(p_known, conditions)
+        return open_set_predictions(rows, found, posterior, threshold=threshold, top_k=top_k)
 
     def identify_files(
         self,
@@ -362,6 +389,7 @@ class SpeakerStore:
         with translate_sqlite_errors(self.path), transaction(self._connection, "DEFERRED"):
             number = self._rows.number(name)
             [block] = self._rows.models(1, number)
+            _, own_vectors = self._rows.recordings(number)
             calibration = own_calibration(self._rows, self.verifier).calibration
         backend = self.verifier.backend
         score = float(backend.score_speakers(backend.embed(vector[None].float()), block.models, block.counts))
@@ -369,7 +397,8 @@ class SpeakerStore:
             raise damaged(self.path, "a vector holds NaN or infinity")
         enrolled_seconds = float(block.seconds / block.counts)
         conditions = Conditions(int(block.counts), enrolled_seconds, seconds)
-        return verdict(score, float(calibration.llrs(score, conditions)), p_target)
+        same_audio = has_same_audio(vector, own_vectors)
+        return verdict(score, float(calibration.llrs(score, conditions)), p_target, same_audio=same_audio)
 
     def _check_features(self, features: FeatureSet) -> None:
         crop = self.verifier.crop if features.audio is None else features.audio.crop
@@ -387,18 +416,6 @@ class SpeakerStore:
                 f"different encoder or setting: {'; '.join(differences)}. Extract or enrol the recordings again with "
                 "the same settings."
             )
-
-    def _enroll_all(self, speakers: Iterable[tuple[str, Sequence[Recording]]], existing: Existing) -> int:
-        """Enrol several speakers in one transaction; after an error, none of them is enrolled."""
-        listed = list(speakers)
-        with translate_sqlite_errors(self.path), transaction(self._connection):
-            for name, _ in listed:
-                if existing == "refuse":
-                    self._check_new(name)
-                elif existing == "replace":
-                    # All are removed before any is enrolled: a recording may move from one speaker to another.
-                    self._rows.remove(self._rows.find(name))
-            return sum(self._enroll(name, recordings) for name, recordings in listed)
 
     def _check_new(self, name: str) -> None:
         check_name(name)

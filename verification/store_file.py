@@ -4,6 +4,7 @@ import sqlite3
 import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -77,7 +78,20 @@ def read_verifier(connection: sqlite3.Connection, path: Path) -> SpeakerVerifier
         row = connection.execute("SELECT verifier FROM store").fetchone()
     if row is None or not isinstance(row[0], bytes):
         raise damaged(path, "it has no verifier")
-    return SpeakerVerifier.from_content(tensors_from_bytes(row[0], path, FILE_KIND, error_class=VerifierError), path)
+    verifier = SpeakerVerifier.from_content(
+        tensors_from_bytes(row[0], path, FILE_KIND, error_class=VerifierError), path
+    )
+    return _with_ready_figures(verifier)
+
+
+def _with_ready_figures(verifier: SpeakerVerifier) -> SpeakerVerifier:
+    """Add the error rates of the ready verifier to one that an earlier version put into a store without them."""
+    if verifier.self_calibration is None or verifier.unknown_scores is not None:
+        return verifier
+    ready = SpeakerVerifier.ready()
+    if not verifier.same_decisions_as(ready):
+        return verifier
+    return replace(verifier, training=ready.training, unknown_scores=ready.unknown_scores)
 
 
 def connect(path: Path, mode: Literal["rw", "rwc"]) -> sqlite3.Connection:

@@ -194,26 +194,33 @@ class StoreRows:
         StoreError
             The recording is enrolled as another speaker.
         """
-        owner = "SELECT speakers.name FROM recordings JOIN speakers ON speakers.id = speaker WHERE digest = ?"
-        found = self._connection.execute(owner, [recording.digest]).fetchone()
-        if not found:  # a recording of an enrolled speaker is no longer background
+        owner = self.owner(recording.digest)
+        if owner == "":  # a recording of an enrolled speaker is no longer background
             self._connection.execute(
                 "DELETE FROM recordings WHERE digest = ? AND speaker = ?", [recording.digest, BACKGROUND]
             )
-        if found and found[0] != name:
+        elif owner is not None and owner != name:
             raise StoreError(
                 f"{recording.path}: this recording cannot be enrolled as {name!r}, because it is already enrolled as "
-                f"{found[0]!r}. No speaker was enrolled. Remove {found[0]!r}, or leave the recording out."
+                f"{owner!r}. No speaker was enrolled. Remove {owner!r}, or leave the recording out."
             )
-        if found:
+        elif owner is not None:
             return False
         self._insert(number, recording)
         return True
 
+    def owner(self, digest: bytes) -> str | None:
+        """Return the name of the speaker that a recording is enrolled as, "" for a background recording, or None."""
+        select = (
+            "SELECT coalesce(speakers.name, '') FROM recordings LEFT JOIN speakers ON speakers.id = speaker "
+            "WHERE digest = ?"
+        )
+        found = self._connection.execute(select, [digest]).fetchone()
+        return None if found is None else str(found[0])
+
     def add_background(self, recording: Recording) -> bool:
         """Add a background recording; return False if the store already has the recording."""
-        select = "SELECT 1 FROM recordings WHERE digest = ?"
-        if self._connection.execute(select, [recording.digest]).fetchone():
+        if self.owner(recording.digest) is not None:
             return False
         self._insert(BACKGROUND, recording)
         return True

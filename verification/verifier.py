@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.special import expit
 from torch import Tensor
 
 from corpora import Utterance
@@ -32,9 +33,11 @@ from metrics import equal_error_rate
 from verification.backends import Backend, BackendError, create_backend, split_speakers
 from verification.calibration import Calibration, Conditions
 from verification.enrolment_calibration import calibrate, max_speakers
+from verification.error_rates import pair_errors
 from verification.self_calibration import SelfCalibration
 from verification.trials import all_pairs, random_triplets
-from verification.verdict import Verdict, verdict
+from verification.unknown_scores import UnknownScores
+from verification.verdict import Verdict, has_same_audio, verdict
 
 logger = logging.getLogger(__name__)
 
@@ -71,9 +74,11 @@ class SpeakerVerifier:
     crop : float or None
         ``max_duration`` of the training features (seconds).
     training : dict
-        Corpus, speakers and seed of the training, and the EER on the speakers used for calibration.
+        Corpus, speakers and seed of the training, and the error rates on the speakers used for calibration.
     self_calibration : SelfCalibration or None
         How a store moves the calibration; None leaves it as it was trained.
+    unknown_scores : UnknownScores or None
+        Distribution of what `open_set` gives to recordings of unknown speakers; None if it is not known.
     """
 
     backend: Backend
@@ -83,6 +88,7 @@ class SpeakerVerifier:
     crop: float | None
     training: dict[str, Any] = field(default_factory=dict)
     self_calibration: SelfCalibration | None = None
+    unknown_scores: UnknownScores | None = None
 
     def __repr__(self) -> str:
         most = self.training.get("most_speakers")
@@ -125,7 +131,7 @@ class SpeakerVerifier:
         is_small = len(held_out) <= MAX_UTTERANCES
         trials = all_pairs(held_out) if is_small else random_triplets(held_out, TRIPLETS, seed)
         scores = scorer.score_trials(held_out, trials.first, trials.second)
-        calibration, open_set = calibrate(scorer, held_out, seed)
+        calibration, open_set, unknown_scores = calibrate(scorer, held_out, seed)
         if calibration.slope == 0:
             logger.warning(
                 "The scores of %s do not separate targets from nontargets of the held-out speakers, so every decision "
@@ -141,6 +147,7 @@ class SpeakerVerifier:
             "calibrated_on": calibrated_on,
             "most_speakers": max_speakers(len(calibrated_on)),
             "eer": equal_error_rate(trials.labels, scores),
+            "errors": [pair_errors(features.corpus, trials.labels, scores=scores, llrs=calibration.llrs(scores))],
             "seed": seed,
         }
         crop = features.audio.crop if features.audio else None
@@ -151,6 +158,7 @@ class SpeakerVerifier:
             encoder=features.encoder,
             crop=crop,
             training=training,
+            unknown_scores=unknown_scores if open_set.slope else None,
         )
 
     def verify(
@@ -192,7 +200,29 @@ class SpeakerVerifier:
         mapped = self.backend.embed(vectors)
         score = float(self.backend.score_pairs(mapped[:1], mapped[1:]))
         llr = float(self.calibration.pair_llrs(score, float(seconds[0]), float(seconds[1])))
-        return verdict(score, llr, p_target)
+        return verdict(score, llr, p_target, same_audio=has_same_audio(vectors[0], vectors[1:]))
+
+    def prior_for(self, far: float, n_speakers: int) -> float:
+        """Return the prior `p_known` with which this share of the recordings of unknown speakers is accepted.
+
+        Parameters
+        ----------
+        far : float
+            False-accept rate.
+        n_speakers : int
+            Number of enrolled speakers.
+
+        Raises
+        ------
+        VerifierError
+            The share is not known, because the verifier was made by an earlier version or on too few recordings.
+        """
+        if self.unknown_scores is None:
+            raise VerifierError(
+                "The threshold for a false-accept rate is not known: the verifier was made by an earlier version, or "
+                "its scores do not separate enrolled from unknown speakers. Train it again, or give --p_known instead."
+            )
+        return float(expit(-self.unknown_scores.threshold(far, n_speakers)))
 
     def embed_files(
         self, paths: PathLike | Iterable[PathLike], encoder: Encoder | LazyEncoder
@@ -264,6 +294,7 @@ class SpeakerVerifier:
             "calibration": asdict(self.calibration),
             "open_set": asdict(self.open_set),
             "self_calibration": None if self.self_calibration is None else asdict(self.self_calibration),
+            "unknown_scores": None if self.unknown_scores is None else asdict(self.unknown_scores),
             "encoder": self.encoder,
             "crop": self.crop,
             "training": self.training,
@@ -327,7 +358,9 @@ def check_prior(name: str, probability: float) -> None:
 
 
 def _read_format_3(content: dict[str, Any], path: Path) -> SpeakerVerifier:
-    loaded = _read_format_2(content, path)
+    unknown = content.get("unknown_scores")  # verifiers of earlier versions lack it
+    scores = None if unknown is None else UnknownScores.from_content(unknown)
+    loaded = replace(_read_format_2(content, path), unknown_scores=scores)
     own = content["self_calibration"]
     if own is None:
         return loaded

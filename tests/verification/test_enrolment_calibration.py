@@ -31,7 +31,7 @@ class Calibrated:
 def calibrated(request: pytest.FixtureRequest, voices: Voices, select_speakers: Select) -> Calibrated:
     everyone = voices(n_speakers=120)
     backend = create_backend(request.param).fit(select_speakers(everyone, 0, 40))
-    calibration, open_set = calibrate(backend, select_speakers(everyone, 40, 80))
+    calibration, open_set, _ = calibrate(backend, select_speakers(everyone, 40, 80))
     return Calibrated(backend, calibration, open_set, select_speakers(everyone, 80, 120))
 
 
@@ -76,7 +76,7 @@ class GrowingBackend(WithinBackend):
 
 def test_open_set_does_not_depend_on_growth_of_scores(population: FeatureSet, select_speakers: Select) -> None:
     train, held_out = (select_speakers(population, first, first + 40) for first in (0, 40))
-    (_, expected), (calibration, found) = (
+    (_, expected, _), (calibration, found, _) = (
         calibrate(kind("within").fit(train), held_out) for kind in (WithinBackend, GrowingBackend)
     )
     assert calibration.growth < -5
@@ -95,8 +95,8 @@ def test_speakers_with_several_sessions_are_tested_across_them(voices: Voices) -
     sessions = torch.arange(len(held_out)) // 4
     rows = torch.randn(90, 12, generator=torch.Generator().manual_seed(0))[sessions]
     copied = replace(held_out, features=rows, sessions=sessions, session_names=tuple(map(str, range(90))))
-    across, _ = calibrate(create_backend("cosine"), copied)
-    within, _ = calibrate(create_backend("cosine"), replace(copied, sessions=copied.labels))
+    across, _, _ = calibrate(create_backend("cosine"), copied)
+    within, _, _ = calibrate(create_backend("cosine"), replace(copied, sessions=copied.labels))
     assert abs(across.llrs(1.0)) < 0.5
     assert within.llrs(1.0) > 1
 
@@ -113,5 +113,5 @@ def test_too_few_speakers_or_recordings_are_refused(voices: Voices) -> None:
     for held_out in (voices(n_speakers=1), voices(n_speakers=6, n_each=1)):
         with pytest.raises(CalibrationError, match="at least 2 speakers, one of them with 2 recordings"):
             calibrate(backend, held_out)
-    few, _ = calibrate(backend, voices(n_speakers=2, n_each=2))
+    few, _, _ = calibrate(backend, voices(n_speakers=2, n_each=2))
     assert np.isfinite(few.llrs(0.5, Conditions(3)))

@@ -1,0 +1,136 @@
+"""`enroll_rows`, `enroll_feature_set` and `add_background_rows`: reasons for recordings that are not enrolled."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from corpora import Utterance
+from embedding import Row
+from features import FeatureSet
+from verification import (
+    EnrolmentResult,
+    SpeakerStore,
+    SpeakerVerifier,
+    StoreError,
+    add_background_rows,
+    enroll_feature_set,
+    enroll_rows,
+)
+
+MakeRow = Callable[..., Row]
+
+
+@pytest.fixture
+def make_row(tmp_path: Path, population: FeatureSet) -> MakeRow:
+    """Return a function that makes the row of a file with this content, or of a segment of it."""
+
+    def make(speaker: str, name: str, number: int, start: float = 0.0, duration: float | None = None) -> Row:
+        path = tmp_path / name
+        path.write_text(str(number))
+        utterance = Utterance(path, speaker, session="", start=start, duration=duration)
+        return Row(utterance, population.features[number], seconds=1.0)
+
+    return make
+
+
+def reasons(listed: tuple[tuple[str, str], ...]) -> list[tuple[str, str]]:
+    return [(Path(name).name, reason) for name, reason in listed]
+
+
+def test_each_recording_that_is_not_enrolled_has_a_reason(store: SpeakerStore, make_row: MakeRow) -> None:
+    first = enroll_rows(store, [make_row("ann", "1", 1), make_row("ann", "2", 2), make_row("ben", "3", 3)])
+    assert first == EnrolmentResult(3)
+    broken = replace(make_row("ann", "4", 4), vector=None, error="no audio")
+    rows = [broken, make_row("ann", "5", 5), make_row("ann", "1 again", 1), make_row("ben", "2 again", 2)]
+    found = enroll_rows(store, [*rows, make_row("eva", "6", 6), make_row("eva", "6 again", 6)], "add")
+    assert found.n_added == 2
+    assert reasons(found.failed) == [
+        ("4", "no audio"), ("2 again", "this recording of ben is already enrolled as ann")
+    ]  # fmt: skip
+    assert reasons(found.skipped) == [
+        ("1 again", "ann is already enrolled with this recording"),
+        ("6 again", "eva is already enrolled with this recording"),
+    ]
+    assert [each.n_recordings for each in store.speakers()] == [3, 1, 1]
+
+
+def test_recording_may_move_between_speakers_who_are_replaced(store: SpeakerStore, make_row: MakeRow) -> None:
+    enroll_rows(store, [make_row("ann", "1", 1), make_row("ben", "2", 2)])
+    moved = [make_row("ann", "2", 2), make_row("ben", "1", 1)]
+    assert enroll_rows(store, moved, "replace") == EnrolmentResult(2)
+    for row in moved:
+        assert row.vector is not None
+        assert store.verify(row.utterance.speaker, row.vector).same_audio
+
+
+def test_segments_of_one_file_are_different_recordings(store: SpeakerStore, make_row: MakeRow) -> None:
+    spans = [(0.0, None), (0.0, 1.5), (1.5, 1.5), (1.5, None)]
+    rows = [make_row("ann", "day.wav", 1, start, duration) for start, duration in spans]
+    assert enroll_rows(store, rows).n_added == 4
+    again = enroll_rows(store, [*rows, make_row("ben", "2", 2)], "add")
+    assert again.n_added == 1
+    assert [Path(name).name for name, _ in again.skipped] == [
+        "day.wav",
+        "day.wav#0-1.5",
+        "day.wav#1.5-1.5",
+        "day.wav#1.5-",
+    ]
+
+
+def test_nothing_to_enrol_is_refused(store: SpeakerStore, make_row: MakeRow) -> None:
+    enroll_rows(store, [make_row("ann", "1", 1)])
+    with pytest.raises(
+        StoreError, match=r"this recording of ben is already enrolled as ann\. No speaker was enrolled\."
+    ):
+        enroll_rows(store, [make_row("ben", "1", 1)])
+    gone = make_row("ben", "2", 2)
+    gone.utterance.path.unlink()
+    with pytest.raises(StoreError, match="can no longer be read"):
+        enroll_rows(store, [gone])
+    assert [each.name for each in store.speakers()] == ["ann"]
+
+
+def test_short_and_known_recordings_of_a_features_file_are_skipped(
+    store: SpeakerStore, population: FeatureSet, select_speakers: Callable[..., FeatureSet]
+) -> None:
+    features = select_speakers(population, 60, 62)
+    durations = torch.where(torch.arange(24) == 3, 0.2, 1.0)
+    features = replace(features, durations=durations)
+    found = enroll_feature_set(store, features)
+    assert (found.n_added, found.failed) == (23, ())
+    assert found.skipped == ((features.ids[3], "it is shorter than 0.5 s"),)
+    again = enroll_feature_set(store, features, "add")
+    assert again.n_added == 0
+    assert again.skipped[1] == (features.ids[0], "060 is already enrolled with this recording")
+    assert len(again.skipped) == 24
+    assert len(again.reasons()) == 11
+    assert again.reasons()[-1] == "skipped: 14 more"
+    assert enroll_feature_set(store, features, "replace").skipped == found.skipped
+
+
+@pytest.fixture
+def ready_store(tmp_path: Path, population: FeatureSet) -> Iterator[SpeakerStore]:
+    """Return a store that uses background recordings, for the encoder of the population."""
+    verifier = replace(SpeakerVerifier.ready(), encoder=population.encoder)
+    with SpeakerStore.create(tmp_path / "ready.db", verifier) as store:
+        yield store
+
+
+def test_background_recordings_that_are_known_are_skipped(ready_store: SpeakerStore, make_row: MakeRow) -> None:
+    enroll_rows(ready_store, [make_row("ann", "1", 1)])
+    rows = [make_row("", "1", 1), make_row("", "2", 2), make_row("", "2 again", 2), make_row("", "3", 3)]
+    found = add_background_rows(ready_store, rows)
+    assert found.n_added == 2
+    known = "it is a background recording already"
+    assert reasons(found.skipped) == [("1", "it is enrolled as ann"), ("2 again", known)]
+    assert reasons(add_background_rows(ready_store, rows[1:]).skipped) == [
+        ("2", known),
+        ("2 again", known),
+        ("3", known),
+    ]
+    # A recording of an enrolled speaker is no longer background.
+    assert enroll_rows(ready_store, [make_row("ben", "3", 3)]) == EnrolmentResult(1)
+    assert ready_store.remove_background() == 1
