@@ -19,7 +19,7 @@ DEMO_ENROLMENT = rm -rf outputs/demo/speakers.db outputs/demo/asked; mkdir outpu
 		$(VERIFY) enroll $(STORE) --verifier ready --existing add --name $$speaker sample/LibriSpeech/synthetic/$$speaker; done; \
 	cp sample/held_out/9001_1.flac sample/held_out/9002_1.flac sample/held_out/9004_1.flac sample/held_out/9006_1.flac \
 		outputs/demo/asked; \
-	$(VERIFY) identify $(STORE) --audio_path outputs/demo/asked
+	$(VERIFY) identify outputs/demo/asked $(STORE)
 
 # An environment that was made with CPU=1 stays without CUDA.
 CPU ?= $(if $(wildcard .venv/cpu),1)
@@ -40,9 +40,9 @@ demo: .venv/installed  ## run the main jobs on the synthetic sample
 	@set -e; encoder=campplus; $(DOWNLOAD_WEIGHTS) || { encoder=spectral; \
 		echo "The weights of campplus are not available, so this demo uses the encoder spectral, which needs none."; }; \
 	set -x; \
-	$(BIN)/python speaker_recognition_librispeech.py --data_dir sample/LibriSpeech --encoder $$encoder \
+	$(BIN)/python speaker_recognition_librispeech.py sample/LibriSpeech --encoder $$encoder \
 		--heads linear mlp centroid --output_dir outputs/demo; \
-	$(BIN)/python speaker_recognition_inference.py --audio_path sample/held_out \
+	$(BIN)/python speaker_recognition_inference.py sample/held_out \
 		--classifier outputs/demo/speaker_classifier_librispeech.pt --output outputs/demo/predictions.csv; \
 	if test $$encoder = campplus; then $(DEMO_ENROLMENT); fi
 	@echo "The results are in outputs/demo: report.html, metrics.json, metrics.csv, predictions.csv and the saved classifier."

@@ -99,7 +99,8 @@ def parse(config_class: type[Config], arguments: Sequence[str]) -> Config:
     known, _ = finder.parse_known_args([part for part in arguments if part != "--config="])
     from_file = _flags(known.config, config_class) if known.config else []
     # If a flag occurs twice, the last one counts, so the flags of the command line follow those of the file.
-    settings = (tyro.conf.PositionalRequiredArgs,) if config_class.is_positional else ()
+    positional = (tyro.conf.PositionalRequiredArgs, tyro.conf.PositionalMetavarFromFieldName)
+    settings = positional if config_class.is_positional else ()
     config = tyro.cli(config_class, args=[*from_file, *arguments], use_underscores=True, config=settings)
     problem = config.problem()
     if problem:
@@ -135,7 +136,9 @@ def _flags(path: Path, config_class: type[ScriptConfig]) -> list[str]:
         _refuse(f"{path}: this cannot be read as a YAML file ({reason}).")
     if not isinstance(values, dict):
         _refuse(f"{path}: expected lines like 'epochs: 50', found a {type(values).__name__}.")
-    valid = {field.name for field in dataclasses.fields(config_class)} - {"config", "version"}
+    # Positional arguments, which have no default, are given on the command line alone.
+    settings = [each for each in dataclasses.fields(config_class) if each.default is not dataclasses.MISSING]
+    valid = {each.name for each in settings} - {"config", "version"}
     types = get_type_hints(config_class)
     flags = []
     for key, value in values.items():

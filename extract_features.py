@@ -1,6 +1,6 @@
 """Extract the embeddings of a corpus into a features file.
 
-python extract_features.py --data_dir LibriSpeech/dev-clean --encoder spectral
+python extract_features.py LibriSpeech/dev-clean --encoder spectral
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def open_corpus(config: CorpusConfig) -> Corpus:
     from corpora import CorpusError, load_corpus
 
     if config.data_dir is None:
-        raise CorpusError("Give the folder of the corpus: --data_dir FOLDER.")
+        raise CorpusError("Give the folder of the corpus, as the first argument or with --data_dir.")
     return load_corpus(config.data_dir, config.layout)
 
 

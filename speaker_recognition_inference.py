@@ -1,14 +1,20 @@
 """Identify the speaker of a file, or of each file in a folder.
 
-python speaker_recognition_inference.py --audio_path recordings
+python speaker_recognition_inference.py recordings
 """
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from command_line import EXIT_DONE, EXIT_SOME_FAILED, run
 from config import InferenceConfig
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from heads import Prediction
 
 
 def main(config: InferenceConfig) -> int:
@@ -22,7 +28,7 @@ def main(config: InferenceConfig) -> int:
         write_predictions,
     )
 
-    paths = find_recordings(config.audio_path)
+    paths = find_recordings(config.recordings)
     classifier = SpeakerClassifier.load(find_classifier(config.classifier))
     check_predictions_path(config.output)
     check_writable(config.output.parent)
@@ -37,16 +43,24 @@ def main(config: InferenceConfig) -> int:
         progress=True,
         reject=config.reject,
     )
-    failed = [prediction for prediction in predictions if prediction.error is not None]
     saved = write_predictions(config.output, predictions, top_k)
-    if len(failed) < len(predictions):
+    if any(prediction.error is None for prediction in predictions):
         print(predictions_table(predictions))
     if config.reject:
         for sentence in describe_open_set(classifier.metrics.get("open_set")):
             print(sentence)
-    print(f"Saved {saved}")
+    return report_saved(saved, predictions)
+
+
+def report_saved(saved: Path, predictions: Sequence[Prediction]) -> int:
+    """Print the files that could not be read, and where the predictions are; return the exit code."""
+    failed = [prediction for prediction in predictions if prediction.error is not None]
     for prediction in failed:
         print(f"failed: {prediction.path}: {prediction.error}")
+    if len(failed) == len(predictions):
+        print(f"No file could be read; {saved} contains the reasons.")
+    else:
+        print(f"Saved {saved}")
     return EXIT_SOME_FAILED if failed else EXIT_DONE
 
 

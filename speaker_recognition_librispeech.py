@@ -1,6 +1,6 @@
 """Train and compare heads on the cached embeddings of a corpus, and save the best as a speaker classifier.
 
-python speaker_recognition_librispeech.py --data_dir LibriSpeech/dev-clean --encoder spectral
+python speaker_recognition_librispeech.py LibriSpeech/dev-clean --encoder spectral
 python speaker_recognition_librispeech.py --features_path outputs/librispeech_features_spectral.pt --heads all --seeds 5
 """
 

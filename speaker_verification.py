@@ -4,7 +4,7 @@ python speaker_verification.py evaluate --features_path outputs/librispeech_feat
 python speaker_verification.py train --features_path outputs/librispeech_features_spectral.pt --backend plda
 python speaker_verification.py verify A.wav B.wav
 python speaker_verification.py enroll --name anna A.wav B.wav
-python speaker_verification.py identify --audio_path recordings
+python speaker_verification.py identify recordings
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from config import (
     VerifyConfig,
 )
 from files import check_suffix, check_writable, count_of, format_percent, format_table, write_atomically
+from speaker_recognition_inference import report_saved
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from corpora import Utterance
     from embedding import Row
     from encoders import LazyEncoder
-    from verification import OwnCalibration, Recording, SpeakerVerifier
+    from verification import SpeakerStore, SpeakerVerifier
 
 
 def evaluate(config: EvaluateConfig) -> int:
@@ -94,7 +95,7 @@ def train(config: TrainVerifierConfig) -> int:
 
 def verify(config: VerifyConfig) -> int:
     """Decide whether two recordings are of one speaker, or one is of an enrolled speaker."""
-    from verification import SpeakerStore
+    from verification import SpeakerStore, describe_errors
 
     if config.store is None or config.name is None:
         verifier = load_verifier(config.verifier)
@@ -102,63 +103,83 @@ def verify(config: VerifyConfig) -> int:
         verdict = verifier.verify(one, other, p_target=config.p_target, encoder=encoder_of(verifier, config))
     else:
         with SpeakerStore.open(config.store) as store:
+            verifier = store.verifier
             store.check_name(config.name)
-            [vector], seconds = store.verifier.embed_files(config.audio, encoder_of(store.verifier, config))
+            [vector], seconds = verifier.embed_files(config.audio, encoder_of(verifier, config))
             verdict = store.verify(config.name, vector, p_target=config.p_target, seconds=float(seconds))
     print(f"score {verdict.score:.4f}, log-likelihood ratio {verdict.llr:+.2f}")
-    same, different = (
-        ("the same speaker", "two speakers") if config.name is None else (config.name, f"not {config.name}")
-    )
-    print(
-        f"{same if verdict.same else different}: probability of {same} {format_percent(verdict.probability)} % "
-        f"(prior {100 * config.p_target:g} %)"
-    )
+    print(verdict.describe(config.p_target, config.name))
+    errors = describe_errors(verifier.training)
+    if errors is not None:
+        print(f"{errors} Other recordings can have more errors.")
     return EXIT_DONE
 
 
 def enroll(config: EnrollConfig) -> int:
-    """Enrol a speaker with some recordings, or all speakers of a features file."""
+    """Enrol a speaker with some recordings, or the speakers of a corpus, an RTTM file or a features file."""
+    from corpora import Utterance, find_recordings
     from features import FeatureSet
-    from verification import SpeakerStore
+    from verification import SpeakerStore, add_background_rows, enroll_feature_set, enroll_rows
 
-    verifier, is_new = verifier_of(config), not config.store.exists()
-    encoder = encoder_of(verifier, config) if config.audio or config.background else None
+    utterances, others = list_utterances(config), []
+    if config.background is not None:
+        others = [Utterance(path, speaker="", session="") for path in find_recordings([config.background])]
+    verifier, is_new = verifier_of(config, sorted({each.speaker for each in utterances})), not config.store.exists()
     # All audio is embedded before the store is changed.
-    background, failed = embed_recordings(() if config.background is None else (config.background,), verifier, encoder)
-    recordings, others = embed_recordings(config.audio, verifier, encoder)
+    background = embed_recordings(others, verifier, config)
+    rows = embed_recordings(utterances, verifier, config)
     features = None if config.features_path is None else FeatureSet.load(config.features_path)
+    results = []
     with SpeakerStore.create(config.store, verifier) as store:
-        n_background = store.add_background(background) if background else None
+        if background:
+            results.append((add_background_rows(store, background), "background recording", "added"))
         if features is not None:
-            added, given = store.enroll_features(features, config.existing), len(features)
-        elif recordings:
-            added, given = store.enroll(str(config.name), recordings, config.existing), len(recordings)
+            results.append((enroll_feature_set(store, features, config.existing), "recording", "enrolled"))
+        elif rows:
+            results.append((enroll_rows(store, rows, config.existing), "recording", "enrolled"))
         n_speakers = count_of(len(store), "speaker")
     if is_new:
         print(f"Created {config.store}")
-    if features is not None or recordings:
-        skipped = f", {given - added} skipped (enrolled before, or too short)" if added < given else ""
-        print(f"{count_of(added, 'recording')} enrolled{skipped}; {config.store} has {n_speakers}")
-    if n_background is not None:
-        print(f"{count_of(n_background, 'background recording')} added")
-    for row in [*others, *failed]:
-        print(f"failed: {row.utterance.path}: {row.error}")
-    return EXIT_SOME_FAILED if others or failed else EXIT_DONE
+    for line in [line for result, _, _ in results for line in result.reasons()]:
+        print(line)
+    for result, noun, verb in results:
+        skipped = f", {len(result.skipped)} skipped" if result.skipped else ""
+        speakers = f"; {config.store} has {n_speakers}" if verb == "enrolled" else ""
+        print(f"{count_of(result.n_added, noun)} {verb}{skipped}{speakers}")
+    return EXIT_SOME_FAILED if any(result.failed for result, _, _ in results) else EXIT_DONE
 
 
-def embed_recordings(
-    audio: Sequence[Path], verifier: SpeakerVerifier, encoder: LazyEncoder | None
-) -> tuple[list[Recording], list[Row]]:
-    """Embed files, and return the recordings and the rows of files that cannot be used."""
-    from verification import Recording, StoreError
+def list_utterances(config: EnrollConfig) -> list[Utterance]:
+    """Return the recordings to enrol, with the names of their speakers."""
+    from corpora import Utterance, find_recordings, load_corpus, rttm_utterances
+    from verification import MIN_SECONDS, StoreError
 
-    if not audio or encoder is None:
-        return [], []
-    rows = list(verifier.embed(list_utterances(audio), encoder))
-    failed = [row for row in rows if row.vector is None]
-    if len(failed) == len(rows):
-        raise StoreError(f"{failed[0].utterance.path}: {failed[0].error}. No speaker was enrolled.")
-    return [Recording.of(row) for row in rows if row.vector is not None], failed
+    if config.data_dir is not None:
+        return list(load_corpus(config.data_dir, config.layout))
+    if not config.audio:
+        return []
+    files = find_recordings(config.audio)
+    if config.rttm is None:
+        start, duration = config.start or 0.0, config.duration
+        if (start or duration) and len(files) != 1:
+            raise StoreError(f"--start and --duration are for one recording; found {len(files)}. Give one file.")
+        return [Utterance(path, str(config.name), session="", start=start, duration=duration) for path in files]
+    return rttm_utterances(config.rttm, files, speaker=config.rttm_speaker, name=config.name, min_seconds=MIN_SECONDS)
+
+
+def embed_recordings(utterances: Sequence[Utterance], verifier: SpeakerVerifier, config: EnrollConfig) -> list[Row]:
+    """Embed recordings with the encoder of the verifier; refuse if none of them can be used."""
+    from tqdm import tqdm
+
+    from verification import StoreError
+
+    if not utterances:
+        return []
+    embedded = verifier.embed(utterances, encoder_of(verifier, config))
+    rows = list(tqdm(embedded, "Embedding", len(utterances), unit="recording", disable=None))
+    if all(row.vector is None for row in rows):
+        raise StoreError(f"{rows[0].utterance.path}: {rows[0].error}. No speaker was enrolled.")
+    return rows
 
 
 def remove(config: RemoveConfig) -> int:
@@ -186,18 +207,8 @@ def list_speakers(config: ListConfig) -> int:
     print(format_table(["speaker", "recordings", "seconds", "enrolled (UTC)"], lines, "<>><"))
     encoder = verifier.encoder.get("name")
     print(f"{count_of(len(lines), 'speaker')}; encoder {encoder}, backend {verifier.backend.name}")
-    print(f"Calibration: {describe_calibration(own)}")
+    print(f"Calibration: {own.describe()}")
     return EXIT_DONE
-
-
-def describe_calibration(own: OwnCalibration) -> str:
-    """Describe in words what the calibration of a store was adapted to."""
-    if not own.n_speakers + own.n_background + own.n_left_out:
-        return "that of the verifier"
-    background = f" and {count_of(own.n_background, 'background recording')}" if own.n_background else ""
-    left_out = f"; {own.n_left_out} more match an enrolled speaker and are left out" if own.n_left_out else ""
-    speakers = count_of(own.n_speakers, "enrolled speaker")
-    return f"that of the verifier, adapted to {speakers}{background} (scores shifted by {-own.shift:+.3f}){left_out}"
 
 
 def merge(config: MergeConfig) -> int:
@@ -218,24 +229,33 @@ def identify(config: IdentifyConfig) -> int:
     from heads import check_predictions_path, predictions_table, write_predictions
     from verification import SpeakerStore
 
-    paths = find_recordings(config.audio_path)
+    paths = find_recordings(config.recordings)
     if config.timeline:
         return show_timeline(config, paths)
     output = config.output or config.store.parent / "identified.csv"
     check_predictions_path(output)
     check_writable(output.parent)
     with SpeakerStore.open(config.store) as store:
+        p_known = prior_of(store, config)
         encoder = encoder_of(store.verifier, config)
-        predictions = store.identify_files(paths, encoder, top_k=config.top_k, p_known=config.p_known, progress=True)
-    failed = [prediction for prediction in predictions if prediction.error is not None]
+        predictions = store.identify_files(paths, encoder, top_k=config.top_k, p_known=p_known, progress=True)
     top_k = max(len(prediction.speakers) for prediction in predictions)
     saved = write_predictions(output, predictions, top_k)
-    if len(failed) < len(predictions):
+    if any(prediction.error is None for prediction in predictions):
         print(predictions_table(predictions))
-    print(f"Saved {saved}")
-    for prediction in failed:
-        print(f"failed: {prediction.path}: {prediction.error}")
-    return EXIT_SOME_FAILED if failed else EXIT_DONE
+        print("score: log-likelihood ratio of the most similar speaker; below the threshold, the speaker is unknown")
+    return report_saved(saved, predictions)
+
+
+def prior_of(store: SpeakerStore, config: IdentifyConfig) -> float:
+    """Return the prior probability that a speaker is enrolled, from --p_known or --far."""
+    if config.far is None:
+        return config.p_known
+    store.check_not_empty()
+    p_known = store.verifier.prior_for(config.far, len(store))
+    accepted = f"{100 * config.far:g} % of the recordings of unknown speakers"
+    print(f"The threshold accepts {accepted}, as measured on the calibration; it is that of --p_known {p_known:.4g}")
+    return p_known
 
 
 def show_timeline(config: IdentifyConfig, paths: list[Path]) -> int:
@@ -243,14 +263,14 @@ def show_timeline(config: IdentifyConfig, paths: list[Path]) -> int:
     from verification import SpeakerStore, StoreError, find_turns, to_rttm
 
     if len(paths) != 1:
-        raise StoreError(f"{config.audio_path}: found {len(paths)} recordings; --timeline expects one.")
+        raise StoreError(f"{paths[0]}: found {len(paths)} recordings; --timeline expects one.")
     output = config.output or config.store.parent / "timeline.rttm"
     check_suffix(output, ".rttm")
     check_writable(output.parent)
     with SpeakerStore.open(config.store) as store:
-        encoder = encoder_of(store.verifier, config)
+        encoder, p_known = encoder_of(store.verifier, config), prior_of(store, config)
         turns = find_turns(
-            store, paths[0], encoder, window=config.window, hop=config.hop, p_known=config.p_known, progress=True
+            store, paths[0], encoder, window=config.window, hop=config.hop, p_known=p_known, progress=True
         )
     lines = [[f"{turn.start:.2f}", f"{turn.end:.2f}", turn.speaker, format_percent(turn.probability)] for turn in turns]
     print(format_table(["from", "to", "speaker", "percent"], lines, ">><>"))
@@ -279,28 +299,20 @@ def score(config: ScoreConfig) -> int:
     return EXIT_DONE
 
 
-def list_utterances(audio: Sequence[Path]) -> list[Utterance]:
-    """Return the given files, and the recordings in the given folders, as utterances."""
-    from corpora import Utterance, find_recordings
-
-    listed = [find_recordings(given) if given.is_dir() else [given] for given in audio]
-    return [Utterance(path, speaker="", session="") for paths in listed for path in paths]
-
-
-def verifier_of(config: EnrollConfig) -> SpeakerVerifier:
-    """Return the verifier of the store, or of a new store; refuse bad input before audio is embedded."""
+def verifier_of(config: EnrollConfig, names: Sequence[str]) -> SpeakerVerifier:
+    """Return the verifier of the store, or of a new store; refuse bad names before audio is embedded."""
     from verification import SpeakerStore, check_name
 
     is_created = config.store.exists() and (config.store.is_dir() or config.store.stat().st_size > 0)
-    if config.name is not None:
-        check_name(config.name)
+    for name in names:
+        check_name(name)
     if not is_created:
         return load_verifier(config.verifier)
     if config.verifier is not None:
         SpeakerStore.create(config.store, load_verifier(config.verifier)).close()
     with SpeakerStore.open(config.store) as store:
-        if config.name is not None and config.existing == "refuse":
-            store.check_name(config.name, is_enrolled=False)
+        for name in names if config.existing == "refuse" else ():
+            store.check_name(name, is_enrolled=False)
         return store.verifier
 
 

@@ -74,6 +74,27 @@ class ScriptConfig:
         return None
 
 
+@dataclass(frozen=True, kw_only=True)
+class RecordingsConfig(ScriptConfig):
+    """Settings of the commands that identify the speakers of recordings."""
+
+    is_positional: ClassVar[bool] = True
+    audio: tuple[Path, ...]
+    """Audio files, or folders whose files and subfolders are searched."""
+    audio_path: Path | None = None
+    """One audio file or folder, instead of AUDIO."""
+
+    @property
+    def recordings(self) -> tuple[Path, ...]:
+        """Files and folders, as arguments or from the flag."""
+        return self.audio if self.audio_path is None else (self.audio_path,)
+
+    def problem(self) -> str | None:
+        if self.audio and self.audio_path is not None:
+            return "The recordings are given as arguments and with --audio_path; give them in one of the two ways."
+        return super().problem()
+
+
 def _ranges(annotation: Any) -> list[Range]:
     """Return the ranges within a type annotation."""
     parts = [*get_args(annotation), *getattr(annotation, "__metadata__", ())]

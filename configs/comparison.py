@@ -13,6 +13,7 @@ from configs.base import (
     Pooling,
     Precision,
     Range,
+    RecordingsConfig,
     ScalerName,
     ScriptConfig,
     Seconds,
@@ -23,14 +24,17 @@ from configs.base import (
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class CorpusConfig(ScriptConfig):
     """Settings of the corpus and of its embeddings."""
 
+    is_positional: ClassVar[bool] = True
     after_interrupt: ClassVar[str] = "Run the same command again to continue."
 
-    data_dir: Path | None = None
+    corpus: tuple[Path, ...]
     """Folder of the corpus, or the CSV file of a manifest."""
+    data_dir: Path | None = None
+    """Folder of the corpus, or the CSV file of a manifest, instead of CORPUS."""
     layout: Layout = "auto"
     """Layout of the corpus; auto detects the layout and logs it."""
     max_duration: Seconds | Literal["auto"] | None = "auto"
@@ -60,17 +64,26 @@ class CorpusConfig(ScriptConfig):
     device: str = "auto"
     """Device: auto (CUDA if available), cpu, cuda, cuda:N or mps."""
 
+    def __post_init__(self) -> None:
+        # The rest of the code reads `data_dir` alone.
+        if self.corpus and self.data_dir is None:
+            object.__setattr__(self, "data_dir", self.corpus[0])
+
     def encoder_settings(self) -> dict[str, Any]:
         """Return the encoder options that have their own flag and were given; `encoder_options` holds the others."""
         return _given({"layers": self.layers, "pooling": self.pooling, "window": self.window, "hop": self.hop})
 
     def problem(self) -> str | None:
+        if len(self.corpus) > 1:
+            return f"Expected one corpus; found {len(self.corpus)}: {', '.join(map(str, self.corpus))}."
+        if self.corpus and self.data_dir != self.corpus[0]:
+            return "The corpus is given as an argument and with --data_dir; give it in one of the two ways."
         if self.hop is not None and self.window is None:
             return "--hop is the step between windows; give --window too."
         return assignment_problem(self, "encoder_options") or super().problem()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ExtractionConfig(CorpusConfig):
     """Extract the embeddings of a corpus into a features file."""
 
@@ -92,13 +105,13 @@ class ExtractionConfig(CorpusConfig):
         return super().problem()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ComparisonConfig(CorpusConfig):
     """Train heads on cached embeddings, compare them, and save the best by validation."""
 
     after_interrupt: ClassVar[str] = "The same command keeps finished embeddings, and trains all heads again."
 
-    data_dir: Path | None = None
+    corpus: tuple[Path, ...]
     """Folder of the corpus, or the CSV file of a manifest; not needed with a finished --features_path."""
     encoder: tuple[EncoderName, ...] = ("audiosep",)
     """Frozen encoders, one or several; clap is another name of audiosep; spectral needs no weights."""
@@ -170,7 +183,7 @@ class ComparisonConfig(CorpusConfig):
         unused = [name for name in ("pooling", "window", "hop", "encoder_options") if getattr(self, name)]
         if self.data_dir is None and self.features_path and unused:
             name = unused[0]
-            return f"--{name} has no effect on a finished features file; give --data_dir too, or leave --{name} out."
+            return f"--{name} has no effect on a finished features file; give the corpus too, or leave --{name} out."
         if not self.heads:
             return "--heads is empty; give at least one head."
         fractions = self.fractions
@@ -185,12 +198,10 @@ class ComparisonConfig(CorpusConfig):
         return assignment_problem(self, "head_options") or super().problem()
 
 
-@dataclass(frozen=True)
-class InferenceConfig(ScriptConfig):
+@dataclass(frozen=True, kw_only=True)
+class InferenceConfig(RecordingsConfig):
     """Identify the speaker of a file, or of each file in a folder."""
 
-    audio_path: Path | None = None
-    """Audio file, or a folder whose files and subfolders are searched."""
     classifier: Path = Path("outputs/speaker_classifier_librispeech.pt")
     """Classifier that speaker_recognition_librispeech.py saved."""
     encoder_weights: tuple[str, ...] = ()

@@ -4,7 +4,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar
 
-from configs.base import BackendName, Count, Existing, Precision, Probability, Range, ScriptConfig, Seconds, Seed
+from configs.base import (
+    BackendName,
+    Count,
+    Existing,
+    Layout,
+    Precision,
+    Probability,
+    Range,
+    RecordingsConfig,
+    ScriptConfig,
+    Seconds,
+    Seed,
+)
 
 
 @dataclass(frozen=True)
@@ -105,13 +117,27 @@ class ListConfig(StoreConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class EnrollConfig(StoreConfig, EmbeddingConfig):
-    """Enrol a speaker with some recordings, or all speakers of a features file."""
+    """Enrol a speaker with some recordings, or all speakers of a corpus, an RTTM file or a features file."""
 
     is_positional: ClassVar[bool] = True
     audio: tuple[Path, ...]
-    """Audio files of the speaker, or folders of audio files."""
+    """Audio files of the speaker, or folders of audio files; with --rttm, the recordings that it describes."""
     name: str | None = None
     """Name of the speaker."""
+    data_dir: Path | None = None
+    """Folder of a corpus, for example with a folder for each speaker, or the CSV file of a manifest; all of its
+    speakers are enrolled under their own names."""
+    layout: Layout = "auto"
+    """Layout of the corpus; auto detects the layout and logs it."""
+    start: Annotated[float, Range(0, 1e6)] | None = None
+    """Start of the part of one recording that is enrolled (seconds)."""
+    duration: Seconds | None = None
+    """Length of the part of one recording that is enrolled (seconds); by default to the end."""
+    rttm: Path | None = None
+    """RTTM file that says who speaks when in the recordings; its speakers are enrolled with the segments in which they
+    speak alone, under the names in the file or, for one speaker, --name."""
+    rttm_speaker: str | None = None
+    """The only speaker of the RTTM file to enrol."""
     features_path: Path | None = None
     """Features file to use instead of audio; all of its speakers are enrolled under their own names."""
     existing: Existing = "refuse"
@@ -125,12 +151,31 @@ class EnrollConfig(StoreConfig, EmbeddingConfig):
     of the ready verifier. Recordings that match an enrolled speaker are left out. The flag may be given alone."""
 
     def problem(self) -> str | None:
+        is_part = self.start is not None or self.duration is not None
+        if self.features_path is not None and self.data_dir is not None:
+            return "--features_path and --data_dir both give the speakers; give one of them."
+        for flag, given in (("features_path", self.features_path), ("data_dir", self.data_dir)):
+            if given is not None and (self.name or self.audio or self.rttm or is_part):
+                return f"--{flag} enrols all speakers under their own names; leave out --name, AUDIO and parts of it."
+        if self.rttm is not None and is_part:
+            return "--rttm and --start or --duration both give the parts of the recordings; give one of them."
+        if self.rttm is None and self.rttm_speaker is not None:
+            return "--rttm_speaker is a name in an RTTM file; give --rttm FILE too."
+        if self.rttm is not None and not self.audio:
+            return "Give the recordings that the RTTM file describes: --rttm FILE AUDIO ...."
+        if is_part and len(self.audio) != 1:
+            return f"--start and --duration are for a part of one recording; found {len(self.audio)} recordings."
+        return self._missing() or super().problem()
+
+    def _missing(self) -> str | None:
+        """Return a sentence if neither speakers nor background recordings are given."""
         is_background_alone = self.background is not None and not (self.name or self.audio)
-        if self.features_path is None and not (self.name and self.audio) and not is_background_alone:
-            return "Give the speaker and the recordings: --name NAME AUDIO ..., or --features_path FILE."
-        if self.features_path is not None and (self.name or self.audio):
-            return "--features_path enrols the speakers of the file under their own names; leave out --name and AUDIO."
-        return super().problem()
+        if self.features_path or self.data_dir or self.rttm or (self.name and self.audio) or is_background_alone:
+            return None
+        return (
+            "Give the speaker and the recordings: --name NAME AUDIO ...; or several speakers: --data_dir FOLDER with a "
+            "folder for each, or --features_path FILE."
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,15 +199,16 @@ class MergeConfig(StoreConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class IdentifyConfig(StoreConfig, EmbeddingConfig):
+class IdentifyConfig(RecordingsConfig, StoreConfig, EmbeddingConfig):
     """Identify the enrolled speaker in a file, or in each file of a folder, or report unknown."""
 
-    audio_path: Path | None = None
-    """Audio file, or a folder whose files and subfolders are searched."""
     top_k: Count = 5
     """Maximum number of speakers per file."""
     p_known: Probability = 0.5
     """Prior probability that the speaker is enrolled; a lower value reports unknown for more recordings."""
+    far: Annotated[float, Range(1e-6, 0.5)] | None = None
+    """Share of the recordings of unknown speakers to accept (false-accept rate), such as 0.01; it sets the threshold,
+    instead of --p_known."""
     timeline: bool = False
     """Report who speaks when in one file."""
     window: Seconds = 2.0
@@ -172,6 +218,11 @@ class IdentifyConfig(StoreConfig, EmbeddingConfig):
     output: Path | None = None
     """File for the results, .csv or .json (with --timeline, .rttm); by default identified.csv (timeline.rttm) in the
     folder of the store."""
+
+    def problem(self) -> str | None:
+        if self.far is not None and self.p_known != type(self).p_known:
+            return "--far and --p_known both set the threshold; give one of them."
+        return super().problem()
 
 
 @dataclass(frozen=True, kw_only=True)

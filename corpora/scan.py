@@ -3,11 +3,11 @@
 import logging
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from corpora.corpus import CorpusError
-from files import PathLike
+from files import PathLike, as_paths
 
 logger = logging.getLogger(__name__)
 
@@ -44,25 +44,36 @@ def find_audio(root: str | os.PathLike[str]) -> list[str]:
     return sorted(path for path in _walk(root, "", set()) if _is_audio(os.path.join(root, path), path))
 
 
-def find_recordings(path: PathLike | None) -> list[Path]:
-    """Return the given file, or the audio files below the given folder.
+def find_recordings(paths: PathLike | Iterable[PathLike]) -> list[Path]:
+    """Return the given files, and the audio files below the given folders; each file once.
+
+    Parameters
+    ----------
+    paths : path-like, or a sequence of them
+        Files and folders. If some exist, the others are returned too, so that they are reported as failed.
 
     Raises
     ------
     CorpusError
-        `path` is None, does not exist, or is a folder without audio.
+        There are no paths, none of them exists, or a folder has no audio.
     """
-    if path is None:
-        raise CorpusError("No recording is given. Give one with --audio_path FILE_OR_FOLDER.")
-    path = Path(path)
-    if not path.exists():
-        raise CorpusError(f"{path}: no such file or folder. Give an audio file, or a folder with audio files.")
-    if not path.is_dir():
-        return [path]
-    paths = [path / name for name in find_audio(path)]
-    if not paths:
-        raise CorpusError(f"{path}: there is no audio in this folder. Give the folder that contains the recordings.")
-    return paths
+    given = as_paths(paths)
+    if not given:
+        raise CorpusError("No recording is given. Give files or folders, as arguments or with --audio_path.")
+    if not any(path.exists() for path in given):
+        others = ", nor any of the others that are given" if len(given) > 1 else ""
+        raise CorpusError(
+            f"{given[0]}: no such file or folder{others}. Give an audio file, or a folder with audio files."
+        )
+    found: list[Path] = []
+    for path in given:
+        inside = [path / name for name in find_audio(path)] if path.is_dir() else [path]
+        if not inside:
+            raise CorpusError(
+                f"{path}: there is no audio in this folder. Give the folder that contains the recordings."
+            )
+        found += inside
+    return list(dict.fromkeys(found))
 
 
 def _walk(folder: str, prefix: str, visited: set[tuple[int, int]]) -> Iterator[str]:

@@ -52,8 +52,8 @@ def field_docs(kind: type) -> dict[str, str]:
 
 def describe_default(field: "dataclasses.Field[Any]") -> str:
     """Write the default of a field as it is given on the command line."""
-    if field.default is dataclasses.MISSING:
-        return "required"
+    if field.default is dataclasses.MISSING:  # a positional argument; there may be none
+        return "none"
     if isinstance(field.default, bool):
         return "on" if field.default else "off"
     if isinstance(field.default, tuple):
@@ -78,7 +78,8 @@ def flags_table(kind: type) -> str:
             continue
         words = choices(hints[field.name])
         listed = f" One of {', '.join(f'`{word}`' for word in words)}." if len(words) > 1 else ""
-        name = field.name if describe_default(field) == "required" else f"--{field.name}"
+        is_positional = field.default is dataclasses.MISSING
+        name = f"{field.name.upper()} ..." if is_positional else f"--{field.name}"
         lines.append(f"| `{name}` | {describe_default(field)} | {docs[field.name]}{listed} |")
     return "\n".join(lines)
 

@@ -247,14 +247,23 @@ def test_pipe_is_skipped_without_waiting(tmp_path: Path) -> None:
 
 def test_recordings_of_a_file_or_a_folder(tmp_path: Path) -> None:
     lay_out(tmp_path, ["ann/1.wav", "ann/notes.txt", "2.wav"])
-    assert find_recordings(tmp_path / "ann/notes.txt") == [tmp_path / "ann/notes.txt"]
-    assert find_recordings(tmp_path) == [tmp_path / "2.wav", tmp_path / "ann/1.wav"]
+    assert find_recordings([tmp_path / "ann/notes.txt"]) == [tmp_path / "ann/notes.txt"]
+    assert find_recordings([tmp_path]) == [tmp_path / "2.wav", tmp_path / "ann/1.wav"]
+
+
+def test_recordings_of_several_paths_are_listed_once_in_their_order(tmp_path: Path) -> None:
+    lay_out(tmp_path, ["ann/1.wav", "ann/2.wav", "3.wav"])
+    given = [tmp_path / "ann/2.wav", tmp_path / "gone.wav", tmp_path]
+    # A missing file is kept, so that it is reported as failed.
+    assert find_recordings(given) == [
+        tmp_path / "ann/2.wav", tmp_path / "gone.wav", tmp_path / "3.wav", tmp_path / "ann/1.wav"
+    ]  # fmt: skip
 
 
 def test_recordings_that_do_not_exist_are_refused(tmp_path: Path) -> None:
     with pytest.raises(CorpusError, match="No recording is given"):
-        find_recordings(None)
+        find_recordings([])
     with pytest.raises(CorpusError, match=r"gone\.wav: no such file or folder"):
-        find_recordings(tmp_path / "gone.wav")
+        find_recordings([tmp_path / "gone.wav"])
     with pytest.raises(CorpusError, match="there is no audio in this folder"):
-        find_recordings(tmp_path)
+        find_recordings([tmp_path])

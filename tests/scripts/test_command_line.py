@@ -112,6 +112,44 @@ def test_missing_input_is_asked_for(script: str, call_script: Run, assert_refuse
     assert_refused(call_script(script), "--audio_path" if script == INFER else "--data_dir")
 
 
+def test_corpus_is_an_argument_or_a_flag(
+    corpus_root: Path, call_script: Run, assert_refused: Check, tmp_path: Path
+) -> None:
+    settings = ["--encoder", "spectral", "--output_dir", tmp_path]
+    for given in ([corpus_root], ["--data_dir", corpus_root], [corpus_root, "--data_dir", corpus_root]):
+        done = call_script(EXTRACT, *given, *settings)
+        assert done.returncode == 0, done.stderr
+        assert "40 utterances, 4 speakers" in done.stdout
+    done = call_script(COMPARE, corpus_root, *settings, "--heads", "lda")
+    assert done.returncode == 0, done.stderr
+    assert "Saved" in done.stdout
+    for script in (EXTRACT, COMPARE):
+        assert_refused(call_script(script, corpus_root, "--data_dir", tmp_path), "in one of the two ways")
+        assert_refused(call_script(script, corpus_root, tmp_path), "Expected one corpus; found 2")
+    in_file = tmp_path / "settings.yaml"
+    in_file.write_text(f"corpus: {corpus_root}\n")
+    assert_refused(call_script(EXTRACT, "--config", in_file), "no setting 'corpus'", "data_dir")
+
+
+def test_recordings_are_arguments_or_a_flag(
+    classifier: Path, corpus_root: Path, call_script: Run, assert_refused: Check, tmp_path: Path
+) -> None:
+    files = sorted((corpus_root / "102").rglob("*.flac"))
+    settings = ["--classifier", classifier, "--output", tmp_path / "predictions.csv"]
+    for given, n_files in (
+        ([corpus_root / "102"], 10),
+        ([*files[:2], corpus_root / "101"], 12),
+        (["--audio_path", files[0]], 1),
+    ):
+        done = call_script(INFER, *given, *settings)
+        assert done.returncode == 0, done.stderr
+        assert len((tmp_path / "predictions.csv").read_text().splitlines()) == n_files + 1
+    assert_refused(call_script(INFER, files[0], "--audio_path", files[1]), "in one of the two ways")
+    done = call_script(INFER, files[0], tmp_path / "gone.wav", *settings)
+    assert done.returncode == 3
+    assert f"failed: {tmp_path / 'gone.wav'}: no such file" in done.stdout
+
+
 def test_refusal_reaches_the_shell(run_script: Run, assert_refused: Check, tmp_path: Path) -> None:
     done = run_script(INFER, "--audio_path", tmp_path / "none")
     assert_refused(done, "none", "no such file or folder")

@@ -44,7 +44,7 @@ def test_enrolled_speakers_are_identified(enrolled: Path, corpus_root: Path, cal
     assert [line.split()[:2] for line in listed.stdout.splitlines()[2:4]] == [["anna", "5"], ["ben", "2"]]
     output = tmp_path / "identified.json"
     command = [VERIFY, "identify", "--store", enrolled, "--top_k", 2, "--output", output]
-    done = call_script(*command, "--audio_path", corpus_root / "101/1011")
+    done = call_script(*command, corpus_root / "101/1011")
     assert done.returncode == 0, done.stderr
     assert {record["predictions"][0]["speaker"] for record in json.loads(output.read_text())} == {"anna"}
     done = call_script(*command, "--audio_path", corpus_root / "104/1040", "--p_known", 0.001)
@@ -53,12 +53,106 @@ def test_enrolled_speakers_are_identified(enrolled: Path, corpus_root: Path, cal
     assert set(names[::2]) == {"unknown"}
 
 
+def test_score_and_threshold_are_shown(enrolled: Path, corpus_root: Path, call_script: Run, tmp_path: Path) -> None:
+    output, paths = tmp_path / "identified.csv", [corpus_root / "101/1011", corpus_root / "104/1040"]
+    command = [VERIFY, "identify", "--store", enrolled, "--output", output]
+    thresholds = []
+    for flags in ([], ["--p_known", 0.001], ["--far", 0.1]):
+        done = call_script(*command, *paths, *flags)
+        assert done.returncode == 0, done.stderr
+        printed = done.stdout.splitlines()
+        assert any(line.split() == ["file", "speaker", "percent", "score", "threshold", "then"] for line in printed)
+        with output.open() as file:
+            rows = list(csv.DictReader(file))
+        assert list(rows[0])[-3:] == ["error", "score", "threshold"]
+        assert len(rows) == 10
+        # The decision is whether the score reaches the threshold, which is the same for all files.
+        assert all((row["speaker"] != "unknown") == (float(row["score"]) >= float(row["threshold"])) for row in rows)
+        assert len({row["threshold"] for row in rows}) == 1
+        thresholds.append(float(rows[0]["threshold"]))
+    assert thresholds[1] > thresholds[0]
+    assert "The threshold accepts 10 % of the recordings of unknown speakers" in done.stdout
+
+
+def test_failures_are_printed_before_the_file_that_is_saved(
+    enrolled: Path, corpus_root: Path, call_script: Run, tmp_path: Path
+) -> None:
+    broken, output = tmp_path / "broken.wav", tmp_path / "identified.csv"
+    broken.write_text("text")
+    command = [VERIFY, "identify", "--store", enrolled, "--output", output, broken]
+    done = call_script(*command)
+    assert done.returncode == 3
+    lines = done.stdout.splitlines()
+    assert lines[0].startswith(f"failed: {broken}: this is not audio")
+    assert lines[1:] == [f"No file could be read; {output} contains the reasons."]
+    done = call_script(*command, corpus_root / "101/1011")
+    assert done.returncode == 3
+    assert done.stdout.splitlines()[-2].startswith("failed: ")
+    assert done.stdout.splitlines()[-1] == f"Saved {output}"
+
+
+def test_all_speakers_of_a_corpus_are_enrolled(
+    enrolled: Path, corpus_root: Path, call_script: Run, assert_refused: Check, tmp_path: Path
+) -> None:
+    people = tmp_path / "people"
+    for name, chapter in (("cleo", "103/1030"), ("dora", "104/1040")):
+        shutil.copytree(corpus_root / chapter, people / name)
+    shutil.copy(people / "cleo" / "103-1030-0000.flac", people / "dora" / "copy.flac")
+    (people / "dora" / "broken.wav").write_text("text")
+    store = Path(shutil.copy(enrolled, tmp_path / "speakers.db"))
+    done = call_script(VERIFY, "enroll", "--store", store, "--data_dir", people)
+    assert done.returncode == 3, done.stderr
+    assert done.stdout.splitlines()[0].startswith(f"failed: {people / 'dora' / 'broken.wav'}: this is not audio")
+    assert done.stdout.splitlines()[1:] == [
+        f"failed: {people / 'dora' / 'copy.flac'}: this recording of dora is already enrolled as cleo",
+        f"10 recordings enrolled; {store} has 4 speakers",
+    ]
+    assert_refused(call_script(VERIFY, "enroll", "--store", store, "--data_dir", people), "'cleo' is enrolled already")
+    replaced = call_script(VERIFY, "enroll", "--store", store, "--data_dir", people, "--existing", "replace")
+    assert f"10 recordings enrolled; {store} has 4 speakers" in replaced.stdout
+
+
+def test_parts_of_a_recording_are_enrolled(
+    enrolled: Path, write_audio: Callable[..., Path], call_script: Run, tmp_path: Path
+) -> None:
+    store, long = Path(shutil.copy(enrolled, tmp_path / "speakers.db")), write_audio(tmp_path / "long.wav", seconds=6)
+    enroll = [VERIFY, "enroll", "--store", store, "--name", "carl", long, "--existing", "add"]
+    for part in (["--start", 1.5, "--duration", 2], ["--start", 4], ["--duration", 2]):
+        done = call_script(*enroll, *part)
+        assert done.stdout == f"1 recording enrolled; {store} has 3 speakers\n"
+    again = call_script(*enroll, "--start", 4)
+    assert again.stdout.splitlines()[0] == f"skipped: {long}#4-: carl is already enrolled with this recording"
+    listed = call_script(VERIFY, "list", "--store", store).stdout.splitlines()
+    assert [line.split()[:3] for line in listed if line.startswith("carl")] == [["carl", "3", "6.0"]]
+
+
+def test_segments_of_an_rttm_file_are_enrolled(
+    enrolled: Path, write_audio: Callable[..., Path], call_script: Run, assert_refused: Check, tmp_path: Path
+) -> None:
+    store = Path(shutil.copy(enrolled, tmp_path / "speakers.db"))
+    meeting, rttm = write_audio(tmp_path / "meeting.wav", seconds=9), tmp_path / "meeting.rttm"
+    lines = ["meeting 1 0 2 <NA> <NA> eva", "meeting 1 3.0 2 <NA> <NA> finn", "meeting 1 6.0 2.5 <NA> <NA> eva", "bad"]
+    rttm.write_text("".join(f"SPEAKER {line} <NA> <NA>\n" for line in lines))
+    enroll = [VERIFY, "enroll", "--store", store, "--rttm", rttm, meeting]
+    assert_refused(call_script(*enroll, "--name", "carl"), "there are several speakers (eva, finn)", "--rttm_speaker")
+    done = call_script(*enroll, "--name", "carl", "--rttm_speaker", "finn")
+    assert done.stdout == f"1 recording enrolled; {store} has 3 speakers\n"
+    done = call_script(*enroll, "--rttm_speaker", "eva")
+    assert done.stdout == f"2 recordings enrolled; {store} has 4 speakers\n"
+    done = call_script(*enroll, "--existing", "add")
+    assert f"failed: {meeting}#3-2: this recording of finn is already enrolled as carl" in done.stdout
+
+
 def test_recording_is_verified_against_an_enrolled_speaker(enrolled: Path, corpus_root: Path, call_script: Run) -> None:
     one = corpus_root / "101/1011/101-1011-0002.flac"
     done = call_script(VERIFY, "verify", "--store", enrolled, "--name", "anna", one)
     assert done.stdout.splitlines()[1].startswith("anna: probability of anna ")
     done = call_script(VERIFY, "verify", "--store", enrolled, "--name", "ben", one, "--p_target", 0.001)
     assert done.stdout.splitlines()[1].startswith("not ben: probability of ben ")
+    done = call_script(
+        VERIFY, "verify", "--store", enrolled, "--name", "anna", corpus_root / "101/1010/101-1010-0002.flac"
+    )
+    assert done.stdout.splitlines()[1].startswith("the same audio: anna is enrolled with this recording")
 
 
 def test_cached_embeddings_are_scored(enrolled: Path, trained_features: Path, call_script: Run, tmp_path: Path) -> None:
@@ -83,7 +177,12 @@ def test_enrolled_speaker_changes_only_with_a_flag(
     again = [VERIFY, "enroll", "--store", store, "--name", "anna", corpus_root / "101/1011"]
     assert_refused(call_script(*again), "'anna' is enrolled already", "--existing replace")
     assert "5 recordings enrolled;" in call_script(*again, "--existing", "add").stdout
-    assert "0 recordings enrolled, 5 skipped" in call_script(*again, "--existing", "add").stdout
+    skipped = call_script(*again, "--existing", "add")
+    assert skipped.returncode == 0
+    *lines, last = skipped.stdout.splitlines()
+    assert last == f"0 recordings enrolled, 5 skipped; {store} has 2 speakers"
+    files = [corpus_root / f"101/1011/101-1011-000{number}.flac" for number in range(5)]
+    assert lines == [f"skipped: {file}: anna is already enrolled with this recording" for file in files]
     removed = call_script(VERIFY, "remove", "--store", store, "--name", "anna")
     assert f"anna is removed; {store} has 1 speaker" in removed.stdout
     assert_refused(call_script(VERIFY, "remove", "--store", store, "--name", "bem"), "perhaps you meant 'ben'")
@@ -150,7 +249,10 @@ def test_bad_input_is_refused(
             "cut.db: this is not a store of speakers, or it is damaged",
         ),
         (["identify", "--store", ".", "--audio_path", one], "this is a folder. Expected a store"),
-        (["identify", *store], "--audio_path FILE_OR_FOLDER"),
+        (["identify", *store], "No recording is given. Give files or folders, as arguments or with --audio_path."),
+        (["identify", *store, one, "--audio_path", one], "in one of the two ways"),
+        (["identify", *store, one, "--far", 0.01, "--p_known", 0.1], "--far and --p_known both set the threshold"),
+        (["identify", *store, one, "--far", 0.0001], "A false-accept rate of 0.0001 is not known", "40 recordings"),
         (["identify", *store, "--audio_path", one, "--p_known", 1], "--p_known is 1; expected above 0 and below 1."),
         (["identify", *store, "--timeline", "--audio_path", one, "--output", enrolled], "ends in .rttm"),
         (["score", *store], "--features_path FILE"),
@@ -162,6 +264,15 @@ def test_bad_input_is_refused(
         (["enroll", *new, "--name", "carl", short, "--verifier", verifier], "0.5"),
         (["enroll", *store, "--name", "unknown", one], "'unknown' cannot be a speaker's name"),
         (["enroll", *store, "--name", "carl"], "--name NAME AUDIO"),
+        (["enroll", *store, corpus_root], "--data_dir FOLDER with a folder for each"),
+        (["enroll", *store, "--name", "carl", "--data_dir", corpus_root], "--data_dir enrols all speakers"),
+        (["enroll", *store, "--data_dir", corpus_root, "--features_path", one], "both give the speakers"),
+        (["enroll", *store, "--name", "carl", one, one, "--start", 1], "a part of one recording; found 2"),
+        (["enroll", *store, "--name", "carl", corpus_root, "--duration", 1], "one recording; found 40"),
+        (["enroll", *store, "--name", "carl", one, "--start", 100], "the span starts at 100 s, but the file ends"),
+        (["enroll", *store, "--name", "carl", one, "--rttm_speaker", "a"], "give --rttm FILE too"),
+        (["enroll", *store, one, "--rttm", one, "--start", 1], "--rttm and --start"),
+        (["enroll", *store, "--rttm", one], "--rttm FILE AUDIO"),
         (["enroll", *new, "--name", "carl", one, "--verifier", one], "not a speaker verifier"),
         (["remove", *store], "--name NAME"),
         (["merge", *store], "--other FILE"),

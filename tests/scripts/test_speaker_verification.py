@@ -6,6 +6,8 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+import soundfile
+
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 Check = Callable[..., None]
 VERIFY = "speaker_verification.py"
@@ -59,10 +61,20 @@ def test_verifier_is_trained_and_used(
     done = call_script(VERIFY, "verify", one, other, "--verifier", saved, "--p_target", 0.3)
     assert done.returncode == 0, done.stderr
     assert re.search(r"^score -?\d\.\d+, log-likelihood ratio [+-]\d+\.\d\d$", done.stdout, re.MULTILINE)
-    assert re.fullmatch(
-        r"(the same speaker|two speakers): probability of the same speaker \d+\.\d % \(prior 30 %\)",
+    assert re.match(
+        r"(the same speaker|two speakers|unsure): probability of the same speaker \d+\.\d % \(prior 30 %\)",
         done.stdout.splitlines()[1],
     )
+    assert re.fullmatch(
+        r"Errors of this verifier, measured on the 2 speakers that calibrated it: [\d.]+ % of the pairs of two "
+        r"speakers were accepted as one speaker, and [\d.]+ % of the pairs of one speaker were rejected "
+        r"\(at a probability of 50 %; equal error rate [\d.]+ %\)\. Other recordings can have more errors\.",
+        done.stdout.splitlines()[2],
+    )
+    copy = tmp_path / "copy.wav"
+    soundfile.write(copy, *soundfile.read(one))
+    done = call_script(VERIFY, "verify", one, copy, "--verifier", saved)
+    assert done.stdout.splitlines()[1].startswith("the same audio: both files contain this recording, so the result ")
     for arguments, word in (
         (["verify", one, tmp_path / "none.wav", "--verifier", saved], "none.wav"),
         (["verify", one, other, "--verifier", trained_features], "not a speaker verifier"),
