@@ -24,7 +24,6 @@ from evaluation.summary import describe_selection, key_of, mean_by_layer, rank_b
 from evaluation.table_columns import HEAD_COLUMNS, shown
 from features import FeatureSet
 from files import (
-    WIDTH,
     PathLike,
     Record,
     count_of,
@@ -32,7 +31,6 @@ from files import (
     format_table,
     html_table,
     short_repr,
-    shorten,
     versions,
     write_csv,
     write_json,
@@ -201,8 +199,7 @@ class HeadComparison:
             train = f"{sizes['train']} train (cross-validated over sessions)"
         elif sizes["shared"]:
             train = f"{sizes['train']} train (including {sizes['validation']} validation)"
-        label = f", split by {record['split_by']}: {train}, {sizes['test']} test utterances]"
-        return f"[{shorten(record['encoder'], WIDTH - 1 - len(label))}{label}"
+        return f"[{record['encoder']}, split by {record['split_by']}: {train}, {sizes['test']} test utterances]"
 
     def _line(self, record: Record) -> list[str]:
         line = [record["head"] + (" *" if record is self.best else "")]

@@ -6,7 +6,7 @@ import numpy as np
 
 from evaluation.outcome import Counts, Outcome
 from evaluation.summary import key_of, rank_by_validation
-from files import Record, count_of, format_percent, shorten
+from files import Record, count_of, format_percent, printable
 from heads import HEADS, FittedHead, WeightedHead, search_space
 from metrics import difference_interval
 
@@ -15,17 +15,14 @@ MIN_SPEAKERS = 6
 SIGNIFICANT, NOT_SIGNIFICANT, TOO_FEW = "significant", "not significant", "too few speakers to test"
 # With fewer test utterances, one of them changes the accuracy by more than a point.
 MIN_TESTS = 100
-# Maximum length of a sentence on the terminal: more than 100 columns, so that verdicts at the end of a sentence with
-# several encoder names are not cut. Lists of long file names are.
-MAX_LENGTH = 200
 
 # Returns the numbers of correct predictions and of test utterances of each speaker, for a record of the summary.
 CountsOf = Callable[[Record], Counts]
 
 
 def format_notes(notes: Sequence[str]) -> str:
-    """Put each sentence on a line, and cut those that are too long."""
-    return "\n".join(shorten(note, MAX_LENGTH) for note in notes)
+    """Put each sentence on a line, however long: a terminal wraps it, and nothing of a result is cut."""
+    return "\n".join(map(printable, notes))
 
 
 def describe_tuning(heads: Sequence[str], budget: int) -> list[str]:

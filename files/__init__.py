@@ -8,7 +8,7 @@ from files.extras import optional_imports
 from files.paths import PathLike, as_paths
 from files.records import Record, read_csv, without_nan, write_csv, write_json
 from files.representations import fields_repr, html_table, note_of_rest, short_repr
-from files.tables import WIDTH, count_of, format_percent, format_table, printable, shorten
+from files.tables import count_of, format_percent, format_table, printable
 from files.tensors import (
     FormatReader,
     load_checked,
@@ -23,7 +23,6 @@ from files.writing import check_suffix, check_writable, write_atomically
 
 __all__ = [
     "VERSION",
-    "WIDTH",
     "InputError",
     "OutputError",
     "PathLike",
@@ -50,7 +49,6 @@ __all__ = [
     "read_checked",
     "read_csv",
     "short_repr",
-    "shorten",
     "tensors_from_bytes",
     "tensors_to_bytes",
     "unknown_choice",

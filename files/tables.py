@@ -3,9 +3,6 @@
 import math
 from collections.abc import Mapping, Sequence
 
-# Assumed width of a terminal (columns).
-WIDTH = 100
-
 
 def format_table(
     header: Sequence[str], rows: Sequence[Sequence[str]], align: str, *, sections: Mapping[int, str] | None = None
@@ -32,7 +29,7 @@ def format_table(
     lines = [line(header), "  ".join("-" * width for width in widths)]
     for number, row in enumerate(rows):
         if sections and number in sections:
-            lines.append(shorten(sections[number]))
+            lines.append(printable(sections[number]))
         lines.append(line(row))
     return "\n".join(lines)
 
@@ -57,12 +54,6 @@ def count_of(number: int, thing: str) -> str:
     ('1 speaker', '3 speakers')
     """
     return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
-
-
-def shorten(text: str, width: int = WIDTH) -> str:
-    """Return a text as one line of at most `width` columns."""
-    text = printable(text)
-    return text if len(text) <= width else f"{text[: width - 3]}..."
 
 
 def printable(text: str) -> str:
