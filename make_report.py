@@ -10,9 +10,12 @@ from config import ReportConfig
 
 
 def main(config: ReportConfig) -> int:
+    from files import announce
     from reports import write_report
 
-    print(f"Saved {write_report(config.output_dir)}")
+    with announce("Drawing the report"):
+        page = write_report(config.output_dir)
+    print(f"Saved {page}")
     return EXIT_DONE
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 def main(config: ComparisonConfig) -> int:
     from evaluation import compare_heads, save_embedding_map
-    from files import check_writable
+    from files import announce, check_writable
     from reports import write_report
 
     check_writable(config.output_dir)
@@ -47,8 +47,9 @@ def main(config: ComparisonConfig) -> int:
     for encoder in dict.fromkeys(record["encoder"] for record in comparison.layers):
         print(comparison.layer_table(encoder), end="\n\n")
     print(comparison.table())
-    saved.append(save_embedding_map(config.output_dir / "embedding_map.csv", comparison.classifier, sets))
-    saved.append(write_report(config.output_dir))
+    with announce("Drawing the report"):
+        saved.append(save_embedding_map(config.output_dir / "embedding_map.csv", comparison.classifier, sets))
+        saved.append(write_report(config.output_dir))
     for path in saved:
         print(f"Saved {path}")
     return max(report_failures(features.failures) for features in sets) if config.data_dir else EXIT_DONE

@@ -23,7 +23,16 @@ from config import (
     TrainVerifierConfig,
     VerifyConfig,
 )
-from files import check_suffix, check_writable, count_of, format_percent, format_table, write_atomically
+from files import (
+    announce,
+    check_suffix,
+    check_writable,
+    count_of,
+    format_percent,
+    format_table,
+    track,
+    write_atomically,
+)
 from speaker_recognition_inference import report_saved
 
 if TYPE_CHECKING:
@@ -50,20 +59,22 @@ def evaluate(config: EvaluateConfig) -> int:
     if config.train_features is not None:
         train = FeatureSet.load(config.train_features)
     trials = None if config.trials is None else read_trials(config.trials, features.ids)
-    found = compare_backends(
-        features,
-        config.backend,
-        trials=trials,
-        train_features=train,
-        normalise=config.as_norm,
-        seed=config.seed,
-        triplets=config.triplets,
-    )
+    with announce("Scoring the trials"):
+        found = compare_backends(
+            features,
+            config.backend,
+            trials=trials,
+            train_features=train,
+            normalise=config.as_norm,
+            seed=config.seed,
+            triplets=config.triplets,
+        )
     saved = found.save(config.output_dir, command())
     if config.triplets is not None:
         saved.append(found.scored[0].trials.save(config.output_dir / "trials.txt", found.ids))
     print(found.table())
-    saved.append(write_report(config.output_dir))
+    with announce("Drawing the report"):
+        saved.append(write_report(config.output_dir))
     for path in saved:
         print(f"Saved {path}")
     return EXIT_DONE
@@ -169,14 +180,12 @@ def list_utterances(config: EnrollConfig) -> list[Utterance]:
 
 def embed_recordings(utterances: Sequence[Utterance], verifier: SpeakerVerifier, config: EnrollConfig) -> list[Row]:
     """Embed recordings with the encoder of the verifier; refuse if none of them can be used."""
-    from tqdm import tqdm
-
     from verification import StoreError
 
     if not utterances:
         return []
     embedded = verifier.embed(utterances, encoder_of(verifier, config))
-    rows = list(tqdm(embedded, "Embedding", len(utterances), unit="recording", disable=None))
+    rows = list(track(embedded, "Embedding", len(utterances), unit="recording"))
     if all(row.vector is None for row in rows):
         raise StoreError(f"{rows[0].utterance.path}: {rows[0].error}. No speaker was enrolled.")
     return rows

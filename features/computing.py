@@ -9,7 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from tqdm import tqdm
 
 from corpora import Indices
 from embedding import Row, Timing, embed_utterances
@@ -17,6 +16,7 @@ from features.job import ExtractionJob
 from features.parts import Block, PartFile
 from features.planning import Plan
 from features.row_columns import AudioProvenance
+from files import track
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ def compute(job: ExtractionJob, plan: Plan, sources: Mapping[Path, Sequence[Bloc
         with_state=True,
         timing=timing,
     )
-    shown = tqdm(rows, "Extracting", len(utterances), unit="file", disable=None if job.progress else True)
+    shown = track(rows, "Extracting", len(utterances), unit="file", visible=job.progress)
     writer = _RowWriter(job, plan, n_blocks=sum(map(len, sources.values())))
     with contextlib.closing(writer), contextlib.closing(rows):  # after Ctrl-C too
         for number, row in zip(numbers.tolist(), shown, strict=True):

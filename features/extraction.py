@@ -106,7 +106,7 @@ def extract(
     num_workers : int, optional
         Number of processes that decode and resample, by default one per core, at most 16; 0 uses threads.
     progress : bool
-        Whether to show a progress bar if stderr is a terminal.
+        Whether to show the progress: a bar on a terminal, otherwise a line a minute in the log.
 
     Returns
     -------

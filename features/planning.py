@@ -11,12 +11,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from tqdm import tqdm
 
 from corpora import Corpus, Indices, Utterance
 from embedding import FileState
 from features.provenance import ContentKeys, StoredRows, content_keys
-from files import file_digest
+from files import file_digest, track
 
 
 @dataclass(eq=False)
@@ -96,7 +95,7 @@ def make_plan(corpus: Corpus, stored: StoredRows, *, progress: bool = False, sta
     corpus : Corpus
     stored : StoredRows
     progress : bool
-        Whether to show a progress bar while files are digested, if stderr is a terminal.
+        Whether to show the progress while files are digested, as `files.track` does.
     stat_only : bool
         Whether to compare only ids, sizes and modification times, without opening files.
     """
@@ -163,7 +162,7 @@ def _digest(plan: Plan, numbers: Indices, progress: bool) -> None:
 
     with ThreadPoolExecutor() as pool:  # hashing releases the interpreter lock
         digests = pool.map(digest, by_path)
-        shown = tqdm(digests, "Comparing", len(by_path), unit="file", disable=None if progress else True)
+        shown = track(digests, "Comparing", len(by_path), unit="file", visible=progress)
         for in_file, found in zip(by_path.values(), shown, strict=True):
             if found is not None:
                 plan.digest[in_file] = np.frombuffer(found, np.uint8)

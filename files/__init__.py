@@ -6,6 +6,7 @@ from files.digests import file_digest
 from files.errors import InputError, OutputError
 from files.extras import optional_imports
 from files.paths import PathLike, as_paths
+from files.progress import Progress, announce, track
 from files.records import Record, read_csv, without_nan, write_csv, write_json
 from files.representations import fields_repr, html_table, note_of_rest, short_repr
 from files.tables import count_of, format_percent, format_table, printable
@@ -27,8 +28,10 @@ __all__ = [
     "OutputError",
     "PathLike",
     "FormatReader",
+    "Progress",
     "Record",
     "as_paths",
+    "announce",
     "check_options",
     "commit",
     "check_suffix",
@@ -51,6 +54,7 @@ __all__ = [
     "short_repr",
     "tensors_from_bytes",
     "tensors_to_bytes",
+    "track",
     "unknown_choice",
     "versions",
     "without_nan",

@@ -10,13 +10,12 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from corpora import Utterance
 from embedding import Row, embed_utterances
 from encoders import Encoder, LazyEncoder, Spec, encoder_from_spec
 from features import FeatureSet
-from files import FormatReader, PathLike, as_paths, count_of, load_checked, short_repr, versions, write_tensors
+from files import FormatReader, PathLike, as_paths, count_of, load_checked, short_repr, track, versions, write_tensors
 from heads.fitted import ClassifierError, FittedHead
 from heads.open_set import check_open_set, log_odds, rename_old_figures
 from heads.predictions import UNKNOWN, Prediction
@@ -116,7 +115,7 @@ class SpeakerClassifier:
         precision : str
             Precision of the encoder; ``auto`` is that of the training features.
         progress : bool
-            Whether to show a progress bar if the output is a terminal.
+            Whether to show the progress, as `files.track` does.
         reject : bool
             Whether to put `UNKNOWN` first, with probability NaN, for files below the threshold.
 
@@ -151,7 +150,7 @@ class SpeakerClassifier:
             for member, given in zip(origins.values(), encoders, strict=True)
         ]
         rows = zip(*streams, strict=True)
-        shown = tqdm(rows, "Reading", len(utterances), unit="file", disable=None if progress else True)
+        shown = track(rows, "Reading", len(utterances), unit="file", visible=progress)
         return [self._prediction(dict(zip(origins, parts, strict=True)), top_k, reject) for parts in shown]
 
     def _prediction(self, rows: dict[tuple[str, float | None], Row], top_k: int, reject: bool) -> Prediction:

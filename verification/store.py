@@ -10,13 +10,12 @@ from typing import Literal, Self
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from corpora import Utterance
 from embedding import Row
 from encoders import Encoder, LazyEncoder, Spec, spec_differences
 from features import FeatureSet
-from files import PathLike, as_paths, count_of, short_repr, tensors_to_bytes
+from files import PathLike, as_paths, count_of, short_repr, tensors_to_bytes, track
 from heads import Prediction
 from verification.backends import check_vectors
 from verification.calibration import Conditions
@@ -367,12 +366,12 @@ class SpeakerStore:
     ) -> list[Prediction]:
         """Embed one file or several with the encoder of the store, and `identify` their speakers.
 
-        `progress` shows a progress bar.
+        `progress` shows the progress.
         """
         self.check_not_empty()
         utterances = [Utterance(path, speaker="", session="") for path in as_paths(paths)]
         rows = self.verifier.embed(utterances, encoder)
-        shown = tqdm(rows, "Embedding", len(utterances), unit="file", disable=None if progress else True)
+        shown = track(rows, "Embedding", len(utterances), unit="file", visible=progress)
         return self.identify(list(shown), top_k, p_known)
 
     def verify(self, name: str, vector: Tensor, p_target: float = 0.5, *, seconds: float = 0.0) -> Verdict:

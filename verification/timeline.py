@@ -6,12 +6,11 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from audio import AudioError, span_seconds, window_starts
 from corpora import Utterance
 from encoders import Encoder, LazyEncoder
-from files import PathLike
+from files import PathLike, track
 from heads import UNKNOWN
 from verification.store import SpeakerStore
 from verification.store_file import StoreError
@@ -65,7 +64,7 @@ def find_turns(
     p_known : float
         Prior probability that the speaker of a window is enrolled.
     progress : bool
-        Whether to show a progress bar on a terminal.
+        Whether to show the progress, as `files.track` does.
 
     Raises
     ------
@@ -98,7 +97,7 @@ def find_turns(
     length = min(window, seconds)
     windows = [Utterance(path, speaker="", session="", start=start, duration=length) for start in starts.tolist()]
     embedded = store.verifier.embed(windows, encoder)
-    rows = list(tqdm(embedded, "Embedding", len(windows), unit="window", disable=None if progress else True))
+    rows = list(track(embedded, "Embedding", len(windows), unit="window", visible=progress))
     faults = [row for row in rows if row.vector is None and row.fault != "silent"]
     if faults or all(row.vector is None for row in rows):
         first = (faults or rows)[0]

@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tqdm import tqdm
 
 from corpora import download
 from corpora.corpus import CorpusError
 from corpora.download import download_librispeech
+from files import Progress
 
 FLAC = b"fLaC" + random.Random(0).randbytes(200_000)  # not compressible: half of an archive is several chunks
 FILES = {
@@ -415,26 +415,24 @@ def test_full_disk_raises(tmp_path: Path, server: Server) -> None:
     assert "cannot be downloaded" not in message
 
 
-def test_progress_bar_counts_all_bytes_and_needs_a_terminal(
+def test_progress_counts_all_bytes_and_draws_nothing_without_a_terminal(
     tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    bars: list[Any] = []
-    options: list[Any] = []
+    made: list[Progress] = []
+    given: list[dict[str, Any]] = []
 
-    def show(**arguments: Any) -> Any:
-        options.append(arguments["disable"])
-        bars.append(tqdm(**arguments | {"disable": False, "file": io.StringIO()}))
-        return bars[-1]
+    def show(*arguments: Any, **options: Any) -> Progress:
+        given.append(options)
+        made.append(Progress(*arguments, **options))
+        return made[-1]
 
-    with monkeypatch.context() as patch:
-        patch.setattr(download, "tqdm", show)
-        write_part(tmp_path / "a", server.archive[:1000])
-        run_download(tmp_path / "a", server, progress=True)
-        run_download(tmp_path / "b", server, progress=False)
-    assert options == [None, True]
-    assert [(bar.initial, bar.n, bar.total, bar.unit) for bar in bars] == [
-        (1000, len(server.archive), len(server.archive), "B"),
-        (0, len(server.archive), len(server.archive), "B"),
+    monkeypatch.setattr(download, "Progress", show)
+    write_part(tmp_path / "a", server.archive[:1000])
+    run_download(tmp_path / "a", server, progress=True)
+    run_download(tmp_path / "b", server, progress=False)
+    assert [(options["done"], options["unit"], options["visible"]) for options in given] == [
+        (1000, "B", True),
+        (0, "B", False),
     ]
-    run_download(tmp_path / "c", server, progress=True)
+    assert [(each.done, each.total) for each in made] == 2 * [(len(server.archive), len(server.archive))]
     assert capfd.readouterr() == ("", "")
