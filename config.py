@@ -19,6 +19,7 @@ from configs.base import (
     ScriptConfig,
     SplitBy,
     StoreDtype,
+    TableFormat,
 )
 from configs.comparison import (
     ComparisonConfig,
@@ -71,6 +72,7 @@ __all__ = [
     "SplitBy",
     "StoreConfig",
     "StoreDtype",
+    "TableFormat",
     "TrainVerifierConfig",
     "VerifyConfig",
 ]

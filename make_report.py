@@ -10,12 +10,18 @@ from config import ReportConfig
 
 
 def main(config: ReportConfig) -> int:
-    from files import announce
-    from reports import write_report
+    from files import announce, write_tables
+    from reports import format_results, write_report
 
+    saved = []
+    if config.table_format != "plain":
+        table = format_results(config.output_dir, config.table_format)
+        print(table)
+        saved += write_tables(config.output_dir, [table], config.table_format)
     with announce("Drawing the report"):
-        page = write_report(config.output_dir)
-    print(f"Saved {page}")
+        saved.append(write_report(config.output_dir))
+    for path in saved:
+        print(f"Saved {path}")
     return EXIT_DONE
 
 

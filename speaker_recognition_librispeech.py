@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 def main(config: ComparisonConfig) -> int:
     from evaluation import compare_heads, save_embedding_map
-    from files import announce, check_writable
+    from files import announce, check_writable, write_tables
     from reports import write_report
 
     check_writable(config.output_dir)
@@ -44,9 +44,9 @@ def main(config: ComparisonConfig) -> int:
         refit=config.refit,
     )
     saved = comparison.save(config.output_dir, sets[0].corpus, command())
-    for encoder in dict.fromkeys(record["encoder"] for record in comparison.layers):
-        print(comparison.layer_table(encoder), end="\n\n")
-    print(comparison.table())
+    tables = comparison.tables(config.table_format)
+    print("\n\n".join(tables))
+    saved += write_tables(config.output_dir, tables, config.table_format)
     with announce("Drawing the report"):
         saved.append(save_embedding_map(config.output_dir / "embedding_map.csv", comparison.classifier, sets))
         saved.append(write_report(config.output_dir))

@@ -32,6 +32,7 @@ from files import (
     format_table,
     track,
     write_atomically,
+    write_tables,
 )
 from speaker_recognition_inference import report_saved
 
@@ -72,7 +73,9 @@ def evaluate(config: EvaluateConfig) -> int:
     saved = found.save(config.output_dir, command())
     if config.triplets is not None:
         saved.append(found.scored[0].trials.save(config.output_dir / "trials.txt", found.ids))
-    print(found.table())
+    table = found.table(config.table_format)
+    print(table)
+    saved += write_tables(config.output_dir, [table], config.table_format)
     with announce("Drawing the report"):
         saved.append(write_report(config.output_dir))
     for path in saved:

@@ -20,6 +20,7 @@ from configs.base import (
     Seed,
     SplitBy,
     StoreDtype,
+    TableFormat,
     assignment_problem,
 )
 
@@ -157,6 +158,8 @@ class ComparisonConfig(CorpusConfig):
     """Draw each speaker equally often in an epoch."""
     head_options: tuple[str, ...] = ()
     """Other options of the heads, such as margin=0.3 scale=40 C=10 shrinkage=0.1."""
+    table_format: TableFormat = "plain"
+    """Format of the printed table; in Markdown and LaTeX it is also written to table.md or table.tex."""
 
     def head_settings(self) -> dict[str, Any]:
         """Return the hyper-parameters that have their own flag and were given; `head_options` holds the others."""
@@ -224,6 +227,8 @@ class ReportConfig(ScriptConfig):
 
     output_dir: Path = Path("outputs")
     """Folder with the results of the comparison."""
+    table_format: TableFormat = "plain"
+    """Format in which the table is printed and written to table.md or table.tex; plain prints no table."""
 
 
 def _given(settings: dict[str, Any]) -> dict[str, Any]:

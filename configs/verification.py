@@ -16,6 +16,7 @@ from configs.base import (
     ScriptConfig,
     Seconds,
     Seed,
+    TableFormat,
 )
 
 
@@ -39,6 +40,8 @@ class EvaluateConfig(ScriptConfig):
     """Random seed of the split of the speakers, the triplets and the intervals."""
     output_dir: Path = Path("outputs/verification")
     """Folder for the output files."""
+    table_format: TableFormat = "plain"
+    """Format of the printed table; in Markdown and LaTeX it is also written to table.md or table.tex."""
 
     def problem(self) -> str | None:
         if not self.backend:

@@ -4,15 +4,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from evaluation.error_curves import ScoredTrials, det_records, histogram_records, lowest_eer, operating_points
-from evaluation.notes import format_notes
-from evaluation.table_columns import BACKEND_COLUMNS, shown
+from evaluation.result_tables import backends_table
 from files import (
+    TABLE_FILES,
     PathLike,
     Record,
+    TableFormat,
     count_of,
     format_percent,
-    format_table,
-    html_table,
     short_repr,
     versions,
     write_csv,
@@ -21,8 +20,6 @@ from files import (
 
 # Pictures of the report, each drawn from a table of the same name.
 PICTURES = ("det_curve", "score_histogram")
-# The first note below the table.
-MEANING = "* lowest equal error rate (EER, in percent) on all trials; 95 % intervals over speakers"
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,28 +54,11 @@ class BackendComparison:
         return short_repr(self, f"{compared}; lowest EER {format_percent(best['eer'], 2)} % ({best['backend']})")
 
     def _repr_html_(self) -> str:
-        header, lines, align = self._cells()
-        return html_table(header, lines, align, notes=[MEANING, *self.notes])
+        return backends_table(self.rows, self.notes).html()
 
-    def table(self) -> str:
+    def table(self, form: TableFormat = "plain") -> str:
         """Return the rows as a table, the EER in percent, with 95 % intervals over speakers, and the notes."""
-        return f"{format_table(*self._cells())}\n{format_notes([MEANING, *self.notes])}"
-
-    def _cells(self) -> tuple[list[str], list[list[str]], str]:
-        """Return the header, the rows and the alignment of the table."""
-        header = ["backend", "trials"]
-        for column in shown(BACKEND_COLUMNS):
-            header += [column.heading, "95 % interval"] if column.has_interval else [column.heading]
-        lines = []
-        for row in self.rows:
-            line = [row["backend"], row["trials"]]
-            for column in shown(BACKEND_COLUMNS):
-                line.append(column.text(row))
-                if column.has_interval:
-                    line.append(" - ".join(column.interval(row)))
-            lines.append(line)
-        lines[self.rows.index(lowest_eer(self.rows))][0] += " *"
-        return header, lines, "<<" + ">" * (len(header) - 2)
+        return backends_table(self.rows, self.notes).text(form)
 
     def save(self, folder: PathLike, command: str) -> list[Path]:
         """Write ``metrics.json``, ``metrics.csv``, ``det_curve.csv`` and ``score_histogram.csv``; return the paths.
@@ -99,7 +79,7 @@ class BackendComparison:
         }
         # Remove the files of an earlier run. metrics.json, which marks a finished run, is written last.
         pictures = [f"{name}.{kind}" for name in PICTURES for kind in ("csv", "png")]
-        for name in ("metrics.json", "report.html", *pictures):
+        for name in ("metrics.json", "report.html", *TABLE_FILES.values(), *pictures):
             (folder / name).unlink(missing_ok=True)
         return [
             write_csv(folder / "metrics.csv", self.rows),

@@ -16,20 +16,20 @@ from evaluation.notes import (
     describe_small_test,
     describe_tuning,
     describe_untested,
-    format_notes,
     session_gap,
 )
 from evaluation.outcome import Counts, Outcome, by_speaker, confusion, per_speaker
+from evaluation.result_tables import heads_table, layers_table
 from evaluation.summary import describe_selection, key_of, mean_by_layer, rank_by_validation
-from evaluation.table_columns import HEAD_COLUMNS, shown
 from features import FeatureSet
 from files import (
+    TABLE_FILES,
     PathLike,
     Record,
+    Table,
+    TableFormat,
     count_of,
     format_percent,
-    format_table,
-    html_table,
     short_repr,
     versions,
     write_csv,
@@ -42,7 +42,7 @@ from metrics import ratio_interval
 # Pictures of the report; there is a layer curve for each encoder.
 PICTURES = re.compile(r"(confusion|speakers|calibration|learning_curves|embedding_map|layer_curve(_\d+)?)\.png")
 # Tables of the results folder.
-TABLES = ("metrics.json", "per_speaker.csv", "confusion.csv", "answers.csv", "embedding_map.csv")
+TABLES = ("metrics.json", "per_speaker.csv", "confusion.csv", "answers.csv", "embedding_map.csv", *TABLE_FILES.values())
 
 Outcomes = Mapping[tuple[str, ...], Sequence[Outcome]]
 
@@ -155,60 +155,24 @@ class HeadComparison:
         return short_repr(self, f"{best['features']}: {heads}; best by validation: {selected}, {accuracy} %")
 
     def _repr_html_(self) -> str:
-        header, lines, align, sections = self._cells()
-        return html_table(header, lines, align, sections=sections, notes=self.notes)
+        return self._table().html()
 
-    def table(self) -> str:
+    def table(self, form: TableFormat = "plain") -> str:
         """Return the summary as a table in percent, the selected head marked with a star, and the notes."""
-        header, lines, align, sections = self._cells()
-        return f"{format_table(header, lines, align, sections=sections)}\n{format_notes(self.notes)}"
+        return self._table().text(form)
 
-    def _cells(self) -> tuple[list[str], list[list[str]], str, dict[int, str]]:
-        """Return the header, the rows, the alignment and the headings of the table."""
-        header = ["head"]
-        for column in shown(HEAD_COLUMNS):
-            header += [column.heading, "95 % interval"] if column.has_interval else [column.heading]
-        lines: list[list[str]] = []
-        sections: dict[int, str] = {}
-        # By split and encoder; within these in the order of the heads.
-        order = [list(dict.fromkeys(record[key] for record in self.summary)) for key in ("split_by", "encoder")]
-        for record in sorted(
-            self.summary, key=lambda record: (order[0].index(record["split_by"]), order[1].index(record["encoder"]))
-        ):
-            section = self._section(record)
-            if section not in sections.values():
-                sections[len(lines)] = section
-            lines.append(self._line(record))
-        return header, lines, "<" + ">" * (len(header) - 1), sections
+    def _table(self) -> Table:
+        return heads_table(self.summary, self.best, sizes=self.sizes, notes=self.notes)
 
-    def layer_table(self, encoder: str) -> str:
+    def layer_table(self, encoder: str, form: TableFormat = "plain") -> str:
         """Return the accuracies of an encoder's layers in percent, the selected one marked with a star."""
-        records, best = self.layer_records(encoder), self.selected_layer(encoder)
-        accuracies = [column for column in HEAD_COLUMNS if column.has_deviation]
-        lines = []
-        for record in records:
-            mark = " *" if record["layer"] == best else ""
-            lines.append([f"{record['layer']}{mark}", *(column.text(record) for column in accuracies)])
-        header = [f"layer ({records[0]['head']})", *(column.heading for column in accuracies)]
-        return f"{format_table(header, lines, '<>>')}\n* {describe_selection(self.best['split_by'])}; in percent"
+        notes = [f"* {describe_selection(self.best['split_by'])}; in percent"]
+        return layers_table(self.layer_records(encoder), self.selected_layer(encoder), notes).text(form)
 
-    def _section(self, record: Record) -> str:
-        sizes = self.sizes[record["split_by"]]
-        train = f"{sizes['train']} train, {sizes['validation']} validation"
-        if sizes["folds"] > 1:
-            train = f"{sizes['train']} train (cross-validated over sessions)"
-        elif sizes["shared"]:
-            train = f"{sizes['train']} train (including {sizes['validation']} validation)"
-        return f"[{record['encoder']}, split by {record['split_by']}: {train}, {sizes['test']} test utterances]"
-
-    def _line(self, record: Record) -> list[str]:
-        line = [record["head"] + (" *" if record is self.best else "")]
-        for column in shown(HEAD_COLUMNS):
-            line.append(column.text_with_deviation(record) if column.has_deviation else column.text(record))
-            if column.has_interval:
-                has_test = self.sizes[record["split_by"]]["test"]
-                line.append(" - ".join(column.interval(record)) if has_test else "-")
-        return line
+    def tables(self, form: TableFormat = "plain") -> list[str]:
+        """Return the tables of all encoders with several layers, and the table of the heads."""
+        encoders = dict.fromkeys(record["encoder"] for record in self.layers)
+        return [*(self.layer_table(encoder, form) for encoder in encoders), self.table(form)]
 
     def save(self, folder: PathLike, corpus: str, command: str) -> list[Path]:
         """Write ``metrics.json``, the CSV files, the classifier and its scaler; return the paths.

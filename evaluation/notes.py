@@ -6,7 +6,7 @@ import numpy as np
 
 from evaluation.outcome import Counts, Outcome
 from evaluation.summary import key_of, rank_by_validation
-from files import Record, count_of, format_percent, printable
+from files import Record, count_of, format_percent
 from heads import HEADS, FittedHead, WeightedHead, search_space
 from metrics import difference_interval
 
@@ -18,11 +18,6 @@ MIN_TESTS = 100
 
 # Returns the numbers of correct predictions and of test utterances of each speaker, for a record of the summary.
 CountsOf = Callable[[Record], Counts]
-
-
-def format_notes(notes: Sequence[str]) -> str:
-    """Put each sentence on a line, however long: a terminal wraps it, and nothing of a result is cut."""
-    return "\n".join(map(printable, notes))
 
 
 def describe_tuning(heads: Sequence[str], budget: int) -> list[str]:

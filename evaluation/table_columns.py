@@ -48,9 +48,10 @@ class Column:
 
     def text_with_deviation(self, record: Mapping[str, Any]) -> str:
         """Format the figure and, if it is a mean over several seeds, the standard deviation."""
-        if len(record["seeds"]) < 2 or math.isnan(record[self.key]):
+        mean, deviation = record.get(self.key), record.get(f"{self.key}_std")
+        if len(record["seeds"]) < 2 or mean is None or deviation is None or math.isnan(mean):
             return self.text(record)
-        return f"{self.text(record)} ±{self._format(record[f'{self.key}_std'], 1)}"
+        return f"{self.text(record)} ±{self._format(deviation, 1)}"
 
     def interval(self, record: Mapping[str, Any]) -> tuple[str, str]:
         """Format the bounds of the figure's interval."""

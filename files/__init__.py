@@ -9,6 +9,7 @@ from files.paths import PathLike, as_paths
 from files.progress import Progress, announce, track
 from files.records import Record, read_csv, without_nan, write_csv, write_json
 from files.representations import fields_repr, html_table, note_of_rest, short_repr
+from files.result_table import TABLE_FILES, Table, TableFormat, write_tables
 from files.tables import count_of, format_percent, format_table, printable
 from files.tensors import (
     FormatReader,
@@ -31,6 +32,9 @@ __all__ = [
     "Progress",
     "Record",
     "as_paths",
+    "TABLE_FILES",
+    "Table",
+    "TableFormat",
     "announce",
     "check_options",
     "commit",
@@ -62,5 +66,6 @@ __all__ = [
     "write_atomically",
     "write_csv",
     "write_json",
+    "write_tables",
     "write_tensors",
 ]

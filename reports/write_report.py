@@ -4,10 +4,13 @@ import base64
 import csv
 import hashlib
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from html import escape
 from pathlib import Path
 
-from files import InputError, OutputError, PathLike, Record, write_atomically
+from evaluation import results_table
+from files import InputError, OutputError, PathLike, Record, TableFormat, write_atomically
 from reports.comparison_sections import comparison_sections
 from reports.page import glossary_link, provenance_section, terms_section
 from reports.verification_sections import verification_sections
@@ -88,8 +91,30 @@ def write_report(folder: PathLike) -> Path:
     """
     folder = Path(folder)
     metrics = read_metrics(folder)
-    try:
+    with _damage_named(folder):
         page = _page(folder, metrics)
+    # Names of speakers and files may not be valid Unicode.
+    return write_atomically(folder / "report.html", lambda file: file.write(page.encode("utf-8", "backslashreplace")))
+
+
+def format_results(folder: Path, form: TableFormat) -> str:
+    """Return the table of the results in a folder in a format, as the comparison printed it.
+
+    Raises
+    ------
+    ReportError
+        There are no results in the folder, or they are damaged.
+    """
+    metrics = read_metrics(folder)
+    with _damage_named(folder):
+        return results_table(metrics).text(form)
+
+
+@contextmanager
+def _damage_named(folder: Path) -> Iterator[None]:
+    """Raise a `ReportError` that names the folder if its results are damaged."""
+    try:
+        yield
     except OutputError:
         raise
     except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, OSError, csv.Error) as error:
@@ -98,8 +123,6 @@ def write_report(folder: PathLike) -> Path:
             f"{folder}: a report cannot be made from the results in this folder ({reason}). Make them again with the "
             "command in metrics.json."
         ) from error
-    # Names of speakers and files may not be valid Unicode.
-    return write_atomically(folder / "report.html", lambda file: file.write(page.encode("utf-8", "backslashreplace")))
 
 
 def _page(folder: Path, metrics: Record) -> str:

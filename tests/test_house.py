@@ -17,6 +17,7 @@ from corpora import LAYOUTS
 from encoders import ALIASES, ENCODERS
 from evaluation import compare_heads
 from features import extract
+from files import TableFormat
 from heads import HEADS, SCALERS, MinibatchHead
 from verification import BACKENDS
 
@@ -164,6 +165,7 @@ def test_choices_of_the_command_lines_are_those_of_the_registries() -> None:
     assert set(typing.get_args(config.HeadName)) == {"all", *HEADS}
     assert set(typing.get_args(config.ScalerName)) == set(SCALERS)
     assert set(typing.get_args(config.BackendName)) == set(BACKENDS)
+    assert config.TableFormat == TableFormat
 
 
 def test_defaults_of_scripts_and_libraries_agree() -> None:

@@ -146,7 +146,7 @@ def test_new_column_is_in_both_tables_and_the_glossary(
     comparison = compare_heads(made_up(n_sessions=1), ["lda", "centroid"])
     column = Column("test_top2", "top-2", "percent", meaning="share of recordings with the speaker in the first two")
     columns = (*HEAD_COLUMNS, column)
-    monkeypatch.setattr("evaluation.head_comparison.HEAD_COLUMNS", columns)
+    monkeypatch.setattr("evaluation.result_tables.HEAD_COLUMNS", columns)
     monkeypatch.setattr("reports.comparison_sections.HEAD_COLUMNS", columns)
     for number, record in enumerate(comparison.summary):
         record["test_top2"] = 0.5 + number / 8

@@ -1,0 +1,87 @@
+"""Tables of the results, from the records that ``metrics.json`` has."""
+
+from collections.abc import Mapping, Sequence
+
+from evaluation.error_curves import lowest_eer
+from evaluation.table_columns import BACKEND_COLUMNS, HEAD_COLUMNS, Column, shown
+from files import Record, Table
+
+
+def results_table(metrics: Record) -> Table:
+    """Make the table of a comparison of heads or of backends from the content of its ``metrics.json``."""
+    if "summary" in metrics:
+        names = ("summary", "best", "sizes", "notes")
+        summary, best, sizes, notes = (metrics[name] for name in names)
+        return heads_table(summary, best, sizes=sizes, notes=notes)
+    return backends_table(metrics["rows"], metrics["notes"])
+
+
+def heads_table(
+    summary: Sequence[Record], best: Record, *, sizes: Mapping[str, Mapping[str, int]], notes: Sequence[str]
+) -> Table:
+    """Make the table of a summary in percent, sorted by split and encoder, the selected head marked with a star."""
+    lines: list[list[str]] = []
+    sections: dict[int, str] = {}
+    # By split and encoder; within these in the order of the heads.
+    order = [list(dict.fromkeys(record[key] for record in summary)) for key in ("split_by", "encoder")]
+    for record in sorted(
+        summary, key=lambda record: (order[0].index(record["split_by"]), order[1].index(record["encoder"]))
+    ):
+        own = sizes[record["split_by"]]
+        section = _section(record, own)
+        if section not in sections.values():
+            sections[len(lines)] = section
+        head = record["head"] + (" *" if record == best else "")
+        lines.append([head, *_figures(HEAD_COLUMNS, record, has_test=own["test"] > 0)])
+    header = ["head", *_headings(HEAD_COLUMNS)]
+    title = f"{best['features']}: speaker identification by head"
+    return Table(title, header, lines, align="<" + ">" * (len(header) - 1), sections=sections, notes=notes)
+
+
+def backends_table(rows: Sequence[Record], notes: Sequence[str]) -> Table:
+    """Make the table of the rows of backends, the EER in percent, the lowest one marked with a star."""
+    best = lowest_eer(rows)
+    lines = [
+        [row["backend"] + (" *" if row == best else ""), row["trials"], *_figures(BACKEND_COLUMNS, row)] for row in rows
+    ]
+    header = ["backend", "trials", *_headings(BACKEND_COLUMNS)]
+    meaning = "* lowest equal error rate (EER, in percent) on all trials; 95 % intervals over speakers"
+    title = f"{best['features']}: speaker verification by backend"
+    return Table(title, header, lines, align="<<" + ">" * (len(header) - 2), notes=[meaning, *notes])
+
+
+def layers_table(records: Sequence[Record], best: int, notes: Sequence[str]) -> Table:
+    """Make the table of an encoder's layers in percent, the selected one marked with a star."""
+    accuracies = [column for column in HEAD_COLUMNS if column.has_deviation]
+    lines = []
+    for record in records:
+        mark = " *" if record["layer"] == best else ""
+        lines.append([f"{record['layer']}{mark}", *(column.text(record) for column in accuracies)])
+    header = [f"layer ({records[0]['head']})", *(column.heading for column in accuracies)]
+    title = f"{records[0]['features']}: layers of {records[0]['encoder']}"
+    return Table(title, header, lines, align="<" + ">" * len(accuracies), notes=notes)
+
+
+def _section(record: Record, sizes: Mapping[str, int]) -> str:
+    train = f"{sizes['train']} train, {sizes['validation']} validation"
+    if sizes.get("folds", 1) > 1:
+        train = f"{sizes['train']} train (cross-validated over sessions)"
+    elif sizes["shared"]:
+        train = f"{sizes['train']} train (including {sizes['validation']} validation)"
+    return f"[{record['encoder']}, split by {record['split_by']}: {train}, {sizes['test']} test utterances]"
+
+
+def _headings(columns: tuple[Column, ...]) -> list[str]:
+    headings = []
+    for column in shown(columns):
+        headings += [column.heading, "95 % interval"] if column.has_interval else [column.heading]
+    return headings
+
+
+def _figures(columns: tuple[Column, ...], record: Record, has_test: bool = True) -> list[str]:
+    cells = []
+    for column in shown(columns):
+        cells.append(column.text_with_deviation(record) if column.has_deviation else column.text(record))
+        if column.has_interval:
+            cells.append(" - ".join(column.interval(record)) if has_test else "-")
+    return cells
