@@ -19,7 +19,7 @@ def main(config: ReportConfig) -> int:
         print(table)
         saved += write_tables(config.output_dir, [table], config.table_format)
     with announce("Drawing the report"):
-        saved.append(write_report(config.output_dir))
+        saved.append(write_report(config.output_dir, config.picture_formats))
     for path in saved:
         print(f"Saved {path}")
     return EXIT_DONE

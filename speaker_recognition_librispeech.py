@@ -49,7 +49,7 @@ def main(config: ComparisonConfig) -> int:
     saved += write_tables(config.output_dir, tables, config.table_format)
     with announce("Drawing the report"):
         saved.append(save_embedding_map(config.output_dir / "embedding_map.csv", comparison.classifier, sets))
-        saved.append(write_report(config.output_dir))
+        saved.append(write_report(config.output_dir, config.picture_formats))
     for path in saved:
         print(f"Saved {path}")
     return max(report_failures(features.failures) for features in sets) if config.data_dir else EXIT_DONE

@@ -20,6 +20,7 @@ ClassWeight = Literal["balanced"]
 BackendName = Literal["cosine", "whiten", "within", "lda", "plda"]
 Existing = Literal["refuse", "add", "replace"]
 SplitBy = Literal["utterance", "session"]
+PictureFormat = Literal["png", "pdf", "svg"]
 TableFormat = Literal["plain", "markdown", "latex"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 

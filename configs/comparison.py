@@ -10,6 +10,7 @@ from configs.base import (
     EncoderName,
     HeadName,
     Layout,
+    PictureFormat,
     Pooling,
     Precision,
     Range,
@@ -158,6 +159,8 @@ class ComparisonConfig(CorpusConfig):
     """Draw each speaker equally often in an epoch."""
     head_options: tuple[str, ...] = ()
     """Other options of the heads, such as margin=0.3 scale=40 C=10 shrinkage=0.1."""
+    picture_formats: tuple[PictureFormat, ...] = ("png",)
+    """Formats of the pictures that are written beside the report."""
     table_format: TableFormat = "plain"
     """Format of the printed table; in Markdown and LaTeX it is also written to table.md or table.tex."""
 
@@ -227,6 +230,8 @@ class ReportConfig(ScriptConfig):
 
     output_dir: Path = Path("outputs")
     """Folder with the results of the comparison."""
+    picture_formats: tuple[PictureFormat, ...] = ("png",)
+    """Formats of the pictures that are written beside the report."""
     table_format: TableFormat = "plain"
     """Format in which the table is printed and written to table.md or table.tex; plain prints no table."""
 

@@ -9,6 +9,7 @@ from configs.base import (
     Count,
     Existing,
     Layout,
+    PictureFormat,
     Precision,
     Probability,
     Range,
@@ -40,6 +41,8 @@ class EvaluateConfig(ScriptConfig):
     """Random seed of the split of the speakers, the triplets and the intervals."""
     output_dir: Path = Path("outputs/verification")
     """Folder for the output files."""
+    picture_formats: tuple[PictureFormat, ...] = ("png",)
+    """Formats of the pictures that are written beside the report."""
     table_format: TableFormat = "plain"
     """Format of the printed table; in Markdown and LaTeX it is also written to table.md or table.tex."""
 

@@ -7,7 +7,7 @@ from evaluation.embedding_map import save_embedding_map
 from evaluation.error_curves import lowest_eer
 from evaluation.head_comparison import HeadComparison
 from evaluation.notes import NOT_SIGNIFICANT, SIGNIFICANT, TOO_FEW, verdict
-from evaluation.result_tables import results_table
+from evaluation.result_tables import results_table, sort_summary
 from evaluation.summary import describe_selection, mean_by_layer, rank_by_validation
 from evaluation.table_columns import BACKEND_COLUMNS, HEAD_COLUMNS, Column, shown
 
@@ -29,5 +29,6 @@ __all__ = [
     "results_table",
     "save_embedding_map",
     "shown",
+    "sort_summary",
     "verdict",
 ]

@@ -78,7 +78,7 @@ class BackendComparison:
             "versions": versions(),
         }
         # Remove the files of an earlier run. metrics.json, which marks a finished run, is written last.
-        pictures = [f"{name}.{kind}" for name in PICTURES for kind in ("csv", "png")]
+        pictures = [f"{name}.{kind}" for name in PICTURES for kind in ("csv", "png", "pdf", "svg")]
         for name in ("metrics.json", "report.html", *TABLE_FILES.values(), *pictures):
             (folder / name).unlink(missing_ok=True)
         return [

@@ -40,7 +40,9 @@ from heads import SpeakerClassifier, describe_open_set
 from metrics import ratio_interval
 
 # Pictures of the report; there is a layer curve for each encoder.
-PICTURES = re.compile(r"(confusion|speakers|calibration|learning_curves|embedding_map|layer_curve(_\d+)?)\.png")
+PICTURES = re.compile(
+    r"(head_accuracies|confusion|speakers|calibration|learning_curves|embedding_map|layer_curve(_\d+)?)\.(png|pdf|svg)"
+)
 # Tables of the results folder.
 TABLES = ("metrics.json", "per_speaker.csv", "confusion.csv", "answers.csv", "embedding_map.csv", *TABLE_FILES.values())
 
@@ -203,7 +205,7 @@ class HeadComparison:
         # Remove the files of an earlier run. metrics.json, which marks a finished run, is written last.
         for name in (f"{corpus}_scaler.pt", "report.html", *TABLES):
             (folder / name).unlink(missing_ok=True)
-        for path in [path for path in folder.glob("*.png") if PICTURES.fullmatch(path.name)]:
+        for path in [path for path in folder.glob("*.*") if PICTURES.fullmatch(path.name)]:
             path.unlink(missing_ok=True)
         written = [
             self.classifier.save(folder / f"speaker_classifier_{corpus}.pt"),

@@ -16,17 +16,19 @@ def results_table(metrics: Record) -> Table:
     return backends_table(metrics["rows"], metrics["notes"])
 
 
+def sort_summary(summary: Sequence[Record]) -> list[Record]:
+    """Sort the records of a summary by split and encoder, and within these in the order of the heads."""
+    splits, encoders = (list(dict.fromkeys(record[key] for record in summary)) for key in ("split_by", "encoder"))
+    return sorted(summary, key=lambda record: (splits.index(record["split_by"]), encoders.index(record["encoder"])))
+
+
 def heads_table(
     summary: Sequence[Record], best: Record, *, sizes: Mapping[str, Mapping[str, int]], notes: Sequence[str]
 ) -> Table:
     """Make the table of a summary in percent, sorted by split and encoder, the selected head marked with a star."""
     lines: list[list[str]] = []
     sections: dict[int, str] = {}
-    # By split and encoder; within these in the order of the heads.
-    order = [list(dict.fromkeys(record[key] for record in summary)) for key in ("split_by", "encoder")]
-    for record in sorted(
-        summary, key=lambda record: (order[0].index(record["split_by"]), order[1].index(record["encoder"]))
-    ):
+    for record in sort_summary(summary):
         own = sizes[record["split_by"]]
         section = _section(record, own)
         if section not in sections.values():

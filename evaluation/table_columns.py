@@ -27,7 +27,7 @@ class Column:
     digits : int
         Digits after the decimal point.
     has_deviation : bool
-        Whether the terminal's table shows the standard deviation over seeds.
+        Whether tables show the standard deviation over seeds.
     has_interval : bool
         Whether the record has a 95 % interval, under ``{key}_low`` and ``{key}_high``.
     meaning : str
@@ -49,7 +49,7 @@ class Column:
     def text_with_deviation(self, record: Mapping[str, Any]) -> str:
         """Format the figure and, if it is a mean over several seeds, the standard deviation."""
         mean, deviation = record.get(self.key), record.get(f"{self.key}_std")
-        if len(record["seeds"]) < 2 or mean is None or deviation is None or math.isnan(mean):
+        if len(record.get("seeds", ())) < 2 or mean is None or deviation is None or math.isnan(mean):
             return self.text(record)
         return f"{self.text(record)} ±{self._format(deviation, 1)}"
 

@@ -6,7 +6,7 @@ from dataclasses import fields
 from html import escape
 from typing import Any
 
-from files.tables import count_of, printable, shorten
+from files.tables import count_of, printable
 
 # Maximum length of one line (characters).
 MAX_CHARACTERS = 200
@@ -33,7 +33,7 @@ def short_repr(instance: object, text: str) -> str:
     >>> short_repr(Exception(), "of 3 recordings")
     '<Exception of 3 recordings>'
     """
-    return f"<{shorten(f'{type(instance).__name__} {text}', MAX_CHARACTERS - 2)}>"
+    return f"<{_shorten(f'{type(instance).__name__} {text}', MAX_CHARACTERS - 2)}>"
 
 
 def fields_repr(instance: Any) -> str:
@@ -42,7 +42,7 @@ def fields_repr(instance: Any) -> str:
     A dataclass that holds tensors or arrays uses it as its ``__repr__``.
     """
     shown = ", ".join(f"{field.name}={_short.repr(getattr(instance, field.name))}" for field in fields(instance))
-    return shorten(f"{type(instance).__name__}({shown})", MAX_CHARACTERS)
+    return _shorten(f"{type(instance).__name__}({shown})", MAX_CHARACTERS)
 
 
 def html_table(
@@ -94,6 +94,12 @@ def note_of_rest(n_shown: int, n_all: int, thing: str) -> list[str]:
     (['the first 10 of 40 speakers'], [])
     """
     return [f"the first {n_shown} of {count_of(n_all, thing)}"] if n_shown < n_all else []
+
+
+def _shorten(text: str, width: int) -> str:
+    """Return a text as one line of at most `width` characters."""
+    text = printable(text)
+    return text if len(text) <= width else f"{text[: width - 3]}..."
 
 
 _SIDES = {"<": "left", ">": "right"}

@@ -1,6 +1,7 @@
 """Pictures of a comparison of heads."""
 
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -8,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from files import Record
-from reports.drawing import COLOURS, LINES, clean, legend_below, new_figure
+from reports.drawing import COLOURS, LINES, MAX_LABEL, clean, legend_below, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -23,6 +24,40 @@ MARKERS = ("o", "^", "s", "D")
 BLUE, RED = COLOURS[:2]
 # Label, colour and size of points, by prediction: not tested (-1), correct (1), wrong (0).
 ANSWERS = {-1: ("not tested", "#999999", 5), 1: ("correct", BLUE, 9), 0: ("wrong", RED, 26)}
+
+
+def draw_heads(summary: Sequence[Record], best: Record) -> "Figure":
+    """Draw the test accuracy of each head with its 95 % interval, in a row for each encoder and head."""
+    from matplotlib.ticker import MaxNLocator
+
+    rows = list(dict.fromkeys((record["encoder"], record["head"]) for record in summary))
+    splits = list(dict.fromkeys(record["split_by"] for record in summary))
+    several = len({encoder for encoder, _ in rows}) > 1
+    names = [f"{head} on {encoder}" if several else head for encoder, head in rows]
+    selected = rows.index((best["encoder"], best["head"]))
+    names[selected] += " *"
+    names = [textwrap.fill(_short(name, len(name)), MAX_LABEL) for name in names]
+    n_lines = max(name.count("\n") for name in names) + 1
+    figure = new_figure(7.5, 1.1 + max(0.2 + 0.12 * len(splits), 0.18 * n_lines) * len(rows))
+    axes = figure.subplots()
+    for number, split in enumerate(splits):
+        own = [record for record in summary if record["split_by"] == split]
+        places = np.array([rows.index((record["encoder"], record["head"])) for record in own], dtype=np.float64)
+        places += 0.3 * (number - (len(splits) - 1) / 2)
+        means, lows, highs = (
+            np.array([math.nan if record.get(key) is None else 100 * record[key] for record in own])
+            for key in ("test_accuracy", "test_accuracy_low", "test_accuracy_high")
+        )
+        axes.hlines(places, lows, highs, color=COLOURS[number], linewidth=2, clip_on=False)
+        axes.plot(means, places, "os"[number], color=COLOURS[number], label=f"split by {split}", clip_on=False)
+    axes.set_yticks(range(len(rows)), names, parse_math=False)
+    axes.set(xlabel="test accuracy (%)", ylim=(len(rows) - 0.4, -0.6))
+    axes.set_xlim(right=min(axes.get_xlim()[1], 101))
+    axes.xaxis.set_major_locator(MaxNLocator(steps=[1, 2, 5, 10]))
+    axes.grid(axis="x", alpha=0.3)
+    if len(splits) > 1:
+        legend_below(figure, axes)
+    return figure
 
 
 def draw_confusion(cells: Sequence[Record], speakers: Sequence[str]) -> "Figure":
@@ -189,7 +224,7 @@ def speaker_marker(speakers: NDArray[np.int64]) -> NDArray[np.int64]:
     return markers
 
 
-def _short(name: str) -> str:
+def _short(name: str, length: int = 16) -> str:
     """Shorten a name so that it fits on an axis, and replace characters that cannot be printed."""
     shown = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in name)
-    return shown if len(shown) <= 16 else shown[:15] + "…"
+    return shown if len(shown) <= length else shown[: length - 1] + "…"

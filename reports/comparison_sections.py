@@ -1,7 +1,6 @@
 """Sections of the report of a comparison of heads."""
 
 from collections import defaultdict
-from pathlib import Path
 
 import numpy as np
 
@@ -14,6 +13,7 @@ from evaluation import (
     mean_by_layer,
     rank_by_validation,
     shown,
+    sort_summary,
     verdict,
 )
 from files import Record, count_of, format_percent, read_csv
@@ -23,30 +23,33 @@ from reports.comparison_pictures import (
     draw_calibration,
     draw_confusion,
     draw_curves,
+    draw_heads,
     draw_layers,
     draw_maps,
     draw_speakers,
     speaker_marker,
 )
 from reports.drawing import COLOURS
-from reports.page import columns_table, glossary, heading, listing, paragraph, picture, section, table
+from reports.page import Pictures, columns_table, glossary, heading, listing, paragraph, section, table
 
 # Maximum number of rows of a table, and of files that are named for each speaker.
 MAX_ROWS = 20
 MAX_FILES = 5
 
 
-def comparison_sections(folder: Path, metrics: Record) -> list[str]:
-    """Make the sections from the results in a folder, and write their pictures to PNG files too."""
-    answers, cells, speakers = (read_csv(folder / f"{name}.csv") for name in ("answers", "confusion", "per_speaker"))
-    sections = [summary_section(metrics), table_section(metrics)]
+def comparison_sections(pictures: Pictures, metrics: Record) -> list[str]:
+    """Make the sections from the results in a folder, and write their pictures to files too."""
+    answers, cells, speakers = (
+        read_csv(pictures.folder / f"{name}.csv") for name in ("answers", "confusion", "per_speaker")
+    )
+    sections = [summary_section(metrics), table_section(pictures, metrics)]
     if answers and cells and speakers:
         if not len(answers) == sum(int(cell["count"]) for cell in cells) == sum(int(one["n_test"]) for one in speakers):
             raise ValueError("answers.csv, confusion.csv and per_speaker.csv do not count the same test recordings")
         sections += [
-            confusion_section(folder, cells),
-            speaker_section(folder, speakers, answers),
-            calibration_section(folder, answers),
+            confusion_section(pictures, cells),
+            speaker_section(pictures, speakers, answers),
+            calibration_section(pictures, answers),
         ]
     if metrics["curves"]:
         caption = (
@@ -54,11 +57,11 @@ def comparison_sections(folder: Path, metrics: Record) -> list[str]:
             "comparable with the others."
         )
         drawn = draw_curves(metrics["curves"])
-        sections.append(section("Learning curves", picture(folder, "learning_curves", drawn, caption=caption)))
-    sections += layer_sections(folder, metrics)
-    points = read_csv(folder / "embedding_map.csv")
+        sections.append(section("Learning curves", pictures.add("learning_curves", drawn, caption=caption)))
+    sections += layer_sections(pictures, metrics)
+    points = read_csv(pictures.folder / "embedding_map.csv")
     if points:
-        sections.append(map_section(folder, metrics, points, answers=answers))
+        sections.append(map_section(pictures, metrics, points, answers=answers))
     return sections
 
 
@@ -124,24 +127,35 @@ def describe_session(metrics: Record) -> str:
     return "A split by session is not possible: part of the accuracy may be due to the recording, not the voice."
 
 
-def table_section(metrics: Record) -> str:
-    """Make the section with the means over seeds."""
-    best = metrics["summary"].index(metrics["best"])
+def table_section(pictures: Pictures, metrics: Record) -> str:
+    """Make the section with the means over seeds, and the picture of the test accuracies if there are some."""
+    summary = sort_summary(metrics["summary"])
+    names = {"head": "head", "encoder": "encoder", "split_by": "split by"}
+    if len({record["encoder"] for record in summary}) == 1:
+        del names["encoder"]  # it is in the heading of the page
+    drawn = []
+    if metrics["best"]["test_accuracy"] is not None:
+        caption = (
+            "Mean test accuracy of each head over the seeds, with its 95 % interval from a bootstrap over speakers. "
+            "* selected by validation."
+        )
+        figure = draw_heads(summary, metrics["best"])
+        drawn.append(pictures.add("head_accuracies", figure, caption=caption))
     return section(
         "All heads",
-        columns_table(HEAD_COLUMNS, metrics["summary"], best=best, text={"head": "head", "split_by": "split by"},
-                      last={"encoder": "encoder"}),
+        columns_table(HEAD_COLUMNS, summary, best=summary.index(metrics["best"]), text=names),
         paragraph(
             f"The marked head was {describe_selection(metrics['best']['split_by'])}. Selecting by test accuracy would "
-            "make the test accuracy too optimistic. Figures are means over the seeds, in percent except for the "
-            "seconds.",
+            "make the test accuracy too optimistic. Figures are means over the seeds (± standard deviation, if there are "
+            "several), in percent except for the seconds.",
             kind="faint",
         ),
+        *drawn,
         glossary(shown(HEAD_COLUMNS)),
-    )  # fmt: skip
+    )
 
 
-def confusion_section(folder: Path, cells: list[Record]) -> str:
+def confusion_section(pictures: Pictures, cells: list[Record]) -> str:
     """Make the section with the confusion matrix."""
     speakers = sorted({cell[key] for cell in cells for key in ("speaker", "predicted")})
     wrong = sorted(
@@ -153,7 +167,7 @@ def confusion_section(folder: Path, cells: list[Record]) -> str:
         "True speakers by row, predicted speakers by column, over all seeds "
         f"({count_of(len(speakers), 'speaker')}{order})."
     )
-    parts = [picture(folder, "confusion", draw_confusion(cells, speakers), caption=caption)]
+    parts = [pictures.add("confusion", draw_confusion(cells, speakers), caption=caption)]
     if lines:
         parts.append(table(["speaker", "predicted", "times"], lines, text=(0, 1)))
     if len(wrong) > MAX_ROWS:
@@ -161,7 +175,7 @@ def confusion_section(folder: Path, cells: list[Record]) -> str:
     return section("Confusion matrix", *parts)
 
 
-def speaker_section(folder: Path, records: list[Record], answers: list[Record]) -> str:
+def speaker_section(pictures: Pictures, records: list[Record], answers: list[Record]) -> str:
     """Make the section with the accuracy of each speaker, and the misclassified files of the least accurate ones."""
     wrong: dict[str, dict[str, str]] = defaultdict(dict)
     for answer in answers:
@@ -183,14 +197,14 @@ def speaker_section(folder: Path, records: list[Record], answers: list[Record]) 
         "Share of test recordings that are classified correctly, over all seeds. "
         f"{n_perfect} of {len(records)} speakers have no errors."
     )
-    parts = [picture(folder, "speakers", draw_speakers(records), caption=caption)]
+    parts = [pictures.add("speakers", draw_speakers(records), caption=caption)]
     if lines:
         header = ["speaker", "tested", "accuracy", "most often predicted as", "misclassified files"]
         parts.append(table(header, lines, text=(0, 3, 4), long=4))
     return section("Accuracy by speaker, lowest first", *parts)
 
 
-def calibration_section(folder: Path, answers: list[Record]) -> str:
+def calibration_section(pictures: Pictures, answers: list[Record]) -> str:
     """Make the section with the reliability diagram."""
     confidences = np.array([float(answer["probability"]) for answer in answers])
     right = np.array([answer["right"] == "1" for answer in answers])
@@ -202,10 +216,10 @@ def calibration_section(folder: Path, answers: list[Record]) -> str:
     if len(set(splits.tolist())) > 1:
         caption += " Deviations of single splits may cancel in the curve of all; the ECE above is the mean over splits."
     drawn = draw_calibration(confidences, right, splits)
-    return section("Calibration of the probabilities", picture(folder, "calibration", drawn, caption=caption))
+    return section("Calibration of the probabilities", pictures.add("calibration", drawn, caption=caption))
 
 
-def layer_sections(folder: Path, metrics: Record) -> list[str]:
+def layer_sections(pictures: Pictures, metrics: Record) -> list[str]:
     """Make a section with the accuracy of each layer, for each encoder that has several."""
     rows, split_by = metrics.get("layers", ()), metrics["best"]["split_by"]
     encoders = dict.fromkeys(row["encoder"] for row in rows)
@@ -216,11 +230,11 @@ def layer_sections(folder: Path, metrics: Record) -> list[str]:
         caption = f"The head {records[0]['head']} on each layer of {encoder}; layer {best} is the best by validation."
         name = f"layer_curve_{number}" if len(encoders) > 1 else "layer_curve"
         drawn = draw_layers(records, best)
-        sections.append(section(f"Layers of {encoder}", picture(folder, name, drawn, caption=caption)))
+        sections.append(section(f"Layers of {encoder}", pictures.add(name, drawn, caption=caption)))
     return sections
 
 
-def map_section(folder: Path, metrics: Record, points: list[Record], *, answers: list[Record]) -> str:
+def map_section(pictures: Pictures, metrics: Record, points: list[Record], *, answers: list[Record]) -> str:
     """Make the section with the embeddings in two dimensions."""
     first = {(answer["id"], answer["speaker"]): answer for answer in answers if answer["seed"] == answers[0]["seed"]}
     keys = [(point["id"], point["speaker"]) for point in points]
@@ -245,4 +259,4 @@ def map_section(folder: Path, metrics: Record, points: list[Record], *, answers:
         for column in range(len(places))
     }
     drawn = draw_maps(places, speakers, tested)
-    return section("Embeddings", picture(folder, "embedding_map", drawn, caption=caption, titles=hover))
+    return section("Embeddings", pictures.add("embedding_map", drawn, caption=caption, titles=hover))

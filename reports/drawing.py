@@ -5,7 +5,7 @@ import re
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 from xml.etree import ElementTree
 
 from files import write_atomically
@@ -20,6 +20,13 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 LINES = ("-", "--", "-.", ":", (0, (6, 1, 1, 1, 1, 1)))
 # Maximum length of a name in a legend.
 MAX_LABEL = 40
+PictureFormat = Literal["png", "pdf", "svg"]
+# Options of matplotlib for each format. Without dates, the same figure always gives the same file.
+FORMATS: dict[PictureFormat, dict[str, Any]] = {
+    "png": {},
+    "pdf": {"metadata": {"CreationDate": None}},
+    "svg": {"metadata": {"Date": None}},
+}
 SVG, XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
 
 
@@ -38,16 +45,20 @@ def legend_below(figure: "Figure", axes: "Axes") -> None:
     figure.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False)
 
 
-def save_figure(path: Path, figure: "Figure") -> Path:
-    """Write a figure of matplotlib to a PNG file, atomically, and return its path.
+def save_figure(path: Path, figure: "Figure", form: PictureFormat = "png") -> Path:
+    """Write a figure of matplotlib to a file, atomically, and return its path.
 
     Raises
     ------
     OutputError
         The file cannot be written.
     """
+    import matplotlib
+
     image = io.BytesIO()
-    _draw(figure, image, format="png", dpi=150)
+    # Type 42 embeds TrueType fonts in PDF files, as many publishers require. The salt is explained in `to_svg`.
+    with matplotlib.rc_context({"pdf.fonttype": 42, "svg.hashsalt": path.stem}):
+        _draw(figure, image, format=form, dpi=150, **FORMATS[form])
     return write_atomically(path, lambda file: file.write(image.getvalue()))
 
 

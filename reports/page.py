@@ -3,17 +3,32 @@
 import json
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evaluation import Column, shown
 from files import Record
-from reports.drawing import save_figure, to_svg
+from reports.drawing import FORMATS, PictureFormat, save_figure, to_svg
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+# Files of a results folder that the page links, if they exist.
+DOWNLOADS = {
+    "metrics.csv": "all rows of the comparison, as fractions",
+    "metrics.json": "all figures, with the command and the versions",
+    "table.md": "the table in Markdown",
+    "table.tex": "the table in LaTeX",
+    "per_speaker.csv": "accuracy of each speaker",
+    "confusion.csv": "counts of true and predicted speakers",
+    "answers.csv": "prediction for each test recording",
+    "embedding_map.csv": "coordinates of the embeddings",
+    "det_curve.csv": "points of the DET curves",
+    "score_histogram.csv": "histograms of the scores",
+    "trials.txt": "trials that were drawn",
+}
 GLOSSARY = Path(__file__).resolve().parents[1] / "docs" / "glossary.md"
 
 
@@ -43,13 +58,33 @@ def glossary(columns: Sequence[Column]) -> str:
     return f'<dl class="faint">{terms}</dl>\n'
 
 
-def picture(
-    folder: Path, name: str, figure: "Figure", *, caption: str, titles: Mapping[str, Sequence[str]] | None = None
-) -> str:
-    """Make a picture with its caption, and write it to a PNG file too; `titles` is as in `drawing.to_svg`."""
-    save_figure(folder / f"{name}.png", figure)
-    svg = to_svg(figure, name, label=caption, titles=titles)
-    return f"<figure>{svg}<figcaption>{escape(caption)}</figcaption></figure>\n"
+@dataclass(frozen=True)
+class Pictures:
+    """Pictures of a page, which are written to files too.
+
+    Attributes
+    ----------
+    folder : Path
+        Folder of the results.
+    formats : sequence of {"png", "pdf", "svg"}
+        Formats of the files.
+    names : list of str
+        Names of the pictures so far.
+    """
+
+    folder: Path
+    formats: Sequence[PictureFormat] = ("png",)
+    names: list[str] = field(default_factory=list)
+
+    def add(
+        self, name: str, figure: "Figure", *, caption: str, titles: Mapping[str, Sequence[str]] | None = None
+    ) -> str:
+        """Write a picture, and return it with its caption as a part of the page; `titles` is as in `to_svg`."""
+        for form in self.formats:
+            save_figure(self.folder / f"{name}.{form}", figure, form)
+        self.names.append(name)
+        svg = to_svg(figure, name, label=caption, titles=titles)
+        return f"<figure>{svg}<figcaption>{escape(caption)}</figcaption></figure>\n"
 
 
 def columns_table(
@@ -58,7 +93,6 @@ def columns_table(
     *,
     best: int,
     text: Mapping[str, str],
-    last: Mapping[str, str] | None = None,
 ) -> str:
     """Make a table of records.
 
@@ -69,25 +103,23 @@ def columns_table(
     records : sequence of dict
     best : int
         Index of the row to mark.
-    text, last : mapping
-        Keys and headings of the columns of text before and after the figures.
+    text : mapping
+        Keys and headings of the columns of text before the figures.
     """
-    last = last or {}
     header = list(text.values())
     for column in shown(tuple(columns)):
         header += [column.heading, "from", "to"] if column.has_interval else [column.heading]
-    header += last.values()
     rows = []
     for record in records:
         row: list[Any] = [record[key] for key in text]
         for column in shown(tuple(columns)):
-            row.append((column.text(record), record.get(column.key)))
+            formatted = column.text_with_deviation if column.has_deviation else column.text
+            row.append((formatted(record), record.get(column.key)))
             if column.has_interval:
                 bounds = record.get(f"{column.key}_low"), record.get(f"{column.key}_high")
                 row += zip(column.interval(record), bounds, strict=True)
-        rows.append(row + [record[key] for key in last])
-    places = (*range(len(text)), *range(len(header) - len(last), len(header)))
-    return table(header, rows, best=best, text=places)
+        rows.append(row)
+    return table(header, rows, best=best, text=tuple(range(len(text))))
 
 
 def table(
@@ -121,6 +153,23 @@ def table(
         lines.append(f"<tr{mark}>{''.join(cells)}</tr>\n")
     head, body = "".join(names), "".join(lines)
     return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>\n{body}</tbody></table></div>\n'
+
+
+def downloads_section(pictures: Pictures) -> str:
+    """Make the section that links the tables and pictures in the folder of the page."""
+    lines = []
+    for name, content in DOWNLOADS.items():
+        if (pictures.folder / name).is_file():
+            lines.append(f"<li>{_download(name)}: {escape(content)}</li>")
+    for name in pictures.names:
+        links = [_download(f"{name}.{form}") for form in FORMATS if (pictures.folder / f"{name}.{form}").is_file()]
+        lines += [f"<li>picture: {', '.join(links)}</li>"] if links else []
+    return f"<section><h2>Files</h2>\n<ul>{''.join(lines)}</ul>\n</section>\n"
+
+
+def _download(name: str) -> str:
+    """Link a file beside the page."""
+    return f'<a href="{escape(name)}" download>{escape(name)}</a>'
 
 
 def provenance_section(metrics: Record) -> str:

@@ -2,19 +2,18 @@
 
 import math
 from collections.abc import Sequence
-from pathlib import Path
 
 from evaluation import BACKEND_COLUMNS, lowest_eer, shown
 from files import Record, format_percent, read_csv
-from reports.page import columns_table, glossary, heading, listing, paragraph, picture, section, table
+from reports.page import Pictures, columns_table, glossary, heading, listing, paragraph, section, table
 from reports.verification_pictures import draw_det_curve, draw_histogram
 
 
-def verification_sections(folder: Path, metrics: Record) -> list[str]:
-    """Make the sections from the results in a folder, and write their pictures to PNG files too."""
+def verification_sections(pictures: Pictures, metrics: Record) -> list[str]:
+    """Make the sections from the results in a folder, and write their pictures to files too."""
     rows = metrics["rows"]
     best = lowest_eer(rows)
-    curve, bins = read_csv(folder / "det_curve.csv"), read_csv(folder / "score_histogram.csv")
+    curve, bins = read_csv(pictures.folder / "det_curve.csv"), read_csv(pictures.folder / "score_histogram.csv")
     return [
         summary_section(metrics, best),
         section(
@@ -31,8 +30,7 @@ def verification_sections(folder: Path, metrics: Record) -> list[str]:
         ),
         section(
             "DET curve",
-            picture(
-                folder,
+            pictures.add(
                 "det_curve",
                 draw_det_curve(curve, rows),
                 caption="Miss rate over false-accept rate on all trials, on normal-deviate axes: scores with normal "
@@ -42,8 +40,7 @@ def verification_sections(folder: Path, metrics: Record) -> list[str]:
         ),
         section(
             "Scores",
-            picture(
-                folder,
+            pictures.add(
                 "score_histogram",
                 draw_histogram(bins),
                 caption="Scores of pairs of the same speaker and of two speakers, each with the same area. The "

@@ -4,7 +4,7 @@ import base64
 import csv
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from html import escape
 from pathlib import Path
@@ -12,7 +12,8 @@ from pathlib import Path
 from evaluation import results_table
 from files import InputError, OutputError, PathLike, Record, TableFormat, write_atomically
 from reports.comparison_sections import comparison_sections
-from reports.page import glossary_link, provenance_section, terms_section
+from reports.drawing import PictureFormat
+from reports.page import Pictures, downloads_section, glossary_link, provenance_section, terms_section
 from reports.verification_sections import verification_sections
 
 
@@ -35,9 +36,10 @@ p { margin: .4rem 0; max-width: 46rem; }
 .faint, figcaption, caption { color: var(--faint); font-size: .9rem; text-align: left; }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; }
-th, td { padding: .25rem .5rem; text-align: right; vertical-align: top; white-space: nowrap;
+th, td { padding: .25rem .4rem; text-align: right; vertical-align: top; white-space: nowrap;
   border-bottom: 1px solid var(--line); }
 th:first-child, td:first-child, .text { text-align: left; }
+td.text { white-space: normal; }
 td.long { white-space: normal; overflow-wrap: anywhere; min-width: 30rem; text-align: left; }
 tr.best { background: var(--mark); font-weight: 600; }
 th button { all: unset; cursor: pointer; }
@@ -74,13 +76,15 @@ for (const button of document.querySelectorAll("th button")) button.onclick = ()
 """
 
 
-def write_report(folder: PathLike) -> Path:
-    """Write ``report.html`` and its pictures (PNG files) into a folder of results, and return the path of the page.
+def write_report(folder: PathLike, picture_formats: Sequence[PictureFormat] = ("png",)) -> Path:
+    """Write ``report.html`` and its pictures into a folder of results, and return the path of the page.
 
     Parameters
     ----------
     folder : path-like
         Folder that `HeadComparison.save` or `BackendComparison.save` wrote.
+    picture_formats : sequence of {"png", "pdf", "svg"}
+        Formats in which the pictures are written beside the page, which contains them itself.
 
     Raises
     ------
@@ -92,7 +96,7 @@ def write_report(folder: PathLike) -> Path:
     folder = Path(folder)
     metrics = read_metrics(folder)
     with _damage_named(folder):
-        page = _page(folder, metrics)
+        page = _page(Pictures(folder, picture_formats), metrics)
     # Names of speakers and files may not be valid Unicode.
     return write_atomically(folder / "report.html", lambda file: file.write(page.encode("utf-8", "backslashreplace")))
 
@@ -125,8 +129,8 @@ def _damage_named(folder: Path) -> Iterator[None]:
         ) from error
 
 
-def _page(folder: Path, metrics: Record) -> str:
-    sections = (verification_sections if "eer" in metrics["rows"][0] else comparison_sections)(folder, metrics)
+def _page(pictures: Pictures, metrics: Record) -> str:
+    sections = (verification_sections if "eer" in metrics["rows"][0] else comparison_sections)(pictures, metrics)
     digest = base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode()
     policy = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
     return f"""<!DOCTYPE html>
@@ -141,6 +145,7 @@ def _page(folder: Path, metrics: Record) -> str:
 <body>
 {"".join(sections)}
 {glossary_link()}
+{downloads_section(pictures)}
 {provenance_section(metrics)}
 {terms_section()}
 <script>{SCRIPT}</script>

@@ -19,6 +19,7 @@ from evaluation import compare_heads
 from features import extract
 from files import TableFormat
 from heads import HEADS, SCALERS, MinibatchHead
+from reports import PictureFormat
 from verification import BACKENDS
 
 ROOT = Path(__file__).parents[1]
@@ -166,6 +167,7 @@ def test_choices_of_the_command_lines_are_those_of_the_registries() -> None:
     assert set(typing.get_args(config.ScalerName)) == set(SCALERS)
     assert set(typing.get_args(config.BackendName)) == set(BACKENDS)
     assert config.TableFormat == TableFormat
+    assert config.PictureFormat == PictureFormat
 
 
 def test_defaults_of_scripts_and_libraries_agree() -> None:

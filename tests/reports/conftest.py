@@ -89,10 +89,12 @@ def read_page() -> Callable[[Path], Page]:
         content = path.read_text(encoding="utf-8")
         page = Page(content)
         assert page.tags().count("script") == 1
-        for _, attributes in page.elements:
+        for tag, attributes in page.elements:
             assert not [name for name in attributes if name.startswith("on")]
             for name in ("src", "href", "xlink:href", "action", "srcset"):
-                assert (attributes.get(name) or "#").startswith(("#", "data:"))
+                value = attributes.get(name) or "#"
+                is_download = tag == "a" and "download" in attributes and "/" not in value
+                assert value.startswith(("#", "data:")) or (is_download and (path.parent / value).is_file())
         ids = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
         assert len(ids) == len(set(ids))
         styles = " ".join(str(attributes.get("style")) for _, attributes in page.elements) + content

@@ -35,7 +35,7 @@ def read_metrics(folder: Path) -> Record:
 
 def test_page_is_well_formed_and_loads_nothing(saved: Path, read_page: ReadPage) -> None:
     page = read_page(saved / "report.html")
-    assert page.tags().count("svg") == 5
+    assert page.tags().count("svg") == 6
     policy = next(attributes["content"] for tag, attributes in page.elements if "http-equiv" in attributes)
     assert policy.startswith("default-src 'none';")
 
@@ -51,7 +51,8 @@ def test_folder_and_files_may_be_strings(made_up: MadeUp, tmp_path: Path) -> Non
 
 def test_page_links_its_glossary(saved: Path, read_page: ReadPage) -> None:
     page = read_page(saved / "report.html")
-    [target] = [attributes["href"] for tag, attributes in page.elements if tag == "a"]
+    links = [attributes["href"] for tag, attributes in page.elements if tag == "a"]
+    [target] = [link for link in links if link.startswith("#")]
     assert [attributes["id"] for tag, attributes in page.elements if f"#{attributes.get('id')}" == target]
     text = (saved / "report.html").read_text(encoding="utf-8")
     for term in ("session", "head", "ECE", "Cllr", "minDCF", "EER", "top-k accuracy", "false accept, FAR"):
@@ -63,9 +64,30 @@ def test_table_has_the_figures_of_the_summary(saved: Path, read_page: ReadPage) 
     page = read_page(saved / "report.html")
     assert [shown for shown, _ in page.column("head", "head")] == [record["head"] for record in summary]
     for header, (key, digits) in COLUMNS.items():
-        expected = [(f"{100 * record[key]:.{digits}f}", repr(record[key])) for record in summary]
+        expected = [
+            (f"{100 * record[key]:.{digits}f}{deviation(record, key)}", repr(record[key])) for record in summary
+        ]
         assert page.column(header, "head") == expected
     assert [value for _, value in page.column("seconds", "head")] == [repr(record["seconds"]) for record in summary]
+
+
+def deviation(record: Record, key: str) -> str:
+    """Return the standard deviation over the seeds, as tables show it after some figures."""
+    return f" ±{100 * record[f'{key}_std']:.1f}" if key in ("val_accuracy", "test_accuracy") else ""
+
+
+def test_page_links_the_files_beside_it(saved: Path, read_page: ReadPage, tmp_path: Path) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(saved, folder)
+    (folder / "answers.csv").rename(folder / "mine.csv")
+    (folder / "table.tex").touch()
+    page = read_page(write_report(folder, ("png", "svg")))
+    links = [str(attributes["href"]) for tag, attributes in page.elements if tag == "a" and "download" in attributes]
+    assert set(links) == {
+        "metrics.csv", "metrics.json", "table.tex", "per_speaker.csv", "confusion.csv", "embedding_map.csv",
+        "head_accuracies.png", "head_accuracies.svg", "learning_curves.png", "learning_curves.svg",
+        "embedding_map.png", "embedding_map.svg",
+    }  # fmt: skip
 
 
 def test_summary_has_the_figures_of_the_best_head(saved: Path, read_page: ReadPage) -> None:
@@ -107,6 +129,22 @@ def test_pictures_are_saved_and_points_have_titles(saved: Path, read_page: ReadP
         for kind in (-1, 0, 1):
             own = [titles[point["id"]] for point in points if kinds[point["id"]] == kind]
             assert page.titles[f"embedding_map-answers-{column}-{kind}"] == own
+
+
+def test_pictures_are_written_in_each_format_and_always_the_same(saved: Path, tmp_path: Path) -> None:
+    beginnings = {"png": b"\x89PNG", "pdf": b"%PDF", "svg": b"<?xml"}
+    contents = []
+    for name in ("one", "two"):
+        folder = tmp_path / name
+        shutil.copytree(saved, folder)
+        write_report(folder, ("pdf", "svg"))
+        own = {path.name: path.read_bytes() for path in folder.iterdir() if path.suffix[1:] in beginnings}
+        names = {path.stem for path in saved.glob("*.png")}
+        assert {f"{stem}.{form}" for stem in names for form in beginnings} == own.keys()
+        for file, content in own.items():
+            assert content.startswith(beginnings[file[-3:]])
+        contents.append(own)
+    assert contents[0] == contents[1]
 
 
 def test_page_is_made_from_the_files_alone(saved: Path, read_page: ReadPage, tmp_path: Path) -> None:
@@ -272,10 +310,14 @@ def test_interrupted_save_leaves_no_report(
 
 
 def test_other_pictures_in_the_folder_are_kept(made_up: MadeUp, tmp_path: Path) -> None:
-    for name in ("layer_curve_for_a_paper.png", "mine.png", "layer_curve_2.png"):
+    own = {"layer_curve_for_a_paper.png", "mine.png", "mine.pdf", "table.txt"}
+    of_earlier_run = {"layer_curve_2.png", "confusion.pdf", "head_accuracies.svg", "table.tex", "table.md"}
+    for name in own | of_earlier_run:
         (tmp_path / name).touch()
     compare_heads(made_up(), ["centroid"]).save(tmp_path, "corpus", "command")
-    assert {path.name for path in tmp_path.glob("*.png")} == {"layer_curve_for_a_paper.png", "mine.png"}
+    left = {path.name for path in tmp_path.iterdir()}
+    assert own <= left
+    assert not of_earlier_run & left
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,7 @@ def test_main_job_writes_all_its_files(trained: Path) -> None:
         "confusion.png",
         "embedding_map.csv",
         "embedding_map.png",
+        "head_accuracies.png",
         "learning_curves.png",
         "librispeech_features_spectral.pt",
         "librispeech_scaler.pt",
