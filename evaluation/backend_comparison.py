@@ -13,6 +13,7 @@ from files import (
     count_of,
     format_percent,
     short_repr,
+    timestamp,
     versions,
     write_csv,
     write_json,
@@ -75,6 +76,7 @@ class BackendComparison:
             "origins": self.origins,
             "notes": self.notes,
             "command": command,
+            "created": timestamp(),
             "versions": versions(),
         }
         # Remove the files of an earlier run. metrics.json, which marks a finished run, is written last.

@@ -19,6 +19,7 @@ from evaluation.notes import (
     session_gap,
 )
 from evaluation.outcome import Counts, Outcome, by_speaker, confusion, per_speaker
+from evaluation.paired_differences import describe_encoders, encoder_differences, head_differences
 from evaluation.result_tables import heads_table, layers_table
 from evaluation.summary import describe_selection, key_of, mean_by_layer, rank_by_validation
 from features import FeatureSet
@@ -31,6 +32,7 @@ from files import (
     count_of,
     format_percent,
     short_repr,
+    timestamp,
     versions,
     write_csv,
     write_json,
@@ -121,6 +123,14 @@ class HeadComparison:
         return session_gap(self.summary, self.best, self._counts)
 
     @cached_property
+    def differences(self) -> dict[str, list[Record]]:
+        """Paired differences of test accuracy: the best head against each other (``heads``), and of ``encoders``."""
+        return {
+            "heads": head_differences(self.summary, self.best, self._counts),
+            "encoders": encoder_differences(self.summary, self.best, self._counts),
+        }
+
+    @cached_property
     def notes(self) -> list[str]:
         """Sentences to read with the table."""
         selected = describe_selection(self.best["split_by"])
@@ -134,6 +144,7 @@ class HeadComparison:
             notes.append(f"{self.best['head']} on the first split: {settings}")
         if not math.isnan(self.best["test_accuracy"]):
             notes += describe_runner_up(self.summary, self.best, self._counts)
+            notes += describe_encoders(self.differences["encoders"])
             notes += describe_session_gap(self.session_gap, self.best, self.sizes)
             notes += describe_small_test(self.best, self.sizes)
             notes += describe_perfect_test(self.outcomes[key_of(self.best)])
@@ -193,12 +204,14 @@ class HeadComparison:
             "sizes": self.sizes,
             "untested": self.untested,
             "session_gap": self.session_gap,
+            "differences": self.differences,
             "open_set": self.open_set,
             "speakers": self.speakers,
             "curves": self.curves,
             "origins": self.origins,
             "notes": self.notes,
             "command": command,
+            "created": timestamp(),
             "versions": versions(),
         }
         outcomes = self.outcomes[key_of(self.best)]

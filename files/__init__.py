@@ -20,7 +20,7 @@ from files.tensors import (
     tensors_to_bytes,
     write_tensors,
 )  # fmt: skip
-from files.versions import VERSION, commit, versions
+from files.versions import VERSION, commit, timestamp, versions
 from files.writing import check_suffix, check_writable, write_atomically
 
 __all__ = [
@@ -58,6 +58,7 @@ __all__ = [
     "short_repr",
     "tensors_from_bytes",
     "tensors_to_bytes",
+    "timestamp",
     "track",
     "unknown_choice",
     "versions",

@@ -2,6 +2,7 @@
 
 import platform
 import subprocess
+from datetime import UTC, datetime
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -23,6 +24,11 @@ def versions() -> dict[str, str]:
         "python": platform.python_version(),
         **{name: _version_of(name) for name in PACKAGES},
     }
+
+
+def timestamp() -> str:
+    """Return the date and time in UTC (ISO 8601), such as ``2026-01-31T12:00:00Z``."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _version_of(package: str) -> str:

@@ -1,6 +1,7 @@
 """Sections of the report of a comparison of heads."""
 
 from collections import defaultdict
+from typing import Any
 
 import numpy as np
 
@@ -42,7 +43,7 @@ def comparison_sections(pictures: Pictures, metrics: Record) -> list[str]:
     answers, cells, speakers = (
         read_csv(pictures.folder / f"{name}.csv") for name in ("answers", "confusion", "per_speaker")
     )
-    sections = [summary_section(metrics), table_section(pictures, metrics)]
+    sections = [summary_section(metrics), table_section(pictures, metrics), *difference_sections(metrics)]
     if answers and cells and speakers:
         if not len(answers) == sum(int(cell["count"]) for cell in cells) == sum(int(one["n_test"]) for one in speakers):
             raise ValueError("answers.csv, confusion.csv and per_speaker.csv do not count the same test recordings")
@@ -146,13 +147,48 @@ def table_section(pictures: Pictures, metrics: Record) -> str:
         columns_table(HEAD_COLUMNS, summary, best=summary.index(metrics["best"]), text=names),
         paragraph(
             f"The marked head was {describe_selection(metrics['best']['split_by'])}. Selecting by test accuracy would "
-            "make the test accuracy too optimistic. Figures are means over the seeds (± standard deviation, if there are "
-            "several), in percent except for the seconds.",
+            "make the test accuracy too optimistic. Figures are means over the seeds (± standard deviation, if there "
+            "are several), in percent except for the seconds.",
             kind="faint",
         ),
         *drawn,
         glossary(shown(HEAD_COLUMNS)),
     )
+
+
+def difference_sections(metrics: Record) -> list[str]:
+    """Make the section with the paired differences of test accuracy, if the results have some."""
+    found = metrics.get("differences", {})  # results of earlier versions have none
+    parts = []
+    for kind, caption in (
+        ("heads", "The selected head against each other one."),
+        ("encoders", "The encoders against each other, each with its best head by validation."),
+    ):
+        if found.get(kind):
+            parts += [paragraph(caption), _difference_table(found[kind])]
+    if not parts:
+        return []
+    parts.append(
+        paragraph(
+            "Test accuracy of the first minus that of the second, in points, with 95 % intervals from a paired "
+            f"bootstrap over speakers, of the split by {metrics['best']['split_by']}. Each interval is for one "
+            "comparison: of 20 comparisons of equally good heads, one is expected to be significant by chance.",
+            kind="faint",
+        )
+    )
+    return [section("Differences", *parts)]
+
+
+def _difference_table(differences: list[Record]) -> str:
+    several = len({one[key] for one in differences for key in ("encoder", "other_encoder")}) > 1
+    lines: list[list[Any]] = []
+    for one in differences:
+        pair = (one["head"], one["encoder"]), (one["other_head"], one["other_encoder"])
+        names = [f"{head} on {encoder}" if several else head for head, encoder in pair]
+        figures = [(f"{100 * one['difference']:+.1f}", one["difference"])]
+        figures += [(format_percent(one[bound]), one[bound]) for bound in ("low", "high")]
+        lines.append([*names, *figures, one["verdict"]])
+    return table(["first", "second", "difference", "from", "to", "verdict"], lines, text=(0, 1, 5))
 
 
 def confusion_section(pictures: Pictures, cells: list[Record]) -> str:

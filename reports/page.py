@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from evaluation import Column, shown
 from files import Record
+from reports.citation import citation_of
 from reports.drawing import FORMATS, PictureFormat, save_figure, to_svg
 
 if TYPE_CHECKING:
@@ -173,9 +174,13 @@ def _download(name: str) -> str:
 
 
 def provenance_section(metrics: Record) -> str:
-    """Make the section with the command, the versions and the encoders that the results come from."""
+    """Make the section with the command, date and versions of the results, how to cite them, and their encoders."""
     versions = ", ".join(f"{name} {version}" for name, version in metrics["versions"].items())
-    parts = [f"<pre>{escape(metrics['command'])}</pre>\n", paragraph(versions, kind="faint")]
+    created = metrics.get("created")  # results of earlier versions have no date
+    date = [paragraph(f"Computed on {created.replace('T', ' ').replace('Z', ' UTC')}.")] if created else []
+    sentence, bibtex = citation_of(metrics)
+    parts = [f"<pre>{escape(metrics['command'])}</pre>\n", *date, paragraph(versions, kind="faint")]
+    parts += [paragraph(f"To cite the software: {sentence}"), f"<pre>{escape(bibtex)}</pre>\n"]
     parts += [f"<pre>{escape(json.dumps(about, indent=1, ensure_ascii=False))}</pre>\n" for about in metrics["origins"]]
     return section("Provenance", *parts)
 

@@ -6,12 +6,14 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
-from files import VERSION, commit, versions
+from files import VERSION, commit, timestamp, versions
 
 ROOT = Path(__file__).parents[2]
 # `files.versions` is also the name of the function that `files` exports.
@@ -41,6 +43,22 @@ def make_clone(folder: Path) -> None:
 def test_version_is_that_of_the_file() -> None:
     assert (ROOT / "VERSION").read_text().strip() == VERSION
     assert re.fullmatch(r"\d+\.\d+\.\d+", VERSION)
+
+
+def test_citation_file_is_complete_and_names_this_version() -> None:
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert citation["cff-version"] == "1.2.0"
+    assert {"authors", "message", "title", "type", "license"} <= citation.keys()
+    assert citation["version"] == VERSION
+    # A version that is not released has no date, in the file as in the changelog.
+    heading = re.search(rf"^## {re.escape(VERSION)} \((.*)\)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert heading is not None
+    assert str(citation.get("date-released", "unreleased")) == heading[1]
+
+
+def test_timestamp_is_the_time_in_utc() -> None:
+    before = datetime.now(UTC).replace(microsecond=0)
+    assert before <= datetime.fromisoformat(timestamp()) <= datetime.now(UTC)
 
 
 def test_versions_name_project_commit_and_packages() -> None:

@@ -1,6 +1,7 @@
 """`write_report` for a comparison of heads: figures, pictures, names, damaged and older results."""
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -147,6 +148,24 @@ def test_pictures_are_written_in_each_format_and_always_the_same(saved: Path, tm
     assert contents[0] == contents[1]
 
 
+def test_page_has_date_version_and_citation(saved: Path, read_page: ReadPage, tmp_path: Path) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(saved, folder)
+    metrics = read_metrics(folder)
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", metrics["created"])
+    metrics["created"] = "2031-01-31T12:00:00Z"
+    metrics["versions"] |= {"voxprobe": "9.8.7", "commit": "0123456789ab"}
+    write_json(folder / "metrics.json", metrics)
+    text = read_page(write_report(folder)).text
+    assert "Computed on 2031-01-31 12:00:00 UTC." in text
+    reference = (
+        "The Voxprobe authors (2031). Voxprobe: speaker recognition on frozen audio encoders, version 9.8.7, commit"
+    )
+    assert f"To cite the software: {reference} 0123456789ab. Computer software." in text
+    for field in ("@software{voxprobe,", "author = {{The Voxprobe authors}},", "version = {9.8.7},", "year = {2031},"):
+        assert field in text
+
+
 def test_page_is_made_from_the_files_alone(saved: Path, read_page: ReadPage, tmp_path: Path) -> None:
     folder = tmp_path / "copy"
     shutil.copytree(saved, folder)
@@ -167,15 +186,18 @@ def test_results_of_earlier_versions_are_drawn(saved: Path, read_page: ReadPage,
     metrics["session_gap"]["verdict"] = "no more than chance"
     metrics["open_set"]["n_strangers"] = metrics["open_set"].pop("n_unknown")
     metrics["versions"] = {"torch": "2.6.0"}
+    del metrics["created"]
     write_json(folder / "metrics.json", metrics)
     text = read_page(write_report(folder)).text
     assert text.partition("Provenance")[0] == expected.partition("Provenance")[0]
-    assert "chance" not in text
+    assert "no more than chance" not in text
     for record in [*metrics["rows"], *metrics["summary"], metrics["best"]]:
         record.pop("test_ece")
+    metrics.pop("differences")
     write_json(folder / "metrics.json", metrics)
     page = read_page(write_report(folder))
     assert page.column("ECE", "head") == [("-", None)] * len(metrics["summary"])
+    assert "Differences" not in page.text
 
 
 def test_new_column_is_in_both_tables_and_the_glossary(
@@ -221,7 +243,20 @@ def test_layers_and_several_encoders_are_shown(made_up: MadeUp, read_page: ReadP
     comparison = compare_heads([layered, other], ["linear", "centroid"], ensemble=True, options={"epochs": 5})
     comparison.save(tmp_path, "corpus", "command")
     save_embedding_map(tmp_path / "embedding_map.csv", comparison.classifier, [layered, other])
-    text = read_page(write_report(tmp_path)).text
+    page = read_page(write_report(tmp_path))
+    text, differences = page.text, read_metrics(tmp_path)["differences"]
+    # The tables of the differences have the same headings; `column` reads the first.
+    names = [f"{one['other_head']} on {one['other_encoder']}" for one in differences["heads"]]
+    assert [shown for shown, _ in page.column("second", "first")] == names
+    for header, key, form in (
+        ("difference", "difference", "{:+.1f}"),
+        ("from", "low", "{:.1f}"),
+        ("to", "high", "{:.1f}"),
+    ):
+        expected = [(form.format(100 * one[key]), repr(one[key])) for one in differences["heads"]]
+        assert page.column(header, "first") == expected
+    assert len(differences["encoders"]) == 3
+    assert "The encoders against each other, each with its best head by validation." in text
     assert "Layers of made up" in text
     assert "The head linear on each layer of made up; layer 0 is the best by validation." in text
     assert (tmp_path / "layer_curve.png").read_bytes().startswith(b"\x89PNG")

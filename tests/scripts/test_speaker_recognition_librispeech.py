@@ -42,7 +42,7 @@ def test_main_job_writes_all_its_files(trained: Path) -> None:
     metrics = json.loads((trained / "metrics.json").read_text())
     assert set(metrics) == {
         "rows", "summary", "best", "sizes", "untested", "session_gap", "open_set", "speakers", "curves", "origins",
-        "notes", "command", "versions",
+        "notes", "command", "versions", "created", "differences",
     }  # fmt: skip
     assert [row["head"] for row in metrics["rows"]] == 2 * ["linear", "mlp", "lda"]
     assert [row["split_by"] for row in metrics["rows"]] == 3 * ["utterance"] + 3 * ["session"]
