@@ -18,7 +18,26 @@ def test_report_made_again_is_the_same(trained: Path, call_script: Run, tmp_path
     assert (again / "report.html").read_bytes() == (trained / "report.html").read_bytes()
 
 
+def test_tables_and_pictures_for_a_paper_are_made_from_saved_results(
+    trained: Path, call_script: Run, tmp_path: Path
+) -> None:
+    folder = tmp_path / "paper"
+    shutil.copytree(trained, folder)
+    options = ["--table_format", "latex", "--picture_formats", "pdf", "svg"]
+    done = call_script("make_report.py", "--output_dir", folder, *options)
+    assert done.returncode == 0, done.stderr
+    table = (folder / "table.tex").read_text(encoding="utf-8")
+    assert done.stdout == f"{table}Saved {folder / 'table.tex'}\nSaved {folder / 'report.html'}\n"
+    assert r"\begin{tabular}" in table
+    for name in ("head_accuracies", "confusion", "embedding_map"):
+        assert (folder / f"{name}.pdf").read_bytes().startswith(b"%PDF")
+        assert "<svg" in (folder / f"{name}.svg").read_text(encoding="utf-8")
+    assert 'href="table.tex"' in (folder / "report.html").read_text(encoding="utf-8")
+
+
 def test_folder_without_results_is_refused(
     call_script: Run, assert_refused: Callable[..., None], tmp_path: Path
 ) -> None:
-    assert_refused(call_script("make_report.py", "--output_dir", tmp_path), "metrics.json", "no results can be read")
+    for options in ([], ["--table_format", "latex"]):
+        done = call_script("make_report.py", "--output_dir", tmp_path, *options)
+        assert_refused(done, "metrics.json", "no results can be read")

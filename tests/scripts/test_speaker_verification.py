@@ -32,6 +32,16 @@ def test_evaluation_writes_metrics_and_pictures(trained_features: Path, run_scri
         assert (tmp_path / picture).read_bytes().startswith(b"\x89PNG")
 
 
+def test_table_in_markdown_is_printed_and_written(trained_features: Path, call_script: Run, tmp_path: Path) -> None:
+    command = [VERIFY, "evaluate", "--features_path", trained_features, "--output_dir", tmp_path]
+    done = call_script(*command, "--table_format", "markdown", "--picture_formats", "svg")
+    assert done.returncode == 0, done.stderr
+    table = (tmp_path / "table.md").read_text(encoding="utf-8")
+    assert table.startswith("| backend | trials |")
+    assert done.stdout.startswith(table)
+    assert {path.suffix for path in tmp_path.iterdir()} == {".csv", ".html", ".json", ".md", ".svg"}
+
+
 def test_drawn_trials_can_be_scored_again(trained_features: Path, call_script: Run, tmp_path: Path) -> None:
     command = [VERIFY, "evaluate", "--features_path", trained_features, "--output_dir"]
     drawn = call_script(*command, tmp_path / "drawn", "--triplets", 200)
