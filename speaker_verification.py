@@ -92,13 +92,15 @@ def train(config: TrainVerifierConfig) -> int:
         raise VerifierError("Give the features file to train on: --features_path FILE.")
     check_writable(config.output.parent)
     features = FeatureSet.load(config.features_path)
-    verifier = SpeakerVerifier.train(features, config.backend, config.seed)
+    with announce("Training the verifier"):
+        verifier = SpeakerVerifier.train(features, config.backend, config.seed)
     n_trained, n_calibrated = (len(verifier.training[name]) for name in ("trained_on", "calibrated_on"))
     trained = f"trained on {n_trained} speakers, " if n_trained else ""
     eer = format_percent(verifier.training["eer"], 2)
     print(f"{config.backend}: {trained}calibrated on {n_calibrated} speakers with an EER of {eer} %")
     print(f"Saved {verifier.save(config.output)}")
-    compared = compare_with_ready(features, config.backend, config.seed)
+    with announce("Comparing the verifier with the ready one"):
+        compared = compare_with_ready(features, config.backend, config.seed)
     if compared is not None:
         print(
             f"Cllr on speakers that were left out: {compared[0]:.3f} if trained like this verifier on half of the "
@@ -148,7 +150,8 @@ def enroll(config: EnrollConfig) -> int:
         if background:
             results.append((add_background_rows(store, background), "background recording", "added"))
         if features is not None:
-            results.append((enroll_feature_set(store, features, config.existing), "recording", "enrolled"))
+            with announce("Enrolling the speakers"):
+                results.append((enroll_feature_set(store, features, config.existing), "recording", "enrolled"))
         elif rows:
             results.append((enroll_rows(store, rows, config.existing), "recording", "enrolled"))
         n_speakers = count_of(len(store), "speaker")
@@ -230,7 +233,8 @@ def merge(config: MergeConfig) -> int:
     if config.other is None:
         raise StoreError("Give the other store: --other FILE.")
     with SpeakerStore.open(config.store) as store, SpeakerStore.open(config.other) as other:
-        added = store.merge(other, config.existing)
+        with announce("Merging the stores"):
+            added = store.merge(other, config.existing)
         print(f"{count_of(added, 'recording')} enrolled; {config.store} has {count_of(len(store), 'speaker')}")
     return EXIT_DONE
 
@@ -301,7 +305,7 @@ def score(config: ScoreConfig) -> int:
     check_suffix(config.output, ".csv")
     check_writable(config.output.parent)
     features = FeatureSet.load(config.features_path)
-    with SpeakerStore.open(config.store) as store:
+    with SpeakerStore.open(config.store) as store, announce("Scoring the recordings"):
         nearest = store.nearest_features(features, config.top_k)
     saved = write_scores(config.output, features.ids, nearest)
     print(scores_table(features.ids, nearest))
