@@ -6,6 +6,7 @@ from files.digests import file_digest
 from files.errors import InputError, OutputError
 from files.extras import optional_imports
 from files.paths import PathLike, as_paths
+from files.plugins import PluginFiles, is_reference, load_plugin
 from files.progress import Progress, announce, track
 from files.records import Record, read_csv, without_nan, write_csv, write_json
 from files.representations import fields_repr, html_table, note_of_rest, short_repr
@@ -30,6 +31,7 @@ __all__ = [
     "PathLike",
     "FormatReader",
     "Progress",
+    "PluginFiles",
     "Record",
     "as_paths",
     "TABLE_FILES",
@@ -47,8 +49,10 @@ __all__ = [
     "format_table",
     "html_table",
     "load_arrays",
+    "is_reference",
     "load_checked",
     "load_choice",
+    "load_plugin",
     "load_tensors",
     "note_of_rest",
     "optional_imports",
