@@ -11,6 +11,7 @@ from encoders.registry import (
     encoder_options,
     lazy_encoder,
     load_encoder,
+    register_encoder,
 )  # fmt: skip
 from encoders.spec import Spec, pieces_of, spec_differences, spec_digest, warn_of_precision, windows_of
 
@@ -27,6 +28,7 @@ __all__ = [
     "lazy_encoder",
     "load_encoder",
     "pieces_of",
+    "register_encoder",
     "resolve_device",
     "single_thread",
     "spec_differences",

@@ -12,8 +12,9 @@ from torch import Tensor
 
 from encoders.base import Encoder, EncoderError
 from encoders.device import resolve_device
+from encoders.own_encoder import Create, add_own_weights, check_encoder_class, check_own_spec
 from encoders.spec import Spec
-from files import check_options, load_choice, short_repr, unknown_choice
+from files import check_options, is_reference, load_choice, load_plugin, short_repr, unknown_choice
 
 logger = logging.getLogger(__name__)
 
@@ -29,9 +30,44 @@ ENCODERS: dict[str, str] = {
 # Alias -> name in `ENCODERS`.
 ALIASES = {"clap": "audiosep"}
 
+# Classes that `register_encoder` added, by their own name and, once it is known, by the name in their spec.
+OWN_ENCODERS: dict[str, type[Encoder]] = {}
+
+
+def register_encoder(encoder: str | type[Encoder]) -> str:
+    """Add an own encoder, so that it can be loaded by name and found for saved classifiers, verifiers and stores.
+
+    Parameters
+    ----------
+    encoder : str or subclass of Encoder
+        The class, or ``FILE.py:CLASS`` or ``MODULE:CLASS``, which is imported. The name of a known encoder is returned
+        as it is.
+
+    Returns
+    -------
+    str
+        The name for `load_encoder`: that of the class, or the one in `ENCODERS`.
+
+    Raises
+    ------
+    EncoderError
+        There is no such encoder, file or class, or the class is not a complete encoder.
+    """
+    if isinstance(encoder, str):
+        if not is_reference(encoder):
+            _resolve(encoder)
+            return encoder
+        encoder = load_plugin(encoder, error_class=EncoderError)
+    check_encoder_class(encoder, _registry())
+    for name, listed in ENCODERS.items():
+        if listed == f"{encoder.__module__}:{encoder.__name__}":
+            return name
+    OWN_ENCODERS[encoder.__name__] = encoder
+    return encoder.__name__
+
 
 def load_encoder(
-    name: str,
+    name: str | type[Encoder],
     weights: str | Path | None = None,
     device: str = "auto",
     *,
@@ -42,8 +78,8 @@ def load_encoder(
 
     Parameters
     ----------
-    name : str
-        A name of `ENCODERS` or `ALIASES`.
+    name : str or subclass of Encoder
+        A name of `ENCODERS` or `ALIASES`, or an own encoder, as `register_encoder` takes it.
     weights : path-like, optional
         File or folder of the weights, if the encoder has weights. The published weights are the default: they are
         searched for in ``pretrained_models/`` and in the Hugging Face cache, then downloaded.
@@ -68,19 +104,19 @@ def load_encoder(
     return lazy_encoder(name, weights, device, precision=precision, **options).build()
 
 
-def encoder_options(name: str) -> tuple[str, ...]:
+def encoder_options(name: str | type[Encoder]) -> tuple[str, ...]:
     """Return the names of an encoder's options."""
-    return tuple(field.name for field in fields(_resolve(name).Options))
+    return tuple(field.name for field in fields(_resolve(register_encoder(name)).Options))
 
 
-def default_spec(name: str) -> Spec | None:
+def default_spec(name: str | type[Encoder]) -> Spec | None:
     """Return the spec of an encoder with default options, or None if its weights are not on this machine."""
-    encoder_class = _resolve(name)
+    encoder_class = _resolve(name) if isinstance(name, str) else name
     try:
         spec = encoder_class.describe(encoder_class.find_weights(None, download=False), encoder_class.Options())
     except EncoderError:
         return None
-    return {**spec, "precision": _resolve_precision(encoder_class, name, "auto")}
+    return {**spec, "precision": _resolve_precision(encoder_class, str(name), "auto")}
 
 
 @dataclass(frozen=True)
@@ -131,14 +167,19 @@ class LazyEncoder:
 
 
 def lazy_encoder(
-    name: str,
+    name: str | type[Encoder],
     weights: str | Path | None = None,
     device: str = "auto",
     *,
     precision: str = "auto",
     **options: Any,
 ) -> LazyEncoder:
-    """Describe an encoder and build it at its first use; arguments and errors are those of `load_encoder`."""
+    """Describe an encoder and build it at its first use; arguments and errors are those of `load_encoder`.
+
+    An encoder that describes no weights is built at once: if it has parameters or persistent buffers, they are its
+    weights, and their digest is in the spec.
+    """
+    name = register_encoder(name)
     encoder_class = _resolve(name)
     resolved = resolve_device(device)
     precision = _resolve_precision(encoder_class, name, precision)
@@ -148,7 +189,14 @@ def lazy_encoder(
     checked = encoder_class.Options(**options)
     found = encoder_class.find_weights(weights)  # the last check, because it may download
     spec = {**encoder_class.describe(found, checked), "precision": precision}
-    return LazyEncoder(spec, encoder_class.max_duration, partial(_build, spec, found, resolved))
+    if name in OWN_ENCODERS:
+        others = {key for key, kind in OWN_ENCODERS.items() if kind.__name__ != encoder_class.__name__}
+        check_own_spec(spec, encoder_class, {*_registry(), *others})
+        OWN_ENCODERS[spec["name"]] = encoder_class
+        spec["class"] = encoder_class.__name__
+    spec, create = add_own_weights(spec, partial(_create, encoder_class, found))
+    build = partial(_build, spec, found, create=create, device=resolved)
+    return LazyEncoder(spec, encoder_class.max_duration, build)
 
 
 def encoder_from_spec(
@@ -168,38 +216,60 @@ def encoder_from_spec(
     Raises
     ------
     EncoderError
-        The encoder is not one of this project's encoders, or its weights are not found.
+        The encoder is neither one of this project's encoders nor registered, or its weights are not found.
     """
     name = str(spec.get("name"))
-    if name not in ENCODERS:
+    encoder = name if name in ENCODERS else _own_class(spec)
+    if encoder is None:
+        own = spec.get("class", "CLASS")
         raise EncoderError(
-            f"This was trained on vectors of the encoder {name!r}, which is not one of this project's encoders. Use it "
-            "with features files of that encoder; it cannot be used with audio."
+            f"This was trained on vectors of the encoder {name!r}, which is not one of this project's encoders. Give "
+            f"its class with --encoder FILE.py:{own} (in Python, call register_encoder({own}) first). Without the "
+            "class, use features files of that encoder; audio cannot be used."
         )
     trained_precision = str(spec.get("precision", "auto"))
     if precision == "auto" and "+" not in trained_precision:  # mixed precisions, such as fp32+bf16: keep auto
         precision = trained_precision
     weights = weights or spec.get("source")  # an id of the hub, or None
     if weights is None and "source" in spec:
-        default = default_spec(name)
+        default = default_spec(encoder)
         if default is None or default["weights"] != spec["weights"]:
             raise EncoderError(
                 f"This was trained with weights from a folder (digest {str(spec['weights'])[:8]}); give that folder "
                 "with --encoder_weights."
             )
-    return lazy_encoder(name, weights, device, precision=precision, **spec.get("options", {}))
+    return lazy_encoder(encoder, weights, device, precision=precision, **spec.get("options", {}))
 
 
-def _build(spec: Spec, weights: str | Path | None, device: torch.device) -> Encoder:
+def _own_class(spec: Spec) -> type[Encoder] | None:
+    """Return the registered class of a spec: by its name, by its class, or the only one if the spec has no class."""
+    own = OWN_ENCODERS.get(str(spec.get("name"))) or OWN_ENCODERS.get(str(spec.get("class")))
+    if own is None and "class" not in spec and len(set(OWN_ENCODERS.values())) == 1:
+        return next(iter(OWN_ENCODERS.values()))
+    return own
+
+
+def _build(spec: Spec, weights: str | Path | None, *, create: Create, device: torch.device) -> Encoder:
     digest = str(spec["weights"] or "none")[:8]
-    described = "none" if weights is None else f"{weights} ({digest})"
+    described = digest if weights is None else f"{weights} ({digest})"
     logger.info("Encoder %s on %s in %s; weights: %s", spec["name"], device, spec["precision"], described)
-    return _resolve(spec["name"])(spec, weights, device).to(device).eval().requires_grad_(False)
+    return create(spec, device=device)
+
+
+def _create(encoder_class: type[Encoder], weights: str | Path | None, spec: Spec, *, device: torch.device) -> Encoder:
+    return encoder_class(spec, weights, device).to(device).eval().requires_grad_(False)
+
+
+def _registry() -> dict[str, str]:
+    """Return the names and aliases of this project's encoders, with their classes."""
+    return {**ENCODERS, **{alias: ENCODERS[encoder] for alias, encoder in ALIASES.items()}}
 
 
 def _resolve(name: str) -> type[Encoder]:
-    registry = {**ENCODERS, **{alias: ENCODERS[encoder] for alias, encoder in ALIASES.items()}}
-    encoder_class: type[Encoder] = load_choice("encoder", name, registry, error_class=EncoderError)
+    """Return the class of a known name; a reference is no name, so names in saved files import nothing."""
+    if name in OWN_ENCODERS:
+        return OWN_ENCODERS[name]
+    encoder_class: type[Encoder] = load_choice("encoder", name, _registry(), error_class=EncoderError)
     return encoder_class
 
 

@@ -53,9 +53,9 @@ class ScratchEncoder(Encoder):
         check_digest(path, tensors_digest(state), spec["weights"])
         self.lstm = _build(path, state)
         mel = melscale_fbanks(N_FFT // 2 + 1, 0.0, SAMPLE_RATE / 2, N_MELS, SAMPLE_RATE, "slaney", "slaney")
-        self.register_buffer("mel", mel)
-        self.register_buffer("dct", create_dct(N_MFCC, N_MELS, norm="ortho"))
-        self.register_buffer("window", torch.hann_window(N_FFT))
+        self.register_buffer("mel", mel, persistent=False)
+        self.register_buffer("dct", create_dct(N_MFCC, N_MELS, norm="ortho"), persistent=False)
+        self.register_buffer("window", torch.hann_window(N_FFT), persistent=False)
 
     @classmethod
     def find_weights(cls, weights: str | Path | None, download: bool = True) -> Path | None:

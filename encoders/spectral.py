@@ -62,9 +62,11 @@ class SpectralEncoder(Encoder):
         )
         margin = (N_FFT - WINDOW) // 2
         self.n_delta = options.n_delta
-        self.register_buffer("mel", mel)
-        self.register_buffer("dct", create_dct(options.n_mfcc, options.n_mels, norm="ortho"))
-        self.register_buffer("window", torch.nn.functional.pad(torch.hann_window(WINDOW), (margin, margin)))
+        window = torch.nn.functional.pad(torch.hann_window(WINDOW), (margin, margin))
+        # Constants, which follow from the options, are not persistent: persistent tensors count as weights.
+        self.register_buffer("mel", mel, persistent=False)
+        self.register_buffer("dct", create_dct(options.n_mfcc, options.n_mels, norm="ortho"), persistent=False)
+        self.register_buffer("window", window, persistent=False)
 
     @classmethod
     def describe(cls, weights: str | Path | None, options: SpectralOptions) -> Spec:

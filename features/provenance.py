@@ -43,6 +43,8 @@ def default_file_name(
     """
     spec = encoder.spec
     default = default_spec(spec["name"])
+    if default is not None and default["weights"] is None:  # they are part of the encoder's code, and change with it
+        default = {**default, "weights": spec["weights"]}
     suffix = ""
     if crop != encoder.max_duration or default is None or spec_differences(spec, default):
         suffix = "_" + spec_digest({**spec, "crop": crop})[:8]
