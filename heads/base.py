@@ -1,5 +1,6 @@
 """`Head`: the interface of all heads, and the checks of their inputs."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, ClassVar, Self
@@ -29,11 +30,11 @@ class Head(ABC):
     classes_ : ndarray (n_classes,)
         Classes of the training rows, sorted; the columns of logits and probabilities have this order.
     n_parameters_ : int
-        Number of learned parameters.
+        Number of learned parameters; NaN if it is unknown.
     """
 
     classes_: NDArray[Any]
-    n_parameters_: int
+    n_parameters_: float = math.nan
     # Whether a row holds all layers of an encoder (L, D), and not one vector (D,).
     takes_layers: ClassVar[bool] = False
     # Hyper-parameters to tune, each with a distribution of scipy or a list of values.

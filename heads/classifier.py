@@ -16,9 +16,11 @@ from embedding import Row, embed_utterances
 from encoders import Encoder, LazyEncoder, Spec, encoder_from_spec
 from features import FeatureSet
 from files import FormatReader, PathLike, as_paths, count_of, load_checked, short_repr, track, versions, write_tensors
+from heads.base import HeadError
 from heads.fitted import ClassifierError, FittedHead
 from heads.open_set import check_open_set, log_odds, rename_old_figures
 from heads.predictions import UNKNOWN, Prediction
+from heads.registry import head_source
 
 FORMAT = 1
 FILE_KIND = "a speaker classifier, as speaker_recognition_librispeech.py saves one"
@@ -221,7 +223,7 @@ class SpeakerClassifier:
         Raises
         ------
         ClassifierError
-            There is no such file, or it is not a classifier.
+            There is no such file, it is not a classifier, or it has an own head that was not given to `register_head`.
         """
         return load_checked(Path(path), READERS, kind=FILE_KIND, error_class=ClassifierError, advice="Train it again.")
 
@@ -248,6 +250,7 @@ class SpeakerClassifier:
 def _read_format_1(content: dict[str, Any], path: Path) -> SpeakerClassifier:
     if "head" not in content and "members" not in content:
         raise ValueError("it has no head")
+    _check_heads(content, path)
     metrics = dict(content["metrics"])
     if metrics.get("open_set"):
         metrics["open_set"] = rename_old_figures(metrics["open_set"])
@@ -261,6 +264,19 @@ def _read_format_1(content: dict[str, Any], path: Path) -> SpeakerClassifier:
     )
     loaded._check_parts()
     return loaded
+
+
+def _check_heads(content: dict[str, Any], path: Path) -> None:
+    """Refuse heads whose class is not known; a name in a file imports nothing."""
+    for member in content.get("members", [content]):
+        name = member["head"]["name"]
+        try:
+            head_source(name)
+        except HeadError as error:
+            raise ClassifierError(
+                f"{path}: its head {name!r} is not one of this project's heads. Give the class with --heads "
+                f"FILE.py:{name}; in Python, call register_head({name}) before the classifier is loaded."
+            ) from error
 
 
 # Readers by format.

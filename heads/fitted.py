@@ -31,7 +31,7 @@ class FittedHead:
     head : Head
         Fitted head; its classes are indices of speakers.
     name : str
-        Name of the head in `HEADS`.
+        Name of the head in `HEADS`, or of the class of an own head.
     encoder : dict
         Spec of the encoder.
     crop : float or None

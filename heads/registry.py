@@ -1,12 +1,13 @@
-"""Registry of the heads: create a head by name, and list its hyper-parameters."""
+"""Registry of the heads: create a head by name, list its hyper-parameters, and add own heads."""
 
 import inspect
-from typing import Any, get_type_hints
+from collections.abc import Sequence
+from typing import Any
 
-import numpy as np
-
-from files import check_options, load_choice
+from files import is_reference, load_choice, load_plugin, unknown_choice
 from heads.base import Head, HeadError
+from heads.head_source import HeadSource
+from heads.scikit_learn import ScikitLearnHead, is_scikit_learn
 
 # Name -> "module:Class".
 HEADS: dict[str, str] = {
@@ -21,6 +22,84 @@ HEADS: dict[str, str] = {
     "centroid": "heads.centroid:CentroidHead",
 }
 
+# Heads that `register_head` added.
+OWN_HEADS: dict[str, HeadSource] = {}
+
+
+def register_head(head: Any) -> str:
+    """Add an own head, so that it can be created by name and found for saved classifiers.
+
+    Parameters
+    ----------
+    head : str, subclass or instance of Head, or classifier of scikit-learn
+        The head, or ``FILE.py:CLASS`` or ``MODULE:CLASS``, which is imported. An instance gives hyper-parameters; it is
+        not used itself. The name of a known head is returned as it is.
+
+    Returns
+    -------
+    str
+        The name for `create_head`: that of the class, which saved classifiers hold too.
+
+    Raises
+    ------
+    HeadError
+        There is no such head, file or class, it is not a head, or its name is that of a head of this project.
+
+    Examples
+    --------
+    >>> from sklearn.svm import SVC
+    >>> register_head(SVC(C=10))
+    'SVC'
+    """
+    if isinstance(head, str) and not is_reference(head):
+        head_source(head)
+        return head
+    source = _source_of(head)
+    OWN_HEADS[source.name] = source
+    return source.name
+
+
+def register_heads(heads: Sequence[Any]) -> list[str]:
+    """Add heads as `register_head` does, and return their names, such as ``SVC`` and ``SVC_2`` for two instances.
+
+    Raises
+    ------
+    HeadError
+        A head cannot be added, or two classes that can be saved have the same name.
+    """
+    found: dict[str, HeadSource] = {}
+    for head in heads:
+        if isinstance(head, str) and not is_reference(head):
+            found[head] = head_source(head)
+            continue
+        source, number = _source_of(head), 1
+        name = source.name
+        while name in found and not _is_same(found[name], source):
+            if source.can_be_saved and found[name].kind is not source.kind:
+                raise HeadError(f"Two heads are called {source.name}; rename one of the classes.")
+            number += 1
+            name = f"{source.name}_{number}"
+        found[name] = source
+    OWN_HEADS.update({name: source for name, source in found.items() if name not in HEADS})
+    return list(found)
+
+
+def head_source(name: str) -> HeadSource:
+    """Return how the heads of a known name are created.
+
+    A reference is not a name, so a name in a saved file imports nothing.
+
+    Raises
+    ------
+    HeadError
+        There is no such head; the message lists the valid names.
+    """
+    if name in OWN_HEADS:
+        return OWN_HEADS[name]
+    if name not in HEADS:
+        raise HeadError(unknown_choice("head", name, [*HEADS, *OWN_HEADS]))
+    return HeadSource(name, load_choice("head", name, HEADS, error_class=HeadError))
+
 
 def create_head(name: str, **options: Any) -> Head:
     """Create an unfitted head.
@@ -28,7 +107,7 @@ def create_head(name: str, **options: Any) -> Head:
     Parameters
     ----------
     name : str
-        A name of `HEADS`.
+        A name of `HEADS`, or one that `register_head` returned.
     **options
         Hyper-parameters, the arguments of the head's constructor.
 
@@ -43,40 +122,66 @@ def create_head(name: str, **options: Any) -> Head:
     >>> head.predict([[0.4], [2.9]]).tolist()
     ['ann', 'bob']
     """
-    # A saved classifier can hold plain numbers, but not those of numpy.
-    options = {option: value.item() if isinstance(value, np.generic) else value for option, value in options.items()}
-    check_options(f"The head {name!r}", options, _hints(name), error_class=HeadError)
-    return _resolve(name)(**options)
+    return head_source(name).create(**options)
 
 
 def head_options(name: str) -> tuple[str, ...]:
     """Return the names of a head's hyper-parameters, including those that it passes to its base class."""
-    return tuple(_hints(name))
-
-
-def _hints(name: str) -> dict[str, Any]:
-    """Return the types of a head's hyper-parameters."""
-    hints: dict[str, Any] = {}
-    for kind in _resolve(name).__mro__:
-        parameters = list(inspect.signature(kind).parameters.values()) if issubclass(kind, Head) else []
-        types = get_type_hints(kind.__init__)  # type: ignore[misc]
-        named = [part.name for part in parameters if part.kind is not part.VAR_KEYWORD]
-        hints = {each: types.get(each, Any) for each in named} | hints
-        if all(part.kind is not part.VAR_KEYWORD for part in parameters):
-            break
-    return hints
+    return tuple(head_source(name).option_types())
 
 
 def search_space(name: str) -> dict[str, Any]:
     """Return the hyper-parameters of a head to tune, each with a distribution of scipy or a list of values."""
-    return dict(_resolve(name).search_space)
+    return dict(head_source(name).kind.search_space)
 
 
 def takes_layers(name: str) -> bool:
     """Return whether a head takes rows with all layers (n, L, D), not with one vector (n, D)."""
-    return _resolve(name).takes_layers
+    return head_source(name).kind.takes_layers
 
 
-def _resolve(name: str) -> type[Head]:
-    kind: type[Head] = load_choice("head", name, HEADS, error_class=HeadError)
-    return kind
+def can_be_saved(name: str) -> bool:
+    """Return whether a classifier with this head can be saved."""
+    return head_source(name).can_be_saved
+
+
+def _source_of(head: Any) -> HeadSource:
+    """Return the source of a class, an instance or a reference."""
+    given = head
+    if isinstance(head, str):
+        head = load_plugin(head, error_class=HeadError)
+    kind = head if isinstance(head, type) else type(head)
+    if issubclass(kind, Head):
+        lacking = sorted(getattr(kind, "__abstractmethods__", ()))
+        if lacking:
+            raise HeadError(f"The head {kind.__name__} does not define {' and '.join(lacking)}; see docs/extending.md.")
+        if kind.__name__ in HEADS:
+            raise HeadError(f"The class {kind.__name__} has the name of one of this project's heads; rename it.")
+        return HeadSource(kind.__name__, kind, {} if head is kind else head.hyper_parameters())
+    classifier = _instance(kind) if head is kind else head
+    if not is_scikit_learn(classifier):
+        raise HeadError(
+            f"{given if isinstance(given, str) else kind.__name__} is neither a subclass of Head (from heads import "
+            "Head) nor a classifier of scikit-learn."
+        )
+    return HeadSource(kind.__name__, ScikitLearnHead, {"classifier": classifier})
+
+
+def _instance(kind: type[Any]) -> Any:
+    """Create an instance of a class of scikit-learn with its default parameters."""
+    if not hasattr(kind, "get_params"):
+        return None
+    required = [
+        part.name
+        for part in inspect.signature(kind).parameters.values()
+        if part.default is part.empty and part.kind not in (part.VAR_POSITIONAL, part.VAR_KEYWORD)
+    ]
+    if required:
+        raise HeadError(
+            f"{kind.__name__} cannot be created without {' and '.join(required)}; in Python, give an instance of it."
+        )
+    return kind()
+
+
+def _is_same(one: HeadSource, other: HeadSource) -> bool:
+    return one.kind is other.kind and repr(one.fixed) == repr(other.fixed)
