@@ -7,7 +7,7 @@ from evaluation.embedding_map import save_embedding_map
 from evaluation.error_curves import lowest_eer
 from evaluation.head_comparison import HeadComparison
 from evaluation.notes import NOT_SIGNIFICANT, SIGNIFICANT, TOO_FEW, verdict
-from evaluation.result_tables import results_table, sort_summary
+from evaluation.result_tables import mark_unsaved, results_table, sort_summary
 from evaluation.summary import describe_selection, mean_by_layer, rank_by_validation
 from evaluation.table_columns import BACKEND_COLUMNS, HEAD_COLUMNS, Column, shown
 
@@ -24,6 +24,7 @@ __all__ = [
     "compare_heads",
     "describe_selection",
     "lowest_eer",
+    "mark_unsaved",
     "mean_by_layer",
     "rank_by_validation",
     "results_table",

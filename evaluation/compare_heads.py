@@ -2,7 +2,7 @@
 
 import logging
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -20,7 +20,7 @@ from evaluation.fitting import (
     validate,
 )
 from evaluation.head_comparison import HeadComparison, add_intervals, origin_of
-from evaluation.notes import describe_few_rows
+from evaluation.notes import describe_few_rows, describe_unsaved, describe_votes
 from evaluation.outcome import Outcome
 from evaluation.protocol import (
     SplitBy,
@@ -40,10 +40,12 @@ from heads import (
     FittedHead,
     HeadError,
     SpeakerClassifier,
+    can_be_saved,
     create_head,
     create_scaler,
     head_options,
     mean_logits,
+    register_heads,
     search_space,
     takes_layers,
 )
@@ -57,7 +59,7 @@ ENSEMBLE = "ensemble"
 
 def compare_heads(
     features: FeatureSet | Sequence[FeatureSet],
-    heads: str | Sequence[str] = ("linear", "mlp", "lda"),
+    heads: Collection[Any] = ("linear", "mlp", "lda"),
     *,
     scaler: str = "standard",
     split_by: SplitBy = "utterance",
@@ -83,8 +85,10 @@ def compare_heads(
         (N, D) features, or (N, L, D): then the head `LAYER_HEAD` is trained on each layer, heads that take one vector
         use the best layer by validation, and heads that take layers use all. Several sets, from several encoders, are
         compared on the utterances that all of them have.
-    heads : str or sequence of str
-        Names from `HEADS`, or ``all`` for those that take these features.
+    heads : collection
+        Names from `HEADS`, or ``all`` for those that take these features; subclasses and instances of `Head`;
+        classifiers of scikit-learn, which are compared, but not saved and not in ensembles; or ``FILE.py:CLASS`` and
+        ``MODULE:CLASS``, which are imported.
     scaler : str
         Name from `SCALERS`.
     split_by, fractions
@@ -127,7 +131,7 @@ def compare_heads(
         raise HeadError(f"seeds and tune are {seeds} and {tune}; give 1 or more.")
     sets = by_encoder(align([features] if isinstance(features, FeatureSet) else list(features)))
     first = next((given for given in sets.values() if given.audio is not None), next(iter(sets.values())))
-    names = _names([heads] if isinstance(heads, str) else heads, any(given.layers for given in sets.values()))
+    names = _names(heads, any(given.layers for given in sets.values()))
     _check_options(names, options or {})
     create_scaler(scaler)  # an unknown name is an error, not a head that is left out
     splits = _make_splits(first, split_by, fractions, seeds=range(seed, seed + seeds))
@@ -141,7 +145,9 @@ def compare_heads(
         raise HeadError("No head could be fitted; the warnings above say why.")
     summary = summarise(state.rows)
     add_intervals(summary, state.outcomes, len(first.speakers))
-    best = rank_by_validation(summary, split_by)[0]
+    unsaved = [name for name in names if not can_be_saved(name)]
+    saved = [record for record in summary if record["split_by"] == split_by and record["head"] not in unsaved]
+    best = rank_by_validation(saved or summary, split_by)[0]
     untested = {str(kind): untested_speakers(first, own[seed]) for kind, own in splits.items()}
     rows = splits[split_by][best["seeds"][0]]
     training = {
@@ -155,15 +161,19 @@ def compare_heads(
         "torch": str(torch.__version__),
     }
     of_sessions = splits.get("session", splits[split_by])  # rejection is calibrated for new sessions if there are some
-    classifier = _make_classifier(state, best, of_sessions[best["seeds"][0]], training=training, seed=seed)
-    n_free = len(rows.train) - len(classifier.members[0].head.classes_)
+    calibrated = of_sessions[best["seeds"][0]]
+    classifier = _make_classifier(state, best, calibrated, training=training, seed=seed) if saved else None
+    n_free = len(rows.train) - len(state.members[key_of(best)][0].head.classes_)
     leaks = [sentence for kind, own in splits.items() for sentence in find_leaks(first, list(own.values()), kind)]
     leaks += [*find_duplicates(first), *describe_few_rows(summary, n_free, max(map(_dim, sets.values())))]
+    leaks += describe_unsaved(summary, best, unsaved=unsaved)
+    leaks += describe_votes({record["head"]: state.members[key_of(record)][0].head for record in summary})
     return HeadComparison(
         rows=state.rows,
         summary=summary,
         best=best,
-        classifier=classifier,
+        saved=classifier,
+        unsaved=unsaved,
         speakers=first.speakers,
         outcomes=dict(state.outcomes),
         sizes={kind: own[seed].sizes for kind, own in splits.items()},
@@ -171,7 +181,7 @@ def compare_heads(
         untested=untested,
         layers=state.layers,
         tuned=tune,
-        open_set=classifier.metrics["open_set"],
+        open_set={} if classifier is None else classifier.metrics["open_set"],
         ids=first.ids,
         curves=state.curves,
         origins=[origin_of(label, given) for label, given in sets.items()],
@@ -191,9 +201,9 @@ def _make_classifier(
         kind = "utterance" if rows.groups is None else "session"
         open_set = {**rejection.figures, "split_by": kind, "seed": best["seeds"][0]}
     if training["refit"]:
-        members = tuple(refit_head([member], own) for member, own in zip(members, given, strict=True))
+        members = tuple(_refit(member, own) for member, own in zip(members, given, strict=True))
         if rejection is not None and rejection.detector is not None:
-            rejection = replace(rejection, detector=refit_head([rejection.detector], given[0]))
+            rejection = replace(rejection, detector=_refit(rejection.detector, given[0]))
     return SpeakerClassifier(
         members,
         given[0].speakers,
@@ -204,14 +214,20 @@ def _make_classifier(
     )
 
 
+def _refit(member: FittedHead, features: FeatureSet) -> FittedHead:
+    """Fit a member again on all rows."""
+    return refit_head([member], features, member.head.hyper_parameters(), name=member.name)
+
+
 def _dim(features: FeatureSet) -> int:
     return int(features.features.shape[-1])
 
 
-def _names(heads: Sequence[str], has_layers: bool) -> list[str]:
+def _names(heads: Collection[Any], has_layers: bool) -> list[str]:
     """Return the names of the heads, each once; ``all`` stands for those that take the features."""
+    given = heads if isinstance(heads, Collection) and not isinstance(heads, str) else [heads]
     fitting = [name for name in HEADS if has_layers or not takes_layers(name)]
-    return list(dict.fromkeys(one for name in heads for one in (fitting if name == "all" else [name])))
+    return register_heads([one for head in given for one in (fitting if head == "all" else [head])])
 
 
 def _make_splits(
@@ -293,8 +309,9 @@ class _ComparisonState:
     ) -> Iterator[tuple[str, str, list[SelectedHead]]]:
         """Yield encoder, head and members of each ensemble: over heads, over encoders, and over both."""
         labels, every = list(self.sets), " + ".join(self.sets)
-        groups = [(label, ENSEMBLE, [label], self.heads) for label in labels]
-        groups += [(every, head, labels, [head]) for head in self.heads] + [(every, ENSEMBLE, labels, self.heads)]
+        heads = [head for head in self.heads if can_be_saved(head)]
+        groups = [(label, ENSEMBLE, [label], heads) for label in labels]
+        groups += [(every, head, labels, [head]) for head in heads] + [(every, ENSEMBLE, labels, heads)]
         seen: set[tuple[tuple[str, str], ...]] = set()
         for label, name, of_labels, of_heads in groups:
             keys = tuple(
@@ -376,7 +393,7 @@ def _describe_settings(members: Sequence[SelectedHead]) -> str:
 
 def _check_options(heads: Sequence[str], options: Mapping[str, Any]) -> None:
     """Refuse options that no head has or that are out of range: they are errors, not reasons to leave a head out."""
-    valid = {option for name in HEADS for option in head_options(name)}
+    valid = {option for name in [*HEADS, *heads] for option in head_options(name)}
     for option in options:
         if option == "seed":
             raise HeadError("The heads use the seed of their split; give it as seed.")

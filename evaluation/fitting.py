@@ -18,7 +18,18 @@ from corpora import Indices
 from encoders import resolve_device
 from evaluation.protocol import Fold, SplitRows
 from features import FeatureSet
-from heads import FittedHead, Head, HeadError, MinibatchHead, create_head, create_scaler, head_options, search_space
+from heads import (
+    FittedHead,
+    Head,
+    HeadError,
+    HeadSource,
+    MinibatchHead,
+    create_head,
+    create_scaler,
+    head_options,
+    head_source,
+    search_space,
+)
 from metrics import log_loss, ranks, top_k_accuracy
 
 Settings = dict[str, Any]
@@ -162,8 +173,8 @@ def fit_heads(jobs: Sequence[FitJob], scaler: str, rows: SplitRows) -> Iterator[
 
 def _fit_all(tasks: Sequence[tuple[str, Settings]], tables: Sequence["_Table"], n_jobs: int) -> Iterator[list[_Fit]]:
     """Fit each head with each of its settings on each fold; with several settings, those on the CPU in parallel."""
-    each = [(name, settings, table.arrays) for name, settings in tasks for table in tables]
-    on_cpu = [_device_of(name, settings) == "cpu" for name, settings, _ in each]
+    each = [(head_source(name), settings, table.arrays) for name, settings in tasks for table in tables]
+    on_cpu = [_device_of(name, settings) == "cpu" for name, settings in tasks for _ in tables]
     n_workers = min(_n_cores(), sum(on_cpu)) if len(tasks) > n_jobs else 1
     work = (delayed(_fit_one)(*task) for task, parallel in zip(each, on_cpu, strict=True) if parallel)
     done = iter(Parallel(n_jobs=max(n_workers, 1))(work))
@@ -187,13 +198,13 @@ class _Table:
         self.arrays: Arrays = self.scaler.transform(X).numpy(), y, self.scaler.transform(X_val).numpy(), y_val
 
 
-def _fit_one(name: str, settings: Settings, arrays: Arrays) -> _Fit:
+def _fit_one(source: HeadSource, settings: Settings, arrays: Arrays) -> _Fit:
     started = time.perf_counter()
     X, y, X_val, y_val = arrays
     # joblib maps large arrays read-only, and torch needs writable ones.
     X, X_val = (rows if rows.flags.writeable else rows.copy() for rows in (X, X_val))
     try:
-        head = create_head(name, **settings).fit(X, y, X_val, y_val)
+        head = source.create(**settings).fit(X, y, X_val, y_val)
         logits = head.decision_function(X_val)
     except ValueError as error:
         seconds, no_logits = time.perf_counter() - started, np.zeros((0, 0), np.float32)
@@ -215,15 +226,16 @@ def _select(
         return next(fit.problem for fit in of_best if fit.head is None)
     features = job.features
     crop = features.audio.crop if features.audio else None
+    name = head_source(job.name).name
     validated = tuple(
-        FittedHead(scaler=table.scaler, head=head, name=job.name, encoder=features.encoder, crop=crop)
+        FittedHead(scaler=table.scaler, head=head, name=name, encoder=features.encoder, crop=crop)
         for head, table in zip(heads, tables, strict=True)
     )
     fitted = validated[0]
     if len(rows.train) > len(rows.folds[0].fit):
         started = time.perf_counter()
         try:
-            fitted = refit_head(validated, features.select(rows.train.tolist()))
+            fitted = refit_head(validated, features.select(rows.train.tolist()), settings, name=job.name)
         except HeadError as error:
             return str(error)
         seconds += time.perf_counter() - started
@@ -238,8 +250,8 @@ def _select(
     )
 
 
-def refit_head(validated: Sequence[FittedHead], features: FeatureSet) -> FittedHead:
-    """Fit a scaler and a head again on all rows of a set, with the settings of heads that were validated.
+def refit_head(validated: Sequence[FittedHead], features: FeatureSet, settings: Settings, *, name: str) -> FittedHead:
+    """Fit a scaler and a head again on all rows of a set, with the name and the settings of heads that were validated.
 
     A head that is trained in epochs is trained for the number that was best by validation, the median over folds.
 
@@ -249,13 +261,12 @@ def refit_head(validated: Sequence[FittedHead], features: FeatureSet) -> FittedH
         The head cannot be fitted to these rows.
     """
     first = validated[0]
-    settings = first.head.hyper_parameters()
     epochs = [member.head.best_epoch_ for member in validated if isinstance(member.head, MinibatchHead)]
     if epochs:
-        settings["epochs"] = round(float(np.median(epochs)))
+        settings = {**settings, "epochs": round(float(np.median(epochs)))}
     y = features.labels.numpy()
     scaler = create_scaler(first.scaler.name).fit(features.features, features.labels)
-    head = create_head(first.name, **settings).fit(scaler.transform(features.features), y)
+    head = create_head(name, **settings).fit(scaler.transform(features.features), y)
     return replace(first, scaler=scaler, head=head)
 
 

@@ -38,7 +38,7 @@ from files import (
     write_json,
     write_tensors,
 )
-from heads import SpeakerClassifier, describe_open_set
+from heads import HeadError, SpeakerClassifier, describe_open_set
 from metrics import ratio_interval
 
 # Pictures of the report; there is a layer curve for each encoder.
@@ -63,10 +63,11 @@ class HeadComparison:
         Means and standard deviations over the seeds, and the 95 % interval of the test accuracy from a bootstrap over
         speakers.
     best : dict
-        The record of the summary that `rank_by_validation` puts first, among those of the given split.
-    classifier : SpeakerClassifier
+        The record of the summary that `rank_by_validation` puts first, among those of the given split whose head can be
+        saved; among all if none can.
+    saved : SpeakerClassifier or None
         The best head, with the temperature and the threshold of the split of the first seed; it is fitted on all
-        utterances, or on the training part of that split if ``refit`` is off.
+        utterances, or on the training part of that split if ``refit`` is off. None if no head can be saved.
     speakers : tuple of str
     outcomes : dict
         Predictions for the test rows, one `Outcome` for each seed, by the `key_of` of each record of the summary.
@@ -89,12 +90,14 @@ class HeadComparison:
         For each head that is trained in epochs, the figures of each epoch, on the first split.
     origins : list of dict
         For each encoder its spec, the number of utterances, and a digest of all their audio.
+    unsaved : sequence of str
+        Heads that are compared only: classifiers of scikit-learn.
     """
 
     rows: list[Record]
     summary: list[Record]
     best: Record
-    classifier: SpeakerClassifier
+    saved: SpeakerClassifier | None
     speakers: tuple[str, ...]
     outcomes: Outcomes
     sizes: Mapping[str, Mapping[str, int]]
@@ -106,6 +109,23 @@ class HeadComparison:
     ids: Sequence[str] = ()
     curves: Mapping[str, Sequence[Mapping[str, float]]] = field(default_factory=dict)
     origins: Sequence[Record] = ()
+    unsaved: Sequence[str] = ()
+
+    @property
+    def classifier(self) -> SpeakerClassifier:
+        """The classifier that is saved.
+
+        Raises
+        ------
+        HeadError
+            No head of the comparison can be saved.
+        """
+        if self.saved is None:
+            names = ", ".join(self.unsaved)
+            raise HeadError(
+                f"There is no classifier, because {names} cannot be saved; compare a head of this project too."
+            )
+        return self.saved
 
     def layer_records(self, encoder: str) -> list[Record]:
         """Return the means over seeds for each layer of an encoder, on the given split, in the order of layers."""
@@ -137,13 +157,14 @@ class HeadComparison:
         notes = [f"* {selected}; percent, 95 % intervals over speakers"]
         for encoder in dict.fromkeys(record["encoder"] for record in self.layers):
             notes += self._describe_layers(encoder)
-        notes += describe_layer_weights(self.classifier.members)
+        notes += describe_layer_weights(() if self.saved is None else self.saved.members)
         notes += describe_tuning([row["head"] for row in self.rows], self.tuned)
         if self.tuned > 1:
             settings = next(row["settings"] for row in self.rows if key_of(row) == key_of(self.best))
             notes.append(f"{self.best['head']} on the first split: {settings}")
         if not math.isnan(self.best["test_accuracy"]):
-            notes += describe_runner_up(self.summary, self.best, self._counts)
+            ranked = [record for record in self.summary if self.saved is None or record["head"] not in self.unsaved]
+            notes += describe_runner_up(ranked, self.best, self._counts)
             notes += describe_encoders(self.differences["encoders"])
             notes += describe_session_gap(self.session_gap, self.best, self.sizes)
             notes += describe_small_test(self.best, self.sizes)
@@ -175,7 +196,7 @@ class HeadComparison:
         return self._table().text(form)
 
     def _table(self) -> Table:
-        return heads_table(self.summary, self.best, sizes=self.sizes, notes=self.notes)
+        return heads_table(self.summary, self.best, sizes=self.sizes, notes=self.notes, unsaved=self.unsaved)
 
     def layer_table(self, encoder: str, form: TableFormat = "plain") -> str:
         """Return the accuracies of an encoder's layers in percent, the selected one marked with a star."""
@@ -188,7 +209,7 @@ class HeadComparison:
         return [*(self.layer_table(encoder, form) for encoder in encoders), self.table(form)]
 
     def save(self, folder: PathLike, corpus: str, command: str) -> list[Path]:
-        """Write ``metrics.json``, the CSV files, the classifier and its scaler; return the paths.
+        """Write ``metrics.json``, the CSV files, and the classifier, if there is one, and its scaler; return the paths.
 
         Raises
         ------
@@ -201,6 +222,7 @@ class HeadComparison:
             "summary": self.summary,
             "best": self.best,
             **({"layers": self.layers} if self.layers else {}),
+            **({"unsaved": self.unsaved} if self.unsaved else {}),
             "sizes": self.sizes,
             "untested": self.untested,
             "session_gap": self.session_gap,
@@ -220,13 +242,11 @@ class HeadComparison:
             (folder / name).unlink(missing_ok=True)
         for path in [path for path in folder.glob("*.*") if PICTURES.fullmatch(path.name)]:
             path.unlink(missing_ok=True)
-        written = [
-            self.classifier.save(folder / f"speaker_classifier_{corpus}.pt"),
-            write_csv(folder / "metrics.csv", self.rows),
-        ]
-        members = self.classifier.members
-        if len(members) == 1:
-            written.append(write_tensors(folder / f"{corpus}_scaler.pt", members[0].scaler.state_dict()))
+        written = [] if self.saved is None else [self.saved.save(folder / f"speaker_classifier_{corpus}.pt")]
+        written.append(write_csv(folder / "metrics.csv", self.rows))
+        if self.saved is not None and len(self.saved.members) == 1:
+            scaler = self.saved.members[0].scaler
+            written.append(write_tensors(folder / f"{corpus}_scaler.pt", scaler.state_dict()))
         if self.sizes[self.best["split_by"]]["test"]:
             written += [
                 write_csv(folder / "per_speaker.csv", per_speaker(outcomes, self.speakers)),

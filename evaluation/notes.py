@@ -7,7 +7,7 @@ import numpy as np
 from evaluation.outcome import Counts, Outcome
 from evaluation.summary import key_of, rank_by_validation
 from files import Record, count_of, format_percent
-from heads import HEADS, FittedHead, WeightedHead, search_space
+from heads import FittedHead, Head, ScikitLearnHead, WeightedHead, search_space
 from metrics import difference_interval
 
 # With fewer speakers no paired test can be significant at 5 %: equal signs for all five have a chance of 2 / 2^5.
@@ -24,9 +24,35 @@ def describe_tuning(heads: Sequence[str], budget: int) -> list[str]:
     """State how many settings were tried for each head."""
     if budget == 1:
         return []
-    fixed = [name for name in dict.fromkeys(heads) if name in HEADS and not search_space(name)]
+    fixed = [name for name in dict.fromkeys(heads) if name != "ensemble" and not search_space(name)]
     exceptions = f" (nothing to tune: {', '.join(fixed)})" if fixed else ""
     return [f"tuned: {budget} settings of each head{exceptions} on each split, selected by validation"]
+
+
+def describe_unsaved(summary: Sequence[Record], best: Record, *, unsaved: Sequence[str]) -> list[str]:
+    """Name the heads that are compared only, and those with a higher validation accuracy than the saved one."""
+    compared = {record["head"] for record in summary}
+    names = [name for name in unsaved if name in compared]
+    if not names:
+        return []
+    verb = "is" if len(names) == 1 else "are"
+    note = f"{', '.join(names)} {verb} compared only, not saved"
+    if compared <= set(names):
+        return [f"{note}: there is no classifier; add a head of this project, such as lda, to save one"]
+    ranked = rank_by_validation(summary, best["split_by"])
+    better = [record["head"] for record in ranked[: ranked.index(best)]]
+    if better:
+        above = ", ".join(dict.fromkeys(better))
+        return [f"{note}; by validation, {above} would be selected before {best['head']}, which is saved"]
+    return [note]
+
+
+def describe_votes(heads: Mapping[str, Head]) -> list[str]:
+    """Name the classifiers of scikit-learn that give no score for each speaker."""
+    names = [name for name, head in heads.items() if isinstance(head, ScikitLearnHead) and not head.has_scores_]
+    if not names:
+        return []
+    return [f"{', '.join(names)}: votes without scores, so top-3, top-5 and ECE mean little"]
 
 
 def describe_runner_up(summary: Sequence[Record], best: Record, counts_of: CountsOf) -> list[str]:

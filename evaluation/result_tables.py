@@ -12,7 +12,7 @@ def results_table(metrics: Record) -> Table:
     if "summary" in metrics:
         names = ("summary", "best", "sizes", "notes")
         summary, best, sizes, notes = (metrics[name] for name in names)
-        return heads_table(summary, best, sizes=sizes, notes=notes)
+        return heads_table(summary, best, sizes=sizes, notes=notes, unsaved=metrics.get("unsaved", ()))
     return backends_table(metrics["rows"], metrics["notes"])
 
 
@@ -23,7 +23,12 @@ def sort_summary(summary: Sequence[Record]) -> list[Record]:
 
 
 def heads_table(
-    summary: Sequence[Record], best: Record, *, sizes: Mapping[str, Mapping[str, int]], notes: Sequence[str]
+    summary: Sequence[Record],
+    best: Record,
+    *,
+    sizes: Mapping[str, Mapping[str, int]],
+    notes: Sequence[str],
+    unsaved: Sequence[str] = (),
 ) -> Table:
     """Make the table of a summary in percent, sorted by split and encoder, the selected head marked with a star."""
     lines: list[list[str]] = []
@@ -33,11 +38,16 @@ def heads_table(
         section = _section(record, own)
         if section not in sections.values():
             sections[len(lines)] = section
-        head = record["head"] + (" *" if record == best else "")
+        head = record["head"] + mark_unsaved(record, unsaved) + (" *" if record == best else "")
         lines.append([head, *_figures(HEAD_COLUMNS, record, has_test=own["test"] > 0)])
     header = ["head", *_headings(HEAD_COLUMNS)]
     title = f"{best['features']}: speaker identification by head"
     return Table(title, header, lines, align="<" + ">" * (len(header) - 1), sections=sections, notes=notes)
+
+
+def mark_unsaved(record: Record, unsaved: Sequence[str]) -> str:
+    """Return the mark of a head that is compared only."""
+    return " (not saved)" if record["head"] in unsaved else ""
 
 
 def backends_table(rows: Sequence[Record], notes: Sequence[str]) -> Table:

@@ -11,6 +11,7 @@ from evaluation import (
     SIGNIFICANT,
     TOO_FEW,
     describe_selection,
+    mark_unsaved,
     mean_by_layer,
     rank_by_validation,
     shown,
@@ -142,9 +143,12 @@ def table_section(pictures: Pictures, metrics: Record) -> str:
         )
         figure = draw_heads(summary, metrics["best"])
         drawn.append(pictures.add("head_accuracies", figure, caption=caption))
+    records = [
+        {**record, "head": record["head"] + mark_unsaved(record, metrics.get("unsaved", ()))} for record in summary
+    ]
     return section(
         "All heads",
-        columns_table(HEAD_COLUMNS, summary, best=summary.index(metrics["best"]), text=names),
+        columns_table(HEAD_COLUMNS, records, best=summary.index(metrics["best"]), text=names),
         paragraph(
             f"The marked head was {describe_selection(metrics['best']['split_by'])}. Selecting by test accuracy would "
             "make the test accuracy too optimistic. Figures are means over the seeds (± standard deviation, if there "

@@ -11,7 +11,7 @@ from evaluation import compare_heads, fitting
 from evaluation.fitting import Arrays, FitJob, Settings, fit_heads, settings_to_try
 from evaluation.protocol import split_rows
 from features import FeatureSet
-from heads import HEADS, search_space
+from heads import HEADS, HeadSource, search_space
 
 MadeUp = Callable[..., FeatureSet]
 
@@ -86,10 +86,10 @@ def test_heads_on_a_gpu_are_tuned_in_one_process(made_up: MadeUp, monkeypatch: p
     trained: list[str] = []
     fit_one = fitting._fit_one
 
-    def record_and_fit(name: str, settings: Settings, arrays: Arrays) -> Any:
-        trained.append(name)
-        on_cpu = {"device": "cpu", "epochs": 2} if name == "linear" else {}
-        return fit_one(name, {**settings, **on_cpu}, arrays)
+    def record_and_fit(source: HeadSource, settings: Settings, arrays: Arrays) -> Any:
+        trained.append(source.name)
+        on_cpu = {"device": "cpu", "epochs": 2} if source.name == "linear" else {}
+        return fit_one(source, {**settings, **on_cpu}, arrays)
 
     n_workers: list[int] = []
 
