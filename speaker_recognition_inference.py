@@ -19,16 +19,22 @@ if TYPE_CHECKING:
 
 def main(config: InferenceConfig) -> int:
     from corpora import find_recordings
+    from encoders import register_encoder
     from files import check_writable
     from heads import (
         SpeakerClassifier,
         check_predictions_path,
         describe_open_set,
         predictions_table,
+        register_head,
         write_predictions,
     )
 
     paths = find_recordings(config.recordings)
+    for encoder in config.encoder:
+        register_encoder(encoder)
+    for head in config.heads:
+        register_head(head)
     classifier = SpeakerClassifier.load(find_classifier(config.classifier))
     check_predictions_path(config.output)
     check_writable(config.output.parent)

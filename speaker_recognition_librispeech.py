@@ -24,6 +24,7 @@ def main(config: ComparisonConfig) -> int:
     from reports import write_report
 
     check_writable(config.output_dir)
+    options = read_options(config)  # an invalid head is refused before the extraction
     if config.download:
         from corpora import download_librispeech
 
@@ -37,7 +38,7 @@ def main(config: ComparisonConfig) -> int:
         split_by=config.split_by,
         fractions=config.fractions,
         seed=config.seed,
-        options=read_options(config),
+        options=options,
         seeds=config.seeds,
         tune=config.tune_budget if config.tune else 1,
         ensemble=config.ensemble,
@@ -48,7 +49,8 @@ def main(config: ComparisonConfig) -> int:
     print("\n\n".join(tables))
     saved += write_tables(config.output_dir, tables, config.table_format)
     with announce("Drawing the report"):
-        saved.append(save_embedding_map(config.output_dir / "embedding_map.csv", comparison.classifier, sets))
+        if comparison.saved is not None:
+            saved.append(save_embedding_map(config.output_dir / "embedding_map.csv", comparison.saved, sets))
         saved.append(write_report(config.output_dir, config.picture_formats))
     for path in saved:
         print(f"Saved {path}")
@@ -85,10 +87,11 @@ def find_features(config: ComparisonConfig) -> list[FeatureSet]:
 
 def read_options(config: ComparisonConfig) -> dict[str, Any]:
     """Return the hyper-parameters of the heads from the flags."""
-    from heads import HEADS, HeadError, head_options
+    from heads import HEADS, HeadError, head_options, register_heads
 
     options = config.head_settings()
-    compared = HEADS if "all" in config.heads else config.heads
+    compared = register_heads([head for head in config.heads if head != "all"])
+    compared += HEADS if "all" in config.heads else ()
     own = {option for head in compared for option in head_options(head)}
     of_other_heads = {option for head in HEADS for option in head_options(head)} - own
     for name, value in read_assignments(config.head_options).items():

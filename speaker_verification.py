@@ -347,8 +347,10 @@ def load_verifier(path: Path | None) -> SpeakerVerifier:
 
 def encoder_of(verifier: SpeakerVerifier, config: VerifyConfig | EnrollConfig | IdentifyConfig) -> LazyEncoder:
     """Return the encoder of a verifier, with the weights, device and precision from the flags."""
-    from encoders import encoder_from_spec
+    from encoders import encoder_from_spec, register_encoder
 
+    if config.encoder is not None:
+        register_encoder(config.encoder)
     return encoder_from_spec(verifier.encoder, config.encoder_weights, config.device, precision=config.precision)
 
 

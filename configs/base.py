@@ -1,8 +1,11 @@
 """Choices, ranges, and the settings that all scripts have."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, get_args, get_type_hints
+from typing import Annotated, Any, ClassVar, Literal, get_args, get_origin, get_type_hints
+
+from files import is_reference, unknown_choice
 
 # Choices. A test compares them with the registries.
 Layout = Literal["auto", "librispeech", "voxceleb", "folder", "manifest"]
@@ -38,12 +41,42 @@ class Range:
             return self.lowest < value < self.highest
         return self.lowest <= value <= self.highest
 
+    def problem(self, flag: str, value: Any, *, names: Sequence[str]) -> str | None:
+        """Return a sentence about a number out of the range, or None; other values, such as `names`, are valid."""
+        if isinstance(value, int | float) and value not in self:
+            return f"--{flag} is {value:g}; expected {self}."
+        return None
+
     def __str__(self) -> str:
         if self.is_open:
             return f"above {self.lowest:g} and below {self.highest:g}"
         return f"{self.lowest:g} to {self.highest:g}"
 
 
+@dataclass(frozen=True)
+class Reference:
+    """A class of the user, as FILE.py:CLASS or MODULE:CLASS.
+
+    Attributes
+    ----------
+    what : str
+        Kind of class, for error messages.
+    """
+
+    what: str
+
+    def problem(self, flag: str, value: str | None, *, names: Sequence[str]) -> str | None:
+        """Return a sentence about a value that is neither one of the `names` nor a class, or None."""
+        if value is None or value in names or is_reference(value):
+            return None
+        form = f"an own {self.what} is given as FILE.py:CLASS or MODULE:CLASS"
+        if value.endswith((".py", ".py:")) or not names:
+            return f"--{flag} has {value!r}; {form}."
+        return f"{unknown_choice(self.what, value, names)} {form[0].upper()}{form[1:]}."
+
+
+EncoderChoice = EncoderName | Annotated[str, Reference("encoder")]
+HeadChoice = HeadName | Annotated[str, Reference("head")]
 Seconds = Annotated[float, Range(0.01, 1e6)]
 Count = Annotated[int, Range(1, 10**6)]
 Seed = Annotated[int, Range(0, 2**32 - 1)]
@@ -70,9 +103,11 @@ class ScriptConfig:
         """Return a sentence about the first invalid value, or None. Scripts call this before they start work."""
         for name, annotation in get_type_hints(type(self), include_extras=True).items():
             value = getattr(self, name)
-            for limits in _ranges(annotation):
-                if isinstance(value, int | float) and value not in limits:
-                    return f"--{name} is {value:g}; expected {limits}."
+            for mark in _marks(annotation):
+                for each in value if isinstance(value, tuple) else (value,):
+                    problem = mark.problem(name, each, names=choices(annotation))
+                    if problem:
+                        return problem
         return None
 
 
@@ -97,11 +132,18 @@ class RecordingsConfig(ScriptConfig):
         return super().problem()
 
 
-def _ranges(annotation: Any) -> list[Range]:
-    """Return the ranges within a type annotation."""
+def choices(annotation: Any) -> list[str]:
+    """Return the words that an annotation lists."""
+    if get_origin(annotation) is Literal:
+        return [str(choice) for choice in get_args(annotation)]
+    return [choice for part in get_args(annotation) for choice in choices(part)]
+
+
+def _marks(annotation: Any) -> list[Range | Reference]:
+    """Return the ranges and references within a type annotation."""
     parts = [*get_args(annotation), *getattr(annotation, "__metadata__", ())]
-    return [part for part in parts if isinstance(part, Range)] + [
-        limits for part in get_args(annotation) for limits in _ranges(part)
+    return [part for part in parts if isinstance(part, Range | Reference)] + [
+        mark for part in get_args(annotation) for mark in _marks(part)
     ]
 
 

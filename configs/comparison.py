@@ -7,14 +7,15 @@ from typing import Annotated, Any, ClassVar, Literal
 from configs.base import (
     ClassWeight,
     Count,
-    EncoderName,
-    HeadName,
+    EncoderChoice,
+    HeadChoice,
     Layout,
     PictureFormat,
     Pooling,
     Precision,
     Range,
     RecordingsConfig,
+    Reference,
     ScalerName,
     ScriptConfig,
     Seconds,
@@ -89,8 +90,9 @@ class CorpusConfig(ScriptConfig):
 class ExtractionConfig(CorpusConfig):
     """Extract the embeddings of a corpus into a features file."""
 
-    encoder: EncoderName = "audiosep"
-    """Frozen encoder; clap is another name of audiosep; spectral needs no weights."""
+    encoder: EncoderChoice = "audiosep"
+    """Frozen encoder, or an own one as FILE.py:CLASS or MODULE:CLASS; clap is another name of audiosep; spectral needs
+    no weights."""
     encoder_weights: str | None = None
     """File or folder of the encoder's weights, or a Hugging Face hub id; by default searched for or downloaded."""
     features_path: Path | None = None
@@ -115,8 +117,9 @@ class ComparisonConfig(CorpusConfig):
 
     corpus: tuple[Path, ...]
     """Folder of the corpus, or the CSV file of a manifest; not needed with a finished --features_path."""
-    encoder: tuple[EncoderName, ...] = ("audiosep",)
-    """Frozen encoders, one or several; clap is another name of audiosep; spectral needs no weights."""
+    encoder: tuple[EncoderChoice, ...] = ("audiosep",)
+    """Frozen encoders, one or several, or own ones as FILE.py:CLASS or MODULE:CLASS; clap is another name of audiosep;
+    spectral needs no weights."""
     encoder_weights: tuple[str, ...] = ()
     """For each encoder, the file or folder of its weights, a Hugging Face hub id, or auto to search or download."""
     features_path: tuple[Path, ...] = ()
@@ -125,8 +128,9 @@ class ComparisonConfig(CorpusConfig):
     """First download LibriSpeech dev-clean (338 MB) from OpenSLR into --data_dir (by default data)."""
     download_url: str = "https://www.openslr.org/resources/12/dev-clean.tar.gz"
     """URL for --download; OpenSLR lists mirrors in other parts of the world."""
-    heads: tuple[HeadName, ...] = ("linear", "mlp", "lda")
-    """Heads to compare, or all."""
+    heads: tuple[HeadChoice, ...] = ("linear", "mlp", "lda")
+    """Heads to compare, or all; own heads and classifiers of scikit-learn as FILE.py:CLASS or MODULE:CLASS, such as
+    sklearn.svm:SVC."""
     ensemble: bool = False
     """Also evaluate ensembles, which average the logits of all heads, of all encoders, and of both."""
     refit: bool = True
@@ -212,6 +216,10 @@ class InferenceConfig(RecordingsConfig):
     """Classifier that speaker_recognition_librispeech.py saved."""
     encoder_weights: tuple[str, ...] = ()
     """For each encoder, the file or folder of its weights, or auto if they are in the usual places."""
+    encoder: tuple[Annotated[str, Reference("encoder")], ...] = ()
+    """Own encoders of the classifier, as FILE.py:CLASS or MODULE:CLASS; those of this project are found by name."""
+    heads: tuple[Annotated[str, Reference("head")], ...] = ()
+    """Own heads of the classifier, as FILE.py:CLASS or MODULE:CLASS; those of this project are found by name."""
     precision: Precision = "auto"
     """Precision of the encoder; auto is the precision of the training features."""
     top_k: Count = 5

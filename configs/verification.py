@@ -14,6 +14,7 @@ from configs.base import (
     Probability,
     Range,
     RecordingsConfig,
+    Reference,
     ScriptConfig,
     Seconds,
     Seed,
@@ -74,6 +75,8 @@ class EmbeddingConfig(ScriptConfig):
 
     encoder_weights: str | None = None
     """File or folder of the encoder's weights, if they are not in the usual places."""
+    encoder: Annotated[str, Reference("encoder")] | None = None
+    """Own encoder of the verifier, as FILE.py:CLASS or MODULE:CLASS; those of this project are found by name."""
     precision: Precision = "auto"
     """Precision of the encoder; auto is the precision of the verifier's training features."""
     device: str = "auto"

@@ -9,11 +9,12 @@ import inspect
 import re
 import sys
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, get_type_hints
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import config
+from configs.base import choices
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "usage.md"
@@ -59,13 +60,6 @@ def describe_default(field: "dataclasses.Field[Any]") -> str:
     if isinstance(field.default, tuple):
         return " ".join(f"`{value}`" for value in field.default) or "none"
     return "none" if field.default is None else f"`{field.default}`"
-
-
-def choices(annotation: Any) -> list[str]:
-    """Return the words that an annotation allows; none if it allows other values too."""
-    if get_origin(annotation) is Literal:
-        return [str(choice) for choice in get_args(annotation)]
-    return [choice for part in get_args(annotation) for choice in choices(part)]
 
 
 def flags_table(kind: type) -> str:
