@@ -15,8 +15,8 @@ import torch
 
 import config
 from corpora import LAYOUTS, load_corpus
-from encoders import ENCODERS, load_encoder
-from heads import HEADS, create_head
+from encoders import load_encoder
+from heads import create_head, register_head
 
 ROOT = Path(__file__).parents[1]
 PAGES = {path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8") for path in
@@ -39,6 +39,13 @@ def load_module(path: Path) -> ModuleType:
 
 
 FLAGS = load_module(ROOT / "docs" / "write_flags.py")
+
+
+@pytest.fixture(autouse=True)
+def _own_registries(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forget the classes that an example registers."""
+    monkeypatch.setattr("encoders.registry.OWN_ENCODERS", {})
+    monkeypatch.setattr("heads.registry.OWN_HEADS", {})
 
 
 @pytest.fixture
@@ -120,7 +127,7 @@ def test_the_tables_of_flags_are_up_to_date() -> None:
 
 
 def test_all_examples_are_tested() -> None:
-    assert set(EXAMPLES) == {"notebook", "takes", "loudness", "wide"}
+    assert set(EXAMPLES) == {"notebook", "takes", "loudness", "wide", "own_classes", "load_own_classes"}
     assert sum(text.count("```python") for text in PAGES.values()) == len(EXAMPLES)
 
 
@@ -151,10 +158,9 @@ def test_the_layout_example(example: Callable[[str], object], tmp_path: Path, wr
         LAYOUTS.pop("takes", None)
 
 
-def test_the_encoder_example(example: Callable[[str], object], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_encoder_example(example: Callable[[str], object], tmp_path: Path) -> None:
     example("loudness")
-    monkeypatch.setitem(ENCODERS, "loudness", "loudness:LoudnessEncoder")
-    encoder = load_encoder("loudness", quantiles=5, device="cpu")
+    encoder = load_encoder(f"{tmp_path}/loudness.py:LoudnessEncoder", quantiles=5, device="cpu")
     waveforms = [torch.randn(length) for length in (1000, 16_000, 7)]
     alone = torch.cat([encoder.encode([waveform]) for waveform in waveforms])
     torch.testing.assert_close(encoder.encode(waveforms, batch_size=3), alone)
@@ -163,10 +169,29 @@ def test_the_encoder_example(example: Callable[[str], object], monkeypatch: pyte
 
 
 def test_the_head_example(
-    example: Callable[[str], object], monkeypatch: pytest.MonkeyPatch, blobs: Callable[..., tuple[torch.Tensor, Any]]
+    example: Callable[[str], object], blobs: Callable[..., tuple[torch.Tensor, Any]], tmp_path: Path
 ) -> None:
     example("wide")
-    monkeypatch.setitem(HEADS, "wide", "wide:WideHead")
     X, y = blobs(3)
-    head = create_head("wide", epochs=20, device="cpu").fit(X, y)
+    name = register_head(f"{tmp_path}/wide.py:WideHead")
+    head = create_head(name, epochs=20, device="cpu").fit(X, y)
     assert (head.predict(X) == y).mean() > 0.95
+
+
+def test_the_examples_of_own_classes(
+    example: Callable[[str], object],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "sample").symlink_to(ROOT / "sample")
+    monkeypatch.chdir(tmp_path)
+    for name in ("loudness", "wide", "own_classes"):
+        example(name)
+    printed = capsys.readouterr().out
+    assert "SVC (not saved)" in printed
+    assert re.search(r"(lda|WideHead) \*", printed)
+    monkeypatch.setattr("encoders.registry.OWN_ENCODERS", {})  # as in a new session
+    monkeypatch.setattr("heads.registry.OWN_HEADS", {})
+    example("load_own_classes")
+    assert re.fullmatch(r"\('90\d\d', .*\)\n", capsys.readouterr().out)
