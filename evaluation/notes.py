@@ -31,7 +31,7 @@ def describe_tuning(heads: Sequence[str], budget: int) -> list[str]:
 
 def describe_unsaved(summary: Sequence[Record], best: Record, *, unsaved: Sequence[str]) -> list[str]:
     """Name the heads that are compared only, and those with a higher validation accuracy than the saved one."""
-    compared = {record["head"] for record in summary}
+    compared = {record["head"] for record in summary if record["split_by"] == best["split_by"]}
     names = [name for name in unsaved if name in compared]
     if not names:
         return []

@@ -51,12 +51,7 @@ def register_head(head: Any) -> str:
     >>> register_head(SVC(C=10))
     'SVC'
     """
-    if isinstance(head, str) and not is_reference(head):
-        head_source(head)
-        return head
-    source = _source_of(head)
-    OWN_HEADS[source.name] = source
-    return source.name
+    return register_heads([head])[0]
 
 
 def register_heads(heads: Sequence[Any]) -> list[str]:
@@ -73,12 +68,13 @@ def register_heads(heads: Sequence[Any]) -> list[str]:
             found[head] = head_source(head)
             continue
         source, number = _source_of(head), 1
-        name = source.name
+        # An instance of a class of this project does not replace the head of that name.
+        name = own = source.kind.__name__ if source.name in HEADS and source.fixed else source.name
         while name in found and not _is_same(found[name], source):
             if source.can_be_saved and found[name].kind is not source.kind:
-                raise HeadError(f"Two heads are called {source.name}; rename one of the classes.")
+                raise HeadError(f"Two heads are called {own}; rename one of the classes.")
             number += 1
-            name = f"{source.name}_{number}"
+            name = f"{own}_{number}"
         found[name] = source
     OWN_HEADS.update({name: source for name, source in found.items() if name not in HEADS})
     return list(found)
@@ -155,9 +151,11 @@ def _source_of(head: Any) -> HeadSource:
         lacking = sorted(getattr(kind, "__abstractmethods__", ()))
         if lacking:
             raise HeadError(f"The head {kind.__name__} does not define {' and '.join(lacking)}; see docs/extending.md.")
-        if kind.__name__ in HEADS:
-            raise HeadError(f"The class {kind.__name__} has the name of one of this project's heads; rename it.")
-        return HeadSource(kind.__name__, kind, {} if head is kind else head.hyper_parameters())
+        listed = {reference: name for name, reference in HEADS.items()}
+        name = listed.get(f"{kind.__module__}:{kind.__name__}", kind.__name__)
+        if name in HEADS and name == kind.__name__:
+            raise HeadError(f"The class {name} has the name of one of this project's heads; rename it.")
+        return HeadSource(name, kind, {} if head is kind else head.hyper_parameters())
     classifier = _instance(kind) if head is kind else head
     if not is_scikit_learn(classifier):
         raise HeadError(

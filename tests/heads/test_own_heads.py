@@ -105,6 +105,15 @@ def test_instances_give_hyper_parameters_and_have_names_of_their_own() -> None:
     assert create_head("NearestHead_2", power=5.0).hyper_parameters() == {"power": 5.0}
 
 
+def test_classes_of_this_project_keep_their_names(features: FeatureSet, tmp_path: Path) -> None:
+    kind = type(create_head("lda"))
+    assert register_heads([kind, create_head("lda", shrinkage=0.5), "centroid"]) == ["lda", "LDAHead", "centroid"]
+    assert [create_head(name).hyper_parameters()["shrinkage"] for name in ("lda", "LDAHead")] == [None, 0.5]
+    path = compare_heads(features, [create_head("lda", shrinkage=0.5)]).classifier.save(tmp_path / "classifier.pt")
+    [member] = SpeakerClassifier.load(path).members
+    assert (member.name, member.head.hyper_parameters()["shrinkage"]) == ("lda", 0.5)
+
+
 def test_class_that_is_registered_again_replaces_the_earlier_one() -> None:
     register_head(type("MyHead", (NearestHead,), {"search_space": {}}))
     register_head(type("MyHead", (NearestHead,), {}))
