@@ -19,12 +19,13 @@ if TYPE_CHECKING:
 
 
 def main(config: ComparisonConfig) -> int:
-    from evaluation import compare_heads, save_embedding_map
+    from evaluation import check_heads, compare_heads, save_embedding_map
     from files import announce, check_writable, write_tables
     from reports import write_report
 
     check_writable(config.output_dir)
-    options = read_options(config)  # an invalid head is refused before the extraction
+    options = read_options(config)
+    check_heads(config.heads, scaler=config.scaler, options=options)
     if config.download:
         from corpora import download_librispeech
 
@@ -59,6 +60,7 @@ def main(config: ComparisonConfig) -> int:
 
 def find_features(config: ComparisonConfig) -> list[FeatureSet]:
     """Load the finished features files, or extract the corpus with each encoder."""
+    from evaluation import check_heads, check_split
     from features import FeaturesError, FeatureSet, extract
 
     paths = config.features_path
@@ -69,7 +71,8 @@ def find_features(config: ComparisonConfig) -> list[FeatureSet]:
             f"--features_path has {len(paths)} files for {len(config.encoder)} encoders; give one for each, or none."
         )
     corpus = open_corpus(config)
-    sets = []
+    check_split(corpus, config.split_by, config.fractions, seed=config.seed)
+    jobs: list[dict[str, Any]] = []  # of all encoders, so that none is used before the weights of all are found
     for number, name in enumerate(config.encoder):
         weights = config.encoder_weights[number] if config.encoder_weights else "auto"
         job = describe_extraction(
@@ -80,6 +83,15 @@ def find_features(config: ComparisonConfig) -> list[FeatureSet]:
             features_path=paths[number] if paths else None,
             others=config.encoder[:number] + config.encoder[number + 1 :],
         )
+        if job["path"] in [other["path"] for other in jobs]:
+            raise FeaturesError(
+                f"{job['path']}: two encoders have this features file; give each encoder once, and a different "
+                "--features_path for each."
+            )
+        jobs.append(job)
+    check_heads(config.heads, has_layers=any(len(job["encoder"].spec["layers"]) > 1 for job in jobs))
+    sets = []
+    for job in jobs:
         sets.append(extract(**job))
         print(f"Features: {job['path']}")
     return sets

@@ -135,16 +135,18 @@ def enroll(config: EnrollConfig) -> int:
     """Enrol a speaker with some recordings, or the speakers of a corpus, an RTTM file or a features file."""
     from corpora import Utterance, find_recordings
     from features import FeatureSet
-    from verification import SpeakerStore, add_background_rows, enroll_feature_set, enroll_rows
+    from verification import SpeakerStore, add_background_rows, check_background, enroll_feature_set, enroll_rows
 
     utterances, others = list_utterances(config), []
     if config.background is not None:
         others = [Utterance(path, speaker="", session="") for path in find_recordings([config.background])]
     verifier, is_new = verifier_of(config, sorted({each.speaker for each in utterances})), not config.store.exists()
+    features = None if config.features_path is None else FeatureSet.load(config.features_path)
+    if config.background is not None:
+        check_background(config.store, verifier)
     # All audio is embedded before the store is changed.
     background = embed_recordings(others, verifier, config)
     rows = embed_recordings(utterances, verifier, config)
-    features = None if config.features_path is None else FeatureSet.load(config.features_path)
     results = []
     with SpeakerStore.create(config.store, verifier) as store:
         if background:
@@ -252,6 +254,7 @@ def identify(config: IdentifyConfig) -> int:
     check_predictions_path(output)
     check_writable(output.parent)
     with SpeakerStore.open(config.store) as store:
+        store.check_not_empty()  # before weights are downloaded
         p_known = prior_of(store, config)
         encoder = encoder_of(store.verifier, config)
         predictions = store.identify_files(paths, encoder, top_k=config.top_k, p_known=p_known, progress=True)
@@ -284,6 +287,7 @@ def show_timeline(config: IdentifyConfig, paths: list[Path]) -> int:
     check_suffix(output, ".rttm")
     check_writable(output.parent)
     with SpeakerStore.open(config.store) as store:
+        store.check_not_empty()
         encoder, p_known = encoder_of(store.verifier, config), prior_of(store, config)
         turns = find_turns(
             store, paths[0], encoder, window=config.window, hop=config.hop, p_known=p_known, progress=True

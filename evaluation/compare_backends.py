@@ -105,9 +105,12 @@ def compare_backends(
     n_targets = int(trials.labels.sum())
     if not 0 < n_targets < len(trials):
         raise TrialError(
-            f"There are {n_targets} target and {len(trials) - n_targets} nontarget trials; error rates need both kinds."
+            f"There are {n_targets} target and {len(trials) - n_targets} nontarget trials; error rates need both "
+            "kinds. Give at least two speakers, and two recordings of one of them."
         )
     notes += _describe_trials(trials, features, normalise)
+    if normalise and train_features is not None:
+        _check_cohort(train_features, features, trials)
     rows, scored = [], []
     for backend in made:
         scores = _score(backend, features, trials, train=train_features, normalise=normalise)
@@ -134,6 +137,17 @@ def _check_no_overlap(train: FeatureSet, features: FeatureSet) -> None:
         raise BackendError(
             f"{len(shared)} recordings are both trained on and scored, so the error rates would be optimistic; give "
             "other --train_features."
+        )
+
+
+def _check_cohort(train: FeatureSet, features: FeatureSet, trials: Trials) -> None:
+    """Refuse to normalise scores with recordings of speakers that are scored."""
+    cohort_speakers = {train.speakers[label] for label in train.labels.tolist()}
+    used = features.labels[torch.from_numpy(np.union1d(trials.first, trials.second))].tolist()
+    if cohort_speakers & {features.speakers[label] for label in used}:
+        raise BackendError(
+            "Speakers of the cohort are scored too, so the error rates would be optimistic; give features of other "
+            "speakers to train on."
         )
 
 
@@ -173,13 +187,6 @@ def _score(
         backend.fit(train)
     scores = backend.score_trials(features, trials.first, trials.second)
     if normalise and train is not None:
-        cohort_speakers = {train.speakers[label] for label in train.labels.tolist()}
-        used = features.labels[torch.from_numpy(np.union1d(trials.first, trials.second))].tolist()
-        if cohort_speakers & {features.speakers[label] for label in used}:
-            raise BackendError(
-                "Speakers of the cohort are scored too, so the error rates would be optimistic; give features of other "
-                "speakers to train on."
-            )
         mapped, cohort = backend.embed(features.features), backend.embed(train.features)
         scores = as_norm(backend, mapped, cohort, first=trials.first, second=trials.second, scores=scores)
     spoiled = np.flatnonzero(~np.isfinite(scores))

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from evaluation.alignment import align, by_encoder
+from evaluation.check_heads import check_heads
 from evaluation.fitting import (
     FitJob,
     SelectedHead,
@@ -34,18 +35,13 @@ from evaluation.protocol import (
 from evaluation.rejection import calibrate_rejection
 from evaluation.summary import key_of, rank_by_validation, summarise
 from features import FeatureSet
-from files import Progress, Record, announce, track, unknown_choice
+from files import Progress, Record, announce, track
 from heads import (
-    HEADS,
     FittedHead,
     HeadError,
     SpeakerClassifier,
     can_be_saved,
-    create_head,
-    create_scaler,
-    head_options,
     mean_logits,
-    register_heads,
     search_space,
     takes_layers,
 )
@@ -131,9 +127,8 @@ def compare_heads(
         raise HeadError(f"seeds and tune are {seeds} and {tune}; give 1 or more.")
     sets = by_encoder(align([features] if isinstance(features, FeatureSet) else list(features)))
     first = next((given for given in sets.values() if given.audio is not None), next(iter(sets.values())))
-    names = _names(heads, any(given.layers for given in sets.values()))
-    _check_options(names, options or {})
-    create_scaler(scaler)  # an unknown name is an error, not a head that is left out
+    has_layers = any(given.layers for given in sets.values())
+    names = check_heads(heads, scaler=scaler, options=options, has_layers=has_layers)
     splits = _make_splits(first, split_by, fractions, seeds=range(seed, seed + seeds))
     state = _ComparisonState(sets, names, scaler, options=options or {}, tune=tune, ensemble=ensemble)
     work = [(kind, number, rows) for kind, own in splits.items() for number, rows in own.items()]
@@ -221,13 +216,6 @@ def _refit(member: FittedHead, features: FeatureSet) -> FittedHead:
 
 def _dim(features: FeatureSet) -> int:
     return int(features.features.shape[-1])
-
-
-def _names(heads: Collection[Any], has_layers: bool) -> list[str]:
-    """Return the names of the heads, each once; ``all`` stands for those that take the features."""
-    given = heads if isinstance(heads, Collection) and not isinstance(heads, str) else [heads]
-    fitting = [name for name in HEADS if has_layers or not takes_layers(name)]
-    return register_heads([one for head in given for one in (fitting if head == "all" else [head])])
 
 
 def _make_splits(
@@ -389,15 +377,3 @@ def _describe_settings(members: Sequence[SelectedHead]) -> str:
         values = [f"{key}={value:.4g}" if isinstance(value, float) else f"{key}={value}" for key, value in own.items()]
         texts.append((f"{name}: " if len(members) > 1 else "") + (", ".join(values) or "as given"))
     return "; ".join(texts)
-
-
-def _check_options(heads: Sequence[str], options: Mapping[str, Any]) -> None:
-    """Refuse options that no head has or that are out of range: they are errors, not reasons to leave a head out."""
-    valid = {option for name in [*HEADS, *heads] for option in head_options(name)}
-    for option in options:
-        if option == "seed":
-            raise HeadError("The heads use the seed of their split; give it as seed.")
-        if option not in valid:
-            raise HeadError(unknown_choice("head option", option, sorted(valid)))
-    for name in heads:
-        create_head(name, **{option: value for option, value in options.items() if option in head_options(name)})

@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from corpora import Indices, divide, session_folds
+from corpora import Corpus, Indices, divide, session_folds
 from features import FeatureSet
 from files import count_of
 from heads import HeadError
@@ -103,13 +103,41 @@ def split_rows(features: FeatureSet, split_by: SplitBy, fractions: Sequence[floa
     """
     labels, sessions = features.labels.numpy(), features.sessions.numpy()
     if len(np.unique(labels)) < 2:
-        raise HeadError(
-            f"All {len(features)} utterances are of one speaker ({features.speakers[labels[0]]}); at least two are "
-            "needed. Add recordings of another speaker."
-        )
+        raise _one_speaker(len(labels), features.speakers[labels[0]])
+    return _divide(labels, sessions, split_by, fractions=fractions, seed=seed)
+
+
+def check_split(corpus: Corpus, split_by: SplitBy, fractions: Sequence[float], *, seed: int) -> None:
+    """Refuse a corpus that `split_rows` would refuse, before its embeddings are extracted.
+
+    Raises
+    ------
+    HeadError, CorpusError
+        As in `split_rows`.
+    """
+    if len(corpus.speakers) < 2:
+        raise _one_speaker(len(corpus), corpus.speakers[0])
+    numbers = {speaker: number for number, speaker in enumerate(corpus.speakers)}
+    labels = np.array([numbers[utterance.speaker] for utterance in corpus])
+    names = sorted({utterance.session for utterance in corpus})
+    numbers = {session: number for number, session in enumerate(names)}
+    sessions = np.array([numbers[utterance.session] for utterance in corpus])
+    _divide(labels, sessions, split_by, fractions=fractions, seed=seed)
+
+
+def _one_speaker(n_utterances: int, speaker: str) -> HeadError:
+    return HeadError(
+        f"All {n_utterances} utterances are of one speaker ({speaker}); at least two are needed. Add recordings of "
+        "another speaker."
+    )
+
+
+def _divide(
+    labels: Indices, sessions: Indices, split_by: SplitBy, *, fractions: Sequence[float], seed: int
+) -> SplitRows:
     train, validation, test = divide(labels, sessions, fractions, split_by=split_by, seed=seed)
     if split_by == "session":
-        folds, groups = _session_folds(features, np.union1d(train, validation), seed=seed)
+        folds, groups = _session_folds(labels, sessions, np.union1d(train, validation), seed=seed)
         train = np.union1d(train, validation)
     elif len(validation):
         folds, groups = [Fold(train, validation)], None
@@ -125,9 +153,9 @@ def split_rows(features: FeatureSet, split_by: SplitBy, fractions: Sequence[floa
     return SplitRows(folds=folds, train=train, test=test, groups=groups)
 
 
-def _session_folds(features: FeatureSet, train: Indices, *, seed: int) -> tuple[list[Fold], Indices]:
+def _session_folds(labels: Indices, sessions: Indices, train: Indices, *, seed: int) -> tuple[list[Fold], Indices]:
     """Return the folds of a cross-validation over the sessions of rows, and the groups of the validation rows."""
-    labels, sessions = features.labels.numpy()[train], features.sessions.numpy()[train]
+    labels, sessions = labels[train], sessions[train]
     numbers, by_session = session_folds(labels, sessions, SESSION_FOLDS, seed=seed)
     groups = np.unique(np.stack([labels, sessions]), axis=1, return_inverse=True)[1].reshape(-1)
     groups = np.where(by_session, groups, -1)

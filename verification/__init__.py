@@ -11,7 +11,7 @@ from verification.own_calibration import OwnCalibration
 from verification.ready_comparison import compare_with_ready
 from verification.self_calibration import SelfCalibration
 from verification.store import SpeakerStore
-from verification.store_file import StoreError, check_name
+from verification.store_file import StoreError, check_background, check_name
 from verification.timeline import Turn, find_turns, to_rttm
 from verification.trials import (
     TrialError,
@@ -54,6 +54,7 @@ __all__ = [
     "add_background_rows",
     "all_pairs",
     "as_norm",
+    "check_background",
     "check_name",
     "compare_with_ready",
     "create_backend",

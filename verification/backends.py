@@ -326,8 +326,9 @@ def split_speakers(features: FeatureSet, seed: int = 0) -> tuple[FeatureSet, Fea
     present = np.unique(features.labels.numpy())
     if len(present) < 4:
         raise BackendError(
-            f"There are {len(present)} speakers; at least 4 are needed to train a backend on half of them and score "
-            "the others. Give --train_features of other speakers, or use the backend cosine, which is not trained."
+            f"The features are of {count_of(len(present), 'speaker')}; at least 4 are needed to train a backend on "
+            "half of them and score the others. Add speakers, give other speakers as --train_features of the command "
+            "evaluate, or use the backend cosine, which is not trained."
         )
     training = np.random.default_rng(seed).permutation(present)[: len(present) // 2]
     is_training = np.isin(features.labels.numpy(), training)

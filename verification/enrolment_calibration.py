@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from corpora import Indices
 from features import FeatureSet
+from files import count_of
 from verification.backends import Backend
 from verification.calibration import Calibration, CalibrationError, Conditions
 from verification.unknown_scores import UnknownScores
@@ -70,12 +71,8 @@ def calibrate(backend: Backend, features: FeatureSet, seed: int = 0) -> tuple[Ca
     CalibrationError
         There are too few speakers, or none has two recordings.
     """
+    check_speakers(features)
     draws = list(_draw(backend, features, seed))
-    if not draws:
-        raise CalibrationError(
-            "Calibration needs at least 2 speakers, one of them with 2 recordings, that the backend was not trained "
-            "on. Add speakers or recordings."
-        )
     labels = np.concatenate([draw.is_target.reshape(-1) for draw in draws])
     scores = np.concatenate([draw.scores.reshape(-1) for draw in draws])
     counts = np.concatenate([np.full(draw.scores.size, draw.n_recordings) for draw in draws])
@@ -87,6 +84,23 @@ def calibrate(backend: Backend, features: FeatureSet, seed: int = 0) -> tuple[Ca
     open_set = Calibration.fit(is_known, best, Conditions(n_speakers), n_distinct=len(features))
     of_unknown = open_set.llrs(best, Conditions(n_speakers))[~is_known]
     return calibration, open_set, UnknownScores.measure(of_unknown, n_speakers[~is_known], len(features))
+
+
+def check_speakers(features: FeatureSet) -> None:
+    """Raise an error if a backend cannot be calibrated on these speakers, before it is trained.
+
+    Raises
+    ------
+    CalibrationError
+        There are too few speakers, or none has two recordings.
+    """
+    counts = np.unique(features.labels.numpy(), return_counts=True)[1]
+    if len(counts) < 2 or counts.max() < 2:
+        raise CalibrationError(
+            "Calibration needs at least 2 speakers, one of them with 2 recordings, that the backend was not trained "
+            f"on; found {count_of(len(counts), 'speaker')} with at most {count_of(int(counts.max()), 'recording')}. "
+            "Add speakers or recordings."
+        )
 
 
 def max_speakers(n_held_out: int) -> int:
@@ -102,8 +116,6 @@ def _draw(backend: Backend, features: FeatureSet, seed: int) -> Iterator[_Draw]:
     random = np.random.default_rng(seed)
     mapped, labels = backend.embed(features.features.float()), features.labels.numpy()
     speakers = [_rows_by_session(features, speaker) for speaker in np.unique(labels)]
-    if len(speakers) < 2:
-        return
     for n_recordings in ENROLMENTS:
         eligible = [number for number, sessions in enumerate(speakers) if _enrolment_sessions(sessions, n_recordings)]
         for count in _speaker_counts(min(max_speakers(len(speakers)), len(eligible))):

@@ -25,6 +25,7 @@ from verification.open_set_predictions import open_set_predictions
 from verification.own_calibration import OwnCalibration, own_calibration
 from verification.store_file import (
     StoreError,
+    check_background,
     check_name,
     connect,
     create_tables,
@@ -248,11 +249,7 @@ class SpeakerStore:
         StoreError
             The verifier of the store is not adapted, or a recording has another number of dimensions, or NaN.
         """
-        if self.verifier.self_calibration is None:
-            raise StoreError(
-                f"{self.path}: background recordings have no effect on this store, because its verifier was trained "
-                "and is not adapted. Train it on such recordings, or make a store with the ready verifier."
-            )
+        check_background(self.path, self.verifier)
         for recording in recordings:
             if recording.vector.shape != (self._dim,) or not bool(torch.isfinite(recording.vector).all()):
                 raise StoreError(

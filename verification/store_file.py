@@ -164,6 +164,21 @@ def other_verifier(path: Path, own: SpeakerVerifier, given: SpeakerVerifier) -> 
     )
 
 
+def check_background(path: Path, verifier: SpeakerVerifier) -> None:
+    """Raise an error if a store with this verifier cannot use background recordings.
+
+    Raises
+    ------
+    StoreError
+        The verifier is not adapted by its store.
+    """
+    if verifier.self_calibration is None:
+        raise StoreError(
+            f"{path}: background recordings have no effect on this store, because its verifier was trained and is not "
+            "adapted. Train it on such recordings, or make a store with the ready verifier."
+        )
+
+
 def check_name(name: str) -> None:
     """Raise an error if a name is invalid.
 

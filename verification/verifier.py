@@ -32,7 +32,7 @@ from files import (
 from metrics import equal_error_rate
 from verification.backends import Backend, BackendError, create_backend, split_speakers
 from verification.calibration import Calibration, Conditions
-from verification.enrolment_calibration import calibrate, max_speakers
+from verification.enrolment_calibration import calibrate, check_speakers, max_speakers
 from verification.error_rates import pair_errors
 from verification.self_calibration import SelfCalibration
 from verification.trials import all_pairs, random_triplets
@@ -124,9 +124,11 @@ class SpeakerVerifier:
         InputError
             There are too few speakers or recordings.
         """
-        scorer, held_out = create_backend(backend), features
+        scorer, held_out, train = create_backend(backend), features, None
         if scorer.is_trained:
             train, held_out = split_speakers(features, seed)
+        check_speakers(held_out)
+        if train is not None:
             scorer.fit(train)
         is_small = len(held_out) <= MAX_UTTERANCES
         trials = all_pairs(held_out) if is_small else random_triplets(held_out, TRIPLETS, seed)

@@ -273,6 +273,9 @@ def test_bad_input_is_refused(
         (["enroll", *store, "--name", "carl", one, "--rttm_speaker", "a"], "give --rttm FILE too"),
         (["enroll", *store, one, "--rttm", one, "--start", 1], "--rttm and --start"),
         (["enroll", *store, "--rttm", one], "--rttm FILE AUDIO"),
+        # Before audio is embedded, which would be too short.
+        (["enroll", *store, "--background", short.parent, "--features_path", one], "not a features file"),
+        (["enroll", *store, "--background", short.parent], "background recordings have no effect on this store"),
         (["enroll", *new, "--name", "carl", one, "--verifier", one], "not a speaker verifier"),
         (["remove", *store], "--name NAME"),
         (["merge", *store], "--other FILE"),

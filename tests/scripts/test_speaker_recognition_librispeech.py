@@ -76,6 +76,42 @@ def test_default_encoder_without_weights_says_where_to_get_them(
     assert_refused(done, "music_speech_audioset_epoch_15_esc_89.98.pt", "--encoder_weights", "'spectral'")
 
 
+@pytest.mark.parametrize(
+    ("below", "flags", "words"),
+    [
+        ("101", [], ["All 10 utterances are of one speaker (101)", "Add recordings of another speaker"]),
+        ("", ["--heads", "weighted"], ["'weighted' takes several layers", "linear"]),
+        ("", ["--heads", "lda", "--head_options", "margin=0.3"], ["'margin'", "none of the heads lda"]),
+        ("", ["--head_options", "marign=0.3"], ["'marign'", "perhaps you meant 'margin'"]),
+        ("", ["--encoder", "spectral", "spectral"], ["librispeech_features_spectral.pt", "give each encoder once"]),
+        ("", ["--encoder", "spectral", "campplus", "--encoder_weights", "auto", "none.pt"], ["none.pt: no such file"]),
+    ],
+)
+def test_what_cannot_be_compared_is_refused_before_the_extraction(
+    below: str,
+    flags: list[str],
+    words: list[str],
+    corpus_root: Path,
+    call_script: Run,
+    assert_refused: Check,
+    tmp_path: Path,
+) -> None:
+    data = ["--data_dir", corpus_root / below, "--encoder", "spectral", "--output_dir", tmp_path / "out"]
+    assert_refused(call_script(COMPARE, *data, *flags), *words)
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_corpus_without_utterances_for_validation_is_refused_before_the_extraction(
+    corpus_root: Path, call_script: Run, assert_refused: Check, tmp_path: Path
+) -> None:
+    lines = ["path,speaker", *(f"{next(folder.rglob('*.flac'))},{folder.name}" for folder in corpus_root.iterdir())]
+    manifest = tmp_path / "manifest.csv"
+    manifest.write_text("\n".join(lines) + "\n")
+    flags = ["--data_dir", manifest, "--encoder", "spectral", "--output_dir", tmp_path / "out"]
+    assert_refused(call_script(COMPARE, *flags), "No speaker has an utterance to spare for validation")
+    assert list((tmp_path / "out").iterdir()) == []
+
+
 def test_clap_works_from_weights_to_inference(
     corpus_root: Path, clap_weights: Path, call_script: Run, tmp_path: Path
 ) -> None:
@@ -144,7 +180,7 @@ def test_existing_download_is_used(corpus_root: Path, call_script: Run, assert_r
     assert_refused(call_script(COMPARE, "--download", *gone, *arguments), "dev-clean.tar.gz", "by hand")
 
 
-def test_bad_input_is_refused(call_script: Run, assert_refused: Check, tmp_path: Path) -> None:
+def test_bad_input_is_refused(corpus_root: Path, call_script: Run, assert_refused: Check, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "one" / "ann").mkdir(parents=True)
     for number in range(4):
@@ -161,7 +197,7 @@ def test_bad_input_is_refused(call_script: Run, assert_refused: Check, tmp_path:
         (["--features_path", tmp_path / "text.pt", *base], "text.pt", "not a features file"),
         (["--features_path", tmp_path / "none.pt", *base], "none.pt", "no such file"),
         ([*one, "--output_dir", tmp_path / "file"], "nothing can be written into this folder"),
-        ([*one, "--device", "gpu"], "'gpu'"),
+        (["--data_dir", corpus_root, *base, "--device", "gpu"], "'gpu'"),
         ([*one, "--max_duration", "0"], "--max_duration", "0.01"),
         ([*one, "--max_duration", "nan"], "--max_duration"),
         ([*one, "--seed", "-1"], "--seed"),
@@ -170,7 +206,7 @@ def test_bad_input_is_refused(call_script: Run, assert_refused: Check, tmp_path:
         ([*one, "--heads"], "--heads is empty"),
         ([*one, "--fractions", "0.8", "0.1", "0.2"], "--fractions", "sum to 1"),
         ([*one, "--fractions", "nan", "0", "0"], "--fractions"),
-        ([*one, "--encoder_weights", "w.pt"], "no weights"),
+        (["--data_dir", corpus_root, *base, "--encoder_weights", "w.pt"], "no weights"),
     ):
         assert_refused(call_script(COMPARE, *arguments), *words)
 

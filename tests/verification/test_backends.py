@@ -181,7 +181,7 @@ def test_halves_share_no_speaker_and_lose_none(voices: Voices) -> None:
     assert not sides[0] & sides[1]
     assert sides[0] | sides[1] == set(whole.speakers)
     assert len(train) + len(scored) == len(whole)
-    with pytest.raises(BackendError, match="There are 3 speakers"):
+    with pytest.raises(BackendError, match="The features are of 3 speakers"):
         split_speakers(whole.select(range(36)))
 
 

@@ -114,7 +114,7 @@ def test_impossible_training_is_refused(features: FeatureSet) -> None:
         SpeakerVerifier.train(features, "cosin")
     with pytest.raises(BackendError, match="LDA needs at least three training speakers"):
         SpeakerVerifier.train(features, "lda")
-    with pytest.raises(BackendError, match="There are 3 speakers"):
+    with pytest.raises(BackendError, match="The features are of 3 speakers"):
         SpeakerVerifier.train(features.select(features.labels < 3), "within")
     with pytest.raises(CalibrationError, match="at least 2 speakers, one of them with 2 recordings"):
         SpeakerVerifier.train(features.select([0, 10, 20, 30]), "cosine")
