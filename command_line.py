@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeVar, get_args, get_type_hints
 
 from config import ScriptConfig
-from files import VERSION, InputError, commit, unknown_choice
+from files import VERSION, InputError, commit, missing_requirement, unknown_choice
 
 Config = TypeVar("Config", bound=ScriptConfig)
 
@@ -31,6 +31,17 @@ def run(config_class: type[Config], main: Callable[[Config], int]) -> NoReturn:
     The exit code is that of `main` (0: all done, 3: some files failed), 2 for bad usage or input, which is reported in
     a sentence, and 1 for anything else.
     """
+    try:
+        code = _run(config_class, main)
+    except ModuleNotFoundError as error:
+        message = missing_requirement(error.name or "")
+        if message is None:
+            raise
+        _refuse(message)
+    sys.exit(code)
+
+
+def _run(config_class: type[Config], main: Callable[[Config], int]) -> int:
     config = parse(config_class, sys.argv[1:])
     logging.basicConfig(format="%(levelname)s %(message)s", stream=sys.stderr)
     signal.signal(signal.SIGTERM, _interrupt)  # sent by SLURM and torchrun
@@ -41,23 +52,22 @@ def run(config_class: type[Config], main: Callable[[Config], int]) -> NoReturn:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:
-        code = main(config)
+        return main(config)
     except InputError as error:
         print(f"ERROR {error}", file=sys.stderr)
-        code = EXIT_BAD_INPUT
+        return EXIT_BAD_INPUT
     except PermissionError as error:
         print(
             f"ERROR {error.filename}: {error.strerror}; check the permissions of the file and its folder.",
             file=sys.stderr,
         )
-        code = EXIT_BAD_INPUT
+        return EXIT_BAD_INPUT
     except KeyboardInterrupt:
         print(f"Interrupted. {config_class.after_interrupt}".rstrip(), file=sys.stderr)
-        code = EXIT_ERROR
+        return EXIT_ERROR
     except BrokenPipeError:  # the reader of the pipe, such as head, has closed it; output files are complete
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = EXIT_ERROR
-    sys.exit(code)
+        return EXIT_ERROR
 
 
 def _interrupt(*_: object) -> None:

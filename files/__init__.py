@@ -4,7 +4,7 @@ from files.arrays import load_arrays, write_arrays
 from files.choices import check_options, load_choice, unknown_choice
 from files.digests import file_digest
 from files.errors import InputError, OutputError
-from files.extras import optional_imports
+from files.extras import missing_requirement, optional_imports
 from files.paths import PathLike, as_paths
 from files.plugins import PluginFiles, is_reference, load_plugin
 from files.progress import Progress, announce, track
@@ -55,6 +55,7 @@ __all__ = [
     "load_plugin",
     "load_tensors",
     "note_of_rest",
+    "missing_requirement",
     "optional_imports",
     "printable",
     "read_checked",

@@ -1,6 +1,9 @@
-"""Optional packages: the error message that says how to install an absent one."""
+"""Absent packages: the error messages that say how to install them."""
 
+import os
 import re
+import shlex
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +13,8 @@ from files.errors import InputError
 ROOT = Path(__file__).resolve().parents[1]
 # Files that list optional packages, each with the options of pip that it needs.
 LISTS = {"requirements-extra.txt": "", "requirements-parts.txt": "--no-deps "}
+# Modules that do not have the name of their package.
+PACKAGES = {"sklearn": "scikit-learn", "yaml": "PyYAML"}
 LINE = re.compile(r"(?P<name>[\w.-]+)(?P<version>==\S+)\s+#\s*(?P<purpose>.+)")
 
 
@@ -49,3 +54,49 @@ def _install_message(module: str) -> str | None:
                     f"Run: pip install {options}{match['name']}{match['version']}"
                 )
     return None
+
+
+def missing_requirement(module: str, environment: Path = ROOT / ".venv") -> str | None:
+    """Return the message for an absent module of a package that the scripts need; None if it is of this project.
+
+    The message says which environment to activate, or else how to install the requirements.
+
+    Parameters
+    ----------
+    module : str
+        Name of the absent module.
+    environment : Path
+        Folder of the environment that ``make`` installs.
+
+    Examples
+    --------
+    >>> missing_requirement("sklearn.svm").partition(";")[0]
+    'The package scikit-learn is not installed'
+    >>> missing_requirement("corpora.no_such_file")
+    """
+    top = module.partition(".")[0]
+    if not top or (ROOT / top).exists() or (ROOT / f"{top}.py").exists():
+        return None
+    optional = _install_message(module)
+    if optional is not None:
+        return optional
+    missing = f"The package {PACKAGES.get(top, top)} is not installed; the Python that runs is {sys.executable}."
+    activate = environment / ("Scripts" if os.name == "nt" else "bin") / "activate"
+    if activate.is_file() and Path(sys.prefix).resolve() != environment.resolve():
+        return f"{missing} Activate the environment first: {_activation(activate)}"
+    install = f"pip install -r {_from_here(ROOT / 'requirements.txt')}"
+    if sys.prefix != sys.base_prefix:  # another environment is active
+        return f"{missing} Install the requirements: {install}"
+    make = f"{'py' if os.name == 'nt' else 'python3'} -m venv {_from_here(environment)}"
+    return f"{missing} Make an environment: {make} && {_activation(activate)} && {install}"
+
+
+def _activation(script: Path) -> str:
+    """Return the command that activates an environment."""
+    return _from_here(script) if os.name == "nt" else f"source {_from_here(script)}"
+
+
+def _from_here(path: Path) -> str:
+    """Return a path for a command line: relative if it is below the current folder."""
+    here = Path.cwd()
+    return shlex.quote(str(path.relative_to(here) if path.is_relative_to(here) else path))

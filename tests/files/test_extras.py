@@ -1,12 +1,13 @@
-"""Optional packages: an absent one is answered with the pip command that installs it."""
+"""Absent packages: the error messages say what installs them, or which environment to activate."""
 
+import os
 import re
 import sys
 from pathlib import Path
 
 import pytest
 
-from files import InputError, optional_imports
+from files import InputError, missing_requirement, optional_imports
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = [
@@ -62,3 +63,32 @@ def test_reference_of_the_clap_tower_says_what_to_install(module: str, monkeypat
     with pytest.raises(InputError, match=rf"{module.replace('_', '-')} is not installed"):
         laion_reference.ReferenceClap(16, depths=(1, 1, 1, 1), heads=(1, 1, 1, 1))
     laion_reference._htsat_module.cache_clear()
+
+
+def test_each_requirement_is_known_by_the_name_of_its_package() -> None:
+    listed = re.findall(r"^([\w-]+)==", (ROOT / "requirements.txt").read_text(encoding="utf-8"), re.MULTILINE)
+    modules = {"scikit-learn": "sklearn", "PyYAML": "yaml"}
+    for package in listed:
+        message = missing_requirement(modules.get(package, package.replace("-", "_")) + ".part")
+        assert message is not None
+        assert message.startswith(f"The package {package} is not installed")
+
+
+def test_an_environment_that_exists_is_to_be_activated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = "Scripts" if sys.platform == "win32" else "bin"
+    activate = tmp_path / "the clone" / ".venv" / folder / "activate"
+    environment = activate.parents[1]
+    monkeypatch.setattr(sys, "prefix", sys.base_prefix)
+    assert "Make an environment: " in str(missing_requirement("tyro", environment))
+    activate.parent.mkdir(parents=True)
+    activate.touch()
+    assert str(missing_requirement("tyro", environment)).endswith(f"'{activate}'")
+    monkeypatch.chdir(tmp_path / "the clone")
+    assert str(missing_requirement("tyro", environment)).endswith(f" .venv/{folder}/activate".replace("/", os.sep))
+    monkeypatch.setattr(sys, "prefix", str(environment))  # it is active, and incomplete
+    assert "Install the requirements: pip install -r " in str(missing_requirement("tyro", environment))
+
+
+@pytest.mark.parametrize("module", ["", "corpora", "corpora.no_such_file", "command_line"])
+def test_absent_modules_of_this_project_are_errors_of_this_project(module: str) -> None:
+    assert missing_requirement(module) is None

@@ -166,6 +166,31 @@ def test_names_that_the_terminal_cannot_show_are_escaped(
     assert "Ω š.flac" in (tmp_path / "p.csv").read_text(encoding="utf-8")
 
 
+@pytest.mark.parametrize(
+    ("absent", "command"),
+    [
+        ("tyro", [EXTRACT]),
+        ("tyro", [VERIFY, "list", "--help"]),
+        ("yaml", [REPORT, "--config", "settings.yaml"]),
+        ("torch", [EXTRACT, "--data_dir", "sample/LibriSpeech"]),
+        ("sklearn", [INFER, "--audio_path", "sample"]),
+    ],
+)
+def test_an_absent_requirement_is_named_in_a_sentence(absent: str, command: list[str], assert_refused: Check) -> None:
+    code = (
+        "import runpy, sys\n"
+        f"sys.modules[{absent!r}] = None\n"
+        f"sys.path.insert(0, {str(ROOT)!r})\n"
+        f"sys.argv = {command!r}\n"
+        f"runpy.run_path({str(ROOT / command[0])!r}, run_name='__main__')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    package = {"yaml": "PyYAML", "sklearn": "scikit-learn"}.get(absent, absent)
+    assert_refused(done, f"The package {package} is not installed; the Python that runs is {sys.executable}.")
+    assert done.stderr.count("\n") == 1
+    assert done.stdout == ""
+
+
 def interrupt(*_: object, **__: object) -> None:
     raise KeyboardInterrupt
 
