@@ -9,13 +9,20 @@ import shlex
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import redirect_stderr, redirect_stdout
+from itertools import chain
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar, get_args, get_type_hints
 
 from config import ScriptConfig
-from files import VERSION, InputError, commit, missing_requirement, unknown_choice
+from files import VERSION, InputError, commit, describe_type, missing_requirement, other_kind, unknown_choice
 
 Config = TypeVar("Config", bound=ScriptConfig)
+
+# What the flag --config expects, for error messages.
+SETTINGS_KIND = "a YAML file of settings, with lines like 'epochs: 50'"
+
+NOT_IN_A_FILE = ("config", "version")
 
 EXIT_DONE = 0
 EXIT_ERROR = 1
@@ -107,15 +114,23 @@ def parse(config_class: type[Config], arguments: Sequence[str]) -> Config:
     finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     finder.add_argument("--config", type=Path)
     known, _ = finder.parse_known_args([part for part in arguments if part != "--config="])
-    from_file = _flags(known.config, config_class) if known.config else []
+    from_file = _read_settings(known.config, config_class) if known.config else {}
     # If a flag occurs twice, the last one counts, so the flags of the command line follow those of the file.
+    flags = [*chain.from_iterable(setting.flags for setting in from_file.values()), *arguments]
     positional = (tyro.conf.PositionalRequiredArgs, tyro.conf.PositionalMetavarFromFieldName)
-    settings = positional if config_class.is_positional else ()
-    config = tyro.cli(config_class, args=[*from_file, *arguments], use_underscores=True, config=settings)
+    style = positional if config_class.is_positional else ()
+    config = tyro.cli(config_class, args=flags, use_underscores=True, config=style)
     problem = config.problem()
     if problem:
-        _refuse(problem)
+        _refuse(_place_of(problem, from_file, arguments) + problem)
     return config
+
+
+def _place_of(problem: str, from_file: Mapping[str, "_Setting"], arguments: Sequence[str]) -> str:
+    """Return the place of the setting that a sentence is about; it is empty for a flag of the command line."""
+    name = problem.partition("--")[2].split(" ")[0]
+    is_flag = any(word.partition("=")[0] == f"--{name}" for word in arguments)
+    return f"{from_file[name].place}: " if name in from_file and not is_flag else ""
 
 
 def read_assignments(texts: Sequence[str]) -> dict[str, Any]:
@@ -135,32 +150,79 @@ def _read_value(text: str) -> float | int | bool | str | None:
     return text
 
 
-def _flags(path: Path, config_class: type[ScriptConfig]) -> list[str]:
-    """Return the settings of a YAML file as flags, so that they are checked like flags."""
+@dataclasses.dataclass(frozen=True)
+class _Setting:
+    """A setting of a YAML file: its value, the place of the value in the file, and the flag that is equal to it."""
+
+    value: Any
+    place: str
+    flags: Sequence[str]
+
+
+def _read_settings(path: Path, config_class: type[ScriptConfig]) -> dict[str, _Setting]:
+    """Return the settings of a YAML file by name; each is checked as its flag is."""
     import yaml
 
+    # Arguments without a flag, such as the names of audio files, have no default.
+    valid = {
+        field.name: field
+        for field in dataclasses.fields(config_class)
+        if field.name not in NOT_IN_A_FILE and not (config_class.is_positional and field.default is dataclasses.MISSING)
+    }
+    settings: dict[str, _Setting] = {}
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        loader = yaml.SafeLoader(path.read_text(encoding="utf-8-sig"))
+        root = loader.get_single_node()
+        if root is not None and not isinstance(root, yaml.MappingNode):
+            found = "a list" if isinstance(root, yaml.SequenceNode) else "one value"
+            _refuse(other_kind(path, SETTINGS_KIND) or f"{path}: expected lines like 'epochs: 50', found {found}.")
+        for name_node, value_node in [] if root is None else root.value:
+            value = loader.construct_object(value_node, deep=True)
+            is_name = isinstance(name_node, yaml.ScalarNode)
+            name = name_node.value if is_name else str(loader.construct_object(name_node, deep=True))
+            if name not in valid:
+                unknown = f"{_place(path, name_node.start_mark)}: {unknown_choice('setting', name, sorted(valid))}"
+                _refuse(other_kind(path, SETTINGS_KIND) or unknown)
+            if name in settings:
+                _refuse(f"{_place(path, name_node.start_mark)}: {name} is given twice; delete one of the lines.")
+            settings[name] = _Setting(value, _place(path, value_node.start_mark), _flags(name, value))
+    except yaml.MarkedYAMLError as error:
+        place = _place(path, error.problem_mark or error.context_mark)
+        reason = " ".join(filter(None, (error.context, error.problem)))
+        _refuse(other_kind(path, SETTINGS_KIND) or f"{place}: this cannot be read as a YAML file ({reason}).")
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())
-        _refuse(f"{path}: this cannot be read as a YAML file ({reason}).")
-    if not isinstance(values, dict):
-        _refuse(f"{path}: expected lines like 'epochs: 50', found a {type(values).__name__}.")
-    # Positional arguments, which have no default, are given on the command line alone.
-    settings = [each for each in dataclasses.fields(config_class) if each.default is not dataclasses.MISSING]
-    valid = {each.name for each in settings} - {"config", "version"}
+        reason = " ".join(str(getattr(error, "strerror", None) or error).split())
+        _refuse(other_kind(path, SETTINGS_KIND) or f"{path}: this cannot be read as a YAML file ({reason}).")
     types = get_type_hints(config_class)
-    flags = []
-    for key, value in values.items():
-        if key not in valid:
-            _refuse(f"{path}: {unknown_choice('setting', str(key), sorted(valid))}")
-        if value is None and type(None) not in get_args(types[key]):
-            _refuse(f"{path}: {key} is empty; give a value, or delete the line.")
-        if isinstance(value, bool):
-            flags.append(f"--{key}" if value else f"--no_{key}")
-        else:
-            flags += [f"--{key}", *map(str, value if isinstance(value, list) else [value])]
-    return flags
+    for name, setting in settings.items():
+        _check_setting(name, setting, types[name], default=valid[name].default)
+    return settings
+
+
+def _place(path: Path, mark: Any) -> str:
+    """Return a place in a YAML file, in words."""
+    return str(path) if mark is None else f"{path}, line {mark.line + 1}, column {mark.column + 1}"
+
+
+def _flags(name: str, value: Any) -> list[str]:
+    if isinstance(value, bool):
+        return [f"--{name}" if value else f"--no_{name}"]
+    return [f"--{name}", *map(str, value if isinstance(value, list) else [value])]
+
+
+def _check_setting(name: str, setting: _Setting, annotation: Any, *, default: Any) -> None:
+    """Refuse a setting whose value is of another type than its flag."""
+    import tyro
+
+    if setting.value is None and type(None) not in get_args(annotation):
+        _refuse(f"{setting.place}: {name} is empty; give a value, or delete the line.")
+    # With a default, as for a flag, true and false are written --name and --no_name.
+    alone = dataclasses.make_dataclass("Setting", [(name, annotation, dataclasses.field(default=default))])
+    try:
+        with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+            tyro.cli(alone, args=setting.flags, use_underscores=True)
+    except SystemExit:
+        _refuse(f"{setting.place}: {name} is {setting.value!r}; expected {describe_type(annotation)}.")
 
 
 def _print_version() -> NoReturn:

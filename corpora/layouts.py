@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 
 from corpora.corpus import Corpus, CorpusError, Utterance
 from corpora.scan import find_audio
-from files import count_of, unknown_choice
+from files import count_of, other_kind, unknown_choice
 
 logger = logging.getLogger(__name__)
 
@@ -20,6 +20,7 @@ Reader = Callable[[Path, Sequence[str]], Iterable[Utterance]]
 LAYOUTS: dict[str, Reader] = {}
 
 MANIFEST = "manifest.csv"
+FILE_KIND = "a manifest of a corpus (a CSV file with the columns path and speaker)"
 COLUMNS = ("path", "speaker", "session", "start", "duration")
 # A corpus in one of these layouts is named after its folder, because they fit any corpus.
 UNNAMED_LAYOUTS = ("manifest", "folder")
@@ -162,7 +163,8 @@ def read_manifest(root: Path, files: Sequence[str]) -> Iterator[Utterance]:
             columns = table.fieldnames or ()
             if not {"path", "speaker"} <= set(columns):
                 raise CorpusError(
-                    f"{manifest}: its first line is {','.join(columns)!r}; expected "
+                    other_kind(manifest, FILE_KIND)
+                    or f"{manifest}: its first line is {','.join(columns)!r}; expected "
                     "path,speaker[,session,start,duration]."
                 )
             for column in columns:
@@ -173,7 +175,9 @@ def read_manifest(root: Path, files: Sequence[str]) -> Iterator[Utterance]:
     except FileNotFoundError as error:
         raise CorpusError(f"{root}: there is no {MANIFEST} in this folder; the layout 'manifest' needs one.") from error
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise CorpusError(f"{manifest}: this cannot be read as a CSV file in UTF-8 ({error}).") from error
+        raise CorpusError(
+            other_kind(manifest, FILE_KIND) or f"{manifest}: this cannot be read as a CSV file in UTF-8 ({error})."
+        ) from error
     if not rows:
         raise CorpusError(f"{manifest}: the manifest lists no utterance.")
     for line, row in rows:

@@ -2,25 +2,19 @@
 
 import logging
 import os
-import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from corpora.corpus import CorpusError
-from files import PathLike, as_paths
+from files import AUDIO_START, PathLike, as_paths
 
 logger = logging.getLogger(__name__)
 
-# A file with one of these suffixes is always listed; if it cannot be decoded, it is reported later.
+# A file with one of these suffixes is always listed; if it cannot be decoded, it is reported later. A file with any
+# other suffix is listed if it begins as an audio file does.
 SUFFIXES = frozenset(
     {".wav", ".wave", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".mp2", ".aif", ".aiff", ".aifc", ".au", ".snd", ".caf"}
     | {".w64", ".rf64", ".sph", ".voc", ".m4a", ".aac", ".wma", ".mp4", ".webm"}
-)
-# A file with any other suffix is listed if its first 12 bytes are those of an audio container.
-CONTAINER = re.compile(
-    rb"RIFF....WAVE|RIFX....WAVE|RF64....WAVE|riff\x2e\x91\xcf\x11|fLaC|OggS\x00|FORM....(?:AIFF|AIFC|8SVX)|\.snd\x00"
-    rb"|caff\x00\x01|NIST_1A\n|Creative Voi|ID3[\x02-\x04]|\xff[\xe2\xe3\xf2\xf3\xfa\xfb]",
-    re.DOTALL,
 )
 
 
@@ -108,6 +102,6 @@ def _is_audio(path: str, name: str) -> bool:
         return True
     try:
         with open(path, "rb") as file:
-            return CONTAINER.match(file.read(12)) is not None
+            return AUDIO_START.match(file.read(12)) is not None
     except OSError:
         return False

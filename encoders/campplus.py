@@ -18,7 +18,7 @@ from torchaudio.compliance.kaldi import fbank
 from encoders.base import CPU, Encoder, EncoderError
 from encoders.device import single_thread
 from encoders.spec import Spec, windows_of
-from encoders.weights import check_digest, remembered, tensors_digest
+from encoders.weights import check_digest, check_kind, remembered, tensors_digest
 from encoders.wheel_file import WheelFile
 from encoders.window_options import WindowOptions
 from files import unknown_choice
@@ -210,10 +210,12 @@ def _load(path: Path) -> tuple[dict[str, Tensor], str]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # files of other kinds raise errors of any type
+        check_kind(path, "campplus", FILE_KIND)
         raise EncoderError(
             f"{path}: this is not {FILE_KIND}, or it is cut off. Give another file, or download it again."
         ) from error
     if not isinstance(content, dict) or "xvector.dense.linear.weight" not in content:
+        check_kind(path, "campplus", FILE_KIND)
         names = ", ".join(map(str, list(content)[:3])) if isinstance(content, dict) else type(content).__name__
         raise EncoderError(
             f"{path}: it has no xvector.dense.linear.weight, so it is not {FILE_KIND}. It holds: {names or 'nothing'}."

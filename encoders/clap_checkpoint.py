@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from encoders.base import EncoderError
-from encoders.weights import tensors_digest
+from encoders.weights import check_kind, tensors_digest
 from networks import AudioTower
 
 FILE_KIND = "a CLAP checkpoint of LAION or AudioSep"
@@ -64,7 +64,11 @@ def load_audio_tower(path: Path, dtype: torch.dtype = torch.float32) -> tuple[Au
     EncoderError
         The file cannot be read, or is not a CLAP checkpoint that this project supports.
     """
-    state = _audio_state(path, _read(path))
+    try:
+        state = _audio_state(path, _read(path))
+    except EncoderError:
+        check_kind(path, "audiosep", FILE_KIND)
+        raise
     try:
         tower = _matching_tower(path, state, dtype)
         _load(path, tower, state)

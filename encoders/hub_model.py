@@ -8,6 +8,7 @@ from typing import Any
 
 from encoders.base import EncoderError
 from encoders.weights import CLONE, FOLDER, PROBE_SECONDS, connection_problem, first_line
+from files import describe_file
 
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 CONFIG, PREPROCESSOR = "config.json", "preprocessor_config.json"
@@ -44,6 +45,11 @@ def find_model(weights: str | Path, download: bool) -> str | Path | None:
     """
     if Path(weights).is_dir():
         return weights
+    if Path(weights).is_file():
+        raise EncoderError(
+            f"{weights}: this is {describe_file(Path(weights)) or 'a file'}. Give a folder that holds {CONFIG} and the "
+            "weights, or an id of the Hugging Face hub, such as facebook/wav2vec2-base."
+        )
     folder = _local_folder(str(weights))
     if folder is not None:
         if download and not (folder / PREPROCESSOR).is_file():

@@ -10,9 +10,10 @@ from torchaudio.functional import amplitude_to_DB, create_dct, melscale_fbanks
 
 from encoders.base import CPU, Encoder, EncoderError
 from encoders.spec import Spec
-from encoders.weights import check_digest, first_line, remembered, tensors_digest
+from encoders.weights import check_digest, check_kind, first_line, remembered, tensors_digest
 from networks import build_lstm
 
+FILE_KIND = "a checkpoint of a BiLSTM"
 # Settings of these systems: MFCC, computed with librosa, and windows.
 SAMPLE_RATE = 16_000
 N_FFT = 2048
@@ -124,10 +125,12 @@ def _load(path: Path) -> dict[str, Tensor]:
         named = {name: tensor for name, tensor in state.items() if "lstm." in name and isinstance(tensor, Tensor)}
         tensors = {name.partition("lstm.")[2]: tensor.float() for name, tensor in named.items()}
     except Exception as error:  # files of other kinds raise errors of any type
-        raise EncoderError(f"{path}: this is not a checkpoint of a BiLSTM ({first_line(error)}).") from error
+        check_kind(path, "scratch", FILE_KIND)
+        raise EncoderError(f"{path}: this is not {FILE_KIND} ({first_line(error)}).") from error
     if "weight_ih_l0" not in tensors:
+        check_kind(path, "scratch", FILE_KIND)
         raise EncoderError(
-            f"{path}: this is not a checkpoint of a BiLSTM: it has no 'lstm.weight_ih_l0'. Its first keys are: "
+            f"{path}: this is not {FILE_KIND}: it has no 'lstm.weight_ih_l0'. Its first keys are: "
             f"{', '.join(map(str, list(state)[:3])) or 'none'}."
         )
     prefixes = {name.partition("lstm.")[0] for name in named}

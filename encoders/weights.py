@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from encoders.base import EncoderError
+from files import WEIGHTS, describe_file
 
 # This folder is searched for weights, in the working folder and in the clone.
 FOLDER = "pretrained_models"
@@ -173,6 +174,28 @@ def remembered(paths: Path | Sequence[Path], topic: str, compute: Callable[[], d
     computed = compute()
     _write_cache({**_read_cache(), key: computed})
     return computed
+
+
+def check_kind(path: Path, encoder: str, kind: str) -> None:
+    """Refuse a file that is known to be no checkpoint, or one of another encoder; called if it cannot be used.
+
+    Parameters
+    ----------
+    path : Path
+        File that was given as the weights.
+    encoder : str
+        Name of the encoder.
+    kind : str
+        Expected kind of file, for the error message.
+
+    Raises
+    ------
+    EncoderError
+        The message says what the file is.
+    """
+    found = describe_file(path)
+    if found not in (None, WEIGHTS) and f"--encoder {encoder} " not in str(found):
+        raise EncoderError(f"{path}: this is not {kind}; it is {found}.")
 
 
 def check_digest(path: Path, digest: str, expected: str) -> None:

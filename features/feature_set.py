@@ -23,6 +23,7 @@ from files import (
     FormatReader,
     load_arrays,
     load_tensors,
+    other_kind,
     read_checked,
     short_repr,
     versions,
@@ -361,7 +362,9 @@ def _is_npz(path: str | os.PathLike[str]) -> bool:
 def _read_plain(content: dict[str, Any], path: Path) -> FeatureSet:
     if not {"features", "labels"} <= content.keys():
         keys = ", ".join(map(str, content)) or "none"
-        raise FeaturesError(f"{path}: this is not {FILE_KIND}; its keys: {keys}.")
+        raise FeaturesError(
+            other_kind(path, FILE_KIND, content) or f"{path}: this is not {FILE_KIND}; its keys: {keys}."
+        )
     given = {name: content.get(name) for name in ("sessions", "ids", "durations")}
     optional: dict[str, Any] = {name: value for name, value in given.items() if isinstance(value, Tensor | list)}
     try:

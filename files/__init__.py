@@ -1,10 +1,11 @@
 """Errors, checked reading and atomic writing of files, and tables for terminals and notebooks. Imports no room."""
 
 from files.arrays import load_arrays, write_arrays
-from files.choices import check_options, load_choice, unknown_choice
+from files.choices import check_options, describe_type, load_choice, unknown_choice
 from files.digests import file_digest
 from files.errors import InputError, OutputError
 from files.extras import missing_requirement, optional_imports
+from files.file_kinds import AUDIO_START, STORE_ID, WEIGHTS, describe_file, other_kind
 from files.paths import PathLike, as_paths
 from files.plugins import PluginFiles, is_reference, load_plugin
 from files.progress import Progress, announce, track
@@ -25,7 +26,11 @@ from files.versions import VERSION, commit, timestamp, versions
 from files.writing import check_suffix, check_writable, write_atomically
 
 __all__ = [
+    "AUDIO_START",
+    "STORE_ID",
     "VERSION",
+    "WEIGHTS",
+    "WIDTH",
     "InputError",
     "OutputError",
     "PathLike",
@@ -44,6 +49,8 @@ __all__ = [
     "check_writable",
     "count_of",
     "fields_repr",
+    "describe_file",
+    "describe_type",
     "file_digest",
     "format_percent",
     "format_table",
@@ -57,6 +64,7 @@ __all__ = [
     "note_of_rest",
     "missing_requirement",
     "optional_imports",
+    "other_kind",
     "printable",
     "read_checked",
     "read_csv",

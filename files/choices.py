@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping
 from difflib import get_close_matches
 from importlib import import_module
 from numbers import Integral, Real
+from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
@@ -106,7 +107,7 @@ def check_options(
         if option not in types:
             raise error_class(unknown_choice("option", option, types, owner=owner))
         if not _is_instance(value, types[option]):
-            raise error_class(f"{owner} has {option}={value!r}; expected {_describe(types[option])}.")
+            raise error_class(f"{owner} has {option}={value!r}; expected {describe_type(types[option])}.")
 
 
 def _is_instance(value: Any, annotation: Any) -> bool:
@@ -121,11 +122,21 @@ def _is_instance(value: Any, annotation: Any) -> bool:
     return annotation is Any or isinstance(value, annotation)
 
 
-def _describe(annotation: Any) -> str:
-    """Return a type annotation in words."""
+def describe_type(annotation: Any) -> str:
+    """Return a type annotation in words.
+
+    Examples
+    --------
+    >>> describe_type(float | None), describe_type(Literal["mean", "max"]), describe_type(tuple[int, ...])
+    ('a number or none', 'mean or max', 'a list, each a whole number')
+    """
+    parts = get_args(annotation)
     if get_origin(annotation) in (Union, UnionType, Literal):
-        return " or ".join(map(_describe, get_args(annotation)))
+        return " or ".join(map(describe_type, parts))
+    if get_origin(annotation) is tuple:
+        length = "a list" if Ellipsis in parts else f"a list of {len(parts)}"
+        return f"{length}, each {describe_type(parts[0])}"
     if isinstance(annotation, str):
         return annotation
     words = {int: "a whole number", float: "a number", bool: "true or false", str: "text", type(None): "none"}
-    return words.get(annotation, str(annotation))
+    return words.get(annotation, "a path" if annotation is Path else str(annotation))

@@ -4,11 +4,13 @@ import io
 import os
 import pickle
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
 from files.errors import InputError
+from files.file_kinds import other_kind
 from files.writing import write_atomically
 
 Loaded = TypeVar("Loaded")
@@ -62,7 +64,8 @@ def load_tensors(path: Path, kind: str, error_class: type[InputError]) -> dict[s
         raise error_class(f"{path}: {'this is a folder' if path.is_dir() else 'no such file'}. Expected {kind}.")
     # The format of torch before 1.6 cannot be mapped, and Windows cannot replace a mapped file.
     mmap = zipfile.is_zipfile(path) and os.name != "nt"
-    return _load(path, path, kind=kind, error_class=error_class, mmap=mmap)
+    with _recognised(path, kind, error_class=error_class):
+        return _load(path, path, kind=kind, error_class=error_class, mmap=mmap)
 
 
 def tensors_from_bytes(data: bytes, path: Path, kind: str, *, error_class: type[InputError]) -> dict[str, Any]:
@@ -108,6 +111,19 @@ def read_checked(
     advice: str,
 ) -> Loaded:
     """Make an object from the content of a loaded file; parameters and errors are those of `load_checked`."""
+    with _recognised(path, kind, error_class=error_class, content=content):
+        return _read(content, path, readers, kind=kind, error_class=error_class, advice=advice)
+
+
+def _read(
+    content: dict[str, Any],
+    path: Path,
+    readers: Mapping[int, FormatReader[Loaded]],
+    *,
+    kind: str,
+    error_class: type[InputError],
+    advice: str,
+) -> Loaded:
     number = content.get("format")
     if type(number) is not int or number not in readers:
         if type(number) is int and number > max(readers):
@@ -125,6 +141,20 @@ def read_checked(
     except Exception as error:  # values of a damaged file can have any type
         reason = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
         raise error_class(f"{path}: this is not {kind}, or it is damaged ({_first_line(reason)}). {advice}") from error
+
+
+@contextmanager
+def _recognised(
+    path: Path, kind: str, *, error_class: type[InputError], content: dict[str, Any] | None = None
+) -> Iterator[None]:
+    """Replace the error about a file of another known kind by a sentence that says what the file is."""
+    try:
+        yield
+    except error_class as error:
+        sentence = other_kind(path, kind, content)
+        if sentence is None:
+            raise
+        raise error_class(sentence) from error
 
 
 def _load(

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Literal
 
 from encoders import spec_differences
-from files import InputError, tensors_from_bytes
+from files import STORE_ID, InputError, other_kind, tensors_from_bytes
 from heads import UNKNOWN
 from verification.verifier import FILE_KIND, SpeakerVerifier, VerifierError
 
 FORMAT = 1
-APPLICATION_ID = 0x56585053  # "VXPS", which identifies the file among SQLite files
+STORE_KIND = "a store of speakers, as speaker_verification.py enroll makes one"
+APPLICATION_ID = int.from_bytes(STORE_ID, "big")
 SCHEMA = {
     "store": "CREATE TABLE store (verifier BLOB NOT NULL)",
     "speakers": (
@@ -65,7 +66,7 @@ def read_verifier(connection: sqlite3.Connection, path: Path) -> SpeakerVerifier
             for name in ("application_id", "user_version", "page_size")
         )
         if application != APPLICATION_ID:
-            raise StoreError(f"{path}: this is not a store of speakers. Expected a file that the command enroll made.")
+            raise StoreError(other_kind(path, STORE_KIND) or f"{path}: this is not {STORE_KIND}.")
         if version != FORMAT:
             raise StoreError(
                 f"{path}: this store has the format {version}; expected {FORMAT}. Enrol the speakers again."
@@ -125,6 +126,8 @@ def translate_sqlite_errors(path: Path) -> Iterator[None]:
             raise damaged(path, str(error)) from error
         raise StoreError(f"{path}: {_advice(str(error))}") from error
     except sqlite3.DatabaseError as error:
+        if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_NOTADB:
+            raise StoreError(other_kind(path, STORE_KIND) or str(damaged(path, str(error)))) from error
         raise damaged(path, str(error)) from error
     except UnicodeDecodeError as error:  # raised by sqlite3 for a text, or for its own message about one
         raise damaged(path, "a text is not valid UTF-8") from error

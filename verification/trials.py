@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 
 from corpora import Indices
 from features import FeatureSet
-from files import InputError, count_of, fields_repr, write_atomically
+from files import InputError, count_of, fields_repr, other_kind, write_atomically
 
 # Maximum number of pairs that `all_pairs` returns. Each pair takes 17 bytes, and its score 4 more.
 MAX_PAIRS = 50_000_000
+FILE_KIND = "a list of trials, with lines such as '1 first.wav second.wav'"
 KALDI = {"target": True, "nontarget": False}
 VOXCELEB = {"1": True, "0": False}
 
@@ -100,7 +101,14 @@ def read_trials(path: str | os.PathLike[str], ids: Sequence[str]) -> Trials:
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
-        one, other, label = _parse(path, number, line.rstrip("\r"))
+        trial = _parse(line.rstrip("\r"))
+        if trial is None:
+            raise TrialError(
+                other_kind(path, FILE_KIND)
+                or f"{path}, line {number}: {line!r} is not a trial; expected '1 first.wav second.wav' (1 or "
+                "0), or 'first second target' (target or nontarget)."
+            )
+        one, other, label = trial
         for utterance in (one, other):
             if utterance not in rows:
                 raise TrialError(
@@ -116,16 +124,14 @@ def read_trials(path: str | os.PathLike[str], ids: Sequence[str]) -> Trials:
     return Trials(np.array(first, np.int64), np.array(second, np.int64), np.array(labels, bool))
 
 
-def _parse(path: Path, number: int, line: str) -> tuple[str, str, bool]:
+def _parse(line: str) -> tuple[str, str, bool] | None:
+    """Return the utterances and the label of a line, or None if it is not a trial."""
     words = line.split("\t") if "\t" in line else line.split()
     if len(words) == 3 and words[0] in VOXCELEB and words[2] not in KALDI:
         return words[1], words[2], VOXCELEB[words[0]]
     if len(words) == 3 and words[2] in KALDI:
         return words[0], words[1], KALDI[words[2]]
-    raise TrialError(
-        f"{path}, line {number}: {line!r} is not a trial; expected '1 first.wav second.wav' (1 or 0), or "
-        "'first second target' (target or nontarget)."
-    )
+    return None
 
 
 def all_pairs(features: FeatureSet) -> Trials:

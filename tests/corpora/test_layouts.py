@@ -394,7 +394,7 @@ def test_file_given_as_folder_is_refused(name: str, tmp_path: Path) -> None:
 def test_recording_given_as_manifest_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.wav"
     path.write_bytes(b"RIFF\xff\xff\xff\xffWAVEfmt \x10\x00\x00\x00")
-    with pytest.raises(CorpusError, match=r"a\.wav: this cannot be read as a CSV file"):
+    with pytest.raises(CorpusError, match=r"a\.wav: this is not a manifest .*; it is an audio file"):
         load_corpus(path)
 
 

@@ -190,7 +190,7 @@ def test_classifier_of_a_newer_format_asks_for_an_update(saved: Path, tmp_path: 
 
 
 def test_files_that_are_not_classifiers_are_refused(saved: Path, features_path: Path, tmp_path: Path) -> None:
-    with pytest.raises(ClassifierError, match=r"not a speaker classifier.*no head"):
+    with pytest.raises(ClassifierError, match=r"not a speaker classifier.*; it is a features file"):
         SpeakerClassifier.load(features_path)
     content = torch.load(saved, weights_only=True)
     for key in ("scaler", "speakers", "encoder"):

@@ -87,14 +87,33 @@ def test_flags_override_the_settings_of_a_yaml_file(trained_features: Path, call
 def test_bad_yaml_files_are_refused(call_script: Run, assert_refused: Check, tmp_path: Path) -> None:
     settings = tmp_path / "settings.yaml"
     for text, *words in (
-        ("epoch: 3\n", "'epoch'", "perhaps you meant 'epochs'"),
-        ("output_dir:\n", "output_dir", "empty"),
-        ("- 3\n", "settings.yaml", "list"),
-        ("a: [\n", "settings.yaml", "cannot be read as a YAML file"),
+        ("# heads\n  \nepoch: 3\n", "line 3, column 1: ", "'epoch'", "perhaps you meant 'epochs'"),
+        ("output_dir:\n", "line 1, column 12: output_dir is empty"),
+        ("seed: 1\nepochs: many\n", "line 2, column 9: epochs is 'many'; expected a whole number."),
+        ("heads:\n  - lda\n  - lad\n", "line 2, column 3: heads is ['lda', 'lad']; expected a list"),
+        ("tune: 3\n", "line 1, column 7: tune is 3; expected true or false."),
+        ("pooling: max\n", "line 1, column 10: pooling is 'max'; expected mean or mean+std or none."),
+        ("fractions: [1, 2]\n", "line 1, column 12: fractions is [1, 2]; expected a list of 3, each a number."),
+        ("lr: 1e-3\nepochs: 0\n", "line 2, column 9: --epochs is 0; expected 1 to 1e+06."),
+        ("epochs: 3\nseed: 1\nepochs: 4\n", "line 3, column 1: epochs is given twice"),
+        ("- 3\n", "settings.yaml: ", "found a list"),
+        ("50\n", "settings.yaml: ", "found one value"),
+        ("seed: 1\nheads: [lda\n", "line 3, column 1: this cannot be read as a YAML file"),
+        ("seed: 1\nheads: lda: 3\n", "line 2, column 11: this cannot be read as a YAML file"),
+        ("seed: !!python/object/apply:os.getcwd []\n", "line 1, column 7: this cannot be read as a YAML file"),
     ):
         settings.write_text(text)
         assert_refused(call_script(COMPARE, "--config", settings), *words)
     assert_refused(call_script(COMPARE, "--config", tmp_path / "none.yaml"), "none.yaml")
+
+
+def test_a_flag_that_overrides_the_settings_is_refused_without_their_place(
+    call_script: Run, assert_refused: Check, tmp_path: Path
+) -> None:
+    settings = tmp_path / "settings.yaml"
+    settings.write_text("epochs: 3\n")
+    done = call_script(COMPARE, "--config", settings, "--epochs", 0)
+    assert_refused(done, "ERROR --epochs is 0; expected 1 to 1e+06.")
 
 
 def test_unknown_flags_are_refused_with_a_similar_one(call_script: Run) -> None:

@@ -1,0 +1,175 @@
+"""Recognise what a file is, for the error message about a file of another kind. Nothing in the file is run."""
+
+import csv
+import json
+import re
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+FEATURES = "a features file, for --features_path"
+CLASSIFIER = "a speaker classifier, for --classifier of speaker_recognition_inference.py"
+VERIFIER = "a speaker verifier, for --verifier of speaker_verification.py"
+STORE = "a store of speakers, for --store of speaker_verification.py"
+SCALER = "a scaler, which other programs can use"
+RESULTS = "a file of results, which make_report.py reads from its folder --output_dir"
+PREDICTIONS = "a file of predictions, an output of the scripts"
+TRIALS = "a list of trials, for --trials of speaker_verification.py evaluate"
+MANIFEST = "a manifest of a corpus, for --data_dir"
+SETTINGS = "a YAML file of settings, for --config"
+RTTM = "an RTTM file, an output of speaker_verification.py identify --timeline"
+AUDIO = "an audio file, for --audio_path or --data_dir"
+WEIGHTS = "a checkpoint of a network, for --encoder_weights"
+
+# The first 12 bytes of audio files.
+AUDIO_START = re.compile(
+    rb"RIFF....WAVE|RIFX....WAVE|RF64....WAVE|riff\x2e\x91\xcf\x11|fLaC|OggS\x00|FORM....(?:AIFF|AIFC|8SVX)|\.snd\x00"
+    rb"|caff\x00\x01|NIST_1A\n|Creative Voi|ID3[\x02-\x04]|\xff[\xe2\xe3\xf2\xf3\xfa\xfb]",
+    re.DOTALL,
+)
+# First bytes of other files -> what they are.
+STARTS = {b"\x89PNG": "a picture", b"\xff\xd8\xff": "a picture", b"%PDF": "a PDF file", b"\x1f\x8b": "a gzip archive"}
+# Bytes 68 to 71 of an SQLite file: the program that it belongs to. These are those of a store.
+STORE_ID = b"VXPS"
+# The keys of a saved dict -> what it is. The first set of which all keys are there decides.
+KEYS = (
+    ({"backend", "calibration", "open_set"}, VERIFIER),
+    ({"head", "scaler", "speakers"}, CLASSIFIER),
+    ({"members", "speakers"}, CLASSIFIER),
+    ({"features", "labels"}, FEATURES),
+    ({"rows", "summary"}, RESULTS),
+    ({"slope", "offset"}, "a calibration of scores, a part of a speaker verifier"),
+    ({"name", "mean", "scale"}, SCALER),
+    ({"model_type"}, "the settings of a model of the Hugging Face hub, whose folder is for --encoder_weights"),
+)
+# A part of a tensor's name -> the encoder that it belongs to.
+TENSORS = {
+    "xvector.dense.linear.weight": "campplus",
+    "audio_branch.patch_embed.proj.weight": "audiosep",
+    "feature_extractor.conv_layers.0.conv.weight": "wav2vec2",
+    "lstm.weight_ih_l0": "scratch",
+}
+# Columns of a table -> what it is.
+COLUMNS = (
+    ({"path", "speaker", "probability"}, PREDICTIONS),
+    ({"path", "speaker"}, MANIFEST),
+    ({"id", "speaker"}, PREDICTIONS),
+    ({"features", "encoder"}, RESULTS),
+)
+TRIAL = re.compile(r"[01]\s+\S+\s+\S+|\S+\s+\S+\s+(target|nontarget)")
+SETTING = re.compile(r"[a-z_]+:(\s|$)")
+TEXT_BYTES, JSON_BYTES = 65_536, 1 << 26
+
+
+def other_kind(path: Path, expected: str, content: Any = None) -> str | None:
+    """Return the error message for a file of a known kind that is not the expected one, otherwise None.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    expected : str
+        Expected kind, such as ``a speaker verifier, as speaker_verification.py train saves one``.
+    content : optional
+        Content of the file, if it is loaded already.
+    """
+    found = describe_file(path) if content is None else describe_content(content)
+    if found is None or found.partition(",")[0] in expected:
+        return None
+    return f"{path}: this is not {expected}; it is {found}."
+
+
+def describe_file(path: Path) -> str | None:
+    """Return what a file is and what it is for; None if it is of no known kind or cannot be read."""
+    try:
+        with open(path, "rb") as file:
+            start = file.read(TEXT_BYTES)
+        if start.startswith(b"SQLite format 3\x00"):
+            return STORE if start[68:72] == STORE_ID else "an SQLite database of another program"
+        if AUDIO_START.match(start):
+            return AUDIO
+        for magic, kind in STARTS.items():
+            if start.startswith(magic):
+                return kind
+        if start[8:9] == b"{" and b'"dtype"' in start:  # safetensors
+            return _describe_names(start.decode("utf-8", "replace")) or WEIGHTS
+        if zipfile.is_zipfile(path) or start.startswith(b"\x80"):  # a pickle
+            return _describe_tensors(path)
+        return None if b"\x00" in start else _describe_text(path, start.decode("utf-8", "replace"))
+    except OSError:
+        return None
+
+
+def describe_content(content: Any) -> str | None:
+    """Return what the content of a file of tensors or of a JSON file is, and what it is for; None if not known."""
+    if isinstance(content, list) and content and isinstance(content[0], dict):
+        return PREDICTIONS if {"path", "predictions"} <= content[0].keys() else None
+    if not isinstance(content, Mapping):
+        return None
+    for keys, kind in KEYS:
+        if keys <= content.keys():
+            return kind
+    if "format" in content:  # a file of this project, which may be damaged
+        return None
+    states = [each for each in (content, *content.values()) if isinstance(each, Mapping)]
+    names = "\n".join(str(name) for state in states for name in state)
+    is_state = any(state and all(hasattr(value, "shape") for value in state.values()) for state in states)
+    return _describe_names(names) or (WEIGHTS if is_state else None)
+
+
+def _describe_names(text: str) -> str | None:
+    """Return which encoder a checkpoint is for, from a text that has the names of its tensors."""
+    encoders = [encoder for name, encoder in TENSORS.items() if name in text]
+    return f"a checkpoint of a network, for --encoder {encoders[0]} --encoder_weights" if encoders else None
+
+
+def _describe_tensors(path: Path) -> str | None:
+    """Describe a file of `torch.save`, which is opened with ``weights_only=True``, or another archive."""
+    import torch
+
+    is_archive = zipfile.is_zipfile(path)
+    if is_archive:
+        with zipfile.ZipFile(path) as archive:
+            pickles = [name for name in archive.namelist() if name.endswith("/data.pkl")]
+            if not pickles:
+                return "a zip archive"
+            # Checkpoints with objects, which are not loaded, are recognised by the names of their tensors.
+            encoder = _describe_names(archive.read(pickles[0]).decode("utf-8", "replace"))
+        if encoder is not None:
+            return encoder
+    try:
+        return describe_content(torch.load(path, map_location="cpu", weights_only=True, mmap=is_archive))
+    except Exception:  # on arbitrary bytes, the unpickler can raise any error
+        return None
+
+
+def _describe_text(path: Path, text: str) -> str | None:
+    """Describe a text file by its first lines; JSON by its content."""
+    stripped = text.lstrip("\ufeff \t\r\n")
+    if stripped.startswith(("{", "[")):
+        if path.stat().st_size > JSON_BYTES:
+            return None
+        try:
+            kind = describe_content(json.loads(path.read_text(encoding="utf-8-sig")))
+            return "the ready verifier as JSON, for --verifier ready" if kind == VERIFIER else kind
+        except ValueError:  # YAML may begin like this too
+            return None
+    if stripped[:14].lower().startswith(("<!doctype html", "<html")):
+        return "a web page"
+    lines = [line for line in stripped.splitlines() if line.strip() and not line.startswith("#")]
+    first = lines[0] if lines else ""
+    if first.startswith("SPEAKER "):
+        return RTTM
+    if TRIAL.fullmatch(first.strip()):
+        return TRIALS
+    if SETTING.match(first):
+        return SETTINGS
+    return _describe_columns(next(csv.reader([first])) if "," in first else ())
+
+
+def _describe_columns(columns: Sequence[str]) -> str | None:
+    for names, kind in COLUMNS:
+        if names <= {column.strip() for column in columns}:
+            return kind
+    return None
