@@ -83,7 +83,7 @@ def open_corpus(config: CorpusConfig) -> Corpus:
 
     if config.data_dir is None:
         raise CorpusError("Give the folder of the corpus, as the first argument or with --data_dir.")
-    return load_corpus(config.data_dir, config.layout)
+    return load_corpus(config.data_dir, config.layout, pattern=config.pattern)
 
 
 def describe_extraction(

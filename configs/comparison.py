@@ -40,6 +40,9 @@ class CorpusConfig(ScriptConfig):
     """Folder of the corpus, or the CSV file of a manifest, instead of CORPUS."""
     layout: Layout = "auto"
     """Layout of the corpus; auto detects the layout and logs it."""
+    pattern: str | None = None
+    """Where the speaker and the session are in the paths below --data_dir, instead of a layout, such as
+    '{speaker}_{session}_*'."""
     max_duration: Seconds | Literal["auto"] | None = "auto"
     """Maximum duration of an utterance (seconds); None is no limit; auto is no limit for campplus and with --window,
     and 10 otherwise."""
@@ -190,7 +193,7 @@ class ComparisonConfig(CorpusConfig):
                 f"--encoder_weights has {n_weights} {values}, but --encoder has {n_encoders}; give one value (or auto) "
                 "for each encoder."
             )
-        unused = [name for name in ("pooling", "window", "hop", "encoder_options") if getattr(self, name)]
+        unused = [name for name in ("pattern", "pooling", "window", "hop", "encoder_options") if getattr(self, name)]
         if self.data_dir is None and self.features_path and unused:
             name = unused[0]
             return f"--{name} has no effect on a finished features file; give the corpus too, or leave --{name} out."

@@ -9,6 +9,8 @@ from difflib import get_close_matches
 from pathlib import Path, PurePosixPath
 
 from corpora.corpus import Corpus, CorpusError, Utterance
+from corpora.doubtful_speakers import describe_doubtful
+from corpora.name_pattern import NamePattern
 from corpora.scan import find_audio
 from files import count_of, other_kind, unknown_choice
 
@@ -36,7 +38,7 @@ def layout(name: str) -> Callable[[Reader], Reader]:
     return register
 
 
-def load_corpus(root: str | os.PathLike[str], layout: str = "auto") -> Corpus:
+def load_corpus(root: str | os.PathLike[str], layout: str = "auto", *, pattern: str | None = None) -> Corpus:
     """List the utterances of a corpus from its file names, or from a manifest; no audio is opened.
 
     Parameters
@@ -46,6 +48,9 @@ def load_corpus(root: str | os.PathLike[str], layout: str = "auto") -> Corpus:
     layout : str
         A name in `LAYOUTS`, or ``auto``: the manifest if the folder has one, otherwise the first layout that recognises
         more than half of the audio files. The detected layout is logged.
+    pattern : str, optional
+        Where the speaker and the session are in the paths, instead of a layout (`NamePattern`), such as
+        ``{speaker}_{session}_*``. Without ``{session}``, each speaker has one session.
 
     Returns
     -------
@@ -54,13 +59,15 @@ def load_corpus(root: str | os.PathLike[str], layout: str = "auto") -> Corpus:
     Raises
     ------
     CorpusError
-        The folder does not exist or has no audio, no layout fits, or the manifest is not valid.
+        The folder does not exist or has no audio, no layout fits, or the manifest or the pattern is not valid.
     """
     root = Path(root)
     if layout != "auto" and layout not in LAYOUTS:
         raise CorpusError(unknown_choice("layout", layout, ["auto", *LAYOUTS]))
     if not root.exists():
         raise CorpusError(f"{root}: no such folder. Give the folder of the corpus, or the CSV file of a manifest.")
+    if pattern is not None:
+        return _load_by_pattern(root, layout, pattern)
     if layout == "auto" and (root.is_file() or (root / MANIFEST).is_file()):
         layout = "manifest"
     files = () if layout == "manifest" else _list_audio(root)
@@ -72,12 +79,51 @@ def load_corpus(root: str | os.PathLike[str], layout: str = "auto") -> Corpus:
             raise CorpusError(
                 f"{root}: none of the {len(files)} audio files fits the layout {layout!r}; try --layout auto."
             )
-    _log_contents(root, layout, utterances=utterances, files=files)
+    _log_contents(root, f"layout {layout}", utterances=utterances, files=files)
+    if layout == "folder":
+        _warn_of_doubtful_speakers(root, utterances)
     folder = root.parent if root.is_file() else root
     name = layout
     if layout in UNNAMED_LAYOUTS:
-        name = folder.resolve().name or "corpus"
+        name = _name_of(folder)
     return Corpus(tuple(utterances), folder, name)
+
+
+def _name_of(folder: Path) -> str:
+    return folder.resolve().name or "corpus"
+
+
+def _load_by_pattern(root: Path, layout: str, pattern: str) -> Corpus:
+    """List the utterances of a corpus whose paths match a pattern."""
+    if layout != "auto" or root.is_file():
+        given = f"--layout {layout}" if layout != "auto" else f"the manifest {root}"
+        raise CorpusError(f"--pattern and {given} both give the speakers; leave one of them out.")
+    names, files = NamePattern(pattern), _list_audio(root)
+    utterances = []
+    for file in files:
+        found = names.read(file)
+        if found is not None:
+            utterances.append(Utterance(root / file, found[0], found[1] or found[0], root=root))
+    if not utterances:
+        raise CorpusError(
+            f"{root}: the pattern {pattern!r} matches none of the {count_of(len(files), 'audio file')}, such as "
+            f"{files[0]!r}. It is compared with the whole path below the folder without the suffix: '*' stands for any "
+            "characters except '/', and '**/' for any folders."
+        )
+    _log_contents(root, f"pattern {pattern}", utterances=utterances, files=files)
+    return Corpus(tuple(utterances), root, _name_of(root))
+
+
+def _warn_of_doubtful_speakers(root: Path, utterances: Sequence[Utterance]) -> None:
+    """Warn if the folders that are read as speakers are probably sessions."""
+    speakers = sorted({utterance.speaker for utterance in utterances})
+    doubtful = describe_doubtful(speakers)
+    if doubtful:
+        logger.warning(
+            "%s: the folders %s are read as %d speakers, but their names look like %s. If a folder is a session, say "
+            "where the speaker is: --pattern '{session}/{speaker}_*'.",
+            root, ", ".join([*speakers[:3], "..."] if len(speakers) > 3 else speakers), len(speakers), doubtful,
+        )  # fmt: skip
 
 
 def _list_audio(root: Path) -> Sequence[str]:
@@ -101,25 +147,26 @@ def _detect(root: Path, files: Sequence[str]) -> tuple[str, list[Utterance]]:
             return name, utterances
     raise CorpusError(
         f"{root}: no layout fits the {len(files)} audio files (the first is {files[0]}). Put the files of each speaker "
-        f"into a separate folder, or list path,speaker[,session,start,duration] in a {MANIFEST}."
+        "into a separate folder, say where the speaker is in the names with --pattern, such as '{speaker}_*', or list "
+        f"path,speaker[,session,start,duration] in a {MANIFEST}."
     )
 
 
-def _log_contents(root: Path, layout: str, *, utterances: Sequence[Utterance], files: Sequence[str]) -> None:
-    """Log the layout and the size of a corpus, and the files that are not in it."""
+def _log_contents(root: Path, reader: str, *, utterances: Sequence[Utterance], files: Sequence[str]) -> None:
+    """Log the layout or the pattern and the size of a corpus, and the files that are not in it."""
     counts = (
         count_of(len(utterances), "utterance"),
         count_of(len({utterance.speaker for utterance in utterances}), "speaker"),
         count_of(len({(utterance.speaker, utterance.session) for utterance in utterances}), "session"),
     )
-    logger.info("%s: layout %s, %s", root, layout, ", ".join(counts))
+    logger.info("%s: %s, %s", root, reader, ", ".join(counts))
     recognised = {utterance.path for utterance in utterances}
     skipped = [file for file in files if root / file not in recognised]
     if skipped:
         listing = ", ".join([*skipped[:3], "..."] if len(skipped) > 3 else skipped)
         logger.warning(
-            "%s: skipped %s that the layout %s does not recognise: %s",
-            root, count_of(len(skipped), "audio file"), layout, listing,
+            "%s: skipped %s that the %s does not recognise: %s",
+            root, count_of(len(skipped), "audio file"), reader, listing,
         )  # fmt: skip
 
 

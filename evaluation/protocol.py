@@ -197,7 +197,10 @@ def find_leaks(features: FeatureSet, splits: Sequence[SplitRows], split_by: Spli
     tested = [rows for rows in splits if len(rows.test)]
     leaks: list[str] = []
     if not has_sessions(features):
-        leaks.append("no speaker has a second session: part of the accuracy may be due to the recording, not the voice")
+        leaks.append(
+            "no speaker has a second session: part of the accuracy may be due to the recording, not the voice; if the "
+            "names of files have sessions, extract with --pattern, such as '{speaker}_{session}_*'"
+        )
         if split_by == "session":
             leaks.append("no speaker can be tested in a new session; split by utterance instead")
     shared = [np.isin(sessions[rows.test], sessions[_seen(rows)]).mean() for rows in tested]

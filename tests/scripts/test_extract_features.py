@@ -139,3 +139,20 @@ def test_shard_within_torchrun_is_refused(
 ) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
     assert_refused(call_script(*command, "--shard", "0/2"), "torchrun", "--shard")
+
+
+def test_sessions_come_from_the_names_of_files(
+    corpus_root: Path, call_script: Run, assert_refused: Check, tmp_path: Path
+) -> None:
+    """A flat folder has no layout; with a pattern it gives speakers and sessions, and new ones cost no extraction."""
+    for path in sorted((corpus_root / "101").rglob("*.flac"))[::3] + sorted((corpus_root / "102").rglob("*.flac"))[::3]:
+        shutil.copy(path, tmp_path / path.name)
+    extract = [EXTRACT, "--data_dir", tmp_path, "--encoder", "spectral", "--output_dir", tmp_path / "out"]
+    assert_refused(call_script(*extract, "--pattern", "{speaker}_*"), "matches none of the 8 audio files")
+    done = call_script(*extract, "--pattern", "{speaker}-*")
+    assert done.returncode == 0, done.stderr
+    path = tmp_path / "out" / f"{tmp_path.name}_features_spectral.pt"
+    assert FeatureSet.load(path).session_names == ("101", "102")
+    done = call_script(*extract, "--pattern", "{speaker}-{session}-*")
+    assert "8 utterances, 2 speakers" in done.stdout
+    assert FeatureSet.load(path).session_names == ("1010", "1011", "1020", "1021")
