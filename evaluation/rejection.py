@@ -14,7 +14,7 @@ from evaluation.fitting import FitJob, SelectedHead, fit_heads, rows_of
 from evaluation.protocol import Fold, SplitRows
 from features import FeatureSet
 from files import Record
-from heads import PROBABILITY, FittedHead, HeadError, create_head, create_scaler, log_odds, mean_logits
+from heads import PROBABILITY, FittedHead, HeadError, create_head, create_scaler, log_odds, mean_logits, min_speakers
 from metrics import detection_identification_rate, equal_error_rate, equal_error_threshold, ratio_interval
 
 logger = logging.getLogger(__name__)
@@ -100,7 +100,9 @@ def calibrate_rejection(
     folds = []
     labels = sets[0].labels.numpy()
     speakers = np.random.default_rng(seed).permutation(np.unique(labels[rows.train]))
-    if len(speakers) < 3:
+    n_needed = min_speakers([member.name for member in members])
+    if len(speakers) < n_needed:
+        logger.info("No threshold for unknown speakers was calibrated: at least %d speakers are needed.", n_needed)
         return None
     for number, held_out in enumerate(np.array_split(speakers, min(FOLDS, len(speakers)))):
         fold = _hold_out(
@@ -111,7 +113,7 @@ def calibrate_rejection(
             return None
         folds.append(fold)
     shared = set.intersection(*(set(fold.calibration) for fold in folds))
-    kinds = [kind for kind in (PROBABILITY, DETECTOR) if kind in shared]
+    kinds = [kind for kind in (PROBABILITY, DETECTOR) if kind in shared and len(speakers) >= min_speakers([kind])]
     pooled = {kind: _pool([fold.calibration[kind] for fold in folds]) for kind in kinds}
     kind = min(kinds, key=lambda name: equal_error_rate(*pooled[name]))
     # The detector of all speakers is fitted on the rows that the members were fitted on.

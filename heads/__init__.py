@@ -6,7 +6,7 @@ from heads.covariance import ClassStatistics
 from heads.fitted import ClassifierError, FittedHead
 from heads.head_source import HeadSource
 from heads.minibatch import MinibatchHead
-from heads.open_set import PROBABILITY, describe_open_set, log_odds
+from heads.open_set import PROBABILITY, describe_open_set, log_odds, min_speakers
 from heads.plda import PLDAHead
 from heads.predictions import UNKNOWN, Prediction, check_predictions_path, predictions_table, write_predictions
 from heads.registry import (
@@ -50,6 +50,7 @@ __all__ = [
     "head_options",
     "head_source",
     "log_odds",
+    "min_speakers",
     "mean_logits",
     "predictions_table",
     "register_head",

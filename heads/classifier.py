@@ -18,7 +18,7 @@ from features import FeatureSet
 from files import FormatReader, PathLike, as_paths, count_of, load_checked, short_repr, track, versions, write_tensors
 from heads.base import HeadError
 from heads.fitted import ClassifierError, FittedHead
-from heads.open_set import check_open_set, log_odds, rename_old_figures
+from heads.open_set import check_open_set, log_odds, min_speakers, rename_old_figures
 from heads.predictions import UNKNOWN, Prediction
 from heads.registry import head_source
 
@@ -189,9 +189,15 @@ class SpeakerClassifier:
 
     def _check_threshold(self) -> float:
         if self.threshold is None:
+            names = [member.name for member in self.members]
+            n_needed, n_speakers = min_speakers(names), len(self.members[0].head.classes_)
+            reason = f"it knows {count_of(n_speakers, 'speaker')}, and {' + '.join(names)} needs at least {n_needed}"
+            if n_speakers >= n_needed:
+                reason = "it was trained on too few recordings to hold some out, or by an earlier version"
             raise ClassifierError(
-                "This classifier has no threshold for unknown speakers: it was trained on too few speakers or "
-                "recordings to hold some out, or by an earlier version. Train it again on more recordings."
+                f"This classifier has no threshold for unknown speakers: {reason}. Train it again on more speakers and "
+                "recordings, or use speaker_verification.py enroll and identify, which need only one recording of each "
+                "speaker."
             )
         return self.threshold
 

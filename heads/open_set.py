@@ -1,5 +1,7 @@
 """Open-set identification: the score that is compared with a threshold, and a description of the error rates."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import logsumexp
@@ -14,6 +16,26 @@ OLD_NAMES = {"n_strangers": "n_unknown"} | {
     for old, new in (("miss", "unknown_accepted"), ("false_alarm", "known_rejected"))
     for end in ("", "_low", "_high")
 }
+# Minimum number of speakers for a threshold, and that of heads whose scores depend on the covariance between speakers.
+MIN_SPEAKERS = 4
+MIN_SPEAKERS_OF = {"lda": 8, "plda": 8}
+
+
+def min_speakers(heads: Sequence[str]) -> int:
+    """Return the minimum number of speakers with which a threshold for unknown speakers can be calibrated.
+
+    The threshold is learned on heads that are trained without some of the speakers. If few are left, the scores of
+    these heads have another scale than those of the head of all speakers, and so has the threshold. Measured on
+    LibriSpeech dev-clean with the encoder spectral: with 3 speakers, linear rejects 65 % of the recordings of known
+    speakers (estimate: 31 %) and mlp 83 % (31 %); with 4 speakers, linear rejects 24 % (18 %), but lda accepts all
+    recordings of unknown speakers (41 %); with 8 speakers, lda accepts 16 % (13 %).
+
+    Parameters
+    ----------
+    heads : sequence of str
+        Names of the heads whose scores are used.
+    """
+    return max([MIN_SPEAKERS, *(MIN_SPEAKERS_OF[name] for name in heads if name in MIN_SPEAKERS_OF)])
 
 
 def log_odds(logits: NDArray[np.float32]) -> NDArray[np.float64]:

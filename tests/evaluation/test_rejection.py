@@ -134,8 +134,20 @@ def test_too_few_speakers_give_no_threshold(made_up: MadeUp) -> None:
     assert two.classifier.threshold is None
     with pytest.raises(ClassifierError, match="has no threshold for unknown speakers"):
         two.classifier.predict_features(made_up(n_speakers=2), reject=True)
-    three = compare(made_up(n_speakers=3), "centroid")
-    assert three.open_set["n_unknown"] == 3
+
+
+@pytest.mark.parametrize(("head", "n_needed"), [("centroid", 4), ("lda", 8)])
+def test_few_speakers_give_no_threshold_that_would_not_hold(head: str, n_needed: int, made_up: MadeUp) -> None:
+    features = made_up(n_speakers=n_needed, shift=0.0, noise=0.35)
+    enough = compare(features, head)
+    assert enough.open_set["n_unknown"] == n_needed
+    assert n_needed == 8 or enough.open_set["by"] == "probability"  # the detector needs as many as lda
+    few = compare(features.select((features.labels < n_needed - 1).numpy()), head)
+    assert few.open_set == {}
+    with pytest.raises(
+        ClassifierError, match=f"it knows {n_needed - 1} speakers, and {head} needs at least {n_needed}"
+    ):
+        few.classifier.predict_features(features, reject=True)
 
 
 def test_same_seed_gives_the_same_threshold(all_speakers: FeatureSet) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from features import FeatureSet
 from heads import SpeakerClassifier
 
 ROOT = Path(__file__).parents[2]
@@ -62,10 +63,13 @@ def test_one_file_gives_json_with_all_speakers(
 
 
 def test_unknown_speakers_are_rejected(
-    classifier: Path, corpus_root: Path, call_script: Run, assert_refused: Check, tmp_path: Path
+    trained_features: Path, corpus_root: Path, call_script: Run, assert_refused: Check, tmp_path: Path
 ) -> None:
+    train = ["speaker_recognition_librispeech.py", "--features_path", trained_features, "--output_dir", tmp_path]
+    done = call_script(*train, "--heads", "linear", "--lr", 0.01)  # lda needs more than four speakers
+    assert done.returncode == 0, done.stderr
     strict = tmp_path / "strict.pt"
-    loaded = SpeakerClassifier.load(classifier)
+    loaded = SpeakerClassifier.load(tmp_path / "speaker_classifier_librispeech.pt")
     replace(loaded, threshold=1e6).save(strict)
     command = [INFER, "--audio_path", corpus_root / "101", "--classifier", strict, "--reject", "--top_k", 9]
     for output in (tmp_path / "out.csv", tmp_path / "out.json"):
@@ -81,6 +85,22 @@ def test_unknown_speakers_are_rejected(
     assert first[0] == {"speaker": "unknown", "probability": None}
     replace(loaded, threshold=None).save(strict)
     assert_refused(call_script(*command), "no threshold for unknown speakers")
+
+
+def test_rejection_is_refused_by_a_classifier_of_too_few_speakers(
+    trained_features: Path, corpus_root: Path, call_script: Run, assert_refused: Check, tmp_path: Path
+) -> None:
+    features = FeatureSet.load(trained_features)
+    three = features.select((features.labels < 3).numpy()).save(tmp_path / "three.pt")
+    train = ["speaker_recognition_librispeech.py", "--features_path", three, "--output_dir", tmp_path]
+    done = call_script(*train, "--heads", "linear", "--lr", 0.01)
+    assert done.returncode == 0, done.stderr
+    classifier = ["--classifier", tmp_path / "speaker_classifier_librispeech.pt", "--output", tmp_path / "p.csv"]
+    done = call_script(INFER, "--audio_path", corpus_root / "101", *classifier, "--reject")
+    assert_refused(
+        done, "no threshold for unknown speakers: it knows 3 speakers, and linear needs at least 4", "enroll"
+    )
+    assert not (tmp_path / "p.csv").exists()
 
 
 def test_bad_input_is_refused(
