@@ -143,7 +143,7 @@ class MySVC(SVC):
     )
     heads = [f"{tmp_path}/wide_head.py:{name}" for name in ("WideHead", "MySVC")]
     options = {"epochs": 20, "lr": 0.01, "device": "cpu"}
-    comparison = compare_heads(made_up(n_sessions=1), heads, options=options, tune=3)
+    comparison = compare_heads(made_up(n_sessions=1), heads, options=options, tune=3, refit=False)
     assert comparison.rows[0]["settings"].startswith("width=")
     assert comparison.rows[1]["test_accuracy"] > 0.5
     head: Any = comparison.classifier.members[0].head
