@@ -170,11 +170,9 @@ class HeadComparison:
             notes += describe_small_test(self.best, self.sizes)
             notes += describe_perfect_test(self.outcomes[key_of(self.best)])
         notes += describe_open_set(self.open_set)
-        if self.classifier.training["refit"]:
-            n_all = self.classifier.training["n_utterances"]
-            notes.append(
-                f"the saved classifier is fitted on all {count_of(n_all, 'utterance')}, after the figures were made"
-            )
+        if self.saved is not None and self.saved.training["refit"]:
+            n_all = count_of(self.saved.training["n_utterances"], "utterance")
+            notes.append(f"the saved classifier is fitted on all {n_all}, after the figures were made")
         notes += self.leaks
         notes += describe_untested(self.untested)
         return notes
