@@ -13,7 +13,7 @@ def session_folds(
 
     A session is held out as a whole, and each speaker always has utterances in the other folds. The sessions of a
     speaker are spread over as many folds as possible. A speaker with one session cannot be held out by session; its
-    utterances are spread over the folds instead.
+    utterances are spread over the folds of the others instead.
 
     Parameters
     ----------
@@ -67,7 +67,9 @@ def session_folds(
     # Speakers who share sessions with others may have all of theirs in one fold.
     is_alone = (n_held > 0).sum(axis=1) < 2
     by_session &= ~is_alone[labels]
+    used = np.unique(folds[by_session]) if by_session.any() else np.arange(n_folds)
     for speaker in np.flatnonzero(is_alone):
         rows = random.permutation(np.flatnonzero(labels == speaker))
-        folds[rows] = (np.arange(len(rows)) + random.integers(n_folds)) % n_folds if len(rows) > 1 else -1
+        first = random.integers(len(used))
+        folds[rows] = used[(first + np.arange(len(rows))) % len(used)] if len(rows) > 1 else -1
     return folds, by_session

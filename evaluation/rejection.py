@@ -104,7 +104,10 @@ def calibrate_rejection(
     if len(speakers) < n_needed:
         logger.info("No threshold for unknown speakers was calibrated: at least %d speakers are needed.", n_needed)
         return None
-    for number, held_out in enumerate(np.array_split(speakers, min(FOLDS, len(speakers)))):
+    # Each group needs speakers with test recordings, which by session not all speakers have.
+    speakers = speakers[np.argsort(~np.isin(speakers, labels[rows.test]), kind="stable")]
+    groups = [speakers[first::FOLDS] for first in range(min(FOLDS, len(speakers)))]
+    for number, held_out in enumerate(groups):
         fold = _hold_out(
             members, sets, scaler, rows=rows, number=number % len(rows.folds), is_unknown=np.isin(labels, held_out)
         )

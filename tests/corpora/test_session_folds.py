@@ -47,6 +47,14 @@ def test_shared_sessions_are_held_out_for_all_their_speakers() -> None:
     assert all(len(np.unique(folds[sessions == session])) == 1 for session in range(4))
 
 
+def test_each_fold_holds_out_sessions() -> None:
+    """With two sessions that all share, and one speaker with one session, there are two folds."""
+    speakers, sessions = np.repeat([0, 1, 2], 8), np.r_[np.tile([0, 1], 8), np.zeros(8, int)]
+    folds, by_session = session_folds(speakers, sessions, 4, seed=0)
+    assert by_session.tolist() == 16 * [True] + 8 * [False]
+    assert len(np.unique(folds)) == len(np.unique(folds[by_session])) == 2
+
+
 def test_same_seed_gives_the_same_folds() -> None:
     speakers, sessions = np.repeat(np.arange(10), 6), np.arange(60) // 2
     first, again, other = (session_folds(speakers, sessions, 3, seed=seed)[0] for seed in (0, 0, 1))
