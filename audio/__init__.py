@@ -1,7 +1,17 @@
-"""Read waveforms from files: decode, resample, crop, window."""
+"""Read waveforms from files: decode, resample, crop, window; measure their bandwidth."""
 
 from audio.audio_error import AudioError, AudioFault
-from audio.read import read_audio, read_window, span_seconds
+from audio.bandwidth import measure_bandwidth
+from audio.read import read_audio, read_window, sample_rate_of, span_seconds
 from audio.windows import window_starts
 
-__all__ = ["AudioError", "AudioFault", "read_audio", "read_window", "span_seconds", "window_starts"]
+__all__ = [
+    "AudioError",
+    "AudioFault",
+    "measure_bandwidth",
+    "read_audio",
+    "read_window",
+    "sample_rate_of",
+    "span_seconds",
+    "window_starts",
+]

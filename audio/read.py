@@ -2,9 +2,8 @@
 
 import math
 import os
-import re
 import stat
-import struct
+from itertools import pairwise
 from pathlib import Path
 from typing import BinaryIO
 
@@ -16,18 +15,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from audio.audio_error import AudioError
+from audio.cut_off import is_cut_off
 
 # A span may end this long after the end of the file (seconds): annotations are rounded, and lossy formats drop a frame.
 SPAN_TOLERANCE = 0.1
-# A program that writes into a pipe cannot know the length and declares the maximum (ffmpeg 2^32-1, sox about 2^31).
-STREAMED_SIZE = 0x7FFF0000
-# If an AIFF, AU, W64 or RF64 file is cut off, libsndfile reads what is left and reports the cut only in its log.
-DECLARED_SIZE = re.compile(r"^\s*(?:data|SSND|Data Size|riff|Riff size)\s*: (\d+) \(should be (\d+)\)", re.MULTILINE)
 # Maximum number of frames; libsndfile returns about twice as many for an unknown length.
 MAX_FRAMES = 2**62
-# Audio read on each side of a window (seconds), longer than the resampling filter.
-WINDOW_MARGIN = 0.05
-MAX_OGG_PAGE = 65_307  # bytes (RFC 3533)
+# Audio read on each side of a window, longer than the resampling filters: seconds, and samples at the rate that limits
+# the bandwidth.
+WINDOW_MARGIN, LIMIT_MARGIN = 0.05, 200
 # Codes of sf_error().
 FORMAT_NOT_RECOGNISED = 1
 ENCODING_UNKNOWN = (4, 18, 64)
@@ -40,6 +36,7 @@ def read_audio(
     *,
     duration: float | None = None,
     max_duration: float | None = None,
+    max_bandwidth: float | None = None,
 ) -> Tensor:
     """Read a mono waveform from a file in any format that libsndfile decodes.
 
@@ -58,6 +55,9 @@ def read_audio(
         Length of the span (seconds); None is to the end of the file.
     max_duration : float, optional
         Maximum length of the part of the span that is read, from its start (seconds).
+    max_bandwidth : float, optional
+        Highest frequency that is kept (Hz): a file of a higher rate is resampled to twice this frequency in between. A
+        file of twice this rate or less is not changed by it.
 
     Returns
     -------
@@ -70,29 +70,60 @@ def read_audio(
         The file is missing, empty, cut off, not audio or unreadable; the span is outside the file; or the samples
         contain NaN or infinity, or are all zero.
     ValueError
-        `start` is negative or not finite, or a duration is not a positive finite number.
+        `start` is negative or not finite, or a duration or `max_bandwidth` is not a positive finite number.
     """
     path = Path(path)
-    lengths = [length for length in (duration, max_duration) if length is not None]
-    if not 0 <= start < math.inf or not all(0 < length < math.inf for length in lengths):
-        raise ValueError(f"start must be >= 0, durations > 0; got {start=}, {duration=}, {max_duration=}")
+    limits = [limit for limit in (duration, max_duration, max_bandwidth) if limit is not None]
+    if not 0 <= start < math.inf or not all(0 < limit < math.inf for limit in limits):
+        raise ValueError(
+            f"start must be >= 0, durations > 0, max_bandwidth > 0; got {start=}, {duration=}, {max_duration=}, "
+            f"{max_bandwidth=}"
+        )
     samples, native_rate = _decode(path, start, duration=duration, max_duration=max_duration)
     if not np.isfinite(samples).all():
         raise AudioError(path, "not_finite", "the samples contain NaN or infinity; export the recording again")
     mono = samples.mean(axis=1, dtype=np.float64).astype(np.float32) if samples.shape[1] > 1 else samples[:, 0]
-    if sample_rate not in (None, native_rate):
-        mono = soxr.resample(mono, native_rate, sample_rate)
-        if not len(mono):
-            raise AudioError(path, "empty", f"the span is shorter than one sample at {sample_rate} Hz")
-        if not np.isfinite(mono).all():
-            raise AudioError(
-                path, "not_finite", "the samples are too large to be resampled; export the recording again"
-            )
+    rates = [native_rate, *_limit_rate(native_rate, sample_rate, max_bandwidth), sample_rate or native_rate]
+    for rate, new_rate in pairwise(rates):
+        if rate != new_rate:
+            mono = _resample(path, mono, rate, new_rate=new_rate)
     if not mono.any():
         raise AudioError(
             path, "silent", "all samples are zero (or cancel between the channels); the recording has no signal"
         )
     return torch.from_numpy(np.ascontiguousarray(mono))
+
+
+def _limit_rate(native_rate: int, sample_rate: int | None, max_bandwidth: float | None) -> list[int]:
+    """Return the rate (Hz) that limits the bandwidth on the way from one rate to the other, if one is needed."""
+    if max_bandwidth is None or 2 * max_bandwidth >= min(native_rate, sample_rate or native_rate):
+        return []
+    return [round(2 * max_bandwidth)]
+
+
+def _resample(path: Path, samples: NDArray[np.float32], rate: int, *, new_rate: int) -> NDArray[np.float32]:
+    resampled: NDArray[np.float32] = soxr.resample(samples, rate, new_rate)
+    if not len(resampled):
+        raise AudioError(path, "empty", f"the span is shorter than one sample at {new_rate} Hz")
+    if not np.isfinite(resampled).all():
+        raise AudioError(path, "not_finite", "the samples are too large to be resampled; export the recording again")
+    return resampled
+
+
+def sample_rate_of(path: str | os.PathLike[str]) -> int:
+    """Return the sampling rate of a file (Hz); only the header is read.
+
+    Raises
+    ------
+    AudioError
+        The file is missing, empty, not audio or unreadable.
+    """
+    path = Path(path)
+    try:
+        with _open(path) as raw, _open_sound(path, raw) as file:
+            return int(file.samplerate)
+    except soundfile.LibsndfileError as error:
+        raise _libsndfile_error(path, error) from error
 
 
 def span_seconds(path: str | os.PathLike[str], start: float = 0.0, duration: float | None = None) -> float:
@@ -125,7 +156,7 @@ def span_seconds(path: str | os.PathLike[str], start: float = 0.0, duration: flo
                     "again (flac -d, flac)",
                 )
             first, count = _span(path, rate, file.frames, start=start, duration=duration, max_duration=None)
-            if first + count >= file.frames and _is_cut_off(path, file):
+            if first + count >= file.frames and is_cut_off(path, file):
                 raise _truncated_error(path, file.frames / rate)
             return count / rate
     except soundfile.LibsndfileError as error:
@@ -133,12 +164,19 @@ def span_seconds(path: str | os.PathLike[str], start: float = 0.0, duration: flo
 
 
 def read_window(
-    path: str | os.PathLike[str], sample_rate: int, first: int, *, count: int, start: float, duration: float
+    path: str | os.PathLike[str],
+    sample_rate: int,
+    first: int,
+    *,
+    count: int,
+    start: float,
+    duration: float,
+    max_bandwidth: float | None = None,
 ) -> Tensor:
     """Read a window of a span; equal to `read_audio` of the span followed by slicing, without reading the rest.
 
     Some audio is read on both sides of the window: the resampling filter needs it, and resampling must start at a time
-    where both rates have a sample.
+    where all rates have a sample.
 
     Parameters
     ----------
@@ -150,6 +188,8 @@ def read_window(
         First sample of the window in the span, and number of samples, at that rate.
     start, duration : float
         Start and length of the span (seconds).
+    max_bandwidth : float, optional
+        Highest frequency that is kept (Hz).
 
     Returns
     -------
@@ -162,14 +202,19 @@ def read_window(
         The same faults as in `read_audio`; "silent" if the samples of the window are all zero.
     """
     path = Path(path)
-    try:
-        with _open(path) as raw, _open_sound(path, raw) as file:
-            grid = math.gcd(file.samplerate, sample_rate)
-    except soundfile.LibsndfileError as error:
-        raise _libsndfile_error(path, error) from error
-    begin = max(math.floor((first / sample_rate - WINDOW_MARGIN) * grid), 0)
-    end = min((first + count) / sample_rate + WINDOW_MARGIN, duration)
-    waveform = read_audio(path, sample_rate, start + begin / grid, duration=max(end - begin / grid, 1 / grid))
+    native_rate = sample_rate_of(path)
+    limit = _limit_rate(native_rate, sample_rate, max_bandwidth)
+    grid = math.gcd(native_rate, sample_rate, *limit)
+    margin = WINDOW_MARGIN + sum(LIMIT_MARGIN / rate for rate in limit)
+    begin = max(math.floor((first / sample_rate - margin) * grid), 0)
+    end = min((first + count) / sample_rate + margin, duration)
+    waveform = read_audio(
+        path,
+        sample_rate,
+        start + begin / grid,
+        duration=max(end - begin / grid, 1 / grid),
+        max_bandwidth=max_bandwidth,
+    )
     skipped = first - begin * sample_rate // grid
     window = waveform[skipped : skipped + count]
     if not bool(window.any()):
@@ -192,7 +237,7 @@ def _decode(
                 )
                 return samples[first : first + count], rate
             first, count = _span(path, rate, end, start=start, duration=duration, max_duration=max_duration)
-            if first + count >= end and _is_cut_off(path, file):
+            if first + count >= end and is_cut_off(path, file):
                 raise _truncated_error(path, end / rate)
             if first:
                 file.seek(first)
@@ -271,49 +316,6 @@ def _span(
     if max_duration is not None:
         count = min(count, max(1, round(max_duration * rate)))
     return first, count
-
-
-def _is_cut_off(path: Path, file: soundfile.SoundFile) -> bool:
-    """Return whether an open file is shorter than its header declares.
-
-    FLAC and MP3 files are not checked here: reading them returns fewer samples. VOC files that are cut off are not
-    detected.
-    """
-    with open(path, "rb") as raw:  # a second descriptor, because seeking must not move the position of the first
-        if file.format in ("WAV", "WAVEX"):
-            return _data_is_cut_off(raw)
-        if file.format == "NIST":
-            declared = re.search(rb"sample_count -i (\d+)", raw.read(1024))
-            return declared is not None and file.frames < int(declared[1])
-        if file.format == "OGG":
-            return _last_page_is_cut_off(raw)
-    sizes = ((int(declared), int(present)) for declared, present in DECLARED_SIZE.findall(file.extra_info))
-    return any(present < declared < STREAMED_SIZE for declared, present in sizes)
-
-
-def _data_is_cut_off(raw: BinaryIO) -> bool:
-    """Return whether the data chunk of a WAV file extends beyond the end of the file."""
-    end = raw.seek(0, os.SEEK_END)
-    raw.seek(12)
-    while len(header := raw.read(8)) == 8:
-        name, size = struct.unpack("<4sI", header)
-        if name == b"data":
-            return bool(size < STREAMED_SIZE and raw.tell() + size > end)
-        raw.seek(size + size % 2, os.SEEK_CUR)
-    return False
-
-
-def _last_page_is_cut_off(raw: BinaryIO) -> bool:
-    """Return whether an Ogg file lacks the end of its last page, which is marked by a flag."""
-    end = raw.seek(0, os.SEEK_END)
-    raw.seek(max(0, end - MAX_OGG_PAGE))
-    tail = raw.read()
-    page = tail.rfind(b"OggS")
-    if page < 0 or len(tail) < page + 27:
-        return True
-    is_last, n_segments = bool(tail[page + 5] & 0x04), tail[page + 26]
-    segments = tail[page + 27 : page + 27 + n_segments]
-    return not is_last or len(tail) < page + 27 + n_segments + sum(segments)
 
 
 def _truncated_error(path: Path, seconds: float) -> AudioError:

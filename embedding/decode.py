@@ -2,6 +2,7 @@
 
 import ctypes
 import logging
+import math
 import multiprocessing
 import os
 import sys
@@ -49,6 +50,8 @@ class Piece:
         Whether it is the last window of its utterance, or the whole utterance.
     with_state : bool
         Whether to return the state of the file, which includes its digest.
+    bandwidth : float
+        Highest frequency at which the decoded audio has energy (Hz); NaN if it is not known.
     waveform : Tensor (samples,) or None
         The decoded audio. Its memory may be used again after the next `max_held` pieces.
     fault : AudioError or None
@@ -62,6 +65,7 @@ class Piece:
     seconds: float = 0.0
     is_last: bool = True
     with_state: bool = False
+    bandwidth: float = math.nan
     waveform: Tensor | None = None
     fault: AudioError | None = None
     file: FileState | None = None
@@ -161,7 +165,14 @@ class _Pool:
         waveform = decoded.waveform
         if self._arena is not None and decoded.n_shared is not None:
             waveform = self._arena.place(number, decoded.n_shared)
-        return replace(piece, waveform=waveform, seconds=decoded.seconds, fault=decoded.fault, file=decoded.file)
+        return replace(
+            piece,
+            waveform=waveform,
+            seconds=decoded.seconds,
+            bandwidth=decoded.bandwidth,
+            fault=decoded.fault,
+            file=decoded.file,
+        )
 
     def read_one_by_one(self, pieces: Sequence[tuple[int, Piece]]) -> Iterator[Piece]:
         """Read pieces one at a time after a process was killed, to find the piece that kills it."""

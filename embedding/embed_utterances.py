@@ -1,5 +1,6 @@
 """Embed utterances: decode ahead of the encoder, and return a reason for each file that cannot be used."""
 
+import math
 import time
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -26,6 +27,9 @@ class Row:
     vector : Tensor (dim,) or (layers, dim), or None
     seconds : float
         Length of the audio that went into the vector.
+    bandwidth : float
+        Highest frequency at which this audio has energy (Hz; `audio.measure_bandwidth`); the highest of all windows.
+        NaN if it is not known.
     error : str or None
         Reason why there is no vector, without the path.
     fault : AudioFault or None
@@ -37,6 +41,7 @@ class Row:
     utterance: Utterance
     vector: Tensor | None = None
     seconds: float = 0.0
+    bandwidth: float = math.nan
     error: str | None = None
     fault: AudioFault | None = None
     file: FileState | None = None
@@ -101,7 +106,12 @@ def embed_utterances(
     pieces = decode(
         _cut(utterances, encoder, max_duration, with_state=with_state),
         len(utterances),
-        DecodeSettings(encoder.sample_rate, min(lengths, default=None), encoder.spec.get("min_seconds", 0.0)),
+        DecodeSettings(
+            sample_rate=encoder.sample_rate,
+            crop=min(lengths, default=None),
+            min_seconds=encoder.spec.get("min_seconds", 0.0),
+            max_bandwidth=encoder.spec.get("max_bandwidth"),
+        ),
         max_held=max_held,
         num_workers=num_workers,
     )
@@ -172,6 +182,7 @@ class _Parts:
         self.vectors: list[Tensor] = []
         self.faults: list[AudioError] = []
         self.files: list[FileState] = []
+        self.bandwidths: list[float] = []
 
     def add(self, piece: Piece, vector: Tensor | None) -> None:
         """Add the result for a piece."""
@@ -181,6 +192,8 @@ class _Parts:
             self.faults.append(piece.fault)
         if piece.file is not None:
             self.files.append(piece.file)
+        if not math.isnan(piece.bandwidth):
+            self.bandwidths.append(piece.bandwidth)
 
     def assemble(self, last: Piece, encoder: Encoder | LazyEncoder) -> Row:
         """Return the row of the utterance; silent windows are a fault only if all windows are silent."""
@@ -192,4 +205,10 @@ class _Parts:
         vector = self.vectors[0] if len(self.vectors) == 1 else encoder.merge(torch.stack(self.vectors))
         if not bool(torch.isfinite(vector).all()):
             return Row(last.utterance, error="the encoder returned NaN or infinity")
-        return Row(last.utterance, vector, last.seconds, file=self.files[0] if self.files else None)
+        return Row(
+            last.utterance,
+            vector,
+            last.seconds,
+            bandwidth=max(self.bandwidths, default=math.nan),
+            file=self.files[0] if self.files else None,
+        )

@@ -1,5 +1,6 @@
 """The work of a decoding process: read pieces of audio, and leave their waveforms in shared memory."""
 
+import math
 import mmap
 import multiprocessing
 import os
@@ -16,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from audio import AudioError, read_audio, read_window
+from audio import AudioError, measure_bandwidth, read_audio, read_window, sample_rate_of
 from files import file_digest
 
 # Seconds between two checks of a worker whether its parent process is alive.
@@ -27,11 +28,12 @@ CHANGED = "the file changed while it was read; run the same command again"
 
 @dataclass(frozen=True)
 class FileState:
-    """Digest of a file, and its size (bytes) and modification time (ns), which show whether it has changed since."""
+    """Digest of a file, its size (bytes) and modification time (ns), which show changes, and its sampling rate (Hz)."""
 
     digest: bytes
     size: int
     mtime_ns: int
+    rate: int
 
 
 class DecodeRequest(NamedTuple):
@@ -64,22 +66,39 @@ class DecodeRequest(NamedTuple):
 
 
 class DecodedPiece(NamedTuple):
-    """Result of a request: a waveform, or the number of its samples if it is in the arena, or a fault."""
+    """Result of a request: a waveform, or the number of its samples if it is in the arena, or a fault.
+
+    A waveform has a bandwidth (Hz), which is NaN if it is not known.
+    """
 
     waveform: Tensor | None = None
     n_shared: int | None = None
     seconds: float = 0.0
+    bandwidth: float = math.nan
     fault: AudioError | None = None
     file: FileState | None = None
 
 
 @dataclass(frozen=True)
 class DecodeSettings:
-    """Sampling rate (Hz) of the waveforms, crop (seconds) of pieces without a window, and minimum length (seconds)."""
+    """How waveforms are read.
+
+    Attributes
+    ----------
+    sample_rate : int
+        Sampling rate of the waveforms (Hz).
+    crop : float or None
+        Maximum length of pieces without a window (seconds).
+    min_seconds : float
+        Minimum length (seconds).
+    max_bandwidth : int or None
+        Highest frequency that is kept (Hz).
+    """
 
     sample_rate: int
     crop: float | None
     min_seconds: float = 0.0
+    max_bandwidth: int | None = None
 
 
 @dataclass
@@ -139,21 +158,31 @@ def read_pieces(requests: Sequence[DecodeRequest | None], settings: DecodeSettin
 
 def _read(request: DecodeRequest, settings: DecodeSettings) -> DecodedPiece:
     """Read the waveform of a piece, or return the fault."""
-    path, rate, before = Path(request.path), settings.sample_rate, None
+    path, rate, limit, before = Path(request.path), settings.sample_rate, settings.max_bandwidth, None
     try:
         before = file_state(path) if request.with_state else None
         if request.window is not None:
             first, count = request.window
-            waveform = read_window(path, rate, first, count=count, start=request.start, duration=request.seconds)
+            waveform = read_window(
+                path, rate, first, count=count, start=request.start, duration=request.seconds, max_bandwidth=limit
+            )
             seconds = request.seconds
         else:
-            waveform = read_audio(path, rate, request.start, duration=request.duration, max_duration=settings.crop)
+            waveform = read_audio(
+                path,
+                rate,
+                request.start,
+                duration=request.duration,
+                max_duration=settings.crop,
+                max_bandwidth=limit,
+            )
             seconds = len(waveform) / rate
         if len(waveform) < settings.min_seconds * rate:
             reason = f"the audio is {len(waveform) / rate:.3f} s long; this encoder needs {settings.min_seconds:g} s"
             raise AudioError(path, "too_short", reason)
         if len(waveform) > 1 and waveform.min() == waveform.max():
             raise AudioError(path, "silent", "all samples are equal; the recording has no signal")
+        bandwidth = measure_bandwidth(waveform, rate)
         if before is not None:
             status = os.stat(path)
             if (status.st_size, status.st_mtime_ns) != (before.size, before.mtime_ns):
@@ -165,11 +194,11 @@ def _read(request: DecodeRequest, settings: DecodeSettings) -> DecodedPiece:
     except Exception as error:  # an error of a decoder must not stop the other files
         reason = f"it cannot be decoded ({type(error).__name__}: {error})"
         return DecodedPiece(fault=AudioError(path, "unreadable", reason))
-    return DecodedPiece(waveform, seconds=seconds, file=before)
+    return DecodedPiece(waveform, seconds=seconds, bandwidth=bandwidth, file=before)
 
 
 def file_state(path: Path) -> FileState:
-    """Return the digest, size and modification time of a file.
+    """Return the digest, size, modification time and sampling rate of a file.
 
     Raises
     ------
@@ -180,7 +209,8 @@ def file_state(path: Path) -> FileState:
         status = os.stat(path)
         if not S_ISREG(status.st_mode):
             raise OSError("not a file")
-        return FileState(file_digest(path, status.st_size, status.st_mtime_ns), status.st_size, status.st_mtime_ns)
+        digest = file_digest(path, status.st_size, status.st_mtime_ns)
+        return FileState(digest, status.st_size, status.st_mtime_ns, rate=sample_rate_of(path))
     except (OSError, ValueError):
         read_audio(path, None)  # raises the AudioError that describes the fault
         raise

@@ -42,8 +42,9 @@ class Encoder(nn.Module):
         Everything that changes the output, as plain values: ``name``, ``version`` (of the computation),
         ``sample_rate``, ``dim``, ``layers``, ``weights`` (digest, or None), ``options``, ``clip_seconds`` if the
         encoder uses only the beginning of a waveform, ``min_seconds`` if it refuses shorter waveforms,
-        ``whole_seconds`` and ``piece_seconds`` if it cuts longer ones (`pieces_of`), and ``precision``, which the
-        registry adds.
+        ``whole_seconds`` and ``piece_seconds`` if it cuts longer ones (`pieces_of`). The registry adds ``precision``,
+        and ``max_bandwidth`` (Hz) if files are limited to this frequency when they are read; `encode` expects
+        waveforms that are limited.
     name : str
         Name in the registry.
     sample_rate : int

@@ -18,6 +18,9 @@ from files import check_options, is_reference, load_choice, load_plugin, short_r
 
 logger = logging.getLogger(__name__)
 
+# Lowest value of `max_bandwidth` (Hz); below, little of a voice is left.
+MIN_BANDWIDTH = 1_000
+
 # Name -> "module:Class".
 ENCODERS: dict[str, str] = {
     "campplus": "encoders.campplus:CampPlusEncoder",
@@ -72,6 +75,7 @@ def load_encoder(
     device: str = "auto",
     *,
     precision: str = "auto",
+    max_bandwidth: int | None = None,
     **options: Any,
 ) -> Encoder:
     """Build an encoder.
@@ -87,6 +91,10 @@ def load_encoder(
         ``auto`` (CUDA if available, else the CPU), ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
     precision : str
         ``auto``, which is fp32 on every device, or a precision that the encoder supports (fp32, bf16, fp16).
+    max_bandwidth : int, optional
+        Highest frequency that is kept when files are read for this encoder (Hz). It becomes a part of the spec, so that
+        extraction, training and inference use the same. `Encoder.encode` does not apply it; `audio.read_audio` does.
+        Half the encoder's sampling rate or more has no effect.
     **options
         Options of the encoder: the fields of its ``Options``.
 
@@ -101,7 +109,7 @@ def load_encoder(
         The name, the device, the precision or an option is not valid (the message lists what is), or the weights cannot
         be used.
     """
-    return lazy_encoder(name, weights, device, precision=precision, **options).build()
+    return lazy_encoder(name, weights, device, precision=precision, max_bandwidth=max_bandwidth, **options).build()
 
 
 def encoder_options(name: str | type[Encoder]) -> tuple[str, ...]:
@@ -172,6 +180,7 @@ def lazy_encoder(
     device: str = "auto",
     *,
     precision: str = "auto",
+    max_bandwidth: int | None = None,
     **options: Any,
 ) -> LazyEncoder:
     """Describe an encoder and build it at its first use; arguments and errors are those of `load_encoder`.
@@ -183,6 +192,8 @@ def lazy_encoder(
     encoder_class = _resolve(name)
     resolved = resolve_device(device)
     precision = _resolve_precision(encoder_class, name, precision)
+    if max_bandwidth is not None and not (isinstance(max_bandwidth, int) and max_bandwidth >= MIN_BANDWIDTH):
+        raise EncoderError(f"max_bandwidth is {max_bandwidth!r}; expected whole Hz, {MIN_BANDWIDTH} or more.")
     if precision == "fp16" and resolved.type == "cpu":
         logger.warning("Most CPUs are slower in fp16 than in fp32; bf16 is faster on CPUs that support it.")
     check_options(f"The encoder {name!r}", options, _option_types(encoder_class), error_class=EncoderError)
@@ -195,6 +206,8 @@ def lazy_encoder(
         OWN_ENCODERS[spec["name"]] = encoder_class
         spec["class"] = encoder_class.__name__
     spec, create = add_own_weights(spec, partial(_create, encoder_class, found))
+    if max_bandwidth is not None and 2 * max_bandwidth < spec["sample_rate"]:
+        spec["max_bandwidth"] = max_bandwidth
     build = partial(_build, spec, found, create=create, device=resolved)
     return LazyEncoder(spec, encoder_class.max_duration, build)
 
@@ -238,7 +251,8 @@ def encoder_from_spec(
                 f"This was trained with weights from a folder (digest {str(spec['weights'])[:8]}); give that folder "
                 "with --encoder_weights."
             )
-    return lazy_encoder(encoder, weights, device, precision=precision, **spec.get("options", {}))
+    limit = spec.get("max_bandwidth")
+    return lazy_encoder(encoder, weights, device, precision=precision, max_bandwidth=limit, **spec.get("options", {}))
 
 
 def _own_class(spec: Spec) -> type[Encoder] | None:

@@ -1,5 +1,6 @@
 """Columns of the rows of features files and part files, beside the vectors."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -66,6 +67,8 @@ AUDIO_COLUMNS = (
     Column("mtime_ns", torch.int64),
     Column("start", torch.float64),
     Column("duration", torch.float64),
+    Column("file_rate", torch.int64, default=0),
+    Column("bandwidth", torch.float32, default=math.nan),
 )
 DURATIONS = Column("durations", torch.float32)
 COLUMNS = (DURATIONS, *AUDIO_COLUMNS)
@@ -73,7 +76,7 @@ COLUMNS = (DURATIONS, *AUDIO_COLUMNS)
 
 @dataclass(frozen=True, eq=False)
 class AudioProvenance:
-    """What the vectors were computed from; a row is valid as long as these are the same.
+    """What the vectors were computed from; a row is valid as long as the file, the span and the crop are the same.
 
     Attributes
     ----------
@@ -83,6 +86,11 @@ class AudioProvenance:
         int64, size (bytes) and modification time (ns) of each file; the digest is recomputed only if they change.
     start, duration : Tensor (N,)
         float64, span in the file (seconds); a NaN duration means to its end.
+    file_rate : Tensor (N,)
+        int64, sampling rate of each file (Hz); 0 if it is not known.
+    bandwidth : Tensor (N,)
+        float32, highest frequency at which the audio that the encoder received has energy (Hz;
+        `audio.measure_bandwidth`); NaN if it is not known.
     rate : int
         Sampling rate that the encoder received (Hz).
     crop : float or None
@@ -94,6 +102,8 @@ class AudioProvenance:
     mtime_ns: Tensor
     start: Tensor
     duration: Tensor
+    file_rate: Tensor
+    bandwidth: Tensor
     rate: int
     crop: float | None
 

@@ -220,6 +220,8 @@ def test_100_000_stored_files_are_compared_within_a_minute(tmp_path: Path, run_e
             mtime_ns=torch.ones(n, dtype=torch.int64),
             start=torch.zeros(n, dtype=torch.float64),
             duration=torch.full((n,), torch.nan, dtype=torch.float64),
+            file_rate=torch.full((n,), 16_000),
+            bandwidth=torch.full((n,), 8_000.0),
             rate=16_000,
             crop=10.0,
         ),
