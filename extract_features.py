@@ -102,7 +102,14 @@ def describe_extraction(
     asked = config.encoder_settings() | read_assignments(config.encoder_options)
     elsewhere = {name for other in others for name in encoder_options(other)} - {*encoder_options(encoder_name)}
     options = {name: value for name, value in asked.items() if name not in elsewhere}
-    encoder = lazy_encoder(encoder_name, weights, config.device, precision=config.precision, **options)
+    encoder = lazy_encoder(
+        encoder_name,
+        weights,
+        config.device,
+        precision=config.precision,
+        max_bandwidth=config.max_bandwidth,
+        **options,
+    )
     # Windows cover whole utterances, whatever the crop.
     crop = crop_of(encoder, "auto" if windows_of(encoder.spec) else config.max_duration)
     name = default_file_name(corpus.name, encoder, crop, store_dtype=config.store_dtype)

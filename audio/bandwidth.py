@@ -26,7 +26,7 @@ def measure_bandwidth(waveform: Tensor, sample_rate: int) -> float:
 
     A recording that was made at a low rate, or that went through a telephone or a lossy format, has no energy above
     some frequency, even if it was resampled to a higher rate since. The mean power spectrum of up to `N_FRAMES` frames
-    is compared with its own maximum and with the noise of 16-bit samples, so the result does not depend on the level.
+    is compared with its own maximum, so the level hardly matters, and with the noise of 16-bit samples.
 
     Parameters
     ----------

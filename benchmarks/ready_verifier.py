@@ -38,7 +38,7 @@ from command_line import EXIT_DONE, run
 from config import LogLevel, ScriptConfig
 from corpora import Corpus
 from encoders import lazy_encoder
-from features import extract
+from features import FeatureSet, extract, learned_bandwidth
 from files import VERSION, format_table
 from metrics import cllr
 from verification import (
@@ -115,7 +115,9 @@ def main(config: ReadyVerifierBenchmark) -> int:
     print(format_table(header, open_lines, "<><>>>"))
     if config.write:
         calibrated_on = [name for name in CORPORA if name != "AMI"]
-        verifier = calibrate({name: trials[name] for name in names_of(calibrated_on)}, corpora, calibrated_on)
+        names = names_of(calibrated_on)
+        verifier = calibrate({name: trials[name] for name in names}, corpora, calibrated_on)
+        verifier.training["bandwidth"] = narrowest_bandwidth([features_path(config, name) for name in names])
         verifier.training["errors"] = errors
         READY.write_text(json.dumps({**verifier.content(), "created_with": {"voxprobe": VERSION}}, indent=1) + "\n")
         print(f"Saved {READY.name}")
@@ -141,9 +143,20 @@ def read_corpus(config: ReadyVerifierBenchmark, name: str) -> Recordings:
                 part = replace(whole, start=start, duration=length)
                 origin[part.id] = (number, length)
                 parts.append(part)
-    path = config.features_dir / f"{name}.pt"
-    features = extract(Corpus(tuple(parts), corpus.root, name), lazy_encoder("campplus"), path)
+    embedded = Corpus(tuple(parts), corpus.root, name)
+    features = extract(embedded, lazy_encoder("campplus"), features_path(config, name))
     return recordings_of(features, BACKEND, origin)
+
+
+def features_path(config: ReadyVerifierBenchmark, name: str) -> Path:
+    """Return the path of the features file of a corpus."""
+    return config.features_dir / f"{name}.pt"
+
+
+def narrowest_bandwidth(paths: Sequence[Path]) -> float | None:
+    """Return the bandwidth of the corpus with the narrowest recordings (Hz)."""
+    widths = [learned_bandwidth(FeatureSet.load(path)) for path in paths]
+    return min((width for width in widths if width is not None), default=None)
 
 
 def draw_trials(corpus: Recordings, seed: int) -> Trials:

@@ -46,6 +46,9 @@ class CorpusConfig(ScriptConfig):
     max_duration: Seconds | Literal["auto"] | None = "auto"
     """Maximum duration of an utterance (seconds); None is no limit; auto is no limit for campplus and with --window,
     and 10 otherwise."""
+    max_bandwidth: Annotated[int, Range(1000, 192_000)] | None = None
+    """Highest frequency that is kept of all audio (Hz), such as 4000 if some recordings come from a telephone; by
+    default all frequencies."""
     window: Seconds | None = None
     """Length of windows (seconds) that cover a whole utterance; their embeddings are averaged (campplus, audiosep,
     wav2vec2)."""
@@ -193,7 +196,8 @@ class ComparisonConfig(CorpusConfig):
                 f"--encoder_weights has {n_weights} {values}, but --encoder has {n_encoders}; give one value (or auto) "
                 "for each encoder."
             )
-        unused = [name for name in ("pattern", "pooling", "window", "hop", "encoder_options") if getattr(self, name)]
+        of_extraction = ("pattern", "pooling", "max_bandwidth", "window", "hop", "encoder_options")
+        unused = [name for name in of_extraction if getattr(self, name)]
         if self.data_dir is None and self.features_path and unused:
             name = unused[0]
             return f"--{name} has no effect on a finished features file; give the corpus too, or leave --{name} out."

@@ -5,6 +5,7 @@ from encoders.device import resolve_device, single_thread
 from encoders.registry import (
     ALIASES,
     ENCODERS,
+    MIN_BANDWIDTH,
     LazyEncoder,
     default_spec,
     encoder_from_spec,
@@ -18,6 +19,7 @@ from encoders.spec import Spec, pieces_of, spec_differences, spec_digest, warn_o
 __all__ = [
     "ALIASES",
     "ENCODERS",
+    "MIN_BANDWIDTH",
     "Encoder",
     "EncoderError",
     "LazyEncoder",

@@ -34,7 +34,7 @@ from evaluation.protocol import (
 )
 from evaluation.rejection import calibrate_rejection
 from evaluation.summary import key_of, rank_by_validation, summarise
-from features import FeatureSet
+from features import FeatureSet, find_narrow_speakers
 from files import Progress, Record, announce, track
 from heads import (
     FittedHead,
@@ -160,7 +160,11 @@ def compare_heads(
     classifier = _make_classifier(state, best, calibrated, training=training, seed=seed) if saved else None
     n_free = len(rows.train) - len(state.members[key_of(best)][0].head.classes_)
     leaks = [sentence for kind, own in splits.items() for sentence in find_leaks(first, list(own.values()), kind)]
-    leaks += [*find_duplicates(first), *describe_few_rows(summary, n_free, max(map(_dim, sets.values())))]
+    leaks += [
+        *find_duplicates(first),
+        *(sentence for given in sets.values() for sentence in find_narrow_speakers(given)),
+    ]
+    leaks += describe_few_rows(summary, n_free, max(map(_dim, sets.values())))
     leaks += describe_unsaved(summary, best, unsaved=unsaved)
     leaks += describe_votes({record["head"]: state.members[key_of(record)][0].head for record in summary})
     return HeadComparison(

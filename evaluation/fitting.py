@@ -17,7 +17,7 @@ from scipy.stats import qmc
 from corpora import Indices
 from encoders import resolve_device
 from evaluation.protocol import Fold, SplitRows
-from features import FeatureSet
+from features import FeatureSet, learned_bandwidth
 from heads import (
     FittedHead,
     Head,
@@ -225,11 +225,14 @@ def _select(
     if len(heads) < len(of_best):
         return next(fit.problem for fit in of_best if fit.head is None)
     features = job.features
-    crop = features.audio.crop if features.audio else None
-    name = head_source(job.name).name
+    fitted_on = {
+        "name": head_source(job.name).name,
+        "encoder": features.encoder,
+        "crop": features.audio.crop if features.audio else None,
+        "bandwidth": learned_bandwidth(features, rows.train),
+    }
     validated = tuple(
-        FittedHead(scaler=table.scaler, head=head, name=name, encoder=features.encoder, crop=crop)
-        for head, table in zip(heads, tables, strict=True)
+        FittedHead(scaler=table.scaler, head=head, **fitted_on) for head, table in zip(heads, tables, strict=True)
     )
     fitted = validated[0]
     if len(rows.train) > len(rows.folds[0].fit):
@@ -267,7 +270,7 @@ def refit_head(validated: Sequence[FittedHead], features: FeatureSet, settings: 
     y = features.labels.numpy()
     scaler = create_scaler(first.scaler.name).fit(features.features, features.labels)
     head = create_head(name, **settings).fit(scaler.transform(features.features), y)
-    return replace(first, scaler=scaler, head=head)
+    return replace(first, scaler=scaler, head=head, bandwidth=learned_bandwidth(features))
 
 
 def _selection_key(fits: Sequence[_Fit], y_val: Indices, rows: SplitRows) -> tuple[float, ...]:

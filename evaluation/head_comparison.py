@@ -74,7 +74,8 @@ class HeadComparison:
     sizes : dict
         For each split, the numbers of utterances for ``train``, ``validation`` and ``test``, with the first seed.
     leaks : list of str
-        Sentences about sessions and audio that the test set shares with the training set.
+        Sentences about what makes the figures optimistic, such as sessions and audio that the test set shares with the
+        training set, or a bandwidth that differs by speaker.
     untested : dict
         For each split, the speakers without a test utterance, with the first seed.
     layers : list of dict

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from corpora import Indices
 from evaluation.fitting import FitJob, SelectedHead, fit_heads, rows_of
 from evaluation.protocol import Fold, SplitRows
-from features import FeatureSet
+from features import FeatureSet, learned_bandwidth
 from files import Record
 from heads import PROBABILITY, FittedHead, HeadError, create_head, create_scaler, log_odds, mean_logits, min_speakers
 from metrics import detection_identification_rate, equal_error_rate, equal_error_threshold, ratio_interval
@@ -221,4 +221,11 @@ def _fit_detector(features: FeatureSet, scaler: str, rows: Indices) -> FittedHea
     except HeadError:
         return None
     crop = features.audio.crop if features.audio else None
-    return FittedHead(scaler=fitted, head=head, name=DETECTOR, encoder=features.encoder, crop=crop)
+    return FittedHead(
+        scaler=fitted,
+        head=head,
+        name=DETECTOR,
+        encoder=features.encoder,
+        crop=crop,
+        bandwidth=learned_bandwidth(features, rows),
+    )

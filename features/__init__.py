@@ -4,11 +4,19 @@ from features.extraction import Shard, extract, extract_shard
 from features.feature_set import FeatureSet
 from features.job import MaxDuration, crop_of
 from features.lock import LockedError
+from features.narrow_band import (
+    NARROW_SHARE,
+    find_narrow_speakers,
+    learned_bandwidth,
+    warn_of_narrow_recordings,
+    warn_of_narrow_rows,
+)
 from features.provenance import default_file_name
 from features.row_columns import AudioProvenance
 from features.set_checks import FeaturesError
 
 __all__ = [
+    "NARROW_SHARE",
     "AudioProvenance",
     "FeatureSet",
     "FeaturesError",
@@ -19,4 +27,8 @@ __all__ = [
     "default_file_name",
     "extract",
     "extract_shard",
+    "find_narrow_speakers",
+    "learned_bandwidth",
+    "warn_of_narrow_recordings",
+    "warn_of_narrow_rows",
 ]

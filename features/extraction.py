@@ -47,6 +47,7 @@ from features.feature_set import FeatureSet
 from features.job import ExtractionJob, MaxDuration, make_job
 from features.lock import LockedError, locked
 from features.merging import describe, merge, same_rows
+from features.narrow_band import find_narrow_speakers
 from features.parts import Block, block_of, read_part
 from features.planning import Plan, make_plan
 from features.provenance import StoredRows, check_same_origin
@@ -208,6 +209,7 @@ def _extract(job: ExtractionJob) -> FeatureSet:
     complete = _complete(job)
     if complete is not None:
         logger.info("%s: %d utterances, 0 of them computed now", job.path, len(complete))
+        _warn_of_narrow_speakers(job.path, complete)
         return complete
     check_writable(job.path.parent)
     with locked(job.lock):
@@ -221,7 +223,13 @@ def _extract(job: ExtractionJob) -> FeatureSet:
             sources[part.path] = read_part(part.path)
         features = merge(job, plan, sources)
     logger.info("%s: %d utterances, %d of them computed now", job.path, len(features), part.n_rows)
+    _warn_of_narrow_speakers(job.path, features)
     return features
+
+
+def _warn_of_narrow_speakers(path: Path, features: FeatureSet) -> None:
+    for sentence in find_narrow_speakers(features):
+        logger.warning("%s: %s.", path, sentence)
 
 
 def _complete(job: ExtractionJob) -> FeatureSet | None:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from corpora import Utterance
 from embedding import Row, embed_utterances
 from encoders import Encoder, LazyEncoder, Spec, encoder_from_spec
-from features import FeatureSet
+from features import FeatureSet, warn_of_narrow_rows
 from files import FormatReader, PathLike, as_paths, count_of, load_checked, short_repr, track, versions, write_tensors
 from heads.base import HeadError
 from heads.fitted import ClassifierError, FittedHead
@@ -101,6 +101,8 @@ class SpeakerClassifier:
     ) -> list[Prediction]:
         """Return the most probable speakers of each file, best first; an unreadable file does not stop the others.
 
+        Files with a narrower bandwidth than the training recordings are named in a warning.
+
         Parameters
         ----------
         paths : path-like, or several
@@ -148,7 +150,7 @@ class SpeakerClassifier:
             member.check_encoder(given.spec, "this one is another")
         utterances = [Utterance(path, speaker="", session="") for path in as_paths(paths)]
         streams = [
-            embed_utterances(utterances, given, member.crop)
+            warn_of_narrow_rows(embed_utterances(utterances, given, member.crop), member.bandwidth)
             for member, given in zip(origins.values(), encoders, strict=True)
         ]
         rows = zip(*streams, strict=True)

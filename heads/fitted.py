@@ -36,6 +36,8 @@ class FittedHead:
         Spec of the encoder.
     crop : float or None
         ``max_duration`` of the training features (seconds).
+    bandwidth : float or None
+        Bandwidth of the training recordings (Hz; `features.learned_bandwidth`); None if it is not known.
     temperature : float
         Divisor of the head's logits that calibrates the probabilities. It is the same for all members of an ensemble.
     """
@@ -45,6 +47,7 @@ class FittedHead:
     name: str
     encoder: Spec
     crop: float | None
+    bandwidth: float | None = None
     temperature: float = 1.0
 
     def __repr__(self) -> str:
@@ -118,7 +121,7 @@ class FittedHead:
             "classes": self.head.classes_.tolist(),
             "state": self.head.state_dict(),
         }
-        plain = {"encoder": self.encoder, "crop": self.crop, "temperature": self.temperature}
+        plain = {name: getattr(self, name) for name in ("encoder", "crop", "bandwidth", "temperature")}
         return {"head": head, "scaler": self.scaler.state_dict(), **plain}
 
     @classmethod
@@ -132,6 +135,7 @@ class FittedHead:
             name=head["name"],
             encoder=content["encoder"],
             crop=content["crop"],
+            bandwidth=content.get("bandwidth"),
             temperature=content.get("temperature", 1.0),
         )
         loaded._check()
@@ -142,6 +146,8 @@ class FittedHead:
             raise ValueError("its encoder is not a spec")
         if self.crop is not None and not 0 < self.crop < float("inf"):
             raise ValueError(f"its crop is {self.crop!r}, expected seconds above 0 or None")
+        if self.bandwidth is not None and not 0 < self.bandwidth < float("inf"):
+            raise ValueError(f"its bandwidth is {self.bandwidth!r}, expected a frequency above 0 or None")
         if not 0 < self.temperature < float("inf"):
             raise ValueError(f"its temperature is {self.temperature!r}, expected a number above 0")
         n_classes = len(self.head.classes_)

@@ -14,7 +14,7 @@ from torch import Tensor
 from corpora import Utterance
 from embedding import Row
 from encoders import Encoder, LazyEncoder, Spec, spec_differences
-from features import FeatureSet
+from features import FeatureSet, warn_of_narrow_recordings
 from files import PathLike, as_paths, count_of, short_repr, tensors_to_bytes, track
 from heads import Prediction
 from verification.backends import check_vectors
@@ -400,6 +400,9 @@ class SpeakerStore:
         crop = self.verifier.crop if features.audio is None else features.audio.crop
         self._check_origin("the set of features", features.encoder, crop)
         check_vectors(features)
+        if features.audio is not None:
+            widths = dict(zip(features.ids, features.audio.bandwidth.tolist(), strict=True))
+            warn_of_narrow_recordings(widths, self.verifier.training.get("bandwidth"))
 
     def _check_origin(self, source: str, encoder: Spec, crop: float | None) -> None:
         """Raise an error if vectors were made by another encoder or with another crop."""

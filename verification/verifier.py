@@ -17,7 +17,7 @@ from torch import Tensor
 from corpora import Utterance
 from embedding import Row, embed_utterances
 from encoders import Encoder, LazyEncoder, Spec, encoder_from_spec, spec_differences, warn_of_precision
-from features import FeatureSet
+from features import FeatureSet, learned_bandwidth, warn_of_narrow_rows
 from files import (
     FormatReader,
     InputError,
@@ -74,7 +74,8 @@ class SpeakerVerifier:
     crop : float or None
         ``max_duration`` of the training features (seconds).
     training : dict
-        Corpus, speakers and seed of the training, and the error rates on the speakers used for calibration.
+        Corpus, speakers and seed of the training, the error rates on the speakers used for calibration, and
+        ``bandwidth``, that of the recordings (Hz; `features.learned_bandwidth`), if it is known.
     self_calibration : SelfCalibration or None
         How a store moves the calibration; None leaves it as it was trained.
     unknown_scores : UnknownScores or None
@@ -150,6 +151,7 @@ class SpeakerVerifier:
             "most_speakers": max_speakers(len(calibrated_on)),
             "eer": equal_error_rate(trials.labels, scores),
             "errors": [pair_errors(features.corpus, trials.labels, scores=scores, llrs=calibration.llrs(scores))],
+            "bandwidth": learned_bandwidth(features),
             "seed": seed,
         }
         crop = features.audio.crop if features.audio else None
@@ -247,7 +249,8 @@ class SpeakerVerifier:
     def embed(self, utterances: Sequence[Utterance], encoder: Encoder | LazyEncoder) -> Iterator[Row]:
         """Embed utterances and yield one row for each.
 
-        The row of an utterance that is unreadable or too short has no vector, but an error message.
+        The row of an utterance that is unreadable or too short has no vector, but an error message. Files with a
+        narrower bandwidth than the training recordings are named in a warning after the last row.
 
         Raises
         ------
@@ -261,7 +264,8 @@ class SpeakerVerifier:
                 f"differs: {'; '.join(differences)}. Use the encoder of the training, or train another verifier."
             )
         warn_of_precision("The features that the verifier was trained on", self.encoder, encoder.spec)
-        for row in embed_utterances(utterances, encoder, self.crop):
+        rows = embed_utterances(utterances, encoder, self.crop)
+        for row in warn_of_narrow_rows(rows, self.training.get("bandwidth")):
             if row.vector is not None and row.seconds < MIN_SECONDS - 1e-3:  # resampling rounds the length
                 reason = f"the audio is {row.seconds:.2f} s long, which is too short; give at least {MIN_SECONDS:g} s"
                 row = replace(row, vector=None, error=reason)
@@ -333,6 +337,8 @@ class SpeakerVerifier:
             raise BackendError(f"its crop is {self.crop!r}")
         if not isinstance(self.training["most_speakers"], int):
             raise BackendError("the entry training.most_speakers is not an integer")
+        if not isinstance(self.training.get("bandwidth"), int | float | None):
+            raise BackendError("the entry training.bandwidth is not a frequency")
         mapped = self.backend.embed(torch.ones(2, int(self.encoder["dim"])))
         score = self.backend.score_pairs(mapped[:1], mapped[1:])
         of_model = self.backend.score_speakers(mapped, self.backend.combine(mapped)[None], torch.ones(1))

@@ -142,3 +142,18 @@ def test_devices_are_resolved_or_refused() -> None:
         resolve_device("gpu")
     with pytest.raises(EncoderError, match=r"this machine has \d+ cuda device"):
         resolve_device(f"cuda:{torch.cuda.device_count()}")
+
+
+def test_limit_of_the_bandwidth_is_a_part_of_the_spec() -> None:
+    limited = load_encoder("spectral", device="cpu", max_bandwidth=4_000)
+    default = lazy_encoder("spectral", device="cpu").spec
+    assert limited.spec == {**default, "max_bandwidth": 4_000}
+    assert spec_differences(default, limited.spec) == ["max_bandwidth is None there, 4000 here"]
+    assert encoder_from_spec(limited.spec, device="cpu").spec == limited.spec
+    assert lazy_encoder("spectral", device="cpu", max_bandwidth=8_000).spec == default  # half the encoder's rate
+
+
+@pytest.mark.parametrize("limit", [0, 999, -4_000, 4_000.5, "4000"])
+def test_impossible_limit_of_the_bandwidth_is_refused(limit: object) -> None:
+    with pytest.raises(EncoderError, match=r"max_bandwidth is .*; expected whole Hz, 1000 or more\."):
+        encoder_from_spec({**lazy_encoder("spectral").spec, "max_bandwidth": limit})

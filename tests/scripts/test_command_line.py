@@ -272,7 +272,7 @@ def test_interrupted_commands_say_if_they_can_continue(
     assert done.stderr == f"Interrupted.{advice}\n"
 
 
-@pytest.mark.parametrize("words", [["--encoder_options", "n_mfcc=20"], ["--window", "2"], ["--pooling", "mean"]])
+@pytest.mark.parametrize("words", [["--encoder_options", "n_mfcc=20"], ["--window", "2"], ["--max_bandwidth", "4000"]])
 def test_options_of_the_encoder_are_refused_with_a_finished_features_file(
     words: list[str], trained_features: Path, call_script: Run, assert_refused: Check
 ) -> None:

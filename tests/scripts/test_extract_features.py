@@ -156,3 +156,15 @@ def test_sessions_come_from_the_names_of_files(
     done = call_script(*extract, "--pattern", "{speaker}-{session}-*")
     assert "8 utterances, 2 speakers" in done.stdout
     assert FeatureSet.load(path).session_names == ("1010", "1011", "1020", "1021")
+
+
+def test_limit_of_the_bandwidth_gives_another_file(command: list[object], call_script: Run, tmp_path: Path) -> None:
+    for flags in ([], ["--max_bandwidth", 4000], ["--max_bandwidth", 8000]):
+        done = call_script(*command, *flags)
+        assert done.returncode == 0, done.stderr
+    default, limited = sorted(tmp_path.glob("librispeech_features_spectral*.pt"))
+    audio = FeatureSet.load(limited).audio
+    assert default.name == "librispeech_features_spectral.pt"
+    assert FeatureSet.load(limited).encoder["max_bandwidth"] == 4000
+    assert audio is not None
+    assert float(audio.bandwidth.max()) <= 4000
