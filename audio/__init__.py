@@ -2,7 +2,7 @@
 
 from audio.audio_error import AudioError, AudioFault
 from audio.bandwidth import measure_bandwidth
-from audio.read import read_audio, read_window, sample_rate_of, span_seconds
+from audio.read import read_audio, read_window, read_with_rate, sample_rate_of, span_seconds
 from audio.windows import window_starts
 
 __all__ = [
@@ -11,6 +11,7 @@ __all__ = [
     "measure_bandwidth",
     "read_audio",
     "read_window",
+    "read_with_rate",
     "sample_rate_of",
     "span_seconds",
     "window_starts",

@@ -9,7 +9,7 @@ from torch import Tensor
 
 # Length of a frame (seconds), and maximum number of frames, which are spread over the waveform.
 FRAME_SECONDS = 0.032
-N_FRAMES = 32
+N_FRAMES = 16
 # A frequency has energy if its mean level is at most this far below the highest one (dB). In speech through a
 # microphone, noise reaches this level up to half the sampling rate; after resampling, less than -100 dB is left.
 MAX_RANGE = 80.0
@@ -45,21 +45,23 @@ def measure_bandwidth(waveform: Tensor, sample_rate: int) -> float:
     samples = waveform.numpy()
     if len(samples) < size:
         return math.nan
-    n_frames = min(N_FRAMES, 1 + 2 * (len(samples) - size) // size)  # frames overlap by at most half
-    starts = np.linspace(0, len(samples) - size, n_frames).astype(np.int64)
-    window = _window(size)
-    spectra = np.fft.rfft(samples[starts[:, None] + np.arange(size)] * window)
-    levels = np.mean(spectra.real**2 + spectra.imag**2, axis=0, dtype=np.float64) / np.square(window).sum()
-    if not levels.max() > ROUNDING_POWER * 10 ** (MIN_RANGE / 10):
+    n_frames = min(N_FRAMES, len(samples) // size)
+    step = len(samples) // n_frames
+    frames = samples[: n_frames * step].reshape(n_frames, step)[:, :size]
+    spectra = np.fft.rfft(frames * _window(size))
+    levels = (spectra.real**2 + spectra.imag**2).mean(axis=0)
+    highest = float(levels.max())
+    if not highest > ROUNDING_POWER * 10 ** (MIN_RANGE / 10):
         return math.nan
-    floor = max(levels.max() * 10 ** (-MAX_RANGE / 10), ROUNDING_POWER)
+    floor = max(highest * 10 ** (-MAX_RANGE / 10), ROUNDING_POWER)
     return float(np.flatnonzero(levels > floor)[-1] * sample_rate / size)
 
 
 @cache
 def _window(size: int) -> NDArray[np.float32]:
-    """Return the Blackman-Harris window (size,)."""
+    """Return the Blackman-Harris window (size,), scaled so that white noise keeps its power."""
     angles = 2 * np.pi * np.arange(size) / size
     terms = [coefficient * np.cos(order * angles) for order, coefficient in enumerate(BLACKMAN_HARRIS)]
-    window: NDArray[np.float32] = np.sum(terms, axis=0).astype(np.float32)
-    return window
+    window = np.sum(terms, axis=0)
+    scaled: NDArray[np.float32] = (window / np.sqrt(np.square(window).sum())).astype(np.float32)
+    return scaled

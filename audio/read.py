@@ -72,6 +72,21 @@ def read_audio(
     ValueError
         `start` is negative or not finite, or a duration or `max_bandwidth` is not a positive finite number.
     """
+    return read_with_rate(
+        path, sample_rate, start, duration=duration, max_duration=max_duration, max_bandwidth=max_bandwidth
+    )[0]
+
+
+def read_with_rate(
+    path: str | os.PathLike[str],
+    sample_rate: int | None,
+    start: float = 0.0,
+    *,
+    duration: float | None = None,
+    max_duration: float | None = None,
+    max_bandwidth: float | None = None,
+) -> tuple[Tensor, int]:
+    """Return the waveform, as `read_audio` does, and the sampling rate of the file (Hz)."""
     path = Path(path)
     limits = [limit for limit in (duration, max_duration, max_bandwidth) if limit is not None]
     if not 0 <= start < math.inf or not all(0 < limit < math.inf for limit in limits):
@@ -91,7 +106,7 @@ def read_audio(
         raise AudioError(
             path, "silent", "all samples are zero (or cancel between the channels); the recording has no signal"
         )
-    return torch.from_numpy(np.ascontiguousarray(mono))
+    return torch.from_numpy(np.ascontiguousarray(mono)), native_rate
 
 
 def _limit_rate(native_rate: int, sample_rate: int | None, max_bandwidth: float | None) -> list[int]:

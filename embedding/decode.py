@@ -52,6 +52,8 @@ class Piece:
         Whether to return the state of the file, which includes its digest.
     bandwidth : float
         Highest frequency at which the decoded audio has energy (Hz); NaN if it is not known.
+    file_rate : int
+        Sampling rate of the file (Hz), 0 if it is not decoded yet.
     waveform : Tensor (samples,) or None
         The decoded audio. Its memory may be used again after the next `max_held` pieces.
     fault : AudioError or None
@@ -66,6 +68,7 @@ class Piece:
     is_last: bool = True
     with_state: bool = False
     bandwidth: float = math.nan
+    file_rate: int = 0
     waveform: Tensor | None = None
     fault: AudioError | None = None
     file: FileState | None = None
@@ -170,6 +173,7 @@ class _Pool:
             waveform=waveform,
             seconds=decoded.seconds,
             bandwidth=decoded.bandwidth,
+            file_rate=decoded.file_rate,
             fault=decoded.fault,
             file=decoded.file,
         )

@@ -30,6 +30,8 @@ class Row:
     bandwidth : float
         Highest frequency at which this audio has energy (Hz; `audio.measure_bandwidth`); the highest of all windows.
         NaN if it is not known.
+    file_rate : int
+        Sampling rate of the file (Hz), 0 if it is not known.
     error : str or None
         Reason why there is no vector, without the path.
     fault : AudioFault or None
@@ -42,6 +44,7 @@ class Row:
     vector: Tensor | None = None
     seconds: float = 0.0
     bandwidth: float = math.nan
+    file_rate: int = 0
     error: str | None = None
     fault: AudioFault | None = None
     file: FileState | None = None
@@ -183,6 +186,7 @@ class _Parts:
         self.faults: list[AudioError] = []
         self.files: list[FileState] = []
         self.bandwidths: list[float] = []
+        self.file_rate = 0
 
     def add(self, piece: Piece, vector: Tensor | None) -> None:
         """Add the result for a piece."""
@@ -192,6 +196,7 @@ class _Parts:
             self.faults.append(piece.fault)
         if piece.file is not None:
             self.files.append(piece.file)
+        self.file_rate = self.file_rate or piece.file_rate
         if not math.isnan(piece.bandwidth):
             self.bandwidths.append(piece.bandwidth)
 
@@ -210,5 +215,6 @@ class _Parts:
             vector,
             last.seconds,
             bandwidth=max(self.bandwidths, default=math.nan),
+            file_rate=self.file_rate,
             file=self.files[0] if self.files else None,
         )

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from audio import AudioError, measure_bandwidth, read_audio, read_window, sample_rate_of
+from audio import AudioError, measure_bandwidth, read_audio, read_window, read_with_rate, sample_rate_of
 from files import file_digest
 
 # Seconds between two checks of a worker whether its parent process is alive.
@@ -28,12 +28,11 @@ CHANGED = "the file changed while it was read; run the same command again"
 
 @dataclass(frozen=True)
 class FileState:
-    """Digest of a file, its size (bytes) and modification time (ns), which show changes, and its sampling rate (Hz)."""
+    """Digest of a file, and its size (bytes) and modification time (ns), which show whether it has changed since."""
 
     digest: bytes
     size: int
     mtime_ns: int
-    rate: int
 
 
 class DecodeRequest(NamedTuple):
@@ -68,13 +67,14 @@ class DecodeRequest(NamedTuple):
 class DecodedPiece(NamedTuple):
     """Result of a request: a waveform, or the number of its samples if it is in the arena, or a fault.
 
-    A waveform has a bandwidth (Hz), which is NaN if it is not known.
+    A waveform has a bandwidth (Hz), which is NaN if it is not known, and the sampling rate of its file (Hz).
     """
 
     waveform: Tensor | None = None
     n_shared: int | None = None
     seconds: float = 0.0
     bandwidth: float = math.nan
+    file_rate: int = 0
     fault: AudioError | None = None
     file: FileState | None = None
 
@@ -166,9 +166,9 @@ def _read(request: DecodeRequest, settings: DecodeSettings) -> DecodedPiece:
             waveform = read_window(
                 path, rate, first, count=count, start=request.start, duration=request.seconds, max_bandwidth=limit
             )
-            seconds = request.seconds
+            file_rate, seconds = sample_rate_of(path), request.seconds
         else:
-            waveform = read_audio(
+            waveform, file_rate = read_with_rate(
                 path,
                 rate,
                 request.start,
@@ -194,11 +194,11 @@ def _read(request: DecodeRequest, settings: DecodeSettings) -> DecodedPiece:
     except Exception as error:  # an error of a decoder must not stop the other files
         reason = f"it cannot be decoded ({type(error).__name__}: {error})"
         return DecodedPiece(fault=AudioError(path, "unreadable", reason))
-    return DecodedPiece(waveform, seconds=seconds, bandwidth=bandwidth, file=before)
+    return DecodedPiece(waveform, seconds=seconds, bandwidth=bandwidth, file_rate=file_rate, file=before)
 
 
 def file_state(path: Path) -> FileState:
-    """Return the digest, size, modification time and sampling rate of a file.
+    """Return the digest, size and modification time of a file.
 
     Raises
     ------
@@ -209,8 +209,7 @@ def file_state(path: Path) -> FileState:
         status = os.stat(path)
         if not S_ISREG(status.st_mode):
             raise OSError("not a file")
-        digest = file_digest(path, status.st_size, status.st_mtime_ns)
-        return FileState(digest, status.st_size, status.st_mtime_ns, rate=sample_rate_of(path))
+        return FileState(file_digest(path, status.st_size, status.st_mtime_ns), status.st_size, status.st_mtime_ns)
     except (OSError, ValueError):
         read_audio(path, None)  # raises the AudioError that describes the fault
         raise

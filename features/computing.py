@@ -129,7 +129,7 @@ def _make_block(rows: Sequence[Row], job: ExtractionJob) -> Block:
             mtime_ns=torch.tensor([file.mtime_ns for file in files]),
             start=torch.tensor(starts, dtype=torch.float64),
             duration=torch.tensor(lengths, dtype=torch.float64),
-            file_rate=torch.tensor([file.rate for file in files]),
+            file_rate=torch.tensor([row.file_rate for row in rows]),
             bandwidth=torch.tensor([row.bandwidth for row in rows]),
             rate=job.encoder.sample_rate,
             crop=job.crop,

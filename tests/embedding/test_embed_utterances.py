@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from audio import read_audio
+from audio import read_audio, read_with_rate
 from corpora import Corpus, load_corpus
 from embedding import Row, Timing, embed_utterances, worker
 from encoders import Encoder, LazyEncoder
@@ -75,14 +75,14 @@ def test_unreadable_files_build_no_encoder(tmp_path: Path, spectral: Encoder) ->
 def test_error_of_a_decoder_costs_one_file(
     error: Exception, corpus: Corpus, spectral: Encoder, features: FeatureSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read, odd = read_audio, corpus.utterances[5].path
+    read, odd = read_with_rate, corpus.utterances[5].path
 
-    def read_or_fail(path: Path, *arguments: Any, **options: Any) -> Tensor:
+    def read_or_fail(path: Path, *arguments: Any, **options: Any) -> Any:
         if path == odd:
             raise error
         return read(path, *arguments, **options)
 
-    monkeypatch.setattr(worker, "read_audio", read_or_fail)
+    monkeypatch.setattr(worker, "read_with_rate", read_or_fail)
     rows = list(embed_utterances(corpus.utterances, spectral, 10.0))
     failed = rows.pop(5)
     assert failed.vector is None
@@ -95,15 +95,15 @@ def test_file_that_is_removed_while_it_is_read_fails(
 ) -> None:
     for name in ("ann/1.wav", "bob/1.wav"):
         removed = write_audio(tmp_path / name)
-    read = read_audio
+    read = read_with_rate
 
-    def read_and_remove(path: Path, *arguments: Any, **options: Any) -> Tensor:
+    def read_and_remove(path: Path, *arguments: Any, **options: Any) -> Any:
         waveform = read(path, *arguments, **options)
         if path == removed:
             path.unlink()
         return waveform
 
-    monkeypatch.setattr(worker, "read_audio", read_and_remove)
+    monkeypatch.setattr(worker, "read_with_rate", read_and_remove)
     good, bad = embed_utterances(load_corpus(tmp_path).utterances, spectral, with_state=True)
     assert good.vector is not None
     assert bad.vector is None
