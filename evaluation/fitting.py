@@ -225,7 +225,7 @@ def _select(
     if len(heads) < len(of_best):
         return next(fit.problem for fit in of_best if fit.head is None)
     features = job.features
-    fitted_on = {
+    fitted_on: dict[str, Any] = {
         "name": head_source(job.name).name,
         "encoder": features.encoder,
         "crop": features.audio.crop if features.audio else None,
