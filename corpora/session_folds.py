@@ -12,8 +12,8 @@ def session_folds(
     """Assign utterances to folds, which are held out in turn.
 
     A session is held out as a whole, and each speaker always has utterances in the other folds. The sessions of a
-    speaker are spread over as many folds as possible. A speaker with one session cannot be held out by session; its
-    utterances are spread over the folds of the others instead.
+    speaker are spread over the folds, as far as sessions that speakers share allow it. A speaker with one session
+    cannot be held out by session; its utterances are spread over the folds of the others instead.
 
     Parameters
     ----------

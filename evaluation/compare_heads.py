@@ -142,7 +142,10 @@ def compare_heads(
     add_intervals(summary, state.outcomes, len(first.speakers))
     unsaved = [name for name in names if not can_be_saved(name)]
     saved = [record for record in summary if record["split_by"] == split_by and record["head"] not in unsaved]
-    best = rank_by_validation(saved or summary, split_by)[0]
+    ranked = rank_by_validation(saved or summary, split_by)
+    if not ranked:
+        raise HeadError(f"No head could be fitted with the split by {split_by}; the warnings above say why.")
+    best = ranked[0]
     untested = {str(kind): untested_speakers(first, own[seed]) for kind, own in splits.items()}
     rows = splits[split_by][best["seeds"][0]]
     training = {
@@ -155,15 +158,13 @@ def compare_heads(
         "untested": list(untested[split_by]),
         "torch": str(torch.__version__),
     }
-    of_sessions = splits.get("session", splits[split_by])  # rejection is calibrated for new sessions if there are some
-    calibrated = of_sessions[best["seeds"][0]]
-    classifier = _make_classifier(state, best, calibrated, training=training, seed=seed) if saved else None
+    classifier = _make_classifier(state, best, splits, training=training, seed=seed) if saved else None
     n_free = len(rows.train) - len(state.members[key_of(best)][0].head.classes_)
     leaks = [sentence for kind, own in splits.items() for sentence in find_leaks(first, list(own.values()), kind)]
-    leaks += [
-        *find_duplicates(first),
-        *(sentence for given in sets.values() for sentence in find_narrow_speakers(given)),
-    ]
+    leaks += find_duplicates(first)
+    for label, given in sets.items():
+        prefix = f"{label}: " if len(sets) > 1 else ""
+        leaks += [prefix + sentence for sentence in find_narrow_speakers(given)]
     leaks += describe_few_rows(summary, n_free, max(map(_dim, sets.values())))
     leaks += describe_unsaved(summary, best, unsaved=unsaved)
     leaks += describe_votes({record["head"]: state.members[key_of(record)][0].head for record in summary})
@@ -188,17 +189,27 @@ def compare_heads(
 
 
 def _make_classifier(
-    state: "_ComparisonState", best: Record, rows: SplitRows, *, training: Record, seed: int
+    state: "_ComparisonState",
+    best: Record,
+    splits: Mapping[SplitBy, Mapping[int, SplitRows]],
+    *,
+    training: Record,
+    seed: int,
 ) -> SpeakerClassifier:
-    """Make the classifier of the best record, with a threshold for unknown speakers from the rows of a split."""
-    members = state.members[key_of(best)]
-    given = [member.view(min(state.sets.values(), key=member.distance)) for member in members]
+    """Make the classifier of the best record, with a threshold for unknown speakers."""
+    members, given = state.members[key_of(best)], state.fitted_on[key_of(best)]
+    number, rejection, open_set = best["seeds"][0], None, {}
+    train = splits[best["split_by"]][number].train
+    # For new sessions, if enough speakers have several.
+    kinds: list[SplitBy] = ["session", "utterance"]
     with announce("Setting the threshold for unknown speakers"):
-        rejection = calibrate_rejection(members, given, state.scaler, rows=rows, seed=seed)
-    open_set = {}
-    if rejection is not None:
-        kind = "utterance" if rows.groups is None else "session"
-        open_set = {**rejection.figures, "split_by": kind, "seed": best["seeds"][0]}
+        for kind in filter(splits.__contains__, kinds):
+            rejection = calibrate_rejection(
+                members, given, state.scaler, rows=splits[kind][number], train=train, seed=seed
+            )
+            if rejection is not None:
+                open_set = {**rejection.figures, "split_by": kind, "seed": number}
+                break
     if training["refit"]:
         members = tuple(_refit(member, own) for member, own in zip(members, given, strict=True))
         if rejection is not None and rejection.detector is not None:
@@ -252,6 +263,8 @@ class _ComparisonState:
     outcomes: dict[tuple[str, ...], list[Outcome]] = field(default_factory=lambda: defaultdict(list), init=False)
     # Those of the first seed.
     members: dict[tuple[str, ...], tuple[FittedHead, ...]] = field(default_factory=dict, init=False)
+    # For each of these members, the set that it was fitted on.
+    fitted_on: dict[tuple[str, ...], tuple[FeatureSet, ...]] = field(default_factory=dict, init=False)
     # Those of the first split.
     curves: dict[str, Sequence[Mapping[str, float]]] = field(default_factory=dict, init=False)
     warned: set[str] = field(default_factory=set, init=False)
@@ -270,6 +283,7 @@ class _ComparisonState:
             self.outcomes[key_of(record)].append(outcome)
             fitted = tuple(replace(member.fitted, temperature=temperature) for member in members)
             self.members.setdefault(key_of(record), fitted)
+            self.fitted_on.setdefault(key_of(record), tuple(member.features for member in members))
 
     def _fit(
         self, label: str, features: FeatureSet, rows: SplitRows, *, about: Record

@@ -21,7 +21,6 @@ from features import FeatureSet, learned_bandwidth
 from heads import (
     FittedHead,
     Head,
-    HeadError,
     HeadSource,
     MinibatchHead,
     create_head,
@@ -52,6 +51,8 @@ class SelectedHead:
 
     Attributes
     ----------
+    features : FeatureSet
+        The set of the job.
     fitted : FittedHead
         The head to test, fitted on all of the training part. Its temperature is 1.
     settings : dict
@@ -67,6 +68,7 @@ class SelectedHead:
         Figures of each epoch, if the head is trained in epochs (`MinibatchHead.history_`).
     """
 
+    features: FeatureSet
     fitted: FittedHead
     settings: Settings
     validated: tuple[FittedHead, ...]
@@ -97,7 +99,7 @@ class _Fit:
     logits: NDArray[np.float32]
 
 
-class Validation(NamedTuple):
+class ValidationFigures(NamedTuple):
     """Figures of a head on the validation rows.
 
     Attributes
@@ -239,15 +241,17 @@ def _select(
         started = time.perf_counter()
         try:
             fitted = refit_head(validated, features.select(rows.train.tolist()), settings, name=job.name)
-        except HeadError as error:
+        except ValueError as error:
             return str(error)
         seconds += time.perf_counter() - started
+    X_test = rows_of(features, rows.test)[0]
     return SelectedHead(
+        features=features,
         fitted=fitted,
         settings=settings,
         validated=validated,
         val_logits=np.concatenate([fit.logits for fit in of_best]),
-        test_logits=fitted.logits(rows_of(features, rows.test)[0]),
+        test_logits=fitted.logits(X_test) if len(X_test) else np.zeros((0, len(heads[0].classes_)), np.float32),
         seconds=seconds,
         history=heads[0].history_ if isinstance(heads[0], MinibatchHead) else (),
     )
@@ -282,7 +286,7 @@ def _selection_key(fits: Sequence[_Fit], y_val: Indices, rows: SplitRows) -> tup
     return (found.log_loss,) if rows.groups is not None else (-found.accuracy, found.log_loss)
 
 
-def validate(y_val: Indices, logits: NDArray[np.float32], classes: Indices, *, rows: SplitRows) -> Validation:
+def validate(y_val: Indices, logits: NDArray[np.float32], classes: Indices, *, rows: SplitRows) -> ValidationFigures:
     """Return the figures of a head on the validation rows of a split.
 
     With a cross-validation over sessions, they are means over the sessions that were held out, so that each session
@@ -301,7 +305,7 @@ def validate(y_val: Indices, logits: NDArray[np.float32], classes: Indices, *, r
     groups = rows.groups
     if groups is None or not (groups >= 0).any():
         temperature = fit_temperature(logits, y_val, classes)
-        return Validation(
+        return ValidationFigures(
             temperature,
             top_k_accuracy(y_val, logits, 1, classes=classes),
             log_loss(y_val, logits / temperature, classes),
@@ -317,7 +321,7 @@ def validate(y_val: Indices, logits: NDArray[np.float32], classes: Indices, *, r
     accuracy, loss = (
         float((np.bincount(numbers, values) / counts).mean()) for values in (ranks(y_val, logits, classes) == 0, losses)
     )
-    return Validation(temperature, accuracy, loss)
+    return ValidationFigures(temperature, accuracy, loss)
 
 
 def fit_temperature(logits: NDArray[np.float32], labels: Indices, classes: Indices) -> float:

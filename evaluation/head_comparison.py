@@ -133,7 +133,7 @@ class HeadComparison:
         return mean_by_layer(self.layers, encoder, self.best["split_by"])
 
     def selected_layer(self, encoder: str) -> int:
-        """Return the layer with the highest validation accuracy over all seeds."""
+        """Return the layer that is best by validation over all seeds."""
         return int(rank_by_validation(self.layer_records(encoder), self.best["split_by"])[0]["layer"])
 
     @cached_property
@@ -154,7 +154,7 @@ class HeadComparison:
     @cached_property
     def notes(self) -> list[str]:
         """Sentences to read with the table."""
-        selected = describe_selection(self.best["split_by"])
+        selected = describe_selection(self.sizes[self.best["split_by"]])
         notes = [f"* {selected}; percent, 95 % intervals over speakers"]
         for encoder in dict.fromkeys(record["encoder"] for record in self.layers):
             notes += self._describe_layers(encoder)
@@ -165,8 +165,8 @@ class HeadComparison:
             notes.append(f"{self.best['head']} on the first split: {settings}")
         if not math.isnan(self.best["test_accuracy"]):
             ranked = [record for record in self.summary if self.saved is None or record["head"] not in self.unsaved]
-            notes += describe_runner_up(ranked, self.best, self._counts)
-            notes += describe_encoders(self.differences["encoders"])
+            of_encoders = describe_encoders(self.differences["encoders"])
+            notes += of_encoders or describe_runner_up(ranked, self.best, self._counts)
             notes += describe_session_gap(self.session_gap, self.best, self.sizes)
             notes += describe_small_test(self.best, self.sizes)
             notes += describe_perfect_test(self.outcomes[key_of(self.best)])
@@ -199,7 +199,7 @@ class HeadComparison:
 
     def layer_table(self, encoder: str, form: TableFormat = "plain") -> str:
         """Return the accuracies of an encoder's layers in percent, the selected one marked with a star."""
-        notes = [f"* {describe_selection(self.best['split_by'])}; in percent"]
+        notes = [f"* {describe_selection(self.sizes[self.best['split_by']])}; in percent"]
         return layers_table(self.layer_records(encoder), self.selected_layer(encoder), notes).text(form)
 
     def tables(self, form: TableFormat = "plain") -> list[str]:

@@ -35,7 +35,9 @@ def encoder_differences(summary: Sequence[Record], best: Record, counts_of: Coun
     list of dict
         As `head_differences`; empty if there is one encoder.
     """
-    ranked = rank_by_validation(summary, best["split_by"])
+    # An ensemble of several encoders is none of them.
+    single = [record for record in summary if " + " not in record["encoder"]]
+    ranked = rank_by_validation(single, best["split_by"])
     # The first record of each encoder; the selected one is the first of all.
     first = {record["encoder"]: record for record in reversed([best, *ranked])}
     firsts = sorted(first.values(), key=lambda record: -1 if record is best else ranked.index(record))

@@ -66,14 +66,18 @@ class SplitRows:
 
     @property
     def sizes(self) -> dict[str, int]:
-        """Numbers of rows in ``train``, ``validation`` and ``test``, of validation rows in train, and of folds."""
-        return {
+        """Numbers of rows in ``train``, ``validation`` and ``test``, of validation rows in train, and of folds.
+
+        With a cross-validation over sessions, also of the rows that are held out by session.
+        """
+        sizes = {
             "train": len(self.train),
             "validation": len(self.validation),
             "shared": len(np.intersect1d(self.train, self.validation)),
             "test": len(self.test),
             "folds": len(self.folds),
         }
+        return sizes if self.groups is None else {**sizes, "by_session": int((self.groups >= 0).sum())}
 
 
 def has_sessions(features: FeatureSet) -> bool:
@@ -205,11 +209,11 @@ def find_leaks(features: FeatureSet, splits: Sequence[SplitRows], split_by: Spli
             leaks.append("no speaker can be tested in a new session; split by utterance instead")
     shared = [np.isin(sessions[rows.test], sessions[_seen(rows)]).mean() for rows in tested]
     n_single, n_speakers = max(single_session_speakers(features, rows) for rows in splits), len(features.speakers)
-    if n_single == n_speakers and has_sessions(features):
+    if n_single == n_speakers and split_by == "session" and has_sessions(features):
         leaks.append("split by session: no speaker has two sessions to train on, so known sessions select the head")
-    elif n_single:
+    elif n_single and has_sessions(features):
         leaks.append(
-            f"split by session: {n_single} of {count_of(n_speakers, 'speaker')} have one session to train on, and "
+            f"split by session: {n_single} of {count_of(n_speakers, 'speaker')} have too few sessions to train on and "
             "could not take part in the selection of the head"
         )
     if has_sessions(features) and any(shared):

@@ -20,7 +20,7 @@ from metrics import detection_identification_rate, equal_error_rate, equal_error
 logger = logging.getLogger(__name__)
 
 # Number of groups of speakers that are held out of the training in turn.
-FOLDS = 4
+SPEAKER_GROUPS = 4
 # Head whose scores (log-likelihood ratios) are used if they detect unknown speakers better than the probabilities.
 DETECTOR = "plda"
 
@@ -40,7 +40,8 @@ class Rejection:
         Head whose highest score is compared with the threshold; None is the classifier's own log-odds of the most
         probable speaker.
     figures : dict
-        ``by`` (the score that is thresholded), ``n_unknown`` (number of speakers that were held out),
+        ``by`` (the score that is thresholded), ``n_unknown`` (number of speakers that were held out and
+        have test recordings),
         ``known_rejected`` (share of the test recordings of known speakers that are rejected), ``unknown_accepted``
         (share of the recordings of unknown speakers that are accepted), both with ``_low`` and ``_high`` (95 %
         intervals over speakers), and ``dir_at_far_0.01`` (`metrics.detection_identification_rate`).
@@ -52,7 +53,7 @@ class Rejection:
 
 
 @dataclass(frozen=True, eq=False)
-class _Fold:
+class _HeldOut:
     """Scores of a classifier that was trained without some speakers.
 
     Attributes
@@ -72,7 +73,13 @@ class _Fold:
 
 
 def calibrate_rejection(
-    members: Sequence[FittedHead], sets: Sequence[FeatureSet], scaler: str, *, rows: SplitRows, seed: int
+    members: Sequence[FittedHead],
+    sets: Sequence[FeatureSet],
+    scaler: str,
+    *,
+    rows: SplitRows,
+    train: Indices,
+    seed: int,
 ) -> Rejection | None:
     """Hold speakers out of the training in turn, and find the score below which a recording is rejected.
 
@@ -88,7 +95,9 @@ def calibrate_rejection(
     scaler : str
         Name of the members' scaler.
     rows : SplitRows
-        The split by session if there is one, which makes the threshold and the figures those of new sessions.
+        The split that calibrates and tests; with a split by session, the figures are those of new sessions.
+    train : ndarray of int64
+        Rows that the members were fitted on.
     seed : int
         Random seed of the groups of speakers that are held out.
 
@@ -106,7 +115,7 @@ def calibrate_rejection(
         return None
     # Each group needs speakers with test recordings, which by session not all speakers have.
     speakers = speakers[np.argsort(~np.isin(speakers, labels[rows.test]), kind="stable")]
-    groups = [speakers[first::FOLDS] for first in range(min(FOLDS, len(speakers)))]
+    groups = [speakers[first::SPEAKER_GROUPS] for first in range(min(SPEAKER_GROUPS, len(speakers)))]
     for number, held_out in enumerate(groups):
         fold = _hold_out(
             members, sets, scaler, rows=rows, number=number % len(rows.folds), is_unknown=np.isin(labels, held_out)
@@ -119,11 +128,10 @@ def calibrate_rejection(
     kinds = [kind for kind in (PROBABILITY, DETECTOR) if kind in shared and len(speakers) >= min_speakers([kind])]
     pooled = {kind: _pool([fold.calibration[kind] for fold in folds]) for kind in kinds}
     kind = min(kinds, key=lambda name: equal_error_rate(*pooled[name]))
-    # The detector of all speakers is fitted on the rows that the members were fitted on.
-    detector = _fit_detector(sets[0], scaler, rows.train) if kind == DETECTOR else None
+    detector = _fit_detector(sets[0], scaler, train) if kind == DETECTOR else None
     if kind == DETECTOR and detector is None:
         kind = PROBABILITY
-    return Rejection(equal_error_threshold(*pooled[kind]), detector, _figures(folds, kind, len(speakers)))
+    return Rejection(equal_error_threshold(*pooled[kind]), detector, _figures(folds, kind))
 
 
 def _hold_out(
@@ -134,7 +142,7 @@ def _hold_out(
     rows: SplitRows,
     number: int,
     is_unknown: NDArray[np.bool_],
-) -> _Fold | str:
+) -> _HeldOut | str:
     """Train the members and the detector without the unknown speakers; return a sentence if that is not possible.
 
     The scores that calibrate are those of heads that were fitted on a fold of the split; the scores that are tested are
@@ -170,7 +178,7 @@ def _hold_out(
             logits = mean_logits([each.test_logits for each in usable])
             predictions = usable[0].fitted.head.classes_[logits.argmax(axis=1)]
     labels = sets[0].labels.numpy()
-    return _Fold(calibration, tested, right=predictions == labels[test], labels=(labels[test], labels[unknown_test]))
+    return _HeldOut(calibration, tested, right=predictions == labels[test], labels=(labels[test], labels[unknown_test]))
 
 
 def _scores(
@@ -187,7 +195,7 @@ def _highest(logits: NDArray[np.float32]) -> NDArray[np.float64]:
     return highest
 
 
-def _figures(folds: Sequence[_Fold], kind: str, n_unknown: int) -> Record:
+def _figures(folds: Sequence[_HeldOut], kind: str) -> Record:
     """Return the error rates on the test recordings, those of each fold at the threshold of the other folds."""
     rejected, accepted = [], []
     for number, fold in enumerate(folds):
@@ -196,6 +204,7 @@ def _figures(folds: Sequence[_Fold], kind: str, n_unknown: int) -> Record:
         known, unknown = fold.test[kind]
         rejected.append(known < threshold)
         accepted.append(unknown >= threshold)
+    n_unknown = len(np.unique(np.concatenate([fold.labels[1] for fold in folds])))
     figures: Record = {"by": kind, "n_unknown": n_unknown}
     for side, (name, wrong) in enumerate((("known_rejected", rejected), ("unknown_accepted", accepted))):
         labels, errors = np.concatenate([fold.labels[side] for fold in folds]), np.concatenate(wrong)

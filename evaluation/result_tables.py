@@ -77,7 +77,8 @@ def layers_table(records: Sequence[Record], best: int, notes: Sequence[str]) -> 
 def _section(record: Record, sizes: Mapping[str, int]) -> str:
     train = f"{sizes['train']} train, {sizes['validation']} validation"
     if sizes.get("folds", 1) > 1:
-        train = f"{sizes['train']} train (cross-validated over sessions)"
+        how = "cross-validated over sessions" if sizes["by_session"] else "cross-validated within sessions"
+        train = f"{sizes['train']} train ({how})"
     elif sizes["shared"]:
         train = f"{sizes['train']} train (including {sizes['validation']} validation)"
     return f"[{record['encoder']}, split by {record['split_by']}: {train}, {sizes['test']} test utterances]"

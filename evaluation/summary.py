@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -56,11 +56,11 @@ def rank_by_validation(summary: Sequence[Record], split_by: str) -> list[Record]
     return sorted((record for record in summary if record["split_by"] == split_by), key=key)
 
 
-def describe_selection(split_by: str) -> str:
-    """Return the rule of `rank_by_validation` in words."""
-    if split_by == "session":
-        return "selected by cross-validated log loss over sessions"
-    return "selected by validation accuracy (ties broken by log loss)"
+def describe_selection(sizes: Mapping[str, int]) -> str:
+    """Return how the head was selected in words, from the sizes of the split (`SplitRows.sizes`)."""
+    if "by_session" not in sizes:  # also in results of earlier versions, whatever the split
+        return "selected by validation accuracy (ties broken by log loss)"
+    return f"selected by cross-validated log loss {'over' if sizes['by_session'] else 'within known'} sessions"
 
 
 def mean_by_layer(rows: Sequence[Record], encoder: str, split_by: str) -> list[Record]:

@@ -146,13 +146,14 @@ def table_section(pictures: Pictures, metrics: Record) -> str:
     records = [
         {**record, "head": record["head"] + mark_unsaved(record, metrics.get("unsaved", ()))} for record in summary
     ]
+    rule = describe_selection(metrics["sizes"][metrics["best"]["split_by"]])
     return section(
         "All heads",
         columns_table(HEAD_COLUMNS, records, best=summary.index(metrics["best"]), text=names),
         paragraph(
-            f"The marked head was {describe_selection(metrics['best']['split_by'])}. Selecting by test accuracy would "
-            "make the test accuracy too optimistic. Figures are means over the seeds (± standard deviation, if there "
-            "are several), in percent except for the seconds.",
+            f"The marked head was {rule}. Selecting by test accuracy would make the test accuracy too optimistic. "
+            "Figures are means over the seeds (± standard deviation, if there are several), in percent except for the "
+            "seconds.",
             kind="faint",
         ),
         *drawn,

@@ -67,6 +67,17 @@ def test_ensemble_averages_the_logits_of_its_members(two_encoders: list[FeatureS
     assert row["n_parameters"] == sum(member.head.n_parameters_ for member in members.values())
 
 
+def test_classifier_is_fitted_on_the_set_that_was_selected(made_up: MadeUp) -> None:
+    """Two sets of other projects have the same spec, so the spec does not say which one a member was fitted on."""
+    good = replace(made_up(n_sessions=1), encoder={"name": "unknown", "dim": 10})
+    noise = torch.randn(good.features.shape, generator=torch.Generator().manual_seed(0))
+    comparison = compare_heads([replace(good, features=noise), good], ["centroid"])
+    assert comparison.best["test_accuracy"] > 0.8
+    member = comparison.classifier.members[0]
+    found = member.head.predict(member.scaler.transform(good.features))
+    assert np.mean(found == good.labels.numpy()) > 0.8
+
+
 def test_saved_ensemble_has_all_members(two_encoders: list[FeatureSet], tmp_path: Path) -> None:
     comparison = compare_heads(two_encoders, ["lda", "centroid"], ensemble=True)
     best = next(record for record in comparison.summary if key_of(record)[1:3] == ("first + second", "ensemble"))

@@ -115,6 +115,26 @@ def test_test_rows_do_not_affect_the_threshold(all_speakers: FeatureSet) -> None
     assert compare(far).open_set["known_rejected"] > 0.9  # the threshold does not follow them
 
 
+def test_detector_has_the_rows_of_the_classifier(all_speakers: FeatureSet) -> None:
+    """The detector is fitted on the rows that the members are fitted on, so never on test rows without a refit."""
+    known = first_speakers(all_speakers, 20)
+    for refit in (True, False):
+        comparison = compare(known, "lda", refit=refit)
+        classifier, detector = comparison.classifier, comparison.classifier.detector
+        assert detector is not None
+        n_rows = len(known) if refit else comparison.sizes["utterance"]["train"]
+        assert classifier.training["n_utterances"] == n_rows
+        torch.testing.assert_close(detector.scaler.mean_, classifier.members[0].scaler.mean_)
+
+
+def test_few_speakers_with_several_sessions_fall_back_on_the_split_by_utterance(all_speakers: FeatureSet) -> None:
+    known = first_speakers(all_speakers, 20)
+    one = torch.where(known.labels < 2, known.sessions, known.labels * 4)
+    found = compare(replace(known, sessions=one), "centroid")
+    assert found.open_set["split_by"] == "utterance"
+    assert found.classifier.threshold is not None
+
+
 def test_ensembles_and_heads_on_layers_reject_too(all_speakers: FeatureSet) -> None:
     known = first_speakers(all_speakers, 20)
     both = compare_heads(known, ["linear", "centroid"], ensemble=True, scaler="within")

@@ -63,6 +63,11 @@ def test_best_head_that_can_be_saved_is_saved(made_up: MadeUp, tmp_path: Path) -
     assert json.loads((tmp_path / "metrics.json").read_text())["unsaved"] == ["SVC", "DummyClassifier"]
 
 
+def test_empty_test_part_has_no_figures(made_up: MadeUp) -> None:
+    comparison = compare_heads(made_up(n_sessions=1), [SVC(), "centroid"], fractions=(0.8, 0.2, 0))
+    assert all(np.isnan(row["test_accuracy"]) for row in comparison.rows)
+
+
 def test_head_that_is_worse_than_the_saved_one_is_noted_without_a_rank(made_up: MadeUp) -> None:
     comparison = compare(made_up(n_sessions=1), [WORST, "lda"])
     assert "DummyClassifier is compared only, not saved" in comparison.notes
