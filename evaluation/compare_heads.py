@@ -165,7 +165,8 @@ def compare_heads(
     for label, given in sets.items():
         prefix = f"{label}: " if len(sets) > 1 else ""
         leaks += [prefix + sentence for sentence in find_narrow_speakers(given)]
-    leaks += describe_few_rows(summary, n_free, max(map(_dim, sets.values())))
+    if not (options or {}).get("shrinkage"):
+        leaks += describe_few_rows(summary, n_free, max(map(_dim, sets.values())))
     leaks += describe_unsaved(summary, best, unsaved=unsaved)
     leaks += describe_votes({record["head"]: state.members[key_of(record)][0].head for record in summary})
     return HeadComparison(

@@ -96,5 +96,6 @@ def _figures(columns: tuple[Column, ...], record: Record, has_test: bool = True)
     for column in shown(columns):
         cells.append(column.text_with_deviation(record) if column.has_deviation else column.text(record))
         if column.has_interval:
-            cells.append(" - ".join(column.interval(record)) if has_test else "-")
+            low, high = column.interval(record)
+            cells.append(f"{low} - {high}" if has_test and low != high else "-")
     return cells

@@ -194,6 +194,8 @@ class SpeakerClassifier:
             names = [member.name for member in self.members]
             n_needed, n_speakers = min_speakers(names), len(self.members[0].head.classes_)
             reason = f"it knows {count_of(n_speakers, 'speaker')}, and {' + '.join(names)} needs at least {n_needed}"
+            if n_speakers >= min_speakers(()):
+                reason += "; other heads, such as linear, need fewer"
             if n_speakers >= n_needed:
                 reason = "it was trained on too few recordings to hold some out, or by an earlier version"
             raise ClassifierError(

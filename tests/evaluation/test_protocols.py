@@ -146,6 +146,7 @@ def test_few_rows_for_many_dimensions_are_reported(made_up: MadeUp) -> None:
     )
     assert note in table.splitlines()
     assert "covariance" not in compare_heads(made_up(), ["lda"]).table()
+    assert "covariance" not in compare_heads(few, ["lda"], options={"shrinkage": 0.2}).table()
 
 
 def test_intervals_are_over_speakers(made_up: MadeUp) -> None:
@@ -178,6 +179,7 @@ def test_runner_up_is_compared_with_the_best(made_up: MadeUp) -> None:
 def test_perfect_accuracy_states_the_possible_error_rate(made_up: MadeUp) -> None:
     comparison = compare_heads(made_up(noise=0.01, shift=0.0), ["lda"])
     assert comparison.best["test_accuracy"] == 1
+    assert "100.0 - 100.0" not in comparison.table()  # a bootstrap without errors has no width
     expected = "no errors in 24 test utterances: the error rate may be up to 11.7 % (95 % confidence)"
     assert expected in comparison.table()
 
