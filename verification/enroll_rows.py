@@ -1,8 +1,8 @@
 """Enrol speakers with embedded recordings, and return a reason for each recording that is not enrolled."""
 
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence, Set
+from dataclasses import dataclass, field
 
 from embedding import Row
 from features import FeatureSet
@@ -54,53 +54,83 @@ def enroll_rows(store: SpeakerStore, rows: Sequence[Row], existing: Existing = "
     Raises
     ------
     StoreError
-        A speaker is enrolled already, and `existing` is ``refuse``; a name is invalid; or all recordings failed.
+        A speaker is enrolled already, and `existing` is ``refuse``; or all recordings failed.
     """
     recordings, failed = read_recordings(rows)
-    # The earlier recordings of a speaker who is replaced do not count.
-    replaced = {speaker for speaker, _ in recordings} if existing == "replace" else set()
-    accepted: defaultdict[str, list[Recording]] = defaultdict(list)
-    speaker_of: dict[bytes, str] = {}
-    skipped = []
+    return _enroll(store, recordings, existing, failed=failed)
+
+
+def enroll_feature_set(store: SpeakerStore, features: FeatureSet, existing: Existing = "refuse") -> EnrolmentResult:
+    """Enrol all speakers of a set of features (N, D); a recording that cannot be used does not stop the others.
+
+    Raises
+    ------
+    StoreError
+        As in `enroll_rows`, or the features were made by another encoder.
+    """
+    store.check_features(features)
+    short = is_too_short(features).numpy()
+    reason = f"it is shorter than {MIN_SECONDS:g} s"
+    skipped = [(name, reason) for name, is_short in zip(features.ids, short, strict=True) if is_short]
+    speakers = recordings_of(features.select(~short))
+    recordings = [(speaker, recording) for speaker, each in speakers for recording in each]
+    return _enroll(store, recordings, existing, skipped=skipped)
+
+
+def _enroll(
+    store: SpeakerStore,
+    recordings: Sequence[tuple[str, Recording]],
+    existing: Existing,
+    *,
+    skipped: Sequence[tuple[str, str]] = (),
+    failed: Sequence[tuple[str, str]] = (),
+) -> EnrolmentResult:
+    """Enrol speakers with the recordings that can be used; `skipped` and `failed` are recordings that cannot."""
     owners = store.owners([recording for _, recording in recordings])
+    speakers = {speaker for speaker, _ in recordings}
+    for speaker in sorted(speakers) if existing == "refuse" else ():
+        store.check_name(speaker, is_enrolled=False)
+    # The earlier recordings of a speaker who is replaced do not count. But a speaker without a new recording is not
+    # replaced, and then keeps the earlier recordings, which can leave another speaker without a new recording.
+    replaced = speakers if existing == "replace" else set()
+    assigned = _assign(recordings, owners, replaced)
+    while (kept := replaced & assigned.accepted.keys()) != replaced:
+        replaced = kept
+        assigned = _assign(recordings, owners, replaced)
+    failed, skipped = [*failed, *assigned.failed], [*skipped, *assigned.skipped]
+    if failed and not assigned.accepted and not skipped:
+        raise StoreError(f"{': '.join(failed[0])}. No speaker was enrolled.")
+    n_added = store.enroll_speakers(assigned.accepted.items(), existing)
+    return EnrolmentResult(n_added, tuple(skipped), tuple(failed))
+
+
+@dataclass(frozen=True)
+class _Assigned:
+    """New recordings of each speaker, and reasons for the recordings that are not enrolled."""
+
+    accepted: defaultdict[str, list[Recording]] = field(default_factory=lambda: defaultdict(list))
+    skipped: list[tuple[str, str]] = field(default_factory=list)
+    failed: list[tuple[str, str]] = field(default_factory=list)
+
+
+def _assign(recordings: Sequence[tuple[str, Recording]], owners: Sequence[str | None], replaced: Set[str]) -> _Assigned:
+    """Assign each recording to its speaker, unless the recording is enrolled or assigned already.
+
+    `owners` are the speakers that the recordings are enrolled as; those in `replaced` do not count.
+    """
+    assigned = _Assigned()
+    speaker_of: dict[bytes, str] = {}
     for (speaker, recording), owner in zip(recordings, owners, strict=True):
         if not owner or owner in replaced:
             owner = speaker_of.get(recording.digest)
         if owner is None:
             speaker_of[recording.digest] = speaker
-            accepted[speaker].append(recording)
+            assigned.accepted[speaker].append(recording)
         elif owner == speaker:
-            skipped.append((recording.path, f"{speaker} is already enrolled with this recording"))
+            assigned.skipped.append((recording.path, f"{speaker} is already enrolled with this recording"))
         else:
-            failed.append((recording.path, f"this recording of {speaker} is already enrolled as {owner}"))
-    if failed and not accepted and not skipped:
-        raise StoreError(f"{': '.join(failed[0])}. No speaker was enrolled.")
-    n_added = store.enroll_speakers(accepted.items(), existing)
-    return EnrolmentResult(n_added, tuple(skipped), tuple(failed))
-
-
-def enroll_feature_set(store: SpeakerStore, features: FeatureSet, existing: Existing = "refuse") -> EnrolmentResult:
-    """Enrol all speakers of a set of features (N, D), as `SpeakerStore.enroll_features` does.
-
-    Raises
-    ------
-    StoreError
-        As in `SpeakerStore.enroll_features`.
-    """
-    short = is_too_short(features).numpy()
-    reason = f"it is shorter than {MIN_SECONDS:g} s"
-    skipped = [(name, reason) for name, is_short in zip(features.ids, short, strict=True) if is_short]
-    usable = features.select(~short)
-    recordings = [(speaker, recording) for speaker, each in recordings_of(usable) for recording in each]
-    owners = store.owners([recording for _, recording in recordings])
-    n_added = store.enroll_features(usable, existing)
-    seen = set()
-    for (speaker, recording), owner in zip(recordings, owners, strict=True):
-        # The recording of another speaker would have been an error.
-        if recording.digest in seen or (owner and existing != "replace"):
-            skipped.append((recording.path, f"{speaker} is already enrolled with this recording"))
-        seen.add(recording.digest)
-    return EnrolmentResult(n_added, tuple(skipped))
+            assigned.failed.append((recording.path, f"this recording of {speaker} is already enrolled as {owner}"))
+    return assigned
 
 
 def read_recordings(rows: Sequence[Row]) -> tuple[list[tuple[str, Recording]], list[tuple[str, str]]]:

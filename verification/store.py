@@ -150,6 +150,15 @@ class SpeakerStore:
         with translate_sqlite_errors(self.path), transaction(self._connection, "DEFERRED"):
             return [self._rows.owner(recording.digest) for recording in recordings]
 
+    def check_features(self, features: FeatureSet) -> None:
+        """Raise `StoreError` if features (N, D) were made by another encoder; log which recordings are narrow."""
+        crop = self.verifier.crop if features.audio is None else features.audio.crop
+        self._check_origin("the set of features", features.encoder, crop)
+        check_vectors(features)
+        if features.audio is not None:
+            widths = dict(zip(features.ids, features.audio.bandwidth.tolist(), strict=True))
+            warn_of_narrow_recordings(widths, self.verifier.training.get("bandwidth"))
+
     def check_not_empty(self) -> None:
         """Raise `StoreError` if no speaker is enrolled."""
         if not len(self):
@@ -204,7 +213,7 @@ class SpeakerStore:
         StoreError
             As in `enroll`, or the features were made by another encoder.
         """
-        self._check_features(features)
+        self.check_features(features)
         return self.enroll_speakers(recordings_of(features), existing)
 
     def remove(self, name: str) -> None:
@@ -310,7 +319,7 @@ class SpeakerStore:
         StoreError
             As in `nearest`, or the features were made by another encoder.
         """
-        self._check_features(features)
+        self.check_features(features)
         return self.nearest(features.features, top_k, features.durations)
 
     def identify(self, rows: Sequence[Row], top_k: int = 5, p_known: float = 0.5) -> list[Prediction]:
@@ -395,14 +404,6 @@ class SpeakerStore:
         conditions = Conditions(int(block.counts), enrolled_seconds, seconds)
         same_audio = has_same_audio(vector, own_vectors)
         return verdict(score, float(calibration.llrs(score, conditions)), p_target, same_audio=same_audio)
-
-    def _check_features(self, features: FeatureSet) -> None:
-        crop = self.verifier.crop if features.audio is None else features.audio.crop
-        self._check_origin("the set of features", features.encoder, crop)
-        check_vectors(features)
-        if features.audio is not None:
-            widths = dict(zip(features.ids, features.audio.bandwidth.tolist(), strict=True))
-            warn_of_narrow_recordings(widths, self.verifier.training.get("bandwidth"))
 
     def _check_origin(self, source: str, encoder: Spec, crop: float | None) -> None:
         """Raise an error if vectors were made by another encoder or with another crop."""

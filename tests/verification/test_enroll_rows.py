@@ -66,6 +66,24 @@ def test_recording_may_move_between_speakers_who_are_replaced(store: SpeakerStor
         assert store.verify(row.utterance.speaker, row.vector).same_audio
 
 
+def test_speaker_without_a_new_recording_is_not_replaced(store: SpeakerStore, make_row: MakeRow) -> None:
+    enroll_rows(store, [make_row("ann", "1", 1), make_row("ben", "2", 2), make_row("eva", "3", 3)])
+    rows = [make_row("ann", "2", 2), make_row("ann", "4", 4), make_row("ben", "3", 3)]
+    found = enroll_rows(store, [*rows, replace(make_row("eva", "5", 5), vector=None, error="no audio")], "replace")
+    assert (found.n_added, found.skipped) == (1, ())
+    # eva has no new recording and keeps the earlier one, which leaves ben without a new one.
+    assert reasons(found.failed) == [
+        ("5", "no audio"),
+        ("2", "this recording of ann is already enrolled as ben"),
+        ("3", "this recording of ben is already enrolled as eva"),
+    ]
+    assert [(each.name, each.n_recordings) for each in store.speakers()] == [("ann", 1), ("ben", 1), ("eva", 1)]
+    for speaker, number in (("ann", 4), ("ben", 2), ("eva", 3)):
+        vector = make_row(speaker, "again", number).vector
+        assert vector is not None
+        assert store.verify(speaker, vector).same_audio
+
+
 def test_segments_of_one_file_are_different_recordings(store: SpeakerStore, make_row: MakeRow) -> None:
     spans = [(0.0, None), (0.0, 1.5), (1.5, 1.5), (1.5, None)]
     rows = [make_row("ann", "day.wav", 1, start, duration) for start, duration in spans]
@@ -109,6 +127,22 @@ def test_short_and_known_recordings_of_a_features_file_are_skipped(
     assert len(again.reasons()) == 11
     assert again.reasons()[-1] == "skipped: 14 more"
     assert enroll_feature_set(store, features, "replace").skipped == found.skipped
+
+
+def test_recording_of_another_speaker_in_a_features_file_fails_alone(
+    store: SpeakerStore, population: FeatureSet, select_speakers: Callable[..., FeatureSet]
+) -> None:
+    features = select_speakers(population, 60, 62)
+    one = features.select(features.labels.numpy() == 60).select([0])
+    enroll_feature_set(store, replace(one, speakers=(*one.speakers[:60], "ann", *one.speakers[61:])))
+    found = enroll_feature_set(store, features)
+    assert (found.n_added, found.skipped) == (23, ())
+    assert found.failed == ((features.ids[0], "this recording of 060 is already enrolled as ann"),)
+    # ann is not among the speakers of the file, and is therefore not replaced.
+    assert enroll_feature_set(store, features, "replace") == found
+    assert [each.n_recordings for each in store.speakers()] == [11, 12, 1]
+    with pytest.raises(StoreError, match="'060' is enrolled already"):
+        enroll_feature_set(store, features)
 
 
 @pytest.fixture
