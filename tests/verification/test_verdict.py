@@ -44,6 +44,8 @@ def test_vectors_that_differ_by_rounding_are_of_the_same_audio() -> None:
     vectors = torch.randn(5, 64, generator=torch.Generator().manual_seed(0))
     noise = torch.randn(64, generator=torch.Generator().manual_seed(1))
     assert has_same_audio(vectors[2] + 1e-6 * noise, vectors)
+    assert has_same_audio(vectors[2], vectors.half().float())
+    assert has_same_audio(vectors[2].half(), vectors)
     assert not has_same_audio(vectors[2] + 1e-2 * noise, vectors)
     assert not has_same_audio(vectors[0], vectors[1:])
 
