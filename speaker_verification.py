@@ -320,19 +320,20 @@ def score(config: ScoreConfig) -> int:
 
 
 def verifier_of(config: EnrollConfig, names: Sequence[str]) -> SpeakerVerifier:
-    """Return the verifier of the store, or of a new store; refuse bad names before audio is embedded."""
-    from verification import SpeakerStore, check_name
+    """Return the verifier of the store, or of a new store; refuse enrolled names before audio is embedded."""
+    from verification import SpeakerStore, check_name, name_problem
 
     is_created = config.store.exists() and (config.store.is_dir() or config.store.stat().st_size > 0)
-    for name in names:
-        check_name(name)
+    if config.name is not None:
+        check_name(config.name)
     if not is_created:
         return load_verifier(config.verifier)
     if config.verifier is not None:
         SpeakerStore.create(config.store, load_verifier(config.verifier)).close()
     with SpeakerStore.open(config.store) as store:
         for name in names if config.existing == "refuse" else ():
-            store.check_name(name, is_enrolled=False)
+            if name_problem(name) is None:  # the recordings of the others fail with this reason
+                store.check_name(name, is_enrolled=False)
         return store.verifier
 
 

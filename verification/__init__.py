@@ -11,7 +11,7 @@ from verification.own_calibration import OwnCalibration
 from verification.ready_comparison import compare_with_ready
 from verification.self_calibration import SelfCalibration
 from verification.store import SpeakerStore
-from verification.store_file import StoreError, check_background, check_name
+from verification.store_file import StoreError, check_background, check_name, name_problem
 from verification.timeline import Turn, find_turns, to_rttm
 from verification.trials import (
     TrialError,
@@ -63,6 +63,7 @@ __all__ = [
     "enroll_feature_set",
     "enroll_rows",
     "find_turns",
+    "name_problem",
     "random_triplets",
     "read_trials",
     "scores_table",

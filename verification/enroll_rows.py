@@ -9,7 +9,7 @@ from features import FeatureSet
 from files import InputError
 from verification.enrolment import Recording, is_too_short, recording_name, recordings_of
 from verification.store import Existing, SpeakerStore
-from verification.store_file import StoreError
+from verification.store_file import StoreError, name_problem
 from verification.verifier import MIN_SECONDS
 
 # Maximum number of skipped recordings that are listed.
@@ -86,6 +86,9 @@ def _enroll(
     failed: Sequence[tuple[str, str]] = (),
 ) -> EnrolmentResult:
     """Enrol speakers with the recordings that can be used; `skipped` and `failed` are recordings that cannot."""
+    problems = {speaker: name_problem(speaker) for speaker, _ in recordings}
+    failed = [*failed, *((each.path, reason) for speaker, each in recordings if (reason := problems[speaker]))]
+    recordings = [(speaker, each) for speaker, each in recordings if not problems[speaker]]
     owners = store.owners([recording for _, recording in recordings])
     speakers = {speaker for speaker, _ in recordings}
     for speaker in sorted(speakers) if existing == "refuse" else ():

@@ -182,17 +182,28 @@ def check_background(path: Path, verifier: SpeakerVerifier) -> None:
         )
 
 
+def name_problem(name: str) -> str | None:
+    """Return why a name is invalid, without a full stop, or None.
+
+    A name is invalid if it is empty or too long, has spaces around it or unprintable characters, or is `UNKNOWN`.
+    """
+    printable = all(unicodedata.category(letter)[0] != "C" for letter in name)
+    if not name or name != name.strip() or not printable or len(name) > MAX_NAME_LENGTH or name.lower() == UNKNOWN:
+        return (
+            f"{name[:MAX_NAME_LENGTH]!r} cannot be a speaker's name; give 1 to {MAX_NAME_LENGTH} printable characters "
+            f"without spaces around them, other than {UNKNOWN!r}"
+        )
+    return None
+
+
 def check_name(name: str) -> None:
     """Raise an error if a name is invalid.
 
     Raises
     ------
     StoreError
-        The name is empty or too long, has spaces around it or unprintable characters, or is `UNKNOWN`.
+        The name is invalid, as `name_problem` describes.
     """
-    printable = all(unicodedata.category(letter)[0] != "C" for letter in name)
-    if not name or name != name.strip() or not printable or len(name) > MAX_NAME_LENGTH or name.lower() == UNKNOWN:
-        raise StoreError(
-            f"{name[:MAX_NAME_LENGTH]!r} cannot be a speaker's name; give 1 to {MAX_NAME_LENGTH} printable characters "
-            f"without spaces around them, other than {UNKNOWN!r}."
-        )
+    problem = name_problem(name)
+    if problem is not None:
+        raise StoreError(f"{problem}.")

@@ -99,11 +99,15 @@ def test_all_speakers_of_a_corpus_are_enrolled(
         shutil.copytree(corpus_root / chapter, people / name)
     shutil.copy(people / "cleo" / "103-1030-0000.flac", people / "dora" / "copy.flac")
     (people / "dora" / "broken.wav").write_text("text")
+    shutil.copytree(corpus_root / "103/1031", people / "unknown")
     store = Path(shutil.copy(enrolled, tmp_path / "speakers.db"))
     done = call_script(VERIFY, "enroll", "--store", store, "--data_dir", people)
     assert done.returncode == 3, done.stderr
-    assert done.stdout.splitlines()[0].startswith(f"failed: {people / 'dora' / 'broken.wav'}: this is not audio")
-    assert done.stdout.splitlines()[1:] == [
+    broken, *unknown = done.stdout.splitlines()[:6]
+    assert broken.startswith(f"failed: {people / 'dora' / 'broken.wav'}: this is not audio")
+    for line, path in zip(unknown, sorted((people / "unknown").iterdir()), strict=True):
+        assert line.startswith(f"failed: {path}: 'unknown' cannot be a speaker's name; ")
+    assert done.stdout.splitlines()[6:] == [
         f"failed: {people / 'dora' / 'copy.flac'}: this recording of dora is already enrolled as cleo",
         f"10 recordings enrolled; {store} has 4 speakers",
     ]

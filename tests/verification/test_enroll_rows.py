@@ -19,6 +19,7 @@ from verification import (
     enroll_feature_set,
     enroll_rows,
 )
+from verification.store import Existing
 
 MakeRow = Callable[..., Row]
 
@@ -96,6 +97,29 @@ def test_segments_of_one_file_are_different_recordings(store: SpeakerStore, make
         "day.wav#1.5-1.5",
         "day.wav#1.5-",
     ]
+
+
+@pytest.mark.parametrize("existing", ["refuse", "add", "replace"])
+def test_recordings_under_an_invalid_name_fail_alone(
+    store: SpeakerStore, make_row: MakeRow, existing: Existing
+) -> None:
+    found = enroll_rows(store, [make_row("unknown", "1", 1), make_row("ann", "2", 2), make_row("", "3", 3)], existing)
+    assert found.n_added == 1
+    assert [name for name, _ in reasons(found.failed)] == ["1", "3"]
+    assert found.failed[0][1].startswith("'unknown' cannot be a speaker's name; ")
+    assert [each.name for each in store.speakers()] == ["ann"]
+    with pytest.raises(StoreError, match=r"4: 'Unknown' cannot be .* 'unknown'\. No speaker was enrolled\."):
+        enroll_rows(store, [make_row("Unknown", "4", 4)], existing)
+
+
+def test_invalid_name_in_a_features_file_fails_alone(
+    store: SpeakerStore, population: FeatureSet, select_speakers: Callable[..., FeatureSet]
+) -> None:
+    features = select_speakers(population, 60, 62)
+    features = replace(features, speakers=(*features.speakers[:60], "unknown", *features.speakers[61:]))
+    found = enroll_feature_set(store, features)
+    assert (found.n_added, len(found.failed)) == (12, 12)
+    assert [each.name for each in store.speakers()] == ["061"]
 
 
 def test_nothing_to_enrol_is_refused(store: SpeakerStore, make_row: MakeRow) -> None:
