@@ -138,6 +138,9 @@ class EnrollConfig(StoreConfig, EmbeddingConfig):
     speakers are enrolled under their own names."""
     layout: Layout = "auto"
     """Layout of the corpus; auto detects the layout and logs it."""
+    pattern: str | None = None
+    """Where the speaker and the session are in the paths below --data_dir, instead of a layout, such as
+    '{speaker}_{session}_*'."""
     start: Annotated[float, Range(0, 1e6)] | None = None
     """Start of the part of one recording that is enrolled (seconds)."""
     duration: Seconds | None = None
@@ -166,6 +169,8 @@ class EnrollConfig(StoreConfig, EmbeddingConfig):
         for flag, given in (("features_path", self.features_path), ("data_dir", self.data_dir)):
             if given is not None and (self.name or self.audio or self.rttm or is_part):
                 return f"--{flag} enrols all speakers under their own names; leave out --name, AUDIO and parts of it."
+        if self.pattern is not None and self.data_dir is None:
+            return "--pattern says where the speaker is in the paths of a corpus; give --data_dir FOLDER too."
         if self.rttm is not None and is_part:
             return "--rttm and --start or --duration both give the parts of the recordings; give one of them."
         if self.rttm is None and self.rttm_speaker is not None:

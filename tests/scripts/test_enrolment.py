@@ -116,6 +116,22 @@ def test_all_speakers_of_a_corpus_are_enrolled(
     assert f"10 recordings enrolled; {store} has 4 speakers" in replaced.stdout
 
 
+def test_pattern_names_the_speakers_of_a_corpus(
+    enrolled: Path, corpus_root: Path, call_script: Run, tmp_path: Path
+) -> None:
+    store = Path(shutil.copy(enrolled, tmp_path / "speakers.db"))
+    day = tmp_path / "days" / "2024-05-01"
+    day.mkdir(parents=True)
+    for name, chapter in (("cleo", "103/1030"), ("dora", "104/1040")):
+        for path in (corpus_root / chapter).iterdir():
+            shutil.copy(path, day / f"{name}_{path.name}")
+    enroll = [VERIFY, "enroll", "--store", store, "--data_dir", tmp_path / "days"]
+    done = call_script(*enroll, "--pattern", "{session}/{speaker}_*")
+    assert done.stdout == f"10 recordings enrolled; {store} has 4 speakers\n", done.stderr
+    listed = call_script(VERIFY, "list", "--store", store).stdout.splitlines()
+    assert [line.split()[0] for line in listed[2:6]] == ["anna", "ben", "cleo", "dora"]
+
+
 def test_parts_of_a_recording_are_enrolled(
     enrolled: Path, write_audio: Callable[..., Path], call_script: Run, tmp_path: Path
 ) -> None:
@@ -283,6 +299,7 @@ def test_bad_input_is_refused(
         (["enroll", *store, "--name", "carl", one, "--rttm_speaker", "a"], "give --rttm FILE too"),
         (["enroll", *store, one, "--rttm", one, "--start", 1], "--rttm and --start"),
         (["enroll", *store, "--rttm", one], "--rttm FILE AUDIO"),
+        (["enroll", *store, "--name", "carl", one, "--pattern", "{speaker}_*"], "give --data_dir FOLDER too"),
         # Before audio is embedded, which would be too short.
         (["enroll", *store, "--background", short.parent, "--features_path", one], "not a features file"),
         (["enroll", *store, "--background", short.parent], "background recordings have no effect on this store"),
