@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from verification import Recording, SpeakerStore, SpeakerVerifier, describe_errors
+from verification.error_rates import pair_errors
 from verification.verdict import has_same_audio, verdict
 
 
@@ -59,6 +60,14 @@ def test_recording_that_a_speaker_is_enrolled_with_is_found(
     assert store.verify("ann", own[1].vector).same_audio
     assert not store.verify("ann", own[3].vector).same_audio
     assert not store.verify("ben", own[1].vector).same_audio
+
+
+def test_error_rates_are_shares_of_the_pairs() -> None:
+    # A ratio of 0 accepts the pair. At a threshold of 2, one target and one nontarget are on the wrong side.
+    found = pair_errors("voices", [1, 1, 0, 0], scores=[3, 1, 2, 0], llrs=[1, -0.5, 0, -2])
+    assert found == {"corpus": "voices", "false_accept": 0.5, "miss": 0.5, "eer": 0.5}
+    found = pair_errors("voices", [1, 1, 0, 0, 0, 0], scores=[3, 1, 2, 0, 0, 0], llrs=[1, 0, 0, -1, -1, -2])
+    assert (found["false_accept"], found["miss"]) == (0.25, 0)
 
 
 def test_error_rates_are_those_of_the_calibration(plda_verifier: SpeakerVerifier) -> None:
