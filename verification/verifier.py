@@ -224,7 +224,8 @@ class SpeakerVerifier:
         if self.unknown_scores is None:
             raise VerifierError(
                 "The threshold for a false-accept rate is not known: the verifier was made by an earlier version, or "
-                "its scores do not separate enrolled from unknown speakers. Train it again, or give --p_known instead."
+                "its scores do not separate enrolled from unknown speakers. Train it again and make a new store with "
+                "it, because a store keeps its own verifier; or give --p_known instead."
             )
         return float(expit(-self.unknown_scores.threshold(far, n_speakers)))
 
