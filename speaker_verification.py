@@ -269,7 +269,7 @@ def identify(config: IdentifyConfig) -> int:
 def prior_of(store: SpeakerStore, config: IdentifyConfig) -> float:
     """Return the prior probability that a speaker is enrolled, from --p_known or --far."""
     if config.far is None:
-        return config.p_known
+        return 0.5 if config.p_known is None else config.p_known
     store.check_not_empty()
     p_known = store.verifier.prior_for(config.far, len(store))
     accepted = f"{100 * config.far:g} % of the recordings of unknown speakers"

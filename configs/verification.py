@@ -218,8 +218,9 @@ class IdentifyConfig(RecordingsConfig, StoreConfig, EmbeddingConfig):
 
     top_k: Count = 5
     """Maximum number of speakers per file."""
-    p_known: Probability = 0.5
-    """Prior probability that the speaker is enrolled; a lower value reports unknown for more recordings."""
+    p_known: Probability | None = None
+    """Prior probability that the speaker is enrolled, by default 0.5; a lower value reports unknown for more
+    recordings."""
     far: Annotated[float, Range(1e-6, 0.5)] | None = None
     """Share of the recordings of unknown speakers to accept (false-accept rate), such as 0.01; it sets the threshold,
     instead of --p_known."""
@@ -234,7 +235,7 @@ class IdentifyConfig(RecordingsConfig, StoreConfig, EmbeddingConfig):
     folder of the store."""
 
     def problem(self) -> str | None:
-        if self.far is not None and self.p_known != type(self).p_known:
+        if self.far is not None and self.p_known is not None:
             return "--far and --p_known both set the threshold; give one of them."
         return super().problem()
 
