@@ -25,6 +25,8 @@ from config import (
 )
 from files import (
     announce,
+    check_not_input,
+    check_not_other_kind,
     check_suffix,
     check_writable,
     count_of,
@@ -90,6 +92,7 @@ def train(config: TrainVerifierConfig) -> int:
 
     if config.features_path is None:
         raise VerifierError("Give the features file to train on: --features_path FILE.")
+    check_not_other_kind(config.output, "a speaker verifier")
     check_writable(config.output.parent)
     features = FeatureSet.load(config.features_path)
     with announce("Training the verifier"):
@@ -252,6 +255,7 @@ def identify(config: IdentifyConfig) -> int:
         return show_timeline(config, paths)
     output = config.output or config.store.parent / "identified.csv"
     check_predictions_path(output)
+    check_not_input(output, [config.store, *paths])
     check_writable(output.parent)
     with SpeakerStore.open(config.store) as store:
         store.check_not_empty()  # before weights are downloaded
@@ -285,6 +289,7 @@ def show_timeline(config: IdentifyConfig, paths: list[Path]) -> int:
         raise StoreError(f"{paths[0]}: found {len(paths)} recordings; --timeline expects one.")
     output = config.output or config.store.parent / "timeline.rttm"
     check_suffix(output, ".rttm")
+    check_not_input(output, [config.store, *paths])
     check_writable(output.parent)
     with SpeakerStore.open(config.store) as store:
         store.check_not_empty()
@@ -307,6 +312,7 @@ def score(config: ScoreConfig) -> int:
     if config.features_path is None:
         raise StoreError("Give the features file to score: --features_path FILE.")
     check_suffix(config.output, ".csv")
+    check_not_input(config.output, [config.store, config.features_path])
     check_writable(config.output.parent)
     features = FeatureSet.load(config.features_path)
     with SpeakerStore.open(config.store) as store, announce("Scoring the recordings"):

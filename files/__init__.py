@@ -23,7 +23,7 @@ from files.tensors import (
     write_tensors,
 )  # fmt: skip
 from files.versions import VERSION, commit, timestamp, versions
-from files.writing import check_suffix, check_writable, write_atomically
+from files.writing import check_not_input, check_not_other_kind, check_suffix, check_writable, write_atomically
 
 __all__ = [
     "AUDIO_START",
@@ -45,6 +45,8 @@ __all__ = [
     "announce",
     "check_options",
     "commit",
+    "check_not_input",
+    "check_not_other_kind",
     "check_suffix",
     "check_writable",
     "count_of",

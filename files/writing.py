@@ -1,11 +1,12 @@
 """Atomic writing of files: a reader sees the old file or the new one, never a partly written one."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from files.errors import OutputError
+from files.file_kinds import describe_file
 from files.paths import PathLike
 
 
@@ -19,6 +20,41 @@ def check_suffix(path: Path, suffix: str) -> None:
     """
     if path.suffix.lower() != suffix:
         raise OutputError(f"{path}: the output is a {suffix} file; give --output a name that ends in {suffix}.")
+
+
+def check_not_input(output: Path, inputs: Iterable[Path]) -> None:
+    """Refuse an output path that is one of the inputs, which would be lost.
+
+    Raises
+    ------
+    OutputError
+        The output is the same file as an input.
+    """
+    if output.resolve() in {path.resolve() for path in inputs}:
+        raise OutputError(f"{output}: this is an input, which the output would overwrite; give --output another name.")
+
+
+def check_not_other_kind(output: Path, kind: str) -> None:
+    """Refuse an output path that is an existing file of another kind, which would be lost.
+
+    Parameters
+    ----------
+    output : Path
+    kind : str
+        Kind of the files that may be overwritten, such as ``a speaker verifier``.
+
+    Raises
+    ------
+    OutputError
+        The file exists, and `describe_file` does not recognise it as of this kind.
+    """
+    if not output.exists():
+        return
+    found = describe_file(output) or ("a folder" if output.is_dir() else "a file of an unknown kind")
+    if found.partition(",")[0] != kind:
+        raise OutputError(
+            f"{output}: this is {found}. The output is {kind} and would overwrite it; give --output another name."
+        )
 
 
 def check_writable(folder: Path) -> None:

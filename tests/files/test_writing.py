@@ -8,7 +8,15 @@ from typing import BinaryIO
 
 import pytest
 
-from files import OutputError, check_suffix, check_writable, file_digest, write_atomically
+from files import (
+    OutputError,
+    check_not_input,
+    check_not_other_kind,
+    check_suffix,
+    check_writable,
+    file_digest,
+    write_atomically,
+)
 
 
 def names(folder: Path) -> list[str]:
@@ -85,3 +93,25 @@ def test_digest_is_that_of_the_content_while_the_file_is_unchanged(tmp_path: Pat
     assert file_digest(path, 3, 2) == hashlib.sha256(b"two").digest()
     with pytest.raises(FileNotFoundError):
         file_digest(tmp_path / "none.wav", 3, 1)
+
+
+def test_check_not_input_compares_the_files(tmp_path: Path) -> None:
+    one, link, other = tmp_path / "one.csv", tmp_path / "link.csv", tmp_path / "other.csv"
+    one.write_text("path,speaker\n")
+    link.symlink_to(one)
+    check_not_input(other, [one, link])
+    for output in (one, link, tmp_path / "folder" / ".." / "one.csv"):
+        with pytest.raises(OutputError, match=r"\.csv: this is an input, .*; give --output another name\."):
+            check_not_input(output, [other, one])
+
+
+def test_check_not_other_kind_keeps_files_of_other_kinds(tmp_path: Path) -> None:
+    manifest, unknown = tmp_path / "manifest.csv", tmp_path / "unknown"
+    manifest.write_text("path,speaker\n")
+    unknown.write_bytes(b"\x00")
+    check_not_other_kind(tmp_path / "new", "a speaker verifier")
+    check_not_other_kind(manifest, "a manifest of a corpus")
+    kinds = {manifest: "a manifest of a corpus", unknown: "a file of an unknown kind", tmp_path: "a folder"}
+    for path, kind in kinds.items():
+        with pytest.raises(OutputError, match=f"this is {kind}.* The output is a speaker verifier and would overwrite"):
+            check_not_other_kind(path, "a speaker verifier")

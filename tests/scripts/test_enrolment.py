@@ -266,6 +266,8 @@ def test_bad_input_is_refused(
     shutil.copy(enrolled, empty)
     for name in ("anna", "ben"):
         call_script(VERIFY, "remove", "--store", empty, "--name", name)
+    # Stores may have any name.
+    table, rttm = (Path(shutil.copy(enrolled, tmp_path / name)) for name in ("table.csv", "voice.rttm"))
     cut.write_bytes(enrolled.read_bytes()[:50_000])
     for command, *words in (
         (["identify", "--store", tmp_path / "none.db", "--audio_path", one], "none.db: no such file"),
@@ -282,6 +284,10 @@ def test_bad_input_is_refused(
         (["identify", *store, one, "--far", 0.0001], "A false-accept rate of 0.0001 is not known", "40 recordings"),
         (["identify", *store, "--audio_path", one, "--p_known", 1], "--p_known is 1; expected above 0 and below 1."),
         (["identify", *store, "--timeline", "--audio_path", one, "--output", enrolled], "ends in .rttm"),
+        (["identify", "--store", table, one, "--output", table], "table.csv: this is an input"),
+        (["identify", "--store", rttm, one, "--timeline", "--output", rttm], "voice.rttm: this is an input"),
+        (["score", "--store", table, "--features_path", one, "--output", table], "table.csv: this is an input"),
+        (["score", *store, "--features_path", table, "--output", table], "table.csv: this is an input"),
         (["score", *store], "--features_path FILE"),
         (["score", *store, "--features_path", one, "--output", enrolled], "ends in .csv"),
         (["verify", *store, "--name", "anna", short], "short.wav: the audio is 0.30 s long", "0.5"),
@@ -309,5 +315,6 @@ def test_bad_input_is_refused(
         (["merge", *store], "--other FILE"),
     ):
         assert_refused(call_script(VERIFY, *command), *words)
+    assert table.read_bytes() == rttm.read_bytes() == enrolled.read_bytes()
     assert not (tmp_path / "new.db").exists()
     assert "2 speakers" in call_script(VERIFY, "list", *store).stdout

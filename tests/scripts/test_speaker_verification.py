@@ -2,11 +2,14 @@
 
 import json
 import re
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import soundfile
+
+from verification import SpeakerStore, SpeakerVerifier
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 Check = Callable[..., None]
@@ -85,6 +88,11 @@ def test_verifier_is_trained_and_used(
     soundfile.write(copy, *soundfile.read(one))
     done = call_script(VERIFY, "verify", one, copy, "--verifier", saved)
     assert done.stdout.splitlines()[1].startswith("the same audio: both files contain this recording, so the result ")
+    # A verifier may be overwritten; files of other kinds may not.
+    features, store = Path(shutil.copy(trained_features, tmp_path / "features.pt")), tmp_path / "speakers.db"
+    SpeakerStore.create(store, SpeakerVerifier.load(saved)).close()
+    assert call_script(VERIFY, "train", "--features_path", features, "--output", saved).returncode == 0
+    before = features.read_bytes(), store.read_bytes()
     for arguments, word in (
         (["verify", one, tmp_path / "none.wav", "--verifier", saved], "none.wav"),
         (["verify", one, other, "--verifier", trained_features], "not a speaker verifier"),
@@ -93,8 +101,11 @@ def test_verifier_is_trained_and_used(
         (["verify", one], "Expected two audio files, or one with --store and --name; found 1."),
         (["verify", one, one, one], "Expected two audio files, or one with --store and --name; found 3."),
         (["train"], "--features_path FILE"),
+        (["train", "--features_path", features, "--output", features], "this is a features file, for --features_path."),
+        (["train", "--features_path", features, "--output", store], "this is a store of speakers"),
     ):
         assert_refused(call_script(VERIFY, *arguments), word)
+    assert (features.read_bytes(), store.read_bytes()) == before
 
 
 def test_bad_trials_are_refused(
