@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from corpora.corpus import CorpusError, Utterance
-from files import count_of, unknown_choice
+from files import count_of, other_kind, unknown_choice
 
 logger = logging.getLogger(__name__)
 
+FILE_KIND = "an RTTM file, with lines such as 'SPEAKER meeting 1 12.50 3.20 <NA> <NA> anna <NA> <NA>'"
 # Number of lines and names that a message shows.
 SHOWN = 3
 
@@ -53,7 +54,8 @@ def read_rttm(path: str | os.PathLike[str]) -> list[RttmSegment]:
     """
     path = Path(path)
     try:
-        lines = path.read_bytes().decode("utf-8", "surrogateescape").split("\n")
+        # -sig: may start with a byte-order mark
+        lines = path.read_bytes().decode("utf-8-sig", "surrogateescape").split("\n")
     except OSError as error:
         raise CorpusError(f"{path}: the RTTM file cannot be read ({error.strerror}).") from error
     segments, malformed = [], []
@@ -70,8 +72,7 @@ def read_rttm(path: str | os.PathLike[str]) -> list[RttmSegment]:
                        _listed(malformed))  # fmt: skip
     if not segments:
         raise CorpusError(
-            f"{path}: there is no segment in this file. Expected lines of an RTTM file, such as 'SPEAKER meeting 1 "
-            "12.50 3.20 <NA> <NA> anna <NA> <NA>'."
+            other_kind(path, FILE_KIND) or f"{path}: there is no segment in this file. Expected {FILE_KIND}."
         )
     return segments
 

@@ -18,8 +18,8 @@ PREDICTIONS = "a file of predictions, an output of the scripts"
 TRIALS = "a list of trials, for --trials of speaker_verification.py evaluate"
 MANIFEST = "a manifest of a corpus, for --data_dir"
 SETTINGS = "a YAML file of settings, for --config"
-RTTM = "an RTTM file, an output of speaker_verification.py identify --timeline"
-AUDIO = "an audio file, for --audio_path or --data_dir"
+RTTM = "an RTTM file, for --rttm of speaker_verification.py enroll"
+AUDIO = "an audio file, for --audio_path (for --data_dir, give the folder that contains it)"
 WEIGHTS = "a checkpoint of a network, for --encoder_weights"
 
 # The first 12 bytes of audio files.
@@ -58,8 +58,17 @@ COLUMNS = (
     ({"features", "encoder"}, RESULTS),
 )
 TRIAL = re.compile(r"[01]\s+\S+\s+\S+|\S+\s+\S+\s+(target|nontarget)")
-SETTING = re.compile(r"[a-z_]+:(\s|$)")
-TEXT_BYTES, JSON_BYTES = 65_536, 1 << 26
+# Names of settings that other files with lines like 'note: call anna' do not have.
+SETTINGS_NAMES = (
+    "audio_path", "backend", "batch_size", "classifier", "data_dir", "device", "download_weights",
+    "encoder", "encoder_batch_size", "encoder_options", "encoder_weights", "ensemble", "epochs",
+    "features_path", "fractions", "head_options", "heads", "log_level", "lr", "max_bandwidth", "max_duration",
+    "num_workers", "output_dir", "patience", "p_known", "p_target", "picture_formats", "pooling", "precision",
+    "reject", "rttm", "rttm_speaker", "scaler", "seed", "seeds", "split_by", "store", "store_dtype", "table_format",
+    "top_k", "train_features", "trials", "tune", "tune_budget", "verifier",
+)  # fmt: skip
+SETTING = re.compile(rf"({'|'.join(SETTINGS_NAMES)}):(\s|$)")
+TEXT_BYTES, JSON_BYTES, PICKLE_BYTES = 65_536, 1 << 26, 1 << 26
 
 
 def other_kind(path: Path, expected: str, content: Any = None) -> str | None:
@@ -128,19 +137,24 @@ def _describe_tensors(path: Path) -> str | None:
     """Describe a file of `torch.save`, which is opened with ``weights_only=True``, or another archive."""
     import torch
 
-    is_archive = zipfile.is_zipfile(path)
-    if is_archive:
-        with zipfile.ZipFile(path) as archive:
-            pickles = [name for name in archive.namelist() if name.endswith("/data.pkl")]
-            if not pickles:
-                return "a zip archive"
-            # Checkpoints with objects, which are not loaded, are recognised by the names of their tensors.
-            encoder = _describe_names(archive.read(pickles[0]).decode("utf-8", "replace"))
-        if encoder is not None:
-            return encoder
     try:
+        is_archive = zipfile.is_zipfile(path)
+        if is_archive:
+            with zipfile.ZipFile(path) as archive:
+                names = archive.namelist()
+                if {"features.npy", "labels.npy"} <= set(names):
+                    return FEATURES
+                pickles = [name for name in names if name.endswith("/data.pkl")]
+                if not pickles:
+                    return "a zip archive"
+                if archive.getinfo(pickles[0]).file_size > PICKLE_BYTES:
+                    return None
+                # Checkpoints with objects, which are not loaded, are recognised by the names of their tensors.
+                encoder = _describe_names(archive.read(pickles[0]).decode("utf-8", "replace"))
+            if encoder is not None:
+                return encoder
         return describe_content(torch.load(path, map_location="cpu", weights_only=True, mmap=is_archive))
-    except Exception:  # on arbitrary bytes, the unpickler can raise any error
+    except Exception:  # on arbitrary bytes, the archive and the unpickler can raise any error
         return None
 
 
@@ -153,7 +167,7 @@ def _describe_text(path: Path, text: str) -> str | None:
         try:
             kind = describe_content(json.loads(path.read_text(encoding="utf-8-sig")))
             return "the ready verifier as JSON, for --verifier ready" if kind == VERIFIER else kind
-        except ValueError:  # YAML may begin like this too
+        except (ValueError, RecursionError):  # YAML may begin like this too
             return None
     if stripped[:14].lower().startswith(("<!doctype html", "<html")):
         return "a web page"
@@ -161,9 +175,9 @@ def _describe_text(path: Path, text: str) -> str | None:
     first = lines[0] if lines else ""
     if first.startswith("SPEAKER "):
         return RTTM
-    if TRIAL.fullmatch(first.strip()):
+    if len(lines) > 1 and all(TRIAL.fullmatch(line.strip()) for line in lines[:2]):  # one line may be a sentence
         return TRIALS
-    if SETTING.match(first):
+    if any(SETTING.match(line) for line in lines):
         return SETTINGS
     return _describe_columns(next(csv.reader([first])) if "," in first else ())
 

@@ -4,7 +4,7 @@ import ast
 import inspect
 import typing
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import pytest
@@ -18,6 +18,7 @@ from encoders import ALIASES, ENCODERS
 from evaluation import compare_heads
 from features import extract
 from files import TableFormat
+from files.file_kinds import SETTINGS_NAMES
 from heads import HEADS, SCALERS, MinibatchHead
 from reports import PictureFormat
 from verification import BACKENDS
@@ -168,6 +169,11 @@ def test_choices_of_the_command_lines_are_those_of_the_registries() -> None:
     assert set(typing.get_args(config.BackendName)) == set(BACKENDS)
     assert config.TableFormat == TableFormat
     assert config.PictureFormat == PictureFormat
+
+
+def test_names_that_identify_a_file_of_settings_are_settings() -> None:
+    classes = [each for each in vars(config).values() if isinstance(each, type) and issubclass(each, ScriptConfig)]
+    assert set(SETTINGS_NAMES) <= {field.name for each in classes for field in fields(each)}
 
 
 def test_defaults_of_scripts_and_libraries_agree() -> None:

@@ -33,6 +33,12 @@ def test_segments_are_read_and_malformed_lines_are_logged(tmp_path: Path, caplog
     assert "and 2 more" in caplog.text
 
 
+def test_a_byte_order_mark_is_ignored(tmp_path: Path) -> None:
+    path = write_rttm(tmp_path / "day.rttm", [("day", 0.5, 2.25, "ann")])
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert read_rttm(path) == [RttmSegment("day", "ann", 0.5, 2.25)]
+
+
 def test_segments_become_utterances_of_the_recordings_with_their_names(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

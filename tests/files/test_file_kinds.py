@@ -5,6 +5,7 @@ import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -13,7 +14,7 @@ from files import describe_file, other_kind, write_csv, write_json, write_tensor
 TABLE = {"path": "a.wav", "speaker": "anna", "probability": 0.5, "error": ""}
 TEXTS = {
     "1 a.wav b.wav\n0 a.wav c.wav\n": "a list of trials, for --trials",
-    "a.wav\tb.wav\tnontarget\n": "a list of trials, for --trials",
+    "a.wav\tb.wav\tnontarget\na.wav\tc.wav\ttarget\n": "a list of trials, for --trials",
     "path,speaker,session\na.wav,anna,monday\n": "a manifest of a corpus, for --data_dir",
     "# settings\nepochs: 50\n": "a YAML file of settings, for --config",
     "SPEAKER meeting 1 0.0 1.5 <NA> <NA> anna <NA> <NA>\n": "an RTTM file",
@@ -94,9 +95,42 @@ def test_nothing_in_a_file_is_run(is_archive: bool, tmp_path: Path) -> None:
     assert not touched.exists()
 
 
+def test_damaged_archives_have_no_kind(tmp_path: Path) -> None:
+    path = write_tensors(tmp_path / "features.pt", {"features": torch.ones(2, 3), "labels": [0, 1]})
+    content = bytearray(path.read_bytes())
+    start = content.index(b"data.pkl") + 100
+    content[start : start + 8] = bytes(byte ^ 255 for byte in content[start : start + 8])
+    path.write_bytes(content)
+    assert describe_file(path) is None
+
+
+def test_a_large_pickle_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_tensors(tmp_path / "features.pt", {"features": torch.ones(2, 3), "labels": [0, 1]})
+    monkeypatch.setattr("files.file_kinds.PICKLE_BYTES", 10)
+    assert describe_file(path) is None
+
+
+def test_other_archives_are_recognised(tmp_path: Path) -> None:
+    np.savez(tmp_path / "features.npz", features=np.ones((2, 3)), labels=np.arange(2))
+    np.savez(tmp_path / "other.npz", vectors=np.ones((2, 3)))
+    assert str(describe_file(tmp_path / "features.npz")).startswith("a features file")
+    assert describe_file(tmp_path / "other.npz") == "a zip archive"
+
+
 def test_unknown_and_unreadable_files_have_no_kind(tmp_path: Path) -> None:
     for number, content in enumerate(
-        (b"", b"\x00" * 100, b"some text", b"{not json", b"\x80\x02damaged", b"PK\x03\x04")
+        (
+            b"",
+            b"\x00" * 100,
+            b"some text",
+            b"{not json",
+            b"[" * 200_000,
+            b"\x80\x02damaged",
+            b"PK\x03\x04",
+            b"note: call anna\ndate: monday\n",
+            b"1 hello world\n",
+            b"1 hello world\n\nThis is a note.\n",
+        )
     ):
         path = tmp_path / str(number)
         path.write_bytes(content)
@@ -107,7 +141,7 @@ def test_unknown_and_unreadable_files_have_no_kind(tmp_path: Path) -> None:
 
 def test_a_file_of_the_expected_kind_has_no_message(tmp_path: Path) -> None:
     path = tmp_path / "trials.txt"
-    path.write_text("1 a.wav b.wav\n")
+    path.write_text("1 a.wav b.wav\n0 a.wav c.wav\n")
     assert other_kind(path, "a list of trials") is None
     assert other_kind(path, "a speaker verifier") == (
         f"{path}: this is not a speaker verifier; it is a list of trials, for --trials of speaker_verification.py "

@@ -9,7 +9,7 @@ import pytest
 
 from command_line import parse
 from config import ComparisonConfig
-from corpora import load_corpus
+from corpora import load_corpus, read_rttm
 from encoders import load_encoder
 from features import FeatureSet
 from files import InputError
@@ -28,7 +28,9 @@ PHRASES = {
     "predictions": "a file of predictions,",
     "trials": "a list of trials, for --trials",
     "settings": "a YAML file of settings, for --config",
-    "audio": "an audio file, for --audio_path",
+    "audio": "an audio file, for --audio_path (for --data_dir, give the folder that contains it)",
+    "rttm": "an RTTM file, for --rttm",
+    "arrays": "a features file, for --features_path",
 }
 # The loader of each flag, and the kind of file that it expects.
 LOADERS: Mapping[str, tuple[str, Callable[[Path], Any]]] = {
@@ -37,6 +39,7 @@ LOADERS: Mapping[str, tuple[str, Callable[[Path], Any]]] = {
     "--verifier": ("verifier", SpeakerVerifier.load),
     "--store": ("store", SpeakerStore.open),
     "--trials": ("trials", lambda path: read_trials(path, ["a.wav", "b.wav"])),
+    "--rttm": ("rttm", read_rttm),
     "--data_dir": ("manifest", lambda path: load_corpus(path)),
     "--encoder campplus": ("campplus", lambda path: load_encoder("campplus", path)),
     "--encoder audiosep": ("checkpoint", lambda path: load_encoder("audiosep", path)),
@@ -57,7 +60,8 @@ def kinds(
     """Return a file of each kind of `PHRASES`, all without a telling suffix."""
     folder = tmp_path_factory.mktemp("kinds")
     verifier = SpeakerVerifier.train(FeatureSet.load(trained_features))
-    (folder / "trials.txt").write_text("1 a.wav b.wav\n")
+    (folder / "trials.txt").write_text("1 a.wav b.wav\n0 b.wav a.wav\n")
+    (folder / "day.rttm").write_text("SPEAKER day 1 0.0 1.5 <NA> <NA> anna <NA> <NA>\n")
     (folder / "settings.yaml").write_text("epochs: 50\n")
     (folder / "predictions.csv").write_text("path,speaker,probability,error\na.wav,anna,0.5,\n")
     SpeakerStore.create(folder / "speakers.db", verifier).close()
@@ -72,6 +76,8 @@ def kinds(
         "predictions": folder / "predictions.csv",
         "trials": folder / "trials.txt",
         "settings": folder / "settings.yaml",
+        "rttm": folder / "day.rttm",
+        "arrays": FeatureSet.load(trained_features).save(folder / "features.npz"),
         "audio": write_audio(folder / "a.wav"),
     }
 
@@ -80,7 +86,8 @@ def kinds(
 def test_a_mixed_up_file_is_named_for_what_it_is(flag: str, kinds: dict[str, Path]) -> None:
     expected, load = LOADERS[flag]
     for kind, phrase in PHRASES.items():
-        if kind == expected or (flag, kind) == ("--data_dir", "predictions"):  # a table of predictions is a manifest
+        # A table of predictions is a manifest.
+        if kind == expected or (flag, kind) in (("--data_dir", "predictions"), ("--features_path", "arrays")):
             continue
         with pytest.raises(InputError, match=rf"^{re.escape(str(kinds[kind]))}: .*{re.escape(phrase)}") as refused:
             load(kinds[kind])
