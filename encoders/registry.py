@@ -234,7 +234,8 @@ def encoder_from_spec(
     name = str(spec.get("name"))
     encoder = name if name in ENCODERS else _own_class(spec)
     if encoder is None:
-        own = spec.get("class", "CLASS")
+        given = str(spec.get("class"))
+        own = given if "class" in spec and given.isidentifier() else "CLASS"  # a name in a file may be any text
         raise EncoderError(
             f"This was trained on vectors of the encoder {name!r}, which is not one of this project's encoders. Give "
             f"its class with --encoder FILE.py:{own} (in Python, call register_encoder({own}) first). Without the "

@@ -283,9 +283,10 @@ def _check_heads(content: dict[str, Any], path: Path) -> None:
         try:
             head_source(name)
         except HeadError as error:
+            own = name if name.isidentifier() else "CLASS"  # a name in a file may be any text
             raise ClassifierError(
                 f"{path}: its head {name!r} is not one of this project's heads. Give the class with --heads "
-                f"FILE.py:{name}; in Python, call register_head({name}) before the classifier is loaded."
+                f"FILE.py:{own}; in Python, call register_head({own}) before the classifier is loaded."
             ) from error
 
 
