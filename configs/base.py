@@ -69,8 +69,10 @@ class Reference:
         """Return a sentence about a value that is neither one of the `names` nor a class, or None."""
         if value is None or value in names or is_reference(value):
             return None
-        form = f"an own {self.what} is given as FILE.py:CLASS or MODULE:CLASS"
-        if value.endswith((".py", ".py:")) or not names:
+        form = f"an own {self.what} is given as --{flag} FILE.py:CLASS or MODULE:CLASS"
+        if not names:
+            return f"--{flag} has {value!r}; {form}. For the {self.what}s of this project, leave out --{flag}."
+        if value.endswith((".py", ".py:")):
             return f"--{flag} has {value!r}; {form}."
         return f"{unknown_choice(self.what, value, names)} {form[0].upper()}{form[1:]}."
 
