@@ -5,6 +5,7 @@ import dataclasses
 import io
 import logging
 import os
+import re
 import shlex
 import signal
 import sys
@@ -23,6 +24,12 @@ Config = TypeVar("Config", bound=ScriptConfig)
 SETTINGS_KIND = "a YAML file of settings, with lines like 'epochs: 50'"
 
 NOT_IN_A_FILE = ("config", "version")
+# The settings of a file that inputs without a flag replace.
+INPUTS = ("data_dir", "audio_path")
+
+YAML_TAG = "tag:yaml.org,2002:"
+# Kinds of YAML values that are read as they are written where a text is expected.
+TEXT_TAGS = {f"{YAML_TAG}{kind}" for kind in ("str", "int", "float", "bool", "timestamp", "merge", "value")}
 
 EXIT_DONE = 0
 EXIT_ERROR = 1
@@ -109,28 +116,46 @@ def parse(config_class: type[Config], arguments: Sequence[str]) -> Config:
     """Make a config from the command line's flags, and from the YAML file that ``--config`` names."""
     if "--version" in arguments:
         _print_version()
-    import tyro
-
     finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     finder.add_argument("--config", type=Path)
     known, _ = finder.parse_known_args([part for part in arguments if part != "--config="])
     from_file = _read_settings(known.config, config_class) if known.config else {}
-    # If a flag occurs twice, the last one counts, so the flags of the command line follow those of the file.
-    flags = [*chain.from_iterable(setting.flags for setting in from_file.values()), *arguments]
-    positional = (tyro.conf.PositionalRequiredArgs, tyro.conf.PositionalMetavarFromFieldName)
-    style = positional if config_class.is_positional else ()
-    config = tyro.cli(config_class, args=flags, use_underscores=True, config=style)
+    # If a flag occurs twice, the last one counts, so the flags of the command line follow those of the file. The flag
+    # between them ends a list, which would otherwise take inputs without a flag as its values.
+    between = [f"--config={known.config}"] if known.config else []
+    config = _from_flags(config_class, [*_flags_of(from_file), *between, *arguments])
+    if any(getattr(config, name) for name in _positional(config_class)):
+        from_file = {name: setting for name, setting in from_file.items() if name not in INPUTS}
+        config = _from_flags(config_class, [*_flags_of(from_file), *between, *arguments])
     problem = config.problem()
     if problem:
         _refuse(_place_of(problem, from_file, arguments) + problem)
     return config
 
 
+def _from_flags(config_class: type[Config], flags: Sequence[str]) -> Config:
+    import tyro
+
+    positional = (tyro.conf.PositionalRequiredArgs, tyro.conf.PositionalMetavarFromFieldName)
+    style = positional if config_class.is_positional else ()
+    return tyro.cli(config_class, args=flags, use_underscores=True, config=style)
+
+
+def _flags_of(settings: Mapping[str, "_Setting"]) -> list[str]:
+    return list(chain.from_iterable(setting.flags for setting in settings.values()))
+
+
+def _positional(config_class: type[ScriptConfig]) -> list[str]:
+    """Return the names of the inputs that are given without a flag; they have no default."""
+    fields = dataclasses.fields(config_class) if config_class.is_positional else ()
+    return [field.name for field in fields if field.default is dataclasses.MISSING]
+
+
 def _place_of(problem: str, from_file: Mapping[str, "_Setting"], arguments: Sequence[str]) -> str:
     """Return the place of the setting that a sentence is about; it is empty for a flag of the command line."""
-    name = problem.partition("--")[2].split(" ")[0]
-    is_flag = any(word.partition("=")[0] == f"--{name}" for word in arguments)
-    return f"{from_file[name].place}: " if name in from_file and not is_flag else ""
+    given = {word.partition("=")[0] for word in arguments}
+    names = [name for name in re.findall(r"--(\w+)", problem) if name in from_file and f"--{name}" not in given]
+    return f"{from_file[names[0]].place}: " if names else ""
 
 
 def read_assignments(texts: Sequence[str]) -> dict[str, Any]:
@@ -163,12 +188,9 @@ def _read_settings(path: Path, config_class: type[ScriptConfig]) -> dict[str, _S
     """Return the settings of a YAML file by name; each is checked as its flag is."""
     import yaml
 
-    # Arguments without a flag, such as the names of audio files, have no default.
-    valid = {
-        field.name: field
-        for field in dataclasses.fields(config_class)
-        if field.name not in NOT_IN_A_FILE and not (config_class.is_positional and field.default is dataclasses.MISSING)
-    }
+    excluded = {*NOT_IN_A_FILE, *_positional(config_class)}
+    valid = {field.name: field for field in dataclasses.fields(config_class) if field.name not in excluded}
+    types = get_type_hints(config_class)
     settings: dict[str, _Setting] = {}
     try:
         loader = yaml.SafeLoader(path.read_text(encoding="utf-8-sig"))
@@ -177,26 +199,50 @@ def _read_settings(path: Path, config_class: type[ScriptConfig]) -> dict[str, _S
             found = "a list" if isinstance(root, yaml.SequenceNode) else "one value"
             _refuse(other_kind(path, SETTINGS_KIND) or f"{path}: expected lines like 'epochs: 50', found {found}.")
         for name_node, value_node in [] if root is None else root.value:
-            value = loader.construct_object(value_node, deep=True)
             is_name = isinstance(name_node, yaml.ScalarNode)
-            name = name_node.value if is_name else str(loader.construct_object(name_node, deep=True))
+            place = _place(path, name_node.start_mark)
+            name = name_node.value if is_name else str(_construct(loader, name_node, is_text=True, place=place))
             if name not in valid:
-                unknown = f"{_place(path, name_node.start_mark)}: {unknown_choice('setting', name, sorted(valid))}"
+                unknown = f"{place}: {unknown_choice('setting', name, sorted(valid))}"
                 _refuse(other_kind(path, SETTINGS_KIND) or unknown)
             if name in settings:
-                _refuse(f"{_place(path, name_node.start_mark)}: {name} is given twice; delete one of the lines.")
-            settings[name] = _Setting(value, _place(path, value_node.start_mark), _flags(name, value))
+                _refuse(f"{place}: {name} is given twice; delete one of the lines.")
+            place = _place(path, value_node.start_mark)
+            value = _construct(loader, value_node, is_text=_takes_text(types[name]), place=f"{place}: {name}")
+            settings[name] = _Setting(value, place, _flags(name, value))
     except yaml.MarkedYAMLError as error:
         place = _place(path, error.problem_mark or error.context_mark)
         reason = " ".join(filter(None, (error.context, error.problem)))
         _refuse(other_kind(path, SETTINGS_KIND) or f"{place}: this cannot be read as a YAML file ({reason}).")
+    except RecursionError:
+        _refuse(f"{path}: its values are nested too deeply; expected lines like 'epochs: 50'.")
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         reason = " ".join(str(getattr(error, "strerror", None) or error).split())
         _refuse(other_kind(path, SETTINGS_KIND) or f"{path}: this cannot be read as a YAML file ({reason}).")
-    types = get_type_hints(config_class)
     for name, setting in settings.items():
         _check_setting(name, setting, types[name], default=valid[name].default)
     return settings
+
+
+def _takes_text(annotation: Any) -> bool:
+    """Return whether a setting is a text or a path, or a list of them."""
+    return annotation in (str, Path) or any(map(_takes_text, get_args(annotation)))
+
+
+def _construct(loader: Any, node: Any, *, is_text: bool, place: str) -> Any:
+    """Return the value of a node; a text as it is written, as YAML reads 007, 12:30 and No as other values."""
+    import yaml
+
+    if is_text and node.tag == f"{YAML_TAG}seq":
+        return [_construct(loader, each, is_text=True, place=place) for each in node.value]
+    if is_text and isinstance(node, yaml.ScalarNode) and node.tag in TEXT_TAGS:
+        return node.value
+    try:
+        return loader.construct_object(node, deep=True)
+    except (yaml.YAMLError, RecursionError):
+        raise
+    except Exception as error:  # PyYAML raises any error, such as ValueError for a date that does not exist
+        _refuse(f"{place} is {getattr(node, 'value', '')!r}, which cannot be read ({error}).")
 
 
 def _place(path: Path, mark: Any) -> str:
@@ -216,13 +262,16 @@ def _check_setting(name: str, setting: _Setting, annotation: Any, *, default: An
 
     if setting.value is None and type(None) not in get_args(annotation):
         _refuse(f"{setting.place}: {name} is empty; give a value, or delete the line.")
+    expected = f"{setting.place}: {name} is {setting.value!r}; expected {describe_type(annotation)}."
+    if isinstance(setting.value, dict):  # as a text, it would be valid for some flags
+        _refuse(expected)
     # With a default, as for a flag, true and false are written --name and --no_name.
     alone = dataclasses.make_dataclass("Setting", [(name, annotation, dataclasses.field(default=default))])
     try:
         with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
             tyro.cli(alone, args=setting.flags, use_underscores=True)
     except SystemExit:
-        _refuse(f"{setting.place}: {name} is {setting.value!r}; expected {describe_type(annotation)}.")
+        _refuse(expected)
 
 
 def _print_version() -> NoReturn:

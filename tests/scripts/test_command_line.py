@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 import torch
 
+from command_line import parse
+from config import ComparisonConfig, EnrollConfig, InferenceConfig
 from encoders import Encoder
 from files import VERSION
 
@@ -90,7 +92,7 @@ def test_bad_yaml_files_are_refused(call_script: Run, assert_refused: Check, tmp
         ("# heads\n  \nepoch: 3\n", "line 3, column 1: ", "'epoch'", "perhaps you meant 'epochs'"),
         ("output_dir:\n", "line 1, column 12: output_dir is empty"),
         ("seed: 1\nepochs: many\n", "line 2, column 9: epochs is 'many'; expected a whole number."),
-        ("heads:\n  - lda\n  - lad\n", "line 2, column 3: heads is ['lda', 'lad']; expected a list"),
+        ("heads:\n  - lda\n  - lad\n", "line 2, column 3: There is no head 'lad'; perhaps you meant 'lda'."),
         ("tune: 3\n", "line 1, column 7: tune is 3; expected true or false."),
         ("pooling: max\n", "line 1, column 10: pooling is 'max'; expected mean or mean+std or none."),
         ("fractions: [1, 2]\n", "line 1, column 12: fractions is [1, 2]; expected a list of 3, each a number."),
@@ -98,6 +100,12 @@ def test_bad_yaml_files_are_refused(call_script: Run, assert_refused: Check, tmp
         ("epochs: 3\nseed: 1\nepochs: 4\n", "line 3, column 1: epochs is given twice"),
         ("- 3\n", "settings.yaml: ", "found a list"),
         ("50\n", "settings.yaml: ", "found one value"),
+        ("epochs: 2024-30-01\n", "line 1, column 9: epochs is '2024-30-01', which cannot be read (month must be"),
+        ("tune: !!bool maybe\n", "line 1, column 7: tune is 'maybe', which cannot be read"),
+        ("? [2024-30-01]\n: 3\n", "line 1, column 3: There is no setting"),
+        ("pattern: {a: b}\n", "line 1, column 10: pattern is {'a': 'b'}; expected text or none."),
+        ("epochs: " + 5000 * "[" + 5000 * "]", "settings.yaml: its values are nested too deeply"),
+        ("heads: &again [*again]\n", "settings.yaml: its values are nested too deeply"),
         ("seed: 1\nheads: [lda\n", "line 3, column 1: this cannot be read as a YAML file"),
         ("seed: 1\nheads: lda: 3\n", "line 2, column 11: this cannot be read as a YAML file"),
         ("seed: !!python/object/apply:os.getcwd []\n", "line 1, column 7: this cannot be read as a YAML file"),
@@ -114,6 +122,50 @@ def test_a_flag_that_overrides_the_settings_is_refused_without_their_place(
     settings.write_text("epochs: 3\n")
     done = call_script(COMPARE, "--config", settings, "--epochs", 0)
     assert_refused(done, "ERROR --epochs is 0; expected 1 to 1e+06.")
+
+
+@pytest.mark.parametrize("name", ["007", "1.10", "12_3", "12:30", "No", "2024-30-01", "0x1F", "Anna Bell"])
+def test_texts_of_a_settings_file_are_read_as_they_are_written(name: str, tmp_path: Path) -> None:
+    settings = tmp_path / "settings.yaml"
+    settings.write_text(f"name: {name}\nstore: {name}\nencoder: ~\n")
+    config = parse(EnrollConfig, ["a.wav", f"--config={settings}"])
+    assert (config.name, config.store, config.encoder) == (name, Path(name), None)
+    settings.write_text(f"encoder_weights: [{name}]\n")
+    assert parse(ComparisonConfig, [f"--config={settings}"]).encoder_weights == (name,)
+
+
+@pytest.mark.parametrize("config_class", [ComparisonConfig, InferenceConfig])
+def test_a_list_at_the_end_of_a_settings_file_leaves_the_inputs(
+    config_class: type[ComparisonConfig | InferenceConfig], tmp_path: Path
+) -> None:
+    settings = tmp_path / "settings.yaml"
+    settings.write_text("encoder_weights: [auto]\n")
+    for arguments in (["flat", "--config", str(settings)], ["--config", str(settings), "flat"]):
+        config = parse(config_class, arguments)
+        assert config.encoder_weights == ("auto",)
+        assert getattr(config, "corpus" if config_class is ComparisonConfig else "audio") == (Path("flat"),)
+
+
+def test_inputs_override_those_of_a_settings_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    settings = tmp_path / "settings.yaml"
+    settings.write_text("data_dir: other\nseed: 7\n")
+    config = parse(ComparisonConfig, ["corpus", "--config", str(settings)])
+    assert (config.data_dir, config.seed) == (Path("corpus"), 7)
+    assert parse(ComparisonConfig, ["--config", str(settings)]).data_dir == Path("other")
+    with pytest.raises(SystemExit):
+        parse(ComparisonConfig, ["corpus", "--config", str(settings), "--data_dir", "third"])
+    assert capsys.readouterr().err.startswith("ERROR The corpus is given as an argument and with --data_dir;")
+    settings.write_text("audio_path: other.wav\n")
+    assert parse(InferenceConfig, ["a.wav", "--config", str(settings)]).recordings == (Path("a.wav"),)
+    settings.write_text("store: s.db\ndata_dir: other\n")
+    with pytest.raises(SystemExit):
+        parse(EnrollConfig, ["--config", str(settings), "--features_path", "x.pt"])
+    assert f"{settings}, line 2, column 11: --features_path and --data_dir both" in capsys.readouterr().err
+
+
+def test_the_encoders_of_this_project_are_not_given_to_a_verifier(call_script: Run, assert_refused: Check) -> None:
+    done = call_script(VERIFY, "verify", "a.wav", "b.wav", "--encoder", "spectral")
+    assert_refused(done, "For the encoders of this project, leave out --encoder.")
 
 
 def test_unknown_flags_are_refused_with_a_similar_one(call_script: Run) -> None:
