@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 FEATURES = "a features file, for --features_path"
+ARRAYS = "an .npz file of features, for --features_path with a name that ends in .npz"
 CLASSIFIER = "a speaker classifier, for --classifier of speaker_recognition_inference.py"
 VERIFIER = "a speaker verifier, for --verifier of speaker_verification.py"
 STORE = "a store of speakers, for --store of speaker_verification.py"
@@ -143,7 +144,7 @@ def _describe_tensors(path: Path) -> str | None:
             with zipfile.ZipFile(path) as archive:
                 names = archive.namelist()
                 if {"features.npy", "labels.npy"} <= set(names):
-                    return FEATURES
+                    return ARRAYS
                 pickles = [name for name in names if name.endswith("/data.pkl")]
                 if not pickles:
                     return "a zip archive"

@@ -113,7 +113,7 @@ def test_a_large_pickle_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_other_archives_are_recognised(tmp_path: Path) -> None:
     np.savez(tmp_path / "features.npz", features=np.ones((2, 3)), labels=np.arange(2))
     np.savez(tmp_path / "other.npz", vectors=np.ones((2, 3)))
-    assert str(describe_file(tmp_path / "features.npz")).startswith("a features file")
+    assert str(describe_file(tmp_path / "features.npz")).startswith("an .npz file of features, for --features_path")
     assert describe_file(tmp_path / "other.npz") == "a zip archive"
 
 

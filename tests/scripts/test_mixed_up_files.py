@@ -30,7 +30,7 @@ PHRASES = {
     "settings": "a YAML file of settings, for --config",
     "audio": "an audio file, for --audio_path (for --data_dir, give the folder that contains it)",
     "rttm": "an RTTM file, for --rttm",
-    "arrays": "a features file, for --features_path",
+    "arrays": "an .npz file of features, for --features_path",
 }
 # The loader of each flag, and the kind of file that it expects.
 LOADERS: Mapping[str, tuple[str, Callable[[Path], Any]]] = {
@@ -77,7 +77,7 @@ def kinds(
         "trials": folder / "trials.txt",
         "settings": folder / "settings.yaml",
         "rttm": folder / "day.rttm",
-        "arrays": FeatureSet.load(trained_features).save(folder / "features.npz"),
+        "arrays": FeatureSet.load(trained_features).save(folder / "features.npz").rename(folder / "arrays"),
         "audio": write_audio(folder / "a.wav"),
     }
 
@@ -86,8 +86,7 @@ def kinds(
 def test_a_mixed_up_file_is_named_for_what_it_is(flag: str, kinds: dict[str, Path]) -> None:
     expected, load = LOADERS[flag]
     for kind, phrase in PHRASES.items():
-        # A table of predictions is a manifest.
-        if kind == expected or (flag, kind) in (("--data_dir", "predictions"), ("--features_path", "arrays")):
+        if kind == expected or (flag, kind) == ("--data_dir", "predictions"):  # a table of predictions is a manifest
             continue
         with pytest.raises(InputError, match=rf"^{re.escape(str(kinds[kind]))}: .*{re.escape(phrase)}") as refused:
             load(kinds[kind])
