@@ -68,7 +68,7 @@ def _run(config_class: type[Config], main: Callable[[Config], int]) -> int:
     try:
         return main(config)
     except InputError as error:
-        print(f"ERROR {error}", file=sys.stderr)
+        print(f"ERROR {error}{_order_advice(config)}", file=sys.stderr)
         return EXIT_BAD_INPUT
     except PermissionError as error:
         print(
@@ -129,7 +129,7 @@ def parse(config_class: type[Config], arguments: Sequence[str]) -> Config:
         config = _from_flags(config_class, [*_flags_of(from_file), *between, *arguments])
     problem = config.problem()
     if problem:
-        _refuse(_place_of(problem, from_file, arguments) + problem)
+        _refuse(_place_of(problem, from_file, arguments) + problem + _order_advice(config))
     return config
 
 
@@ -149,6 +149,17 @@ def _positional(config_class: type[ScriptConfig]) -> list[str]:
     """Return the names of the inputs that are given without a flag; they have no default."""
     fields = dataclasses.fields(config_class) if config_class.is_positional else ()
     return [field.name for field in fields if field.default is dataclasses.MISSING]
+
+
+def _order_advice(config: ScriptConfig) -> str:
+    """Return advice if no input is given, but a list, whose flag may be before the input, ends with a path."""
+    inputs = _positional(type(config))
+    if not inputs or any(getattr(config, name, None) for name in (*inputs, *INPUTS, "features_path")):
+        return ""
+    for name, value in vars(config).items():
+        if isinstance(value, tuple) and value and Path(str(value[-1])).exists():
+            return f" If {value[-1]} is an input, write it before --{name}."
+    return ""
 
 
 def _place_of(problem: str, from_file: Mapping[str, "_Setting"], arguments: Sequence[str]) -> str:

@@ -163,6 +163,15 @@ def test_inputs_override_those_of_a_settings_file(tmp_path: Path, capsys: pytest
     assert f"{settings}, line 2, column 11: --features_path and --data_dir both" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(("script", "words"), [(COMPARE, ["--heads", "lda"]), (INFER, ["--encoder_weights", "auto"])])
+def test_an_input_that_a_list_took_is_named(
+    script: str, words: list[str], call_script: Run, assert_refused: Check, tmp_path: Path
+) -> None:
+    done = call_script(script, *words, tmp_path)
+    assert_refused(done, f" If {tmp_path} is an input, write it before {words[0]}.")
+    assert "is an input" not in call_script(script, *words, tmp_path / "none").stderr
+
+
 def test_the_encoders_of_this_project_are_not_given_to_a_verifier(call_script: Run, assert_refused: Check) -> None:
     done = call_script(VERIFY, "verify", "a.wav", "b.wav", "--encoder", "spectral")
     assert_refused(done, "For the encoders of this project, leave out --encoder.")
