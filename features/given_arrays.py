@@ -1,5 +1,6 @@
 """Arrays that a user gives, as the vectors and the columns of a set of features."""
 
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
@@ -72,9 +73,11 @@ def as_ids(given: Iterable[Any], n_rows: int) -> tuple[str, ...]:
     FeaturesError
         There is another number of ids, or two are the same.
     """
+    if not isinstance(given, Iterable):
+        raise FeaturesError(f"The ids are {given!r}; give one for each row.")
     ids = tuple(map(str, _column(list(given), "ids", n_rows).tolist()))
-    if len(set(ids)) < n_rows:
-        repeated = next(each for each in ids if ids.count(each) > 1)
+    repeated = next((each for each, count in Counter(ids).items() if count > 1), None)
+    if repeated is not None:
         raise FeaturesError(f"The id {repeated!r} is given for several rows; give each row an id of its own.")
     return ids
 
