@@ -14,7 +14,7 @@ from files import count_of
 
 
 def as_vectors(given: ArrayLike | Tensor) -> Tensor:
-    """Return vectors as a tensor (n, D) or (n, L, D), float32 if they are float64.
+    """Return vectors as a tensor (n, D) or (n, L, D), float32 if they are neither float32 nor float16.
 
     Raises
     ------
@@ -31,7 +31,7 @@ def as_vectors(given: ArrayLike | Tensor) -> Tensor:
             f"The vectors are {vectors.dtype} of shape {tuple(vectors.shape)}; expected floating point, (N, D) or "
             "(N, L, D), with at least one row."
         )
-    return vectors.float() if vectors.dtype == torch.float64 else vectors
+    return vectors if vectors.dtype in (torch.float32, torch.float16) else vectors.float()
 
 
 def as_names(given: ArrayLike | Tensor, what: str, n_rows: int) -> tuple[Tensor, tuple[str, ...]]:

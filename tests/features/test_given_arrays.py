@@ -1,5 +1,6 @@
 """`FeatureSet.from_arrays`, `to_arrays` and `split`."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -54,6 +55,21 @@ def test_earlier_name_makes_the_same_set() -> None:
     )
     assert torch.equal(one.features, other.features)
     assert (one.speakers, one.ids, one.corpus) == (other.speakers, other.ids, "x")
+
+
+def test_names_may_be_numpy_values_and_numbers_of_several_types() -> None:
+    made = FeatureSet.from_arrays(rows(), [1, 2.5, np.int64(1), np.float32(2.5)], ["nan", np.str_("x"), "nan", "x"])
+    assert (made.speakers, made.labels.tolist()) == (("1.0", "2.5"), [0, 1, 0, 1])
+    assert (made.session_names, made.sessions.tolist()) == (("nan", "x"), [0, 1, 0, 1])
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_vectors_of_any_precision_are_saved_in_both_formats(dtype: torch.dtype, tmp_path: Path) -> None:
+    vectors = torch.from_numpy(rows()).to(dtype)
+    made = FeatureSet.from_arrays(vectors, NAMES)
+    assert made.features.dtype == (torch.float16 if dtype == torch.float16 else torch.float32)
+    for name in ("x.npz", "x.pt"):
+        assert torch.equal(FeatureSet.load(made.save(tmp_path / name)).features, vectors.to(made.features.dtype))
 
 
 def test_given_array_that_cannot_be_written_is_copied() -> None:
