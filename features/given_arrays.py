@@ -57,6 +57,8 @@ def as_names(given: ArrayLike | Tensor, what: str, n_rows: int) -> tuple[Tensor,
     if names.dtype.kind == "f" and np.isnan(names).any():
         raise FeaturesError(f"The {what} have NaN in row {int(np.isnan(names).argmax())}; give a name for each row.")
     try:
+        if isinstance(given, list | tuple) or names.dtype == object:
+            _check_names(np.asarray(given, dtype=object).reshape(-1), what)
         distinct, numbers = np.unique(names, return_inverse=True)
     except TypeError as error:  # objects without an order
         raise FeaturesError(
@@ -94,6 +96,19 @@ def as_durations(given: ArrayLike | Tensor, n_rows: int) -> Tensor:
         return torch.from_numpy(_column(given, "durations", n_rows).astype(np.float32))
     except (TypeError, ValueError) as error:
         raise FeaturesError(f"The durations are not numbers ({error}); give seconds.") from error
+
+
+def _check_names(names: NDArray[Any], what: str) -> None:
+    """Refuse names (n_rows,) that are missing or mixed, as they were given: numpy makes NaN the string "nan"."""
+    for row, name in enumerate(names):
+        if name is None or name != name:  # only NaN differs from itself
+            missing = "None" if name is None else "NaN"
+            raise FeaturesError(f"The {what} have {missing} in row {row}; give a name for each row.")
+        if isinstance(name, str) != isinstance(names[0], str):
+            raise FeaturesError(
+                f"The {what} are not all strings or all numbers: row 0 has {names[0]!r}, row {row} has {name!r}; give "
+                "a name for each row."
+            )
 
 
 def _column(given: ArrayLike | Tensor, what: str, n_rows: int) -> NDArray[Any]:
