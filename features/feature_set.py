@@ -366,7 +366,9 @@ def _read_plain(content: dict[str, Any], path: Path) -> FeatureSet:
             other_kind(path, FILE_KIND, content) or f"{path}: this is not {FILE_KIND}; its keys: {keys}."
         )
     given = {name: content.get(name) for name in ("sessions", "ids", "durations")}
-    optional: dict[str, Any] = {name: value for name, value in given.items() if isinstance(value, Tensor | list)}
+    optional: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    if isinstance(optional.get("ids"), str):  # no list of ids, but a text of the other project
+        del optional["ids"]
     try:
         loaded = FeatureSet.from_arrays(content["features"], content["labels"], corpus=path.stem, **optional)
     except FeaturesError as error:

@@ -74,9 +74,17 @@ def test_arrays_of_another_program_are_read(tmp_path: Path) -> None:
     assert (loaded.ids, loaded.durations.tolist(), loaded.corpus) == (("a", "b", "c", "d"), [1.0] * 4, "calls")
 
 
-def test_sessions_of_a_plain_pt_file_are_read(tmp_path: Path) -> None:
-    torch.save({"features": torch.randn(2, 3), "labels": ["a", "a"], "sessions": ["x", "y"]}, tmp_path / "x.pt")
+@pytest.mark.parametrize("sessions", [["x", "y"], ("x", "y")])
+def test_sessions_of_a_plain_pt_file_are_read(sessions: Any, tmp_path: Path) -> None:
+    torch.save({"features": torch.randn(2, 3), "labels": ["a", "a"], "sessions": sessions}, tmp_path / "x.pt")
     assert FeatureSet.load(tmp_path / "x.pt").session_names == ("x", "y")
+
+
+@pytest.mark.parametrize("column", [{"sessions": "x"}, {"sessions": 3}, {"durations": 1.5}, {"ids": 7}])
+def test_other_columns_of_a_plain_pt_file_are_refused(column: dict[str, Any], tmp_path: Path) -> None:
+    torch.save({"features": torch.randn(2, 3), "labels": ["a", "a"], **column}, tmp_path / "x.pt")
+    with pytest.raises(FeaturesError, match=r"x\.pt: .*give one for each"):
+        FeatureSet.load(tmp_path / "x.pt")
 
 
 def test_text_ids_of_a_plain_pt_file_are_ignored(tmp_path: Path) -> None:
