@@ -1,8 +1,10 @@
 """Registry of the heads: create a head by name, list its hyper-parameters, and add own heads."""
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+import numpy as np
 
 from files import is_reference, load_choice, load_plugin, unknown_choice
 from heads.base import Head, HeadError
@@ -182,4 +184,19 @@ def _instance(kind: type[Any]) -> Any:
 
 
 def _is_same(one: HeadSource, other: HeadSource) -> bool:
-    return one.kind is other.kind and repr(one.fixed) == repr(other.fixed)
+    return one.kind is other.kind and _is_equal(one.fixed, other.fixed)
+
+
+def _is_equal(one: Any, other: Any) -> bool:
+    """Compare hyper-parameters by value; arrays are compared element by element, estimators by their parameters."""
+    if one is other:
+        return True
+    if type(one) is not type(other):
+        return False
+    if isinstance(one, Mapping):
+        return one.keys() == other.keys() and all(_is_equal(one[key], other[key]) for key in one)
+    if isinstance(one, list | tuple):
+        return len(one) == len(other) and all(map(_is_equal, one, other))
+    if hasattr(one, "get_params") and not isinstance(one, type):
+        return _is_equal(one.get_params(deep=False), other.get_params(deep=False))
+    return bool(np.array_equal(one, other))

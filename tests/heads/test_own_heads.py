@@ -9,6 +9,9 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import ArrayLike, NDArray
+from sklearn.naive_bayes import GaussianNB
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
 from evaluation import compare_heads
@@ -103,6 +106,18 @@ def test_instances_give_hyper_parameters_and_have_names_of_their_own() -> None:
     powers = [create_head(name).hyper_parameters()["power"] for name in names if name != "lda"]
     assert powers == [2.0, 1.0, 3.0]
     assert create_head("NearestHead_2", power=5.0).hyper_parameters() == {"power": 5.0}
+
+
+def test_instances_are_compared_by_value_not_by_their_shortened_text() -> None:
+    priors = np.full(1_200, 1 / 1_200)
+    other = priors.copy()
+    other[[600, 601]] = [0, 2 / 1_200]
+    given = [GaussianNB(priors=values) for values in (priors, other, priors.copy())]
+    assert repr(given[0]) == repr(given[1])
+    assert register_heads(given) == ["GaussianNB", "GaussianNB_2"]
+    pipelines = [make_pipeline(StandardScaler(), GaussianNB(priors=values)) for values in (priors, other, priors)]
+    assert register_heads(pipelines) == ["Pipeline", "Pipeline_2"]
+    assert register_heads([SVC, SVC(), SVC(C=2.0), SVC(C=2.0)]) == ["SVC", "SVC_2"]
 
 
 def test_classes_of_this_project_keep_their_names(features: FeatureSet, tmp_path: Path) -> None:
