@@ -22,7 +22,8 @@ class ScikitLearnHead(Head):
     """A classifier of scikit-learn, to compare it with other heads. It cannot be saved without running its code.
 
     The logits are its decision function or, if it has none, the logarithms of its probabilities. A classifier that has
-    neither gives all of its vote to the class that it predicts.
+    neither gives all of its vote to the class that it predicts. ``decision_function_shape`` is always "ovr", because
+    scores of pairs of classes are no logits.
 
     Parameters
     ----------
@@ -48,8 +49,12 @@ class ScikitLearnHead(Head):
 
     def learn(self, rows: Tensor, targets: Tensor, validation: Validation | None) -> None:
         classifier = clone(self.classifier).set_params(**self.parameters)
-        seeds = [name for name, value in classifier.get_params().items() if _is_seed(name) and value is None]
-        self.classifier_ = classifier.set_params(**dict.fromkeys(seeds, self.seed))
+        given = classifier.get_params()
+        seeds = [name for name, value in given.items() if _last_part(name) == "random_state" and value is None]
+        # Three classes have three pairs ("ovo"), whose scores would be taken for logits. Predictions are the same.
+        shapes = [name for name in given if _last_part(name) == "decision_function_shape"]
+        fixed = dict.fromkeys(seeds, self.seed) | dict.fromkeys(shapes, "ovr")
+        self.classifier_ = classifier.set_params(**fixed)
         self.classifier_.fit(rows.numpy(), targets.numpy())
         n_scores = self._scores(rows[:1].numpy()).shape[1]
         self.has_scores_ = n_scores == len(self.classes_)
@@ -74,12 +79,13 @@ class ScikitLearnHead(Head):
         return np.zeros((len(rows), 0))
 
     def state_dict(self) -> dict[str, Tensor]:
-        raise HeadError(
-            f"{type(self.classifier).__name__} is compared only: a classifier of scikit-learn is not saved."
-        )
+        raise self._not_saved()
 
     def load_state_dict(self, state: Mapping[str, Tensor], classes: ArrayLike) -> Self:
-        raise HeadError(
+        raise self._not_saved()
+
+    def _not_saved(self) -> HeadError:
+        return HeadError(
             f"{type(self.classifier).__name__} is compared only: a classifier of scikit-learn is not saved."
         )
 
@@ -98,8 +104,9 @@ def parameters_of(classifier: Any) -> list[str]:
     return ["seed", *(name for name in classifier.get_params() if name not in MINIBATCH_ONLY)]
 
 
-def _is_seed(name: str) -> bool:
-    return name == "random_state" or name.endswith("__random_state")
+def _last_part(name: str) -> str:
+    """Return the name of a parameter without those of the estimators that contain it."""
+    return name.rpartition("__")[2]
 
 
 def _log(probabilities: NDArray[Any]) -> NDArray[np.float32]:

@@ -45,6 +45,7 @@ CLASSIFIERS = [
     NearestCentroid(),
     Votes(),
     make_pipeline(StandardScaler(), SVC()),
+    make_pipeline(StandardScaler(), SVC(decision_function_shape="ovo")),
 ]
 
 
@@ -53,7 +54,7 @@ def _own_heads(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("heads.registry.OWN_HEADS", {})
 
 
-@pytest.mark.parametrize("n_classes", [2, 5])
+@pytest.mark.parametrize("n_classes", [2, 3, 5])
 @pytest.mark.parametrize("classifier", CLASSIFIERS, ids=lambda each: type(each).__name__)
 def test_predictions_are_those_of_the_classifier(classifier: Any, n_classes: int, blobs: Blobs) -> None:
     X, y = blobs(n_classes, spread=1.5)
@@ -107,6 +108,16 @@ def test_options_of_training_by_minibatches_have_no_effect() -> None:
     assert {"batch_size", "device", "epochs"} & set(head_options("MLPClassifier")) == set()
     register_head(SVC)
     assert "class_weight" in head_options("SVC")
+
+
+@pytest.mark.parametrize("classifier", [SVC(), make_pipeline(StandardScaler(), SVC())])
+def test_scores_of_pairs_of_classes_are_not_taken_for_those_of_three_classes(classifier: Any, blobs: Blobs) -> None:
+    X, y = blobs(3)
+    name = register_head(classifier)
+    [option] = [each for each in head_options(name) if each.endswith("decision_function_shape")]
+    by_class, by_pair = (create_head(name, **{option: shape}).fit(X, y) for shape in ("ovr", "ovo"))
+    np.testing.assert_array_equal(by_pair.decision_function(X), by_class.decision_function(X))
+    assert (by_pair.predict(X) == y).mean() > 0.9
 
 
 def test_seed_is_every_random_state_that_is_not_given(blobs: Blobs) -> None:
