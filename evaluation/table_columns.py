@@ -72,7 +72,7 @@ HEAD_COLUMNS = (
         "val acc",
         "percent",
         has_deviation=True,
-        meaning="accuracy on the validation set, which selects the head",
+        meaning="accuracy on the validation rows (by session, the mean over the sessions of the cross-validation)",
     ),
     Column(
         "test_accuracy",
