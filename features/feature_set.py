@@ -163,13 +163,17 @@ class FeatureSet:
         split_by: Literal["utterance", "session"] = "utterance",
         seed: int = 0,
     ) -> tuple["FeatureSet", "FeatureSet", "FeatureSet"]:
-        """Split the set into training, validation and test sets, those of `compare_heads` with the same arguments.
+        """Split the set into training, validation and test sets; the test set is that of `compare_heads`.
+
+        With the same arguments, `compare_heads` has the same three sets in a split by utterance. In a split by session,
+        it trains on the training and validation sets together, and cross-validates over their sessions.
 
         Parameters
         ----------
         fractions, split_by, seed
             As in `corpora.split`. The validation set may be empty: if its share is 0, or in a split by session if no
-            speaker has three sessions. `compare_heads` then validates on an eighth of the training set.
+            speaker has three sessions. In a split by utterance, `compare_heads` then validates on an eighth of the
+            training set.
 
         Raises
         ------

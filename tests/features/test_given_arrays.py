@@ -125,6 +125,16 @@ def test_split_is_that_of_the_comparison(split_by: Any, features: FeatureSet) ->
         assert not set(train.sessions.tolist()) & set(test.sessions.tolist())
 
 
+def test_comparison_by_session_trains_on_the_training_and_validation_sets() -> None:
+    vectors = np.eye(3).repeat(12, axis=0) + 0.1 * np.random.default_rng(0).standard_normal((36, 3))
+    made = FeatureSet.from_arrays(vectors, np.arange(3).repeat(12), np.tile(np.arange(4).repeat(3), 3))
+    sizes = compare_heads(made, "centroid", split_by="session", fractions=(0.5, 0.25, 0.25)).sizes
+    for split_by, folds in (("session", 3), ("utterance", 1)):
+        train, validation, test = map(len, made.split((0.5, 0.25, 0.25), split_by=split_by))
+        assert (validation > 0, sizes[split_by]["test"], sizes[split_by]["folds"]) == (True, test, folds)
+        assert sizes[split_by]["train"] == (train + validation if split_by == "session" else train)
+
+
 def test_split_refuses_fractions_that_do_not_sum_to_one(features: FeatureSet) -> None:
     with pytest.raises(CorpusError, match=r"fractions are 0\.5 0\.1 0\.1"):
         features.split((0.5, 0.1, 0.1))
