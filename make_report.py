@@ -15,9 +15,9 @@ def main(config: ReportConfig) -> int:
 
     saved = []
     if config.table_format != "plain":
-        table = format_results(config.output_dir, config.table_format)
-        print(table)
-        saved += write_tables(config.output_dir, [table], config.table_format)
+        tables = format_results(config.output_dir, config.table_format)
+        print("\n\n".join(tables))
+        saved += write_tables(config.output_dir, tables, config.table_format)
     with announce("Drawing the report"):
         saved.append(write_report(config.output_dir, config.picture_formats))
     for path in saved:

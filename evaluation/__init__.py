@@ -9,7 +9,7 @@ from evaluation.error_curves import lowest_eer
 from evaluation.head_comparison import HeadComparison
 from evaluation.notes import NOT_SIGNIFICANT, SIGNIFICANT, TOO_FEW, verdict
 from evaluation.protocol import check_split
-from evaluation.result_tables import mark_unsaved, results_table, sort_summary
+from evaluation.result_tables import mark_unsaved, results_tables, sort_summary
 from evaluation.summary import describe_selection, mean_by_layer, rank_by_validation
 from evaluation.table_columns import BACKEND_COLUMNS, HEAD_COLUMNS, Column, shown
 
@@ -31,7 +31,7 @@ __all__ = [
     "mark_unsaved",
     "mean_by_layer",
     "rank_by_validation",
-    "results_table",
+    "results_tables",
     "save_embedding_map",
     "shown",
     "sort_summary",

@@ -20,7 +20,7 @@ from evaluation.notes import (
 )
 from evaluation.outcome import Counts, Outcome, by_speaker, confusion, per_speaker
 from evaluation.paired_differences import describe_encoders, encoder_differences, head_differences
-from evaluation.result_tables import heads_table, layers_table
+from evaluation.result_tables import layers_table, results_tables
 from evaluation.summary import describe_selection, key_of, mean_by_layer, rank_by_validation
 from features import FeatureSet
 from files import (
@@ -188,24 +188,24 @@ class HeadComparison:
         return short_repr(self, f"{best['features']}: {heads}; best by validation: {selected}, {accuracy} %")
 
     def _repr_html_(self) -> str:
-        return self._table().html()
+        return self._tables()[-1].html()
 
     def table(self, form: TableFormat = "plain") -> str:
         """Return the summary as a table in percent, the selected head marked with a star, and the notes."""
-        return self._table().text(form)
-
-    def _table(self) -> Table:
-        return heads_table(self.summary, self.best, sizes=self.sizes, notes=self.notes, unsaved=self.unsaved)
+        return self._tables()[-1].text(form)
 
     def layer_table(self, encoder: str, form: TableFormat = "plain") -> str:
         """Return the accuracies of an encoder's layers in percent, the selected one marked with a star."""
-        notes = [f"* {describe_selection(self.sizes[self.best['split_by']])}; in percent"]
-        return layers_table(self.layer_records(encoder), self.selected_layer(encoder), notes).text(form)
+        split_by = self.best["split_by"]
+        return layers_table(self.layers, encoder, split_by=split_by, sizes=self.sizes[split_by]).text(form)
 
     def tables(self, form: TableFormat = "plain") -> list[str]:
         """Return the tables of all encoders with several layers, and the table of the heads."""
-        encoders = dict.fromkeys(record["encoder"] for record in self.layers)
-        return [*(self.layer_table(encoder, form) for encoder in encoders), self.table(form)]
+        return [table.text(form) for table in self._tables()]
+
+    def _tables(self) -> list[Table]:
+        names = ("summary", "best", "sizes", "notes", "unsaved", "layers")
+        return results_tables({name: getattr(self, name) for name in names})
 
     def save(self, folder: PathLike, corpus: str, command: str) -> list[Path]:
         """Write ``metrics.json``, the CSV files, and the classifier, if there is one, and its scaler; return the paths.

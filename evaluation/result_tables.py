@@ -3,17 +3,23 @@
 from collections.abc import Mapping, Sequence
 
 from evaluation.error_curves import lowest_eer
+from evaluation.summary import describe_selection, mean_by_layer, rank_by_validation
 from evaluation.table_columns import BACKEND_COLUMNS, HEAD_COLUMNS, Column, shown
 from files import Record, Table
 
 
-def results_table(metrics: Record) -> Table:
-    """Make the table of a comparison of heads or of backends from the content of its ``metrics.json``."""
-    if "summary" in metrics:
-        names = ("summary", "best", "sizes", "notes")
-        summary, best, sizes, notes = (metrics[name] for name in names)
-        return heads_table(summary, best, sizes=sizes, notes=notes, unsaved=metrics.get("unsaved", ()))
-    return backends_table(metrics["rows"], metrics["notes"])
+def results_tables(metrics: Record) -> list[Table]:
+    """Make the tables of a comparison of heads or of backends from the content of its ``metrics.json``.
+
+    Before the table of the heads there is one for each encoder with several layers.
+    """
+    if "summary" not in metrics:
+        return [backends_table(metrics["rows"], metrics["notes"])]
+    summary, best, sizes, notes = (metrics[name] for name in ("summary", "best", "sizes", "notes"))
+    layers = metrics.get("layers", ())
+    encoders, split_by = dict.fromkeys(row["encoder"] for row in layers), best["split_by"]
+    tables = [layers_table(layers, encoder, split_by=split_by, sizes=sizes[split_by]) for encoder in encoders]
+    return [*tables, heads_table(summary, best, sizes=sizes, notes=notes, unsaved=metrics.get("unsaved", ()))]
 
 
 def sort_summary(summary: Sequence[Record]) -> list[Record]:
@@ -62,15 +68,18 @@ def backends_table(rows: Sequence[Record], notes: Sequence[str]) -> Table:
     return Table(title, header, lines, align="<<" + ">" * (len(header) - 2), notes=[meaning, *notes])
 
 
-def layers_table(records: Sequence[Record], best: int, notes: Sequence[str]) -> Table:
-    """Make the table of an encoder's layers in percent, the selected one marked with a star."""
+def layers_table(rows: Sequence[Record], encoder: str, *, split_by: str, sizes: Mapping[str, int]) -> Table:
+    """Make the table of an encoder's layers in percent, means over the seeds, the best by validation with a star."""
+    records = mean_by_layer(rows, encoder, split_by)
+    best = rank_by_validation(records, split_by)[0]
     accuracies = [column for column in HEAD_COLUMNS if column.has_deviation]
     lines = []
     for record in records:
-        mark = " *" if record["layer"] == best else ""
+        mark = " *" if record is best else ""
         lines.append([f"{record['layer']}{mark}", *(column.text(record) for column in accuracies)])
-    header = [f"layer ({records[0]['head']})", *(column.heading for column in accuracies)]
-    title = f"{records[0]['features']}: layers of {records[0]['encoder']}"
+    header = [f"layer ({best['head']})", *(column.heading for column in accuracies)]
+    title = f"{best['features']}: layers of {encoder}"
+    notes = [f"* {describe_selection(sizes)}; in percent"]
     return Table(title, header, lines, align="<" + ">" * len(accuracies), notes=notes)
 
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from html import escape
 from pathlib import Path
 
-from evaluation import results_table
+from evaluation import results_tables
 from files import InputError, OutputError, PathLike, Record, TableFormat, write_atomically
 from reports.comparison_sections import comparison_sections
 from reports.drawing import PictureFormat
@@ -101,8 +101,8 @@ def write_report(folder: PathLike, picture_formats: Sequence[PictureFormat] = ("
     return write_atomically(folder / "report.html", lambda file: file.write(page.encode("utf-8", "backslashreplace")))
 
 
-def format_results(folder: Path, form: TableFormat) -> str:
-    """Return the table of the results in a folder in a format, as the comparison printed it.
+def format_results(folder: Path, form: TableFormat) -> list[str]:
+    """Return the tables of the results in a folder in a format, as the comparison printed them.
 
     Raises
     ------
@@ -111,7 +111,7 @@ def format_results(folder: Path, form: TableFormat) -> str:
     """
     metrics = read_metrics(folder)
     with _damage_named(folder):
-        return results_table(metrics).text(form)
+        return [table.text(form) for table in results_tables(metrics)]
 
 
 @contextmanager

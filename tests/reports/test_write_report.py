@@ -15,8 +15,8 @@ import torch
 from evaluation import HEAD_COLUMNS, Column, HeadComparison, compare_heads, save_embedding_map
 from evaluation.summary import key_of
 from features import FeatureSet
-from files import Record, read_csv, write_json
-from reports import ReportError, write_report
+from files import Record, TableFormat, read_csv, write_json
+from reports import ReportError, format_results, write_report
 from reports.comparison_pictures import MARKERS
 
 MadeUp = Callable[..., FeatureSet]
@@ -263,6 +263,23 @@ def test_layers_and_several_encoders_are_shown(made_up: MadeUp, read_page: ReadP
     assert "another" in text
     compare_heads(other, ["centroid"]).save(tmp_path, "corpus", "command")
     assert not [*tmp_path.glob("*.png")]  # those of the earlier comparison are removed
+
+
+@pytest.mark.parametrize("options", [{"split_by": "session"}, {"fractions": (0.8, 0.2, 0)}], ids=["session", "no test"])
+def test_saved_results_have_the_tables_of_the_comparison(
+    options: dict[str, Any], made_up: MadeUp, tmp_path: Path
+) -> None:
+    one = made_up(n_speakers=4)
+    layers = torch.stack([one.features, one.features.flip(1)], dim=1)
+    layered = replace(one, features=layers, encoder={**one.encoder, "layers": [3, 7]})
+    comparison = compare_heads([layered, made_up(n_speakers=4, encoder="other")], ["lda", "centroid"], **options)
+    comparison.save(tmp_path, "corpus", "command")
+    forms: tuple[TableFormat, ...] = ("plain", "markdown", "latex")
+    for form in forms:
+        assert format_results(tmp_path, form) == comparison.tables(form)
+    layer_table, table = comparison.tables()
+    assert (layer_table, table) == (comparison.layer_table("made up"), comparison.table())
+    assert f"{comparison.selected_layer('made up')} *" in layer_table
 
 
 def test_many_speakers_are_shown_without_names(

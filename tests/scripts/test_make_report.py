@@ -5,6 +5,11 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+import pytest
+
+from features import FeatureSet
+
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
@@ -33,6 +38,24 @@ def test_tables_and_pictures_for_a_paper_are_made_from_saved_results(
         assert (folder / f"{name}.pdf").read_bytes().startswith(b"%PDF")
         assert "<svg" in (folder / f"{name}.svg").read_text(encoding="utf-8")
     assert 'href="table.tex"' in (folder / "report.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(("form", "name"), [("latex", "table.tex"), ("markdown", "table.md")])
+def test_tables_made_again_are_the_same(form: str, name: str, call_script: Run, tmp_path: Path) -> None:
+    labels = np.arange(4).repeat(10)
+    vectors = np.random.default_rng(0).standard_normal((40, 2, 5))
+    vectors[:, 1] += 4 * np.eye(4, 5)[labels]
+    path = FeatureSet.from_arrays(vectors, labels).save(tmp_path / "layered.pt")
+    options = ("--output_dir", tmp_path, "--table_format", form)
+    done = call_script("speaker_recognition_librispeech.py", "--features_path", path, "--heads", "lda", *options)
+    assert done.returncode == 0, done.stderr
+    first = (tmp_path / name).read_bytes()
+    assert b"layer (" in first
+    (tmp_path / name).unlink()
+    done = call_script("make_report.py", *options)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / name).read_bytes() == first
+    assert done.stdout.encode().startswith(first)
 
 
 def test_folder_without_results_is_refused(
