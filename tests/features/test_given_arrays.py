@@ -58,7 +58,8 @@ def test_earlier_name_makes_the_same_set() -> None:
 
 
 def test_names_may_be_numpy_values_and_numbers_of_several_types() -> None:
-    made = FeatureSet.from_arrays(rows(), [1, 2.5, np.int64(1), np.float32(2.5)], ["nan", np.str_("x"), "nan", "x"])
+    numbers: list[Any] = [1, 2.5, np.int64(1), np.float32(2.5)]
+    made = FeatureSet.from_arrays(rows(), numbers, ["nan", np.str_("x"), "nan", "x"])
     assert (made.speakers, made.labels.tolist()) == (("1.0", "2.5"), [0, 1, 0, 1])
     assert (made.session_names, made.sessions.tolist()) == (("nan", "x"), [0, 1, 0, 1])
 
@@ -129,7 +130,8 @@ def test_comparison_by_session_trains_on_the_training_and_validation_sets() -> N
     vectors = np.eye(3).repeat(12, axis=0) + 0.1 * np.random.default_rng(0).standard_normal((36, 3))
     made = FeatureSet.from_arrays(vectors, np.arange(3).repeat(12), np.tile(np.arange(4).repeat(3), 3))
     sizes = compare_heads(made, "centroid", split_by="session", fractions=(0.5, 0.25, 0.25)).sizes
-    for split_by, folds in (("session", 3), ("utterance", 1)):
+    cases: list[tuple[Any, int]] = [("session", 3), ("utterance", 1)]
+    for split_by, folds in cases:
         train, validation, test = map(len, made.split((0.5, 0.25, 0.25), split_by=split_by))
         assert (validation > 0, sizes[split_by]["test"], sizes[split_by]["folds"]) == (True, test, folds)
         assert sizes[split_by]["train"] == (train + validation if split_by == "session" else train)

@@ -58,6 +58,7 @@ def test_page_links_its_glossary(saved: Path, read_page: ReadPage) -> None:
     text = (saved / "report.html").read_text(encoding="utf-8")
     for term in ("session", "head", "ECE", "Cllr", "minDCF", "EER", "top-k accuracy", "false accept, FAR"):
         assert f"<dt>{term}</dt>" in text
+    assert "val acc accuracy on the validation rows (by session, the mean over the sessions of" in page.text
 
 
 def test_table_has_the_figures_of_the_summary(saved: Path, read_page: ReadPage) -> None:
