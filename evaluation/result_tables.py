@@ -86,7 +86,7 @@ def layers_table(rows: Sequence[Record], encoder: str, *, split_by: str, sizes: 
 def _section(record: Record, sizes: Mapping[str, int]) -> str:
     train = f"{sizes['train']} train, {sizes['validation']} validation"
     if sizes.get("folds", 1) > 1:
-        how = "cross-validated over sessions" if sizes["by_session"] else "cross-validated within sessions"
+        how = "cross-validated over sessions" if sizes.get("by_session", 1) else "cross-validated within sessions"
         train = f"{sizes['train']} train ({how})"
     elif sizes["shared"]:
         train = f"{sizes['train']} train (including {sizes['validation']} validation)"

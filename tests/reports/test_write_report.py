@@ -281,6 +281,11 @@ def test_saved_results_have_the_tables_of_the_comparison(
     layer_table, table = comparison.tables()
     assert (layer_table, table) == (comparison.layer_table("made up"), comparison.table())
     assert f"{comparison.selected_layer('made up')} *" in layer_table
+    metrics = read_metrics(tmp_path)
+    for sizes in metrics["sizes"].values():  # as in results of an earlier version
+        sizes.pop("by_session", None)
+    write_json(tmp_path / "metrics.json", metrics)
+    assert "train (cross-validated over sessions)" in format_results(tmp_path, "plain")[-1]
 
 
 def test_many_speakers_are_shown_without_names(
