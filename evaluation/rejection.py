@@ -145,8 +145,8 @@ def _hold_out(
 ) -> _HeldOut | str:
     """Train the members and the detector without the unknown speakers; return a sentence if that is not possible.
 
-    The scores that calibrate are those of heads that were fitted on a fold of the split; the scores that are tested are
-    those of heads that were fitted on all training rows.
+    Recordings of known speakers that calibrate are scored by heads that were fitted on a fold of the split. Their
+    scores are put on the scale of the heads that were fitted on all training rows, which score all other recordings.
     """
     parts = rows.folds[number].fit, rows.held_out(number), rows.train, rows.test
     fit, validation, train, test = (part[~is_unknown[part]] for part in parts)
@@ -172,7 +172,9 @@ def _hold_out(
             continue
         scores_of = partial(_scores, sets=sets, kind=kind, temperature=temperature)
         validated, final = [each.validated[0] for each in usable], [each.fitted for each in usable]
-        calibration[kind] = scores_of(validated, validation), scores_of(validated, unknown)
+        # Scores of heads with fewer training sessions have another scale, which the unknown speakers show.
+        before, after = scores_of(validated, unknown), scores_of(final, unknown)
+        calibration[kind] = _rescaled(scores_of(validated, validation), before, after), after
         tested[kind] = scores_of(final, test), scores_of(final, unknown_test)
         if kind == PROBABILITY:
             logits = mean_logits([each.test_logits for each in usable])
@@ -187,6 +189,16 @@ def _scores(
     """Return the scores of rows: the log-odds of the heads' mean logits, or the detector's highest score."""
     logits = mean_logits([head.logits(rows_of(given, rows)[0]) for head, given in zip(heads, sets, strict=False)])
     return log_odds(logits / temperature) if kind == PROBABILITY else _highest(logits)
+
+
+def _rescaled(
+    scores: NDArray[np.float64], before: NDArray[np.float64], after: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Map scores linearly, so that other scores keep their mean and deviation: those before become those after."""
+    if not before.std():
+        return scores
+    rescaled: NDArray[np.float64] = after.mean() + (scores - before.mean()) * (after.std() / before.std())
+    return rescaled
 
 
 def _highest(logits: NDArray[np.float32]) -> NDArray[np.float64]:

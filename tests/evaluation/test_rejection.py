@@ -127,6 +127,14 @@ def test_detector_has_the_rows_of_the_classifier(all_speakers: FeatureSet) -> No
         torch.testing.assert_close(detector.scaler.mean_, classifier.members[0].scaler.mean_)
 
 
+def test_threshold_holds_for_heads_with_more_sessions_than_those_that_calibrate(made_up: MadeUp) -> None:
+    """PLDA's scores of unknown speakers depend on the number of training sessions: 2 of 3 in a fold, then 3."""
+    features = made_up(n_speakers=24, n_each=24, shift=1.0, noise=0.5)
+    found = compare(features, "plda", split_by="session").open_set
+    assert found["split_by"] == "session"
+    assert abs(found["unknown_accepted"] - found["known_rejected"]) < 0.25  # an equal-error threshold, roughly
+
+
 def test_few_speakers_with_several_sessions_fall_back_on_the_split_by_utterance(all_speakers: FeatureSet) -> None:
     known = first_speakers(all_speakers, 20)
     one = torch.where(known.labels < 2, known.sessions, known.labels * 4)
