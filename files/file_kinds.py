@@ -124,7 +124,11 @@ def describe_content(content: Any) -> str | None:
         return None
     states = [each for each in (content, *content.values()) if isinstance(each, Mapping)]
     names = "\n".join(str(name) for state in states for name in state)
-    is_state = any(state and all(hasattr(value, "shape") for value in state.values()) for state in states)
+    # The names of a network's tensors have the names of its parts before a point.
+    is_state = any(
+        any("." in str(name) for name in state) and all(hasattr(value, "shape") for value in state.values())
+        for state in states
+    )
     return _describe_names(names) or (WEIGHTS if is_state else None)
 
 
