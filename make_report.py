@@ -1,6 +1,6 @@
 """Make report.html again from the results in a folder, without training.
 
-python make_report.py --output_dir outputs
+python make_report.py outputs
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ def main(config: ReportConfig) -> int:
 
     saved = []
     if config.table_format != "plain":
-        tables = format_results(config.output_dir, config.table_format)
+        tables = format_results(config.results, config.table_format)
         print("\n\n".join(tables))
-        saved += write_tables(config.output_dir, tables, config.table_format)
+        saved += write_tables(config.results, tables, config.table_format)
     with announce("Drawing the report"):
-        saved.append(write_report(config.output_dir, config.picture_formats))
+        saved.append(write_report(config.results, config.picture_formats))
     for path in saved:
         print(f"Saved {path}")
     return EXIT_DONE

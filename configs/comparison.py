@@ -239,16 +239,32 @@ class InferenceConfig(RecordingsConfig):
     """Device: auto (CUDA if available), cpu, cuda, cuda:N or mps."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ReportConfig(ScriptConfig):
     """Make the report of a comparison again from its saved results."""
 
-    output_dir: Path = Path("outputs")
+    is_positional: ClassVar[bool] = True
+
+    folder: tuple[Path, ...]
     """Folder with the results of the comparison."""
+    output_dir: Path | None = None
+    """Folder with the results, instead of FOLDER; by default outputs."""
     picture_formats: tuple[PictureFormat, ...] = ("png",)
     """Formats of the pictures that are written beside the report."""
     table_format: TableFormat = "plain"
     """Format in which the table is printed and written to table.md or table.tex; plain prints no table."""
+
+    @property
+    def results(self) -> Path:
+        """Folder of the results, as an argument or from the flag."""
+        return self.folder[0] if self.folder else self.output_dir or Path("outputs")
+
+    def problem(self) -> str | None:
+        if len(self.folder) > 1:
+            return f"{len(self.folder)} folders are given; make the report of one."
+        if self.folder and self.output_dir is not None:
+            return "The folder is given as an argument and with --output_dir; give it in one of the two ways."
+        return super().problem()
 
 
 def _given(settings: dict[str, Any]) -> dict[str, Any]:

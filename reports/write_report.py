@@ -166,7 +166,8 @@ def read_metrics(folder: Path) -> Record:
     try:
         metrics = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise ReportError(f"{path}: no results can be read ({error}). Give the folder of a comparison.") from error
+        reason = getattr(error, "strerror", None) or error
+        raise ReportError(f"{path}: no results can be read ({reason}). Give the folder of a comparison.") from error
     if not isinstance(metrics, dict) or not metrics.get("rows"):
         raise ReportError(f"{path}: this holds no results. Give the folder that a comparison wrote.")
     return metrics

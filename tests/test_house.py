@@ -209,7 +209,7 @@ def test_required_arguments_have_a_flag_unless_the_config_is_positional() -> Non
 
 def test_every_setting_is_within_its_own_range() -> None:
     for config_class in (getattr(config, name) for name in config.__all__ if name.endswith("Config")):
-        given = {"audio": (Path("a.wav"), Path("b.wav")), "corpus": (Path("corpus"),)}
+        given = {"audio": (Path("a.wav"), Path("b.wav")), "corpus": (Path("corpus"),), "folder": ()}
         required = {name: value for name, value in given.items() if name in config_class.__dataclass_fields__}
         named = {"name": "anna"} if config_class is config.EnrollConfig else {}
         assert config_class(**required, **named).problem() is None

@@ -29,7 +29,7 @@ def test_tables_and_pictures_for_a_paper_are_made_from_saved_results(
     folder = tmp_path / "paper"
     shutil.copytree(trained, folder)
     options = ["--table_format", "latex", "--picture_formats", "pdf", "svg"]
-    done = call_script("make_report.py", "--output_dir", folder, *options)
+    done = call_script("make_report.py", folder, *options)
     assert done.returncode == 0, done.stderr
     table = (folder / "table.tex").read_text(encoding="utf-8")
     assert done.stdout == f"{table}Saved {folder / 'table.tex'}\nSaved {folder / 'report.html'}\n"
