@@ -2,17 +2,20 @@
 
 from audio.audio_error import AudioError, AudioFault
 from audio.bandwidth import measure_bandwidth
-from audio.read import read_audio, read_window, read_with_rate, sample_rate_of, span_seconds
+from audio.conversion import FOREIGN_SUFFIXES, HEADERLESS
+from audio.read import Recording, read_audio, read_recording, read_window, span_seconds
 from audio.windows import window_starts
 
 __all__ = [
+    "FOREIGN_SUFFIXES",
+    "HEADERLESS",
     "AudioError",
     "AudioFault",
+    "Recording",
     "measure_bandwidth",
     "read_audio",
+    "read_recording",
     "read_window",
-    "read_with_rate",
-    "sample_rate_of",
     "span_seconds",
     "window_starts",
 ]

@@ -1,5 +1,6 @@
-"""Detect files that are shorter than their headers declare."""
+"""Measure how much shorter files are than their headers declare."""
 
+import math
 import os
 import re
 import struct
@@ -15,34 +16,43 @@ DECLARED_SIZE = re.compile(r"^\s*(?:data|SSND|Data Size|riff|Riff size)\s*: (\d+
 MAX_OGG_PAGE = 65_307  # bytes (RFC 3533)
 
 
-def is_cut_off(path: Path, file: soundfile.SoundFile) -> bool:
-    """Return whether an open file is shorter than its header declares.
+def missing_seconds(path: Path, file: soundfile.SoundFile) -> float:
+    """Return how much shorter an open file is than its header declares (seconds); infinity if it is not known.
 
-    FLAC and MP3 files are not checked here: reading them returns fewer samples. VOC files that are cut off are not
-    detected.
+    FLAC and MP3 files are not checked here: reading them returns fewer samples. VOC files that are cut off, and CAF
+    files that lack less than 8 bytes, are not detected.
     """
     with open(path, "rb") as raw:  # a second descriptor, because seeking must not move the position of the first
-        if file.format in ("WAV", "WAVEX"):
-            return _data_is_cut_off(raw)
         if file.format == "NIST":
             declared = re.search(rb"sample_count -i (\d+)", raw.read(1024))
-            return declared is not None and file.frames < int(declared[1])
+            return max(int(declared[1]) - file.frames, 0) / file.samplerate if declared else 0.0
         if file.format == "OGG":
-            return _last_page_is_cut_off(raw)
-    sizes = ((int(declared), int(present)) for declared, present in DECLARED_SIZE.findall(file.extra_info))
-    return any(present < declared < STREAMED_SIZE for declared, present in sizes)
+            return math.inf if _last_page_is_cut_off(raw) else 0.0
+        if file.format in ("WAV", "WAVEX"):
+            sizes = [_data_sizes(raw)]
+        else:
+            found = DECLARED_SIZE.findall(file.extra_info)
+            sizes = [(int(declared), int(present)) for declared, present in found]
+    shares = [
+        (declared - present) / present if present else math.inf
+        for declared, present in sizes
+        if present < declared < STREAMED_SIZE
+    ]
+    share = max(shares, default=0.0)
+    return share * file.frames / file.samplerate if share < math.inf else share
 
 
-def _data_is_cut_off(raw: BinaryIO) -> bool:
-    """Return whether the data chunk of a WAV file extends beyond the end of the file."""
+def _data_sizes(raw: BinaryIO) -> tuple[int, int]:
+    """Return the declared size of the data chunk of a WAV file, and the number of bytes that it has."""
     end = raw.seek(0, os.SEEK_END)
-    raw.seek(12)
+    raw.seek(0)
+    order = ">" if raw.read(12).startswith(b"RIFX") else "<"
     while len(header := raw.read(8)) == 8:
-        name, size = struct.unpack("<4sI", header)
+        name, size = struct.unpack(f"{order}4sI", header)
         if name == b"data":
-            return bool(size < STREAMED_SIZE and raw.tell() + size > end)
+            return size, min(size, end - raw.tell())
         raw.seek(size + size % 2, os.SEEK_CUR)
-    return False
+    return 0, 0
 
 
 def _last_page_is_cut_off(raw: BinaryIO) -> bool:

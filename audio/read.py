@@ -2,31 +2,52 @@
 
 import math
 import os
-import stat
 from itertools import pairwise
 from pathlib import Path
-from typing import BinaryIO
+from typing import NamedTuple
 
 import numpy as np
-import soundfile
 import soxr
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from audio.audio_error import AudioError
-from audio.cut_off import is_cut_off
+from audio.check_signal import check_signal
+from audio.cut_off import missing_seconds
+from audio.sound_file import (
+    MAX_FRAMES,
+    Samples,
+    SequentialFile,
+    check_size,
+    count_frames,
+    frames_of,
+    open_sound,
+    read_samples,
+)
+from audio.span import SPAN_TOLERANCE, Span, find_span
 
-# A span may end this long after the end of the file (seconds): annotations are rounded, and lossy formats drop a frame.
-SPAN_TOLERANCE = 0.1
-# Maximum number of frames; libsndfile returns about twice as many for an unknown length.
-MAX_FRAMES = 2**62
 # Audio read on each side of a window, longer than the resampling filters: seconds, and samples at the rate that limits
 # the bandwidth.
 WINDOW_MARGIN, LIMIT_MARGIN = 0.05, 200
-# Codes of sf_error().
-FORMAT_NOT_RECOGNISED = 1
-ENCODING_UNKNOWN = (4, 18, 64)
+
+
+class Recording(NamedTuple):
+    """A waveform, and what is known of its file.
+
+    Attributes
+    ----------
+    waveform : Tensor (samples,)
+        float32, on the CPU; finite and not all zero.
+    file_rate : int
+        Sampling rate of the file (Hz).
+    missing : float
+        Length at the end of the span that the header declares but the file lacks (seconds), at most 0.1 s.
+    """
+
+    waveform: Tensor
+    file_rate: int
+    missing: float
 
 
 def read_audio(
@@ -67,17 +88,17 @@ def read_audio(
     Raises
     ------
     AudioError
-        The file is missing, empty, cut off, not audio or unreadable; the span is outside the file; or the samples
-        contain NaN or infinity, or are all zero.
+        The file is missing, empty, cut off by more than 0.1 s, not audio or unreadable; the span is outside the file;
+        or the samples contain NaN or infinity, are all zero, or cancel between the channels.
     ValueError
         `start` is negative or not finite, or a duration or `max_bandwidth` is not a positive finite number.
     """
-    return read_with_rate(
+    return read_recording(
         path, sample_rate, start, duration=duration, max_duration=max_duration, max_bandwidth=max_bandwidth
-    )[0]
+    ).waveform
 
 
-def read_with_rate(
+def read_recording(
     path: str | os.PathLike[str],
     sample_rate: int | None,
     start: float = 0.0,
@@ -85,8 +106,8 @@ def read_with_rate(
     duration: float | None = None,
     max_duration: float | None = None,
     max_bandwidth: float | None = None,
-) -> tuple[Tensor, int]:
-    """Return the waveform, as `read_audio` does, and the sampling rate of the file (Hz)."""
+) -> Recording:
+    """Return the waveform, as `read_audio` does, with the rate of its file and the length that the file lacks."""
     path = Path(path)
     limits = [limit for limit in (duration, max_duration, max_bandwidth) if limit is not None]
     if not 0 <= start < math.inf or not all(0 < limit < math.inf for limit in limits):
@@ -94,19 +115,19 @@ def read_with_rate(
             f"start must be >= 0, durations > 0, max_bandwidth > 0; got {start=}, {duration=}, {max_duration=}, "
             f"{max_bandwidth=}"
         )
-    samples, native_rate = _decode(path, start, duration=duration, max_duration=max_duration)
-    if not np.isfinite(samples).all():
+    samples, span, native_rate, missing = _decode(path, start, duration=duration, max_duration=max_duration)
+    mono = samples.mono
+    if not np.isfinite(mono).all():
         raise AudioError(path, "not_finite", "the samples contain NaN or infinity; export the recording again")
-    mono = samples.mean(axis=1, dtype=np.float64).astype(np.float32) if samples.shape[1] > 1 else samples[:, 0]
+    seconds = (span.first / native_rate, (span.first + span.n_frames) / native_rate)
+    check_signal(path, samples, seconds, is_whole=span.is_last and not span.first, is_crop=span.is_crop)
     rates = [native_rate, *_limit_rate(native_rate, sample_rate, max_bandwidth), sample_rate or native_rate]
     for rate, new_rate in pairwise(rates):
         if rate != new_rate:
             mono = _resample(path, mono, rate, new_rate=new_rate)
     if not mono.any():
-        raise AudioError(
-            path, "silent", "all samples are zero (or cancel between the channels); the recording has no signal"
-        )
-    return torch.from_numpy(np.ascontiguousarray(mono)), native_rate
+        raise AudioError(path, "silent", "all samples are zero after resampling; the recording has no signal")
+    return Recording(torch.from_numpy(np.ascontiguousarray(mono)), native_rate, missing)
 
 
 def _limit_rate(native_rate: int, sample_rate: int | None, max_bandwidth: float | None) -> list[int]:
@@ -117,28 +138,13 @@ def _limit_rate(native_rate: int, sample_rate: int | None, max_bandwidth: float 
 
 
 def _resample(path: Path, samples: NDArray[np.float32], rate: int, *, new_rate: int) -> NDArray[np.float32]:
+    check_size(path, len(samples) * new_rate / rate)
     resampled: NDArray[np.float32] = soxr.resample(samples, rate, new_rate)
     if not len(resampled):
         raise AudioError(path, "empty", f"the span is shorter than one sample at {new_rate} Hz")
     if not np.isfinite(resampled).all():
         raise AudioError(path, "not_finite", "the samples are too large to be resampled; export the recording again")
     return resampled
-
-
-def sample_rate_of(path: str | os.PathLike[str]) -> int:
-    """Return the sampling rate of a file (Hz); only the header is read.
-
-    Raises
-    ------
-    AudioError
-        The file is missing, empty, not audio or unreadable.
-    """
-    path = Path(path)
-    try:
-        with _open(path) as raw, _open_sound(path, raw) as file:
-            return int(file.samplerate)
-    except soundfile.LibsndfileError as error:
-        raise _libsndfile_error(path, error) from error
 
 
 def span_seconds(path: str | os.PathLike[str], start: float = 0.0, duration: float | None = None) -> float:
@@ -160,22 +166,22 @@ def span_seconds(path: str | os.PathLike[str], start: float = 0.0, duration: flo
         no length; or the span is outside the file.
     """
     path = Path(path)
-    try:
-        with _open(path) as raw, _open_sound(path, raw) as file:
-            rate: int = file.samplerate
-            if file.frames > MAX_FRAMES:
-                raise AudioError(
-                    path,
-                    "unreadable",
-                    "the header of this FLAC file gives no length, because the file was written into a pipe; write it "
-                    "again (flac -d, flac)",
-                )
-            first, count = _span(path, rate, file.frames, start=start, duration=duration, max_duration=None)
-            if first + count >= file.frames and is_cut_off(path, file):
-                raise _truncated_error(path, file.frames / rate)
-            return count / rate
-    except soundfile.LibsndfileError as error:
-        raise _libsndfile_error(path, error) from error
+    with open_sound(path) as file:
+        rate: int = file.samplerate
+        if file.frames > MAX_FRAMES:
+            raise AudioError(
+                path,
+                "unreadable",
+                "the header of this FLAC file gives no length, because the file was written into a pipe; write it "
+                "again (flac -d, flac)",
+            )
+        end = frames_of(path, file)
+        span = find_span(path, rate, end, start=start, duration=duration, max_duration=None)
+        if span.first + span.n_frames > file.frames:
+            raise _unknown_length_error(path, file.frames / rate, end / rate)
+        if span.is_last:
+            _missing(path, file)
+        return span.n_frames / rate
 
 
 def read_window(
@@ -187,7 +193,7 @@ def read_window(
     start: float,
     duration: float,
     max_bandwidth: float | None = None,
-) -> Tensor:
+) -> Recording:
     """Read a window of a span; equal to `read_audio` of the span followed by slicing, without reading the rest.
 
     Some audio is read on both sides of the window: the resampling filter needs it, and resampling must start at a time
@@ -208,8 +214,8 @@ def read_window(
 
     Returns
     -------
-    Tensor (at most `count`,)
-        float32, on the CPU.
+    Recording
+        Its waveform has at most `count` samples.
 
     Raises
     ------
@@ -217,13 +223,14 @@ def read_window(
         The same faults as in `read_audio`; "silent" if the samples of the window are all zero.
     """
     path = Path(path)
-    native_rate = sample_rate_of(path)
+    with open_sound(path) as file:
+        native_rate = file.samplerate
     limit = _limit_rate(native_rate, sample_rate, max_bandwidth)
     grid = math.gcd(native_rate, sample_rate, *limit)
     margin = WINDOW_MARGIN + sum(LIMIT_MARGIN / rate for rate in limit)
     begin = max(math.floor((first / sample_rate - margin) * grid), 0)
     end = min((first + count) / sample_rate + margin, duration)
-    waveform = read_audio(
+    around = read_recording(
         path,
         sample_rate,
         start + begin / grid,
@@ -231,118 +238,50 @@ def read_window(
         max_bandwidth=max_bandwidth,
     )
     skipped = first - begin * sample_rate // grid
-    window = waveform[skipped : skipped + count]
+    window = around.waveform[skipped : skipped + count]
     if not bool(window.any()):
         raise AudioError(path, "silent", "all samples are zero; the window has no signal")
-    return window
+    return around._replace(waveform=window)
 
 
 def _decode(
     path: Path, start: float, *, duration: float | None, max_duration: float | None
-) -> tuple[NDArray[np.float32], int]:
-    """Return the samples of the span, float32 (frames, channels), and the file's own rate (Hz)."""
-    try:
-        with _open(path) as raw, _open_sound(path, raw) as file:
-            rate, end = file.samplerate, file.frames
-            if end > MAX_FRAMES:
-                ends = [start + length for length in (duration, max_duration) if length is not None]
-                samples = _read_streamed_flac(path, (min(ends, default=math.inf) + SPAN_TOLERANCE) * rate)
-                first, count = _span(
-                    path, rate, len(samples), start=start, duration=duration, max_duration=max_duration
-                )
-                return samples[first : first + count], rate
-            first, count = _span(path, rate, end, start=start, duration=duration, max_duration=max_duration)
-            if first + count >= end and is_cut_off(path, file):
-                raise _truncated_error(path, end / rate)
-            if first:
-                file.seek(first)
-            samples = file.read(count, dtype="float32", always_2d=True)
-    except soundfile.LibsndfileError as error:
-        raise _libsndfile_error(path, error) from error
-    if not len(samples) or len(samples) < count - SPAN_TOLERANCE * rate:
-        raise _truncated_error(path, (first + len(samples)) / rate)
-    return samples, rate
+) -> tuple[Samples, Span, int, float]:
+    """Return the samples of the span, where it is, the file's own rate (Hz), and the length that is missing (s)."""
+    with open_sound(path) as file:
+        rate, end, missing = file.samplerate, frames_of(path, file), 0.0
+        if end > MAX_FRAMES:
+            ends = [start + length for length in (duration, max_duration) if length is not None]
+            end = count_frames(path, (min(ends, default=math.inf) + SPAN_TOLERANCE) * rate)
+        span = find_span(path, rate, end, start=start, duration=duration, max_duration=max_duration)
+        if span.first + span.n_frames > file.frames:
+            raise _unknown_length_error(path, file.frames / rate, end / rate)
+        if span.is_last:
+            missing = _missing(path, file)
+        samples = read_samples(path, file, span.first, count=span.n_frames)
+    n_read = len(samples.mono)
+    missing = max(missing, (span.n_frames - n_read) / rate)
+    if not n_read or missing > SPAN_TOLERANCE:
+        raise _truncated_error(path, (span.first + n_read) / rate)
+    return samples, span, rate, missing
 
 
-def _open(path: Path) -> BinaryIO:
-    """Open a regular file that is not empty; for any other path, libsndfile reports only "System error"."""
-    try:
-        status = os.stat(path)
-        if not stat.S_ISREG(status.st_mode):
-            raise AudioError(path, "unreadable", "this is a folder or a device, not a file")
-        if status.st_size == 0:
-            raise AudioError(path, "empty", "the file is empty (0 bytes)")
-        return open(path, "rb")
-    except AudioError:
-        raise
-    except FileNotFoundError as error:
-        raise AudioError(path, "missing", "no such file") from error
-    except (OSError, ValueError) as error:  # ValueError: a name with a NUL in it
-        reason = getattr(error, "strerror", None) or error
-        raise AudioError(path, "unreadable", f"it cannot be opened ({reason})") from error
+def _missing(path: Path, file: SequentialFile) -> float:
+    """Return the length (seconds) that the end of an open file lacks; refuse a file that lacks more than a little."""
+    missing = missing_seconds(path, file)
+    if missing > SPAN_TOLERANCE:
+        raise _truncated_error(path, file.frames / file.samplerate)
+    return missing
 
 
-def _open_sound(
-    path: Path, raw: BinaryIO, kind: type[soundfile.SoundFile] = soundfile.SoundFile
-) -> soundfile.SoundFile:
-    """Open the sound in an open file.
-
-    libsndfile is given a file descriptor. Given a name, it trusts some suffixes (.raw, .au, .gsm) more than the
-    contents, and returns noise. On Windows, where there are several kinds of descriptors, it is given the name.
-    """
-    return kind(str(path)) if os.name == "nt" else kind(raw.fileno(), closefd=False)
-
-
-class _UnseekableFile(soundfile.SoundFile):  # type: ignore[misc]
-    """A sound file that is read without seeking.
-
-    soundfile seeks after each read in a seekable file. libsndfile reports that a FLAC file without a length is
-    seekable, but seeking in it fails.
-    """
-
-    def seekable(self) -> bool:
-        return False
-
-
-def _read_streamed_flac(path: Path, n_frames: float) -> NDArray[np.float32]:
-    """Decode at least the first `n_frames` of a FLAC file whose header gives no length, or all of it."""
-    blocks: list[NDArray[np.float32]] = []
-    with _open(path) as raw, _open_sound(path, raw, _UnseekableFile) as file:
-        while sum(map(len, blocks)) < n_frames and len(block := file.read(1 << 20, dtype="float32", always_2d=True)):
-            blocks.append(block)
-        return np.concatenate(blocks) if blocks else np.empty((0, file.channels), np.float32)
-
-
-def _span(
-    path: Path, rate: int, end: int, *, start: float, duration: float | None, max_duration: float | None
-) -> tuple[int, int]:
-    """Return the first frame of the span and the number of frames; refuse a span that is outside the file."""
-    if end <= 0:
-        raise AudioError(path, "empty", "the file has a header but no samples")
-    first = round(start * rate)
-    if first >= end:
-        raise AudioError(path, "out_of_range", f"the span starts at {start:g} s, but the file ends at {end / rate:g} s")
-    count = end - first
-    if duration is not None:
-        if start + duration > end / rate + SPAN_TOLERANCE:
-            message = f"the span ends at {start + duration:g} s, but the file ends at {end / rate:g} s"
-            raise AudioError(path, "out_of_range", message)
-        count = min(count, max(1, round(duration * rate)))
-    if max_duration is not None:
-        count = min(count, max(1, round(max_duration * rate)))
-    return first, count
+def _unknown_length_error(path: Path, seconds: float, end: float) -> AudioError:
+    return AudioError(
+        path,
+        "unreadable",
+        f"this MP3 file has no header with its length, so that libsndfile reads only {seconds:.2f} of its {end:.2f} s; "
+        "add the header: ffmpeg -i x.mp3 -c copy y.mp3",
+    )
 
 
 def _truncated_error(path: Path, seconds: float) -> AudioError:
     return AudioError(path, "truncated", f"the file is cut off or damaged after {seconds:.2f} s; copy it again")
-
-
-def _libsndfile_error(path: Path, error: soundfile.LibsndfileError) -> AudioError:
-    detail = error.error_string.rstrip(". ")
-    if error.code == FORMAT_NOT_RECOGNISED:
-        return AudioError(path, "not_audio", "this is not audio that libsndfile decodes; convert it to WAV or FLAC")
-    if error.code in ENCODING_UNKNOWN:
-        return AudioError(
-            path, "not_audio", f"libsndfile cannot decode this encoding ({detail}); convert it to WAV or FLAC"
-        )
-    return AudioError(path, "truncated", f"the file is cut off or damaged (libsndfile: {detail}); copy it again")

@@ -54,6 +54,8 @@ class Piece:
         Highest frequency at which the decoded audio has energy (Hz); NaN if it is not known.
     file_rate : int
         Sampling rate of the file (Hz), 0 if it is not decoded yet.
+    missing : float
+        Length that the header of the file declares but the file lacks (seconds).
     waveform : Tensor (samples,) or None
         The decoded audio. Its memory may be used again after the next `max_held` pieces.
     fault : AudioError or None
@@ -69,6 +71,7 @@ class Piece:
     with_state: bool = False
     bandwidth: float = math.nan
     file_rate: int = 0
+    missing: float = 0.0
     waveform: Tensor | None = None
     fault: AudioError | None = None
     file: FileState | None = None
@@ -174,6 +177,7 @@ class _Pool:
             seconds=decoded.seconds,
             bandwidth=decoded.bandwidth,
             file_rate=decoded.file_rate,
+            missing=decoded.missing,
             fault=decoded.fault,
             file=decoded.file,
         )

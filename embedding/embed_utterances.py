@@ -1,8 +1,10 @@
 """Embed utterances: decode ahead of the encoder, and return a reason for each file that cannot be used."""
 
+import logging
 import math
+import os
 import time
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 
@@ -14,7 +16,9 @@ from corpora import Utterance
 from embedding.decode import MIN_PIECES_FOR_PROCESSES, Piece, decode
 from embedding.worker import CHANGED, DecodeSettings, FileState
 from encoders import Encoder, LazyEncoder, pieces_of, windows_of
-from files import short_repr
+from files import count_of, short_repr
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,12 +122,26 @@ def embed_utterances(
         max_held=max_held,
         num_workers=num_workers,
     )
-    parts = _Parts()
+    parts, missing = _Parts(), dict[str, float]()
     for piece, vector in _encoded(pieces, encoder, batch_size, timing=timing):
         parts.add(piece, vector)
         if piece.is_last:
-            yield parts.assemble(piece, encoder)
+            row = parts.assemble(piece, encoder)
+            if parts.missing and row.vector is not None:
+                missing[os.fspath(row.utterance.path)] = parts.missing
+            yield row
             parts = _Parts()
+    _warn_of_missing_ends(missing)
+
+
+def _warn_of_missing_ends(missing: Mapping[str, float]) -> None:
+    """Warn once of the files that are a little shorter than their headers declare, with the missing lengths (s)."""
+    if missing:
+        longest = max(missing, key=missing.__getitem__)
+        logger.warning(
+            "%s, such as %s, %s up to %.2g s shorter than the header declares; all that is in the file is used",
+            count_of(len(missing), "recording"), longest, "is" if len(missing) == 1 else "are", missing[longest],
+        )  # fmt: skip
 
 
 def _cut(
@@ -187,6 +205,7 @@ class _Parts:
         self.files: list[FileState] = []
         self.bandwidths: list[float] = []
         self.file_rate = 0
+        self.missing = 0.0
 
     def add(self, piece: Piece, vector: Tensor | None) -> None:
         """Add the result for a piece."""
@@ -197,12 +216,16 @@ class _Parts:
         if piece.file is not None:
             self.files.append(piece.file)
         self.file_rate = self.file_rate or piece.file_rate
+        self.missing = max(self.missing, piece.missing)
         if not math.isnan(piece.bandwidth):
             self.bandwidths.append(piece.bandwidth)
 
     def assemble(self, last: Piece, encoder: Encoder | LazyEncoder) -> Row:
         """Return the row of the utterance; silent windows are a fault only if all windows are silent."""
         serious = [fault for fault in self.faults if fault.fault != "silent" or not self.vectors]
+        if serious and serious[0].fault == "silent" and len(self.faults) > 1:
+            reason = f"each of the {len(self.faults)} windows is silent; the first: {serious[0].reason}"
+            return Row(last.utterance, error=reason, fault="silent")
         if serious:
             return Row(last.utterance, error=serious[0].reason, fault=serious[0].fault)
         if len(set(self.files)) > 1:

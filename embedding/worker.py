@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from audio import AudioError, measure_bandwidth, read_audio, read_window, read_with_rate, sample_rate_of
+from audio import AudioError, measure_bandwidth, read_audio, read_recording, read_window
 from files import file_digest
 
 # Seconds between two checks of a worker whether its parent process is alive.
@@ -67,7 +67,8 @@ class DecodeRequest(NamedTuple):
 class DecodedPiece(NamedTuple):
     """Result of a request: a waveform, or the number of its samples if it is in the arena, or a fault.
 
-    A waveform has a bandwidth (Hz), which is NaN if it is not known, and the sampling rate of its file (Hz).
+    A waveform has a bandwidth (Hz), which is NaN if it is not known, the sampling rate of its file (Hz), and the length
+    that the header of the file declares but the file lacks (seconds).
     """
 
     waveform: Tensor | None = None
@@ -75,6 +76,7 @@ class DecodedPiece(NamedTuple):
     seconds: float = 0.0
     bandwidth: float = math.nan
     file_rate: int = 0
+    missing: float = 0.0
     fault: AudioError | None = None
     file: FileState | None = None
 
@@ -163,12 +165,12 @@ def _read(request: DecodeRequest, settings: DecodeSettings) -> DecodedPiece:
         before = file_state(path) if request.with_state else None
         if request.window is not None:
             first, count = request.window
-            waveform = read_window(
+            recording = read_window(
                 path, rate, first, count=count, start=request.start, duration=request.seconds, max_bandwidth=limit
             )
-            file_rate, seconds = sample_rate_of(path), request.seconds
+            seconds = request.seconds
         else:
-            waveform, file_rate = read_with_rate(
+            recording = read_recording(
                 path,
                 rate,
                 request.start,
@@ -176,12 +178,14 @@ def _read(request: DecodeRequest, settings: DecodeSettings) -> DecodedPiece:
                 max_duration=settings.crop,
                 max_bandwidth=limit,
             )
-            seconds = len(waveform) / rate
+            seconds = len(recording.waveform) / rate
+        waveform = recording.waveform
         if len(waveform) < settings.min_seconds * rate:
             reason = f"the audio is {len(waveform) / rate:.3f} s long; this encoder needs {settings.min_seconds:g} s"
             raise AudioError(path, "too_short", reason)
         if len(waveform) > 1 and waveform.min() == waveform.max():
-            raise AudioError(path, "silent", "all samples are equal; the recording has no signal")
+            reason = f"all samples of the {len(waveform) / rate:g} s that were read are equal; this is no signal"
+            raise AudioError(path, "silent", reason)
         bandwidth = measure_bandwidth(waveform, rate)
         if before is not None:
             status = os.stat(path)
@@ -194,7 +198,14 @@ def _read(request: DecodeRequest, settings: DecodeSettings) -> DecodedPiece:
     except Exception as error:  # an error of a decoder must not stop the other files
         reason = f"it cannot be decoded ({type(error).__name__}: {error})"
         return DecodedPiece(fault=AudioError(path, "unreadable", reason))
-    return DecodedPiece(waveform, seconds=seconds, bandwidth=bandwidth, file_rate=file_rate, file=before)
+    return DecodedPiece(
+        waveform,
+        seconds=seconds,
+        bandwidth=bandwidth,
+        file_rate=recording.file_rate,
+        missing=recording.missing,
+        file=before,
+    )
 
 
 def file_state(path: Path) -> FileState:

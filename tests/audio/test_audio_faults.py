@@ -149,8 +149,57 @@ def test_silent_means_that_all_samples_are_zero(name: str, subtype: str, fault_o
     assert len(read_audio(tmp_path / name, RATE)) == RATE
 
 
-def test_channels_that_cancel_are_silent(fault_of: FaultOf, tmp_path: Path) -> None:
-    soundfile.write(tmp_path / "a.wav", np.tile([0.5, -0.5], (100, 1)), RATE)
-    error = fault_of(tmp_path / "a.wav")
+@pytest.mark.parametrize(
+    ("span", "message"),
+    [
+        ({"max_duration": 10.0}, "all samples of the first 10 s are zero; no more of the recording was read"),
+        (
+            {"start": 1.0, "max_duration": 2.0},
+            "all samples from 1 s to 3 s are zero; no more of the recording was read",
+        ),
+        ({"duration": 10.0}, "all samples from 0 s to 10 s are zero; this part has no signal"),
+        ({"start": 2.5, "duration": 5.0}, "all samples from 2.5 s to 7.5 s are zero; this part has no signal"),
+        ({"duration": 8.0, "max_duration": 9.0}, "all samples from 0 s to 8 s are zero; this part has no signal"),
+    ],
+)
+def test_silence_names_the_part_that_was_read(
+    span: dict[str, float], message: str, fault_of: FaultOf, tmp_path: Path
+) -> None:
+    samples = np.zeros(13 * 8_000)
+    samples[12 * 8_000 :] = 0.1
+    soundfile.write(tmp_path / "a.wav", samples, 8_000)
+    error = fault_of(tmp_path / "a.wav", **span)
     assert error.fault == "silent"
-    assert "cancel" in error.reason
+    assert error.reason.startswith(message)
+    for flag in ("--start", "--max_duration", "--window"):
+        assert (flag in error.reason) == ("no more" in message)
+
+
+def test_silence_of_a_whole_recording_has_no_signal(fault_of: FaultOf, tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.wav", np.zeros((RATE, 2)), RATE)
+    for span in ({}, {"max_duration": 1.0}, {"max_duration": 5.0}):
+        assert fault_of(tmp_path / "a.wav", **span).reason == "all samples are zero; the recording has no signal"
+
+
+@pytest.mark.parametrize("noise", [0, 1, 50])
+def test_channels_that_cancel_are_silent(
+    noise: int, tone: Callable[..., NDArray[np.float64]], fault_of: FaultOf, tmp_path: Path
+) -> None:
+    """One channel is inverted; `noise` is the largest difference of their absolute values, of 32,768."""
+    voice = tone(440, RATE)
+    noises = np.random.default_rng(0).uniform(-noise, noise, RATE) / 32_768
+    soundfile.write(tmp_path / "a.wav", np.stack([voice, noises - voice], axis=1), RATE)
+    error = fault_of(tmp_path / "a.wav", max_duration=0.5)
+    assert error.fault == "silent"
+    assert "2 channels have a signal, but cancel each other" in error.reason
+    assert "pan=mono|c0=c0" in error.reason
+
+
+@pytest.mark.parametrize("share", [0.9, 0.0, -0.9])
+def test_channels_that_do_not_cancel_are_averaged(
+    share: float, tone: Callable[..., NDArray[np.float64]], tmp_path: Path
+) -> None:
+    voice = tone(440, RATE)
+    soundfile.write(tmp_path / "a.wav", np.stack([voice, share * voice], axis=1), RATE)
+    expected = voice * (1 + share) / 2
+    np.testing.assert_allclose(read_audio(tmp_path / "a.wav", RATE).numpy(), expected, atol=1e-4)

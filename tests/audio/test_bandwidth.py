@@ -97,7 +97,7 @@ def test_limited_window_is_a_part_of_the_limited_recording(
     path = write_audio(tmp_path / "a.wav", seconds=3.0, rate=native)
     whole = read_audio(path, RATE, max_bandwidth=limit)
     for first in (0, 12_345, 2 * RATE):
-        window = read_window(path, RATE, first, count=RATE, start=0.0, duration=3.0, max_bandwidth=limit)
+        window = read_window(path, RATE, first, count=RATE, start=0.0, duration=3.0, max_bandwidth=limit).waveform
         torch.testing.assert_close(window, whole[first : first + RATE], atol=2e-5, rtol=0)
 
 

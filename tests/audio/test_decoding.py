@@ -62,6 +62,34 @@ def test_format_is_detected_from_contents_not_suffix(
     assert torch.equal(read_audio(path.rename(tmp_path / other), RATE), expected)
 
 
+@pytest.mark.parametrize("size", [10, 100_000])
+@pytest.mark.parametrize("name", ["a.wav", "a.flac", "a.mp3", "a.ogg"])
+def test_id3_tag_before_the_audio_is_skipped_or_named(
+    name: str, size: int, write_audio: WriteAudio, fault_of: Callable[..., AudioError], tmp_path: Path
+) -> None:
+    path = write_audio(tmp_path / name, seconds=0.5)
+    expected = read_audio(path, RATE)
+    length = bytes(size >> shift & 0x7F for shift in (21, 14, 7, 0))
+    path.write_bytes(b"ID3\x04\0\0" + length + bytes(size) + path.read_bytes())
+    if name == "a.ogg":
+        assert "convert it to WAV or FLAC: ffmpeg -i x.ogg x.wav" in fault_of(path).reason
+    else:
+        assert torch.equal(read_audio(path, RATE), expected)
+
+
+@pytest.mark.parametrize(
+    ("subtype", "step"), [("PCM_U8", 2**-7), ("PCM_24", 2**-23), ("PCM_32", 2**-31), ("DOUBLE", 0)]
+)
+@pytest.mark.parametrize("container", ["WAV", "WAVEX", "W64", "RF64"])
+def test_samples_of_each_width_have_the_same_scale(
+    container: str, subtype: str, step: float, tone: Callable[..., NDArray[np.float64]], tmp_path: Path
+) -> None:
+    samples = np.stack([tone(hertz, RATE) for hertz in (300, 400, 500)], axis=1)
+    soundfile.write(tmp_path / "a", samples, RATE, format=container, subtype=subtype)
+    found = read_audio(tmp_path / "a", RATE).numpy()
+    np.testing.assert_allclose(found, samples.mean(axis=1), atol=step + 1e-7)
+
+
 def test_wav_with_suffix_of_raw_samples_is_read(write_audio: WriteAudio, tmp_path: Path) -> None:
     path = write_audio(tmp_path / "a.wav", seconds=0.5)
     assert len(read_audio(path.rename(tmp_path / "a.raw"), RATE)) == RATE // 2

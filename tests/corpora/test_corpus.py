@@ -162,7 +162,7 @@ def test_each_bad_file_is_a_problem(voices: Path, write_audio: WriteAudio) -> No
     soundfile.write(voices / "bob/4.wav", np.full(1_000, np.nan), 16_000, subtype="FLOAT")
     (voices / "bob/5.flac").write_text("84-121123-0000 GO\n")
     whole = write_audio(voices / "bob/6.wav", seconds=0.3, seed=6).read_bytes()
-    (voices / "bob/6.wav").write_bytes(whole[:-1_000])
+    (voices / "bob/6.wav").write_bytes(whole[:-5_000])
     write_audio(voices / "carl/1.wav", seconds=0.3, seed=0)  # equal to ann/1.wav
     problems = load_corpus(voices).validate()
     assert kinds(problems) == [

@@ -16,7 +16,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from audio import read_with_rate
+from audio import read_recording
 from corpora import Corpus
 from embedding import embed_utterances, n_workers_of, worker
 from encoders import Encoder, load_encoder
@@ -116,7 +116,7 @@ def test_killed_worker_costs_at_most_its_file(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    read, deadly = read_with_rate, corpus.utterances[21].path
+    read, deadly = read_recording, corpus.utterances[21].path
 
     def read_or_die(path: Path, *arguments: Any, **options: Any) -> Any:
         if path == deadly and (always or not (tmp_path / "died").exists()):
@@ -124,7 +124,7 @@ def test_killed_worker_costs_at_most_its_file(
             os.kill(os.getpid(), signal.SIGKILL)
         return read(path, *arguments, **options)
 
-    monkeypatch.setattr(worker, "read_with_rate", read_or_die)
+    monkeypatch.setattr(worker, "read_recording", read_or_die)
     rows = list(embed_utterances(corpus.utterances, spectral, 10.0, num_workers=2))
     assert (tmp_path / "died").exists()
     assert "A decoding process was killed" in caplog.text

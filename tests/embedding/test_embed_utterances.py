@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from audio import read_audio, read_with_rate
+from audio import read_audio, read_recording
 from corpora import Corpus, load_corpus
 from embedding import Row, Timing, embed_utterances, worker
 from encoders import Encoder, LazyEncoder
@@ -46,6 +46,29 @@ def test_crop_limits_what_is_read(corpus: Corpus, spectral: Encoder) -> None:
     assert torch.equal(row.vector, spectral.encode([waveform])[0])
 
 
+def test_files_that_are_a_little_shorter_than_declared_are_embedded_with_one_warning(
+    spectral: Encoder, write_audio: Callable[..., Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for number in range(5):
+        write_audio(tmp_path / f"ann/{number}.wav", seed=number)
+    whole = stack(list(embed_utterances(load_corpus(tmp_path).utterances, spectral)))
+    assert caplog.messages == []
+    for number, lost in ((1, 2), (3, 1_600), (4, 30_000)):
+        content = (tmp_path / f"ann/{number}.wav").read_bytes()
+        (tmp_path / f"ann/{number}.wav").write_bytes(content[:-lost])
+    rows = list(embed_utterances(load_corpus(tmp_path).utterances, spectral))
+    assert [row.fault for row in rows] == [None, None, None, None, "truncated"]
+    assert rows[3].seconds == 0.95
+    assert torch.equal(stack(rows)[0], whole[0])
+    assert caplog.messages == [
+        f"2 recordings, such as {tmp_path / 'ann/3.wav'}, are up to 0.05 s shorter than the header declares; all that "
+        "is in the file is used"
+    ]
+    caplog.clear()
+    list(embed_utterances(load_corpus(tmp_path).utterances, spectral, 0.5))  # the ends are not read
+    assert caplog.messages == []
+
+
 def test_state_of_each_file_is_returned_if_requested(
     corpus: Corpus, spectral: Encoder, features: FeatureSet, many_workers: None
 ) -> None:
@@ -75,14 +98,14 @@ def test_unreadable_files_build_no_encoder(tmp_path: Path, spectral: Encoder) ->
 def test_error_of_a_decoder_costs_one_file(
     error: Exception, corpus: Corpus, spectral: Encoder, features: FeatureSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read, odd = read_with_rate, corpus.utterances[5].path
+    read, odd = read_recording, corpus.utterances[5].path
 
     def read_or_fail(path: Path, *arguments: Any, **options: Any) -> Any:
         if path == odd:
             raise error
         return read(path, *arguments, **options)
 
-    monkeypatch.setattr(worker, "read_with_rate", read_or_fail)
+    monkeypatch.setattr(worker, "read_recording", read_or_fail)
     rows = list(embed_utterances(corpus.utterances, spectral, 10.0))
     failed = rows.pop(5)
     assert failed.vector is None
@@ -95,7 +118,7 @@ def test_file_that_is_removed_while_it_is_read_fails(
 ) -> None:
     for name in ("ann/1.wav", "bob/1.wav"):
         removed = write_audio(tmp_path / name)
-    read = read_with_rate
+    read = read_recording
 
     def read_and_remove(path: Path, *arguments: Any, **options: Any) -> Any:
         waveform = read(path, *arguments, **options)
@@ -103,7 +126,7 @@ def test_file_that_is_removed_while_it_is_read_fails(
             path.unlink()
         return waveform
 
-    monkeypatch.setattr(worker, "read_with_rate", read_and_remove)
+    monkeypatch.setattr(worker, "read_recording", read_and_remove)
     good, bad = embed_utterances(load_corpus(tmp_path).utterances, spectral, with_state=True)
     assert good.vector is not None
     assert bad.vector is None

@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from torch import Tensor
 
-from audio import read_audio, read_window
+from audio import Recording, read_audio, read_window
 from corpora import load_corpus
 from embedding import Row, embed_utterances, worker
 from encoders import Encoder, load_encoder
@@ -68,6 +67,7 @@ def test_silent_windows_are_skipped(rate: int, windowed: MakeEncoder, tmp_path: 
     encoder = windowed(1.0)
     rows = embed_folder(tmp_path, encoder)
     assert [(row.utterance.id, row.fault) for row in rows if row.vector is None] == [("cat/1.wav", "silent")]
+    assert str(rows[2].error).startswith("each of the 3 windows is silent; the first: all samples from 0 s to 1.05 s")
     assert [row.seconds for row in rows if row.vector is not None] == [3.0, 1.0, 2.0]
     assert is_mean_of_whole_files(rows, encoder)
     if rate == 32_000:  # resampling makes the silence next to the sound ring a little
@@ -94,13 +94,13 @@ def test_file_that_changes_between_its_windows_fails(
     read, state = read_window, worker.file_state
     n_read = []
 
-    def read_and_change(path: Path, *arguments: Any, **options: Any) -> Tensor:
-        waveform = read(path, *arguments, **options)
+    def read_and_change(path: Path, *arguments: Any, **options: Any) -> Recording:
+        recording = read(path, *arguments, **options)
         if path == changing:
             n_read.append(path)
             if len(n_read) == 1:
                 monkeypatch.setattr(worker, "file_state", changed_state)
-        return waveform
+        return recording
 
     def changed_state(path: Path) -> worker.FileState:
         found = state(path)

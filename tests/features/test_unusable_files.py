@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from audio import read_audio, read_with_rate
+from audio import read_audio, read_recording
 from corpora import Corpus, Utterance, load_corpus
 from embedding import worker
 from features import FeaturesError, FeatureSet
@@ -97,7 +97,7 @@ def test_file_that_changes_while_it_is_read_is_tried_again(
     own_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run_extract: RunExtract
 ) -> None:
     corpus = load_corpus(own_root)
-    read, growing = read_with_rate, corpus.utterances[7].path
+    read, growing = read_recording, corpus.utterances[7].path
 
     def read_and_write(path: Path, *arguments: Any, **options: Any) -> Any:
         waveform = read(path, *arguments, **options)
@@ -106,7 +106,7 @@ def test_file_that_changes_while_it_is_read_is_tried_again(
                 file.write(b"\0")
         return waveform
 
-    monkeypatch.setattr(worker, "read_with_rate", read_and_write)
+    monkeypatch.setattr(worker, "read_recording", read_and_write)
     found, _ = run_extract(corpus, tmp_path / "x.pt")
     assert found.failures == ((corpus.ids[7], "the file changed while it was read; run the same command again"),)
     monkeypatch.undo()
@@ -116,7 +116,7 @@ def test_file_that_changes_while_it_is_read_is_tried_again(
 def test_file_that_kills_its_process_is_tried_again(
     corpus: Corpus, features: FeatureSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run_extract: RunExtract
 ) -> None:
-    read, deadly = read_with_rate, corpus.utterances[21].path
+    read, deadly = read_recording, corpus.utterances[21].path
 
     def read_or_die(path: Path, *arguments: Any, **options: Any) -> Any:
         if path == deadly:
@@ -126,7 +126,7 @@ def test_file_that_kills_its_process_is_tried_again(
     with monkeypatch.context() as patch:
         for module in ("embedding.decode", "embedding.embed_utterances"):
             patch.setattr(import_module(module), "MIN_PIECES_FOR_PROCESSES", 1)
-        patch.setattr(worker, "read_with_rate", read_or_die)
+        patch.setattr(worker, "read_recording", read_or_die)
         found, n_encoded = run_extract(corpus, tmp_path / "x.pt", num_workers=2)
     assert n_encoded == 39
     assert torch.equal(found.features, features.features[[row for row in range(40) if row != 21]])

@@ -1,0 +1,223 @@
+"""Open sound files, check their headers, and decode parts of them."""
+
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+import numpy as np
+import soundfile
+from numpy.typing import NDArray
+
+from audio.audio_error import AudioError
+from audio.conversion import conversion_advice
+from audio.mp3_frames import count_mp3_samples
+
+# Sampling rates of recordings (Hz). A header with another rate is damaged.
+MIN_RATE, MAX_RATE = 1_000, 768_000
+# Maximum number of frames; libsndfile returns about twice as many for an unknown length.
+MAX_FRAMES = 2**62
+# A file may give this number of samples for each of its bytes, or `FREE_SAMPLES`. FLAC makes at most 350 of silence.
+SAMPLES_PER_BYTE, FREE_SAMPLES = 1_000, 2**24
+# Number of samples, of all channels together, that are decoded at a time.
+BLOCK_SAMPLES = 1 << 20
+# Lossy decoders need earlier audio before their samples are those of decoding from the beginning (seconds).
+LEAD_IN = {"MPEG_LAYER_I": 1.0, "MPEG_LAYER_II": 1.0, "MPEG_LAYER_III": 1.0, "OPUS": 10.0}
+# libsndfile reports that it can seek in these, but fails.
+UNSEEKABLE = ("DWVW_12", "DWVW_16", "DWVW_24", "DWVW_N")
+# A file without seeking is kept in memory while its windows are read, up to this number of frames (128 MiB).
+MAX_KEPT_FRAMES = 2**25
+# Codes of sf_error().
+FORMAT_NOT_RECOGNISED = 1
+ENCODING_UNKNOWN = (4, 18, 64)
+
+
+class Samples(NamedTuple):
+    """Decoded samples.
+
+    Attributes
+    ----------
+    mono : ndarray (frames,)
+        Mean of the channels, float32; NaN or infinity if a channel has one.
+    peak : float
+        Largest absolute value in a channel; 0 if there is only one.
+    n_channels : int
+    """
+
+    mono: NDArray[np.float32]
+    peak: float
+    n_channels: int
+
+
+class SequentialFile(soundfile.SoundFile):  # type: ignore[misc]
+    """A sound file that is read without seeking, except by `seek`.
+
+    soundfile seeks after each read in a seekable file. That fails in a FLAC file without a length, and restarts the
+    decoder of an MP3 file.
+    """
+
+    def seekable(self) -> bool:
+        return False
+
+    @property
+    def can_seek(self) -> bool:
+        """Whether `seek` works."""
+        return super().seekable() and self.subtype not in UNSEEKABLE and self.frames <= MAX_FRAMES
+
+
+@contextmanager
+def open_sound(path: Path) -> Iterator[SequentialFile]:
+    """Open a sound file, and check its header.
+
+    libsndfile is given a file descriptor. Given a name, it trusts some suffixes (.raw, .au, .gsm) more than the
+    contents, and returns noise. On Windows, where there are several kinds of descriptors, it is given the name.
+
+    Raises
+    ------
+    AudioError
+        The file is missing, empty, not audio or unreadable, or its header is damaged.
+    """
+    try:
+        with (
+            _open(path) as raw,
+            SequentialFile(str(path)) if os.name == "nt" else SequentialFile(raw.fileno(), closefd=False) as file,
+        ):
+            if not MIN_RATE <= file.samplerate <= MAX_RATE:
+                raise AudioError(
+                    path,
+                    "unreadable",
+                    f"the header gives a sampling rate of {file.samplerate} Hz, expected {MIN_RATE} to {MAX_RATE} Hz; "
+                    "the header is damaged; export the recording again",
+                )
+            if file.frames <= MAX_FRAMES:
+                check_size(path, file.frames)
+            yield file
+    except soundfile.LibsndfileError as error:
+        raise _libsndfile_error(path, error) from error
+
+
+def check_size(path: Path, n_samples: float) -> None:
+    """Refuse to make more samples from a file than its bytes can hold, so that a small file takes little memory.
+
+    Raises
+    ------
+    AudioError
+        There would be more than `SAMPLES_PER_BYTE` samples for each byte, and more than `FREE_SAMPLES`.
+    """
+    if n_samples <= FREE_SAMPLES:
+        return
+    size = os.stat(path).st_size
+    if n_samples > SAMPLES_PER_BYTE * size:
+        raise AudioError(
+            path,
+            "unreadable",
+            f"its {size:,} bytes would become {n_samples:,.0f} samples; the header is damaged, or the recording is "
+            "silent; export it again",
+        )
+
+
+def frames_of(path: Path, file: SequentialFile) -> int:
+    """Return the number of frames of an open file; more than `MAX_FRAMES` if only decoding it shows their number.
+
+    libsndfile can read no more than `file.frames`, which is a guess for MP3 files without a header with their length.
+    """
+    counted = count_mp3_samples(path) if file.format == "MP3" else None
+    return file.frames if counted is None else counted
+
+
+def count_frames(path: Path, max_frames: float) -> int:
+    """Count the frames of a file whose header does not give their number, up to a maximum, by decoding them."""
+    n_frames = 0
+    with open_sound(path) as file:
+        for block in _blocks(file, MAX_FRAMES):
+            n_frames += len(block)
+            check_size(path, n_frames)
+            if n_frames >= max_frames:
+                break
+    return n_frames
+
+
+def read_samples(path: Path, file: SequentialFile, first: int, *, count: int) -> Samples:
+    """Decode frames of an open file; fewer if it ends before.
+
+    The samples are those of decoding the whole file and slicing (in MP3 files up to rounding): decoders that cannot
+    seek, or are inexact after it, begin earlier, and the frames before the first are dropped.
+
+    Parameters
+    ----------
+    path : Path
+    file : SequentialFile
+        An open file, of which nothing was read.
+    first, count : int
+        First frame and number of frames.
+    """
+    if first and not file.can_seek and file.frames <= MAX_KEPT_FRAMES:
+        status = os.stat(path)
+        whole = _read_whole(path, status.st_size, status.st_mtime_ns)
+        return whole._replace(mono=whole.mono[first : first + count].copy())
+    begin = max(first - round(LEAD_IN.get(file.subtype, 0.0) * file.samplerate), 0) if file.can_seek else 0
+    if begin:
+        file.seek(begin)
+    for _ in _blocks(file, first - begin):
+        pass
+    monos, peak = [np.empty(0, np.float32)], 0.0
+    for block in _blocks(file, count):
+        if file.channels == 1:
+            monos.append(block[:, 0])
+            continue
+        with np.errstate(invalid="ignore"):  # the mean of infinities of both signs
+            monos.append(block.mean(axis=1, dtype=np.float64).astype(np.float32))
+        peak = max(peak, float(np.abs(block).max()))
+    return Samples(monos[1] if len(monos) == 2 else np.concatenate(monos), peak, file.channels)
+
+
+@lru_cache(maxsize=1)
+def _read_whole(path: Path, size: int, mtime_ns: int) -> Samples:
+    """Decode a file, and keep the samples for the next span of it; the size and the time are those of the file.
+
+    Without this, each window of a recording would be decoded from the beginning of the file.
+    """
+    with open_sound(path) as file:
+        return read_samples(path, file, 0, count=file.frames)
+
+
+def _blocks(file: SequentialFile, count: int) -> Iterator[NDArray[np.float32]]:
+    """Yield the next frames of a file, up to a number of them, in blocks (frames, channels)."""
+    size = max(BLOCK_SAMPLES // file.channels, 1)
+    while count > 0 and len(block := file.read(min(size, count), dtype="float32", always_2d=True)):
+        count -= len(block)
+        yield block
+
+
+def _open(path: Path) -> BinaryIO:
+    """Open a regular file that is not empty; for any other path, libsndfile reports only "System error"."""
+    try:
+        status = os.stat(path)
+        if not stat.S_ISREG(status.st_mode):
+            raise AudioError(path, "unreadable", "this is a folder or a device, not a file")
+        if status.st_size == 0:
+            raise AudioError(path, "empty", "the file is empty (0 bytes)")
+        return open(path, "rb")
+    except AudioError:
+        raise
+    except FileNotFoundError as error:
+        raise AudioError(path, "missing", "no such file") from error
+    except (OSError, ValueError) as error:  # ValueError: a name with a NUL in it
+        reason = getattr(error, "strerror", None) or error
+        raise AudioError(path, "unreadable", f"it cannot be opened ({reason})") from error
+
+
+def _libsndfile_error(path: Path, error: soundfile.LibsndfileError) -> AudioError:
+    detail = error.error_string.rstrip(". ")
+    advice = conversion_advice(path)
+    if error.code == FORMAT_NOT_RECOGNISED:
+        return AudioError(path, "not_audio", f"this is not audio that libsndfile decodes; {advice}")
+    if error.code in ENCODING_UNKNOWN:
+        return AudioError(path, "not_audio", f"libsndfile cannot decode this encoding ({detail}); {advice}")
+    if "SF_INFO" in detail:
+        detail = "the header gives no valid sampling rate, number of channels or length"
+    reason = f"the file is cut off or damaged (libsndfile: {detail}); copy it again, or {advice}"
+    return AudioError(path, "truncated", reason)
