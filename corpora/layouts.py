@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from corpora.corpus import Corpus, CorpusError, Utterance
 from corpora.doubtful_speakers import describe_doubtful
 from corpora.name_pattern import NamePattern
-from corpora.scan import find_audio
+from corpora.scan import require_audio
 from files import count_of, other_kind, unknown_choice
 
 logger = logging.getLogger(__name__)
@@ -131,10 +131,7 @@ def _list_audio(root: Path) -> Sequence[str]:
         raise CorpusError(
             f"{root}: this is a file. Give the folder of the corpus, or a manifest with --layout manifest."
         )
-    files = find_audio(root)
-    if not files:
-        raise CorpusError(f"{root}: there is no audio in this folder. Give the folder that contains the recordings.")
-    return files
+    return require_audio(root)
 
 
 def _detect(root: Path, files: Sequence[str]) -> tuple[str, list[Utterance]]:

@@ -2,9 +2,11 @@
 
 import logging
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from audio import FOREIGN_SUFFIXES, HEADERLESS
 from corpora.corpus import CorpusError
 from files import AUDIO_START, PathLike, as_paths
 
@@ -14,15 +16,19 @@ logger = logging.getLogger(__name__)
 # other suffix is listed if it begins as an audio file does.
 SUFFIXES = frozenset(
     {".wav", ".wave", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".mp2", ".aif", ".aiff", ".aifc", ".au", ".snd", ".caf"}
-    | {".w64", ".rf64", ".sph", ".voc", ".m4a", ".aac", ".wma", ".mp4", ".webm"}
+    | {".w64", ".rf64", ".sph", ".voc", ".sf", ".paf", ".pvf", ".avr", ".8svx", ".sds"}
+    | FOREIGN_SUFFIXES
+    | HEADERLESS.keys()
 )
+# Number of suffixes of files without audio that are named.
+N_NAMED = 5
 
 
 def find_audio(root: str | os.PathLike[str]) -> list[str]:
     """List the audio files below a folder.
 
     A file is recognised by its suffix (one of `SUFFIXES`, in upper or lower case) or by its first bytes. Hidden files
-    and folders are skipped. Links are followed, and each folder is visited once.
+    and folders are skipped. Links are followed, and each folder is visited once. The number of other files is logged.
 
     Parameters
     ----------
@@ -34,8 +40,43 @@ def find_audio(root: str | os.PathLike[str]) -> list[str]:
     list of str
         POSIX paths relative to `root`, sorted.
     """
-    root = os.fspath(root)
-    return sorted(path for path in _walk(root, "", set()) if _is_audio(os.path.join(root, path), path))
+    files, others = _scan(root)
+    if others:
+        logger.info("%s: passed over: %s", root, others)
+    return files
+
+
+def require_audio(root: str | os.PathLike[str]) -> list[str]:
+    """List the audio files below a folder as `find_audio` does; refuse a folder without any.
+
+    Raises
+    ------
+    CorpusError
+        The folder has no audio.
+    """
+    files = find_audio(root)
+    if not files:
+        others = _scan(root)[1]
+        found = f", only {others}" if others else ""
+        raise CorpusError(
+            f"{root}: there is no audio in this folder{found}. Give the folder that contains the recordings."
+        )
+    return files
+
+
+def _scan(root: str | os.PathLike[str]) -> tuple[list[str], str]:
+    """Return the audio files below a folder, and the numbers of the others, such as ``12 .txt, 3 .jpg``."""
+    root, files, others = os.fspath(root), [], Counter[str]()
+    for path in _walk(root, "", set()):
+        if _is_audio(os.path.join(root, path), path):
+            files.append(path)
+        else:
+            others[Path(path).suffix.lower() or "without a suffix"] += 1
+    named = sorted(others.items(), key=lambda each: (-each[1], each[0]))
+    listed = [f"{count} {suffix}" for suffix, count in named[:N_NAMED]]
+    if len(named) > N_NAMED:
+        listed.append(f"{sum(count for _, count in named[N_NAMED:])} others")
+    return sorted(files), ", ".join(listed)
 
 
 def find_recordings(paths: PathLike | Iterable[PathLike]) -> list[Path]:
@@ -61,12 +102,7 @@ def find_recordings(paths: PathLike | Iterable[PathLike]) -> list[Path]:
         )
     found: list[Path] = []
     for path in given:
-        inside = [path / name for name in find_audio(path)] if path.is_dir() else [path]
-        if not inside:
-            raise CorpusError(
-                f"{path}: there is no audio in this folder. Give the folder that contains the recordings."
-            )
-        found += inside
+        found += [path / name for name in require_audio(path)] if path.is_dir() else [path]
     return list(dict.fromkeys(found))
 
 

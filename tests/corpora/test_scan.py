@@ -76,6 +76,19 @@ def test_folder_without_files_has_no_audio(tmp_path: Path) -> None:
         "wma",
         "mp4",
         "webm",
+        "amr",
+        "AWB",
+        "3gp",
+        "mka",
+        "mov",
+        "wv",
+        "ape",
+        "ac3",
+        "spx",
+        "GSM",
+        "pcm",
+        "raw",
+        "vox",
     ],
 )
 @pytest.mark.parametrize("content", [b"", b"a text"])
@@ -141,6 +154,26 @@ def test_folder_with_audio_suffix_is_searched(tmp_path: Path) -> None:
 def test_text_or_picture_that_begins_like_a_container_is_skipped(content: bytes, tmp_path: Path) -> None:
     lay_out(tmp_path, ["ann/notes.txt"], content)
     assert find_audio(tmp_path) == []
+
+
+def test_files_that_are_passed_over_are_counted_by_suffix(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    lay_out(tmp_path, ["ann/1.wav", ".hidden.txt", *(f"ann/{number}.TXT" for number in range(12)), "a.txt", "README"])
+    lay_out(tmp_path, [f"{number}.{suffix}" for suffix in ("jpg", "py", "md", "cfg", "h5") for number in range(2)])
+    with caplog.at_level(logging.INFO):
+        assert find_audio(tmp_path) == ["ann/1.wav"]
+    assert caplog.messages == [f"{tmp_path}: passed over: 13 .txt, 2 .cfg, 2 .h5, 2 .jpg, 2 .md, 3 others"]
+    caplog.clear()
+    with caplog.at_level(logging.INFO):
+        find_audio(lay_out(tmp_path / "few", ["1.wav", "LICENSE"]))
+        find_audio(lay_out(tmp_path / "none", ["1.wav"]))
+    assert caplog.messages == [f"{tmp_path / 'few'}: passed over: 1 without a suffix"]
+
+
+def test_folder_without_audio_is_refused_with_what_it_has(tmp_path: Path) -> None:
+    lay_out(tmp_path, ["1.txt", "2.txt", "3.jpg"])
+    for load in (load_corpus, find_recordings):
+        with pytest.raises(CorpusError, match=r"there is no audio in this folder, only 2 \.txt, 1 \.jpg\. Give"):
+            load(tmp_path)
 
 
 # Links

@@ -85,9 +85,16 @@ def test_failures_are_printed_before_the_file_that_is_saved(
     lines = done.stdout.splitlines()
     assert lines[0].startswith(f"failed: {broken}: this is not audio")
     assert lines[1:] == [f"No file could be read; {output} contains the reasons."]
-    done = call_script(*command, corpus_root / "101/1011")
+    calls = tmp_path / "calls"
+    calls.mkdir()
+    shutil.copy(next((corpus_root / "101/1011").iterdir()), calls)
+    (calls / "call.gsm").write_bytes(bytes(range(1, 200)))
+    done = call_script(*command, calls)
     assert done.returncode == 3
-    assert done.stdout.splitlines()[-2].startswith("failed: ")
+    assert done.stdout.splitlines()[-2].startswith(f"failed: {calls / 'call.gsm'}: this is not audio")
+    with output.open() as file:
+        errors = {Path(row["path"]).name: row["error"] for row in csv.DictReader(file)}
+    assert "ffmpeg -f gsm -ar 8000 -i x.gsm x.wav" in errors["call.gsm"]
     assert done.stdout.splitlines()[-1] == f"Saved {output}"
 
 
@@ -99,15 +106,18 @@ def test_all_speakers_of_a_corpus_are_enrolled(
         shutil.copytree(corpus_root / chapter, people / name)
     shutil.copy(people / "cleo" / "103-1030-0000.flac", people / "dora" / "copy.flac")
     (people / "dora" / "broken.wav").write_text("text")
+    (people / "eve").mkdir()
+    (people / "eve" / "call.3gp").write_bytes(b"\0\0\0\x18ftyp3gp4" + bytes(200))
     shutil.copytree(corpus_root / "103/1031", people / "unknown")
     store = Path(shutil.copy(enrolled, tmp_path / "speakers.db"))
     done = call_script(VERIFY, "enroll", "--store", store, "--data_dir", people)
     assert done.returncode == 3, done.stderr
-    broken, *unknown = done.stdout.splitlines()[:6]
+    broken, call, *unknown = done.stdout.splitlines()[:7]
     assert broken.startswith(f"failed: {people / 'dora' / 'broken.wav'}: this is not audio")
+    assert call.startswith(f"failed: {people / 'eve' / 'call.3gp'}: this is not audio")
     for line, path in zip(unknown, sorted((people / "unknown").iterdir()), strict=True):
         assert line.startswith(f"failed: {path}: 'unknown' cannot be a speaker's name; ")
-    assert done.stdout.splitlines()[6:] == [
+    assert done.stdout.splitlines()[7:] == [
         f"failed: {people / 'dora' / 'copy.flac'}: this recording of dora is already enrolled as cleo",
         f"10 recordings enrolled; {store} has 4 speakers",
     ]
