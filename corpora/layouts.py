@@ -1,18 +1,17 @@
 """Read the layouts of corpora. To add a layout, write one function with the `layout` decorator."""
 
-import csv
 import logging
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from difflib import get_close_matches
 from pathlib import Path, PurePosixPath
 
 from corpora.corpus import Corpus, CorpusError, Utterance
 from corpora.doubtful_speakers import describe_doubtful
+from corpora.manifest import MANIFEST, read_manifest
 from corpora.name_pattern import NamePattern
 from corpora.scan import require_audio
-from files import count_of, other_kind, unknown_choice
+from files import count_of, unknown_choice
 
 logger = logging.getLogger(__name__)
 
@@ -21,9 +20,6 @@ logger = logging.getLogger(__name__)
 Reader = Callable[[Path, Sequence[str]], Iterable[Utterance]]
 LAYOUTS: dict[str, Reader] = {}
 
-MANIFEST = "manifest.csv"
-FILE_KIND = "a manifest of a corpus (a CSV file with the columns path and speaker)"
-COLUMNS = ("path", "speaker", "session", "start", "duration")
 # A corpus in one of these layouts is named after its folder, because they fit any corpus.
 UNNAMED_LAYOUTS = ("manifest", "folder")
 
@@ -197,59 +193,7 @@ def read_folder(root: Path, files: Sequence[str]) -> Iterator[Utterance]:
             yield Utterance(root / file, speaker, inside[0] if len(inside) > 1 else speaker, root=root)
 
 
-@layout("manifest")
-def read_manifest(root: Path, files: Sequence[str]) -> Iterator[Utterance]:
-    """Read a CSV file ``path,speaker[,session,start,duration]``; paths are relative to its folder, times in seconds."""
-    manifest = root if root.is_file() else root / MANIFEST
-    try:
-        with open(manifest, encoding="utf-8-sig", newline="") as file:  # -sig: may start with a byte-order mark
-            table = csv.DictReader(file, skipinitialspace=True)
-            columns = table.fieldnames or ()
-            if not {"path", "speaker"} <= set(columns):
-                raise CorpusError(
-                    other_kind(manifest, FILE_KIND)
-                    or f"{manifest}: its first line is {','.join(columns)!r}; expected "
-                    "path,speaker[,session,start,duration]."
-                )
-            for column in columns:
-                near = get_close_matches(column, COLUMNS, n=1)
-                if near and column not in COLUMNS:
-                    logger.warning("%s: the column %r is ignored; perhaps you meant %r", manifest, column, near[0])
-            rows = [(table.line_num, row) for row in table]
-    except FileNotFoundError as error:
-        raise CorpusError(f"{root}: there is no {MANIFEST} in this folder; the layout 'manifest' needs one.") from error
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise CorpusError(
-            other_kind(manifest, FILE_KIND) or f"{manifest}: this cannot be read as a CSV file in UTF-8 ({error})."
-        ) from error
-    if not rows:
-        raise CorpusError(f"{manifest}: the manifest lists no utterance.")
-    for line, row in rows:
-        yield _manifest_utterance(manifest, line, row)
-
-
-def _manifest_utterance(manifest: Path, line: int, row: dict[str, str | None]) -> Utterance:
-    """Make an utterance from a row of a manifest, or refuse the row."""
-    where = f"{manifest}, line {line}"
-    path, speaker = (row["path"] or "").strip(), (row["speaker"] or "").strip()
-    if not path or not speaker:
-        raise CorpusError(f"{where}: the {'speaker' if path else 'path'} is empty; give a path and a speaker.")
-
-    def seconds(column: str) -> float | None:
-        text = (row.get(column) or "").strip()
-        try:
-            value = float(text) if text else None
-        except ValueError:
-            raise CorpusError(f"{where}: {column} is {text!r}; expected a number of seconds.") from None
-        if value is not None and not (0 <= value < float("inf") and (value or column == "start")):
-            allowed = "0 or more" if column == "start" else "above 0"
-            raise CorpusError(f"{where}: {column} is {text}; expected a number of seconds {allowed}.")
-        return value
-
-    session = (row.get("session") or "").strip() or speaker
-    folder = manifest.parent
-    start, duration = seconds("start") or 0.0, seconds("duration")
-    return Utterance(folder / path, speaker, session, start=start, duration=duration, root=folder)
+layout("manifest")(read_manifest)
 
 
 def _folders_match(file: str, speaker: str, chapter: str) -> bool:
