@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeVar, get_args, get_type_hints
 
 from config import ScriptConfig
-from files import VERSION, InputError, commit, describe_type, missing_requirement, other_kind, unknown_choice
+from files import VERSION, InputError, commit, describe_type, missing_requirement, other_kind, read_text, unknown_choice
 
 Config = TypeVar("Config", bound=ScriptConfig)
 
@@ -204,7 +204,7 @@ def _read_settings(path: Path, config_class: type[ScriptConfig]) -> dict[str, _S
     types = get_type_hints(config_class)
     settings: dict[str, _Setting] = {}
     try:
-        loader = yaml.SafeLoader(path.read_text(encoding="utf-8-sig"))
+        loader = yaml.SafeLoader(read_text(path, SETTINGS_KIND, InputError))
         root = loader.get_single_node()
         if root is not None and not isinstance(root, yaml.MappingNode):
             found = "a list" if isinstance(root, yaml.SequenceNode) else "one value"
@@ -227,8 +227,10 @@ def _read_settings(path: Path, config_class: type[ScriptConfig]) -> dict[str, _S
         _refuse(other_kind(path, SETTINGS_KIND) or f"{place}: this cannot be read as a YAML file ({reason}).")
     except RecursionError:
         _refuse(f"{path}: its values are nested too deeply; expected lines like 'epochs: 50'.")
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        reason = " ".join(str(getattr(error, "strerror", None) or error).split())
+    except InputError as error:
+        _refuse(str(error))
+    except yaml.YAMLError as error:
+        reason = " ".join(str(error).split())
         _refuse(other_kind(path, SETTINGS_KIND) or f"{path}: this cannot be read as a YAML file ({reason}).")
     for name, setting in settings.items():
         _check_setting(name, setting, types[name], default=valid[name].default)

@@ -9,13 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from corpora.corpus import CorpusError, Utterance
-from files import count_of, other_kind, unknown_choice
+from files import count_of, listing, normal_form, other_kind, read_lines, unknown_choice
 
 logger = logging.getLogger(__name__)
 
 FILE_KIND = "an RTTM file, with lines such as 'SPEAKER meeting 1 12.50 3.20 <NA> <NA> anna <NA> <NA>'"
-# Number of lines and names that a message shows.
-SHOWN = 3
+# The types of lines of the format, and the mark of comments. Only the lines of speakers are used.
+TYPES = {"SPEAKER", "SEGMENT", "NOSCORE", "NO_RT_METADATA", "LEXEME", "NON-LEX", "NON-SPEECH", "FILLER", "EDIT", "IP"}
+TYPES |= {"SU", "CB", "A/P", "SPKR-INFO"}
+COMMENT = ";;"
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ class RttmSegment:
 def read_rttm(path: str | os.PathLike[str]) -> list[RttmSegment]:
     """Read the lines ``SPEAKER recording channel start duration <NA> <NA> speaker ...`` of an RTTM file.
 
-    Lines of other types are ignored. Malformed ``SPEAKER`` lines are skipped, and logged.
+    Lines of the other types of the format are ignored. All other lines are skipped, and logged.
 
     Raises
     ------
@@ -53,23 +55,19 @@ def read_rttm(path: str | os.PathLike[str]) -> list[RttmSegment]:
         The file cannot be read, or has no ``SPEAKER`` line that is well formed.
     """
     path = Path(path)
-    try:
-        # -sig: may start with a byte-order mark
-        lines = path.read_bytes().decode("utf-8-sig", "surrogateescape").split("\n")
-    except OSError as error:
-        raise CorpusError(f"{path}: the RTTM file cannot be read ({error.strerror}).") from error
     segments, malformed = [], []
-    for number, line in enumerate(lines, 1):
-        if line.split()[:1] != ["SPEAKER"]:
+    for number, line in enumerate(read_lines(path, FILE_KIND, CorpusError), 1):
+        kind = "".join(line.split()[:1])
+        if not kind or kind.startswith(COMMENT) or kind in TYPES - {"SPEAKER"}:
             continue
-        segment = _parse(line)
+        segment = _parse(line) if kind == "SPEAKER" else None
         if segment is None:
             malformed.append(f"line {number} ({line.strip()[:60]!r})")
         else:
             segments.append(segment)
     if malformed:
-        logger.warning("%s: skipped %s that are not well formed: %s", path, count_of(len(malformed), "line"),
-                       _listed(malformed))  # fmt: skip
+        logger.warning("%s: skipped %s, not well formed: %s", path, count_of(len(malformed), "line"),
+                       listing(malformed))  # fmt: skip
     if not segments:
         raise CorpusError(
             other_kind(path, FILE_KIND) or f"{path}: there is no segment in this file. Expected {FILE_KIND}."
@@ -86,7 +84,9 @@ def _parse(line: str) -> RttmSegment | None:
     except ValueError:
         return None
     is_valid = 0 <= start < math.inf and 0 < duration < math.inf
-    return RttmSegment(fields[1], fields[7], start, duration=duration) if is_valid else None
+    if not is_valid:
+        return None
+    return RttmSegment(normal_form(fields[1]), normal_form(fields[7]), start, duration=duration)
 
 
 def rttm_utterances(
@@ -118,29 +118,30 @@ def rttm_utterances(
     CorpusError
         The RTTM file cannot be read, has none of the recordings, has no such speaker, or has several for `name`.
     """
+    speaker = None if speaker is None else normal_form(speaker)
     by_recording: defaultdict[str, list[RttmSegment]] = defaultdict(list)
     for segment in read_rttm(path):
         by_recording[segment.recording].append(segment)
     files: dict[str, Path] = {}
     for file in recordings:
-        first = files.setdefault("_".join(file.stem.split()), file)
+        first = files.setdefault(normal_form("_".join(file.stem.split())), file)
         if first != file:
             raise CorpusError(f"{path}: {first} and {file} have the same name without the suffix; give one of them.")
     found = [(recording, files[recording]) for recording in by_recording if recording in files]
     if not found:
         raise CorpusError(
-            f"{path}: this file describes the recordings {_listed(by_recording)}, but the given files are "
-            f"{_listed(file.name for file in recordings)}. Give the files with these names."
+            f"{path}: this file describes the recordings {listing(list(by_recording))}, but the given files are "
+            f"{listing([file.name for file in recordings])}. Give the files with these names."
         )
     unused = [str(file) for recording, file in files.items() if recording not in by_recording]
     if unused:
-        logger.warning("%s: there are no segments of %s", path, _listed(unused))
+        logger.warning("%s: there are no segments of %s", path, listing(unused))
     speakers = sorted({segment.speaker for recording, _ in found for segment in by_recording[recording]})
     if speaker is not None and speaker not in speakers:
         raise CorpusError(f"{path}: {unknown_choice('speaker', speaker, speakers, max_listed=10)}")
     if name is not None and speaker is None and len(speakers) > 1:
         raise CorpusError(
-            f"{path}: there are several speakers ({_listed(speakers)}). Name the one to enrol as {name!r} with "
+            f"{path}: there are several speakers ({listing(speakers)}). Name the one to enrol as {name!r} with "
             "--rttm_speaker, or leave out --name to enrol all."
         )
     utterances = [
@@ -173,8 +174,3 @@ def _without_short(path: str | os.PathLike[str], utterances: list[Utterance], mi
             f"{path}: there is no segment of at least {min_seconds:g} s in which one speaker speaks alone."
         )
     return kept
-
-
-def _listed(words: Iterable[str]) -> str:
-    listed = list(words)
-    return ", ".join([*listed[:SHOWN], f"and {len(listed) - SHOWN} more"] if len(listed) > SHOWN else listed)

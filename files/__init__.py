@@ -6,7 +6,17 @@ from files.digests import file_digest
 from files.errors import InputError, OutputError
 from files.extras import missing_requirement, optional_imports
 from files.file_kinds import AUDIO_START, STORE_ID, WEIGHTS, describe_file, other_kind
-from files.paths import PathLike, as_paths
+from files.names import (
+    UNKNOWN,
+    describe_similar,
+    is_missing,
+    is_reserved,
+    listing,
+    normal_form,
+    reserved_problem,
+    without_case_and_spaces,
+)
+from files.paths import PathLike, as_paths, existing_path
 from files.plugins import PluginFiles, is_reference, load_plugin
 from files.progress import Progress, announce, track
 from files.records import Record, read_csv, without_nan, write_csv, write_json
@@ -22,12 +32,14 @@ from files.tensors import (
     tensors_to_bytes,
     write_tensors,
 )  # fmt: skip
+from files.text_tables import read_lines, read_text, table_rows
 from files.versions import VERSION, commit, timestamp, versions
 from files.writing import check_not_input, check_not_other_kind, check_suffix, check_writable, write_atomically
 
 __all__ = [
     "AUDIO_START",
     "STORE_ID",
+    "UNKNOWN",
     "VERSION",
     "WEIGHTS",
     "WIDTH",
@@ -52,17 +64,23 @@ __all__ = [
     "count_of",
     "fields_repr",
     "describe_file",
+    "describe_similar",
     "describe_type",
+    "existing_path",
     "file_digest",
     "format_percent",
     "format_table",
     "html_table",
+    "is_missing",
+    "is_reserved",
+    "listing",
     "load_arrays",
     "is_reference",
     "load_checked",
     "load_choice",
     "load_plugin",
     "load_tensors",
+    "normal_form",
     "note_of_rest",
     "missing_requirement",
     "optional_imports",
@@ -70,13 +88,18 @@ __all__ = [
     "printable",
     "read_checked",
     "read_csv",
+    "read_lines",
+    "read_text",
+    "reserved_problem",
     "short_repr",
+    "table_rows",
     "tensors_from_bytes",
     "tensors_to_bytes",
     "timestamp",
     "track",
     "unknown_choice",
     "versions",
+    "without_case_and_spaces",
     "without_nan",
     "write_arrays",
     "write_atomically",

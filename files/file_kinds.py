@@ -53,7 +53,7 @@ TENSORS = {
 }
 # Columns of a table -> what it is.
 COLUMNS = (
-    ({"path", "speaker", "probability"}, PREDICTIONS),
+    ({"path", "speaker", "probability", "error"}, PREDICTIONS),
     ({"path", "speaker"}, MANIFEST),
     ({"id", "speaker"}, PREDICTIONS),
     ({"features", "encoder"}, RESULTS),

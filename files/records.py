@@ -8,7 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from files.errors import InputError
 from files.paths import PathLike
+from files.text_tables import read_text
 from files.writing import write_atomically
 
 Record = dict[str, Any]
@@ -33,11 +35,17 @@ def write_csv(path: PathLike, records: Sequence[Record]) -> Path:
 
 
 def read_csv(path: Path) -> list[Record]:
-    """Return the rows of a CSV file of `write_csv`, all values as strings; no rows if the file does not exist."""
+    """Return the rows of a CSV file of `write_csv`, all values as strings; no rows if the file does not exist.
+
+    Raises
+    ------
+    InputError
+        The file cannot be read, or is not a text in UTF-8.
+    """
     if not path.is_file():
         return []
-    with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
-        return list(csv.DictReader(file))
+    text = read_text(path, "a table of results", InputError, errors="surrogateescape")
+    return list(csv.DictReader(io.StringIO(text, newline="")))
 
 
 def write_json(path: PathLike, content: Record) -> Path:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from corpora import Indices
 from features import FeatureSet
-from files import InputError, count_of, fields_repr, other_kind, write_atomically
+from files import InputError, count_of, fields_repr, normal_form, other_kind, read_lines, write_atomically
 
 # Maximum number of pairs that `all_pairs` returns. Each pair takes 17 bytes, and its score 4 more.
 MAX_PAIRS = 50_000_000
@@ -92,16 +92,12 @@ def read_trials(path: str | os.PathLike[str], ids: Sequence[str]) -> Trials:
         line number.
     """
     path = Path(path)
-    try:
-        lines = path.read_bytes().decode("utf-8", "surrogateescape").split("\n")
-    except OSError as error:
-        raise TrialError(f"{path}: the trials cannot be read ({error.strerror}).") from error
-    rows = {utterance: row for row, utterance in enumerate(ids)}
+    rows = {normal_form(utterance): row for row, utterance in enumerate(ids)}
     first, second, labels = [], [], []
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(read_lines(path, FILE_KIND, TrialError), 1):
         if not line.strip():
             continue
-        trial = _parse(line.rstrip("\r"))
+        trial = _parse(normal_form(line))
         if trial is None:
             raise TrialError(
                 other_kind(path, FILE_KIND)
@@ -126,6 +122,7 @@ def read_trials(path: str | os.PathLike[str], ids: Sequence[str]) -> Trials:
 
 def _parse(line: str) -> tuple[str, str, bool] | None:
     """Return the utterances and the label of a line, or None if it is not a trial."""
+    line = line.rstrip().lstrip("\t")
     words = line.split("\t") if "\t" in line else line.split()
     if len(words) == 3 and words[0] in VOXCELEB and words[2] not in KALDI:
         return words[1], words[2], VOXCELEB[words[0]]

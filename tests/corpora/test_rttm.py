@@ -1,6 +1,7 @@
 """`read_rttm` and `rttm_utterances`: the segments of an RTTM file, and the recordings that they are parts of."""
 
 import logging
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -29,8 +30,27 @@ def test_segments_are_read_and_malformed_lines_are_logged(tmp_path: Path, caplog
     path = write_rttm(tmp_path / "day.rttm", [("day", 0.5, 2.25, "ann")], extra)
     with caplog.at_level(logging.WARNING):
         assert read_rttm(path) == [RttmSegment("day", "ann", 0.5, 2.25)]
-    assert "skipped 5 lines that are not well formed: line 5 (" in caplog.text
+    assert "skipped 5 lines, not well formed: line 5 (" in caplog.text
     assert "and 2 more" in caplog.text
+
+
+def test_a_line_of_no_known_type_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = write_rttm(tmp_path / "day.rttm", [("day", 0, 1, "ann")], "Speaker day 1 1 1 <NA> <NA> ben <NA> <NA>\n")
+    assert len(read_rttm(path)) == 1
+    assert "skipped 1 line, not well formed: line 2 (" in caplog.text
+
+
+def test_names_in_either_unicode_form_are_one(tmp_path: Path) -> None:
+    composed, decomposed = "Zoë", unicodedata.normalize("NFD", "Zoë")
+    path = write_rttm(tmp_path / "day.rttm", [(composed, 0, 1, decomposed), (composed, 2, 1, composed)])
+    recording = tmp_path / f"{decomposed}.wav"
+    recording.touch()
+    for name in (composed, decomposed):
+        found = rttm_utterances(path, [recording], speaker=name)
+        assert spans(found) == [("Zoë", 0, 1), ("Zoë", 2, 1)]
+    path.write_bytes(path.read_text().encode("utf-16"))
+    with pytest.raises(CorpusError, match=r"day\.rttm: this text is in UTF-16"):
+        read_rttm(path)
 
 
 def test_a_byte_order_mark_is_ignored(tmp_path: Path) -> None:
@@ -72,7 +92,7 @@ def test_files_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     empty = write_rttm(tmp_path / "empty.rttm", [])
     day, night = tmp_path / "day.wav", tmp_path / "night.wav"
     cases: list[tuple[Path, list[Path], dict[str, Any], str]] = [
-        (tmp_path / "gone.rttm", [day], {}, r"gone\.rttm: the RTTM file cannot be read"),
+        (tmp_path / "gone.rttm", [day], {}, r"gone\.rttm: this file cannot be read"),
         (empty, [day], {}, r"empty\.rttm: there is no segment in this file"),
         (path, [night], {}, "describes the recordings day, but the given files are night.wav"),
         (path, [day, tmp_path / "b" / "day.wav"], {}, "have the same name without the suffix"),

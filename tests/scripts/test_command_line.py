@@ -134,6 +134,24 @@ def test_texts_of_a_settings_file_are_read_as_they_are_written(name: str, tmp_pa
     assert parse(ComparisonConfig, [f"--config={settings}"]).encoder_weights == (name,)
 
 
+def test_a_settings_file_of_another_program_is_read_or_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = tmp_path / "settings.yaml"
+    settings.write_bytes("pattern: Zoë_*\r\nseed: 3\r\n".encode("utf-8-sig"))
+    config = parse(ComparisonConfig, [f"--config={settings}"])
+    assert (config.pattern, config.seed) == ("Zoë_*", 3)
+    for encoding, message in (
+        ("utf-16", "this text is in UTF-16; expected a text in UTF-8. Save"),
+        ("latin-1", "0xeb"),
+    ):
+        settings.write_bytes("pattern: Zoë_*\n".encode(encoding))
+        with pytest.raises(SystemExit) as refused:
+            parse(ComparisonConfig, [f"--config={settings}"])
+        assert refused.value.code == 2
+        assert message in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("config_class", [ComparisonConfig, InferenceConfig])
 def test_a_list_at_the_end_of_a_settings_file_leaves_the_inputs(
     config_class: type[ComparisonConfig | InferenceConfig], tmp_path: Path

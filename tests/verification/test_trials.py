@@ -1,5 +1,6 @@
 """Trials: reading, drawing and saving them."""
 
+import unicodedata
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +26,20 @@ def test_formats_of_voxceleb_and_kaldi_are_read(tmp_path: Path) -> None:
     assert trials.labels.tolist() == [True, False, False]
     path.write_text("1\tid2/c d.wav\tid2/e.wav\n")  # tabs, since there is a space in the name
     assert read_trials(path, IDS).first.tolist() == [2]
+
+
+def test_lists_of_other_systems_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "trials.txt"
+    ids = (*IDS, "Zoë.wav")
+    lines = ["1 id1/a.wav id1/b.wav\t", "id1/b.wav\tid2/c d.wav\tnontarget\t ", "0 id2/e.wav Zoë.wav  ", " \t"]
+    for form, end in (("NFC", "\r\n"), ("NFD", "\r"), ("NFD", "\n")):
+        path.write_bytes(unicodedata.normalize(form, end.join(lines)).encode("utf-8-sig"))
+        trials = read_trials(path, ids)
+        assert (trials.first.tolist(), trials.second.tolist()) == ([0, 1, 3], [1, 2, 4])
+        assert trials.labels.tolist() == [True, False, False]
+    path.write_bytes(b"1 id1/a.wav id1/b.wav\n".decode().encode("utf-16"))
+    with pytest.raises(TrialError, match=r"trials\.txt: this text is in UTF-16.*Save it as UTF-8"):
+        read_trials(path, ids)
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3), st.booleans()), min_size=1, max_size=20))
@@ -54,7 +69,7 @@ def test_invalid_lines_are_refused_with_their_number(text: str, message: str, tm
     (tmp_path / "t.txt").write_text(text)
     with pytest.raises(TrialError, match=rf"t\.txt.*{message}"):
         read_trials(tmp_path / "t.txt", IDS)
-    with pytest.raises(TrialError, match=r"none\.txt: the trials cannot be read"):
+    with pytest.raises(TrialError, match=r"none\.txt: this file cannot be read"):
         read_trials(tmp_path / "none.txt", IDS)
 
 
