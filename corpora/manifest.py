@@ -2,69 +2,186 @@
 
 import csv
 import logging
+import re
 from collections.abc import Iterator, Sequence
-from difflib import get_close_matches
+from dataclasses import dataclass
 from pathlib import Path
 
 from corpora.corpus import CorpusError, Utterance
-from files import other_kind
+from corpora.manifest_columns import Columns, columns_without_header, find_columns
+from files import existing_path, is_missing, listing, other_kind, read_text, table_rows
 
 logger = logging.getLogger(__name__)
 
 MANIFEST = "manifest.csv"
 FILE_KIND = "a manifest of a corpus (a CSV file with the columns path and speaker)"
-COLUMNS = ("path", "speaker", "session", "start", "duration")
+EXPECTED = "path,speaker[,session,start,duration|end]"
+DELIMITERS = ",;\t|"
+# The columns of a table of predictions of this project, whose speakers are not labels.
+PREDICTIONS = {"path", "speaker", "probability", "error"}
+# Maximum difference of the duration from the end minus the start, if all are given (seconds): they may be rounded.
+TOLERANCE = 0.01 + 1e-9
+
+Row = tuple[int, list[str]]
+
+
+@dataclass(frozen=True)
+class _Table:
+    """The columns of a manifest, and its rows with their line numbers."""
+
+    columns: Columns
+    rows: Sequence[Row]
+    delimiter: str
 
 
 def read_manifest(root: Path, files: Sequence[str]) -> Iterator[Utterance]:
-    """Read a CSV file ``path,speaker[,session,start,duration]``; paths are relative to its folder, times in seconds."""
+    """Read a CSV file ``path,speaker[,session,start,duration|end]``; paths are relative to its folder.
+
+    Times are in seconds. Cells may be separated by commas, semicolons, tabs or ``|``; other usual names of the columns
+    are read too (`manifest_columns.NAMES`), and each column that is not used is logged.
+    """
     manifest = root if root.is_file() else root / MANIFEST
-    try:
-        with open(manifest, encoding="utf-8-sig", newline="") as file:  # -sig: may start with a byte-order mark
-            table = csv.DictReader(file, skipinitialspace=True)
-            columns = table.fieldnames or ()
-            if not {"path", "speaker"} <= set(columns):
-                raise CorpusError(
-                    other_kind(manifest, FILE_KIND)
-                    or f"{manifest}: its first line is {','.join(columns)!r}; expected "
-                    "path,speaker[,session,start,duration]."
-                )
-            for column in columns:
-                near = get_close_matches(column, COLUMNS, n=1)
-                if near and column not in COLUMNS:
-                    logger.warning("%s: the column %r is ignored; perhaps you meant %r", manifest, column, near[0])
-            rows = [(table.line_num, row) for row in table]
-    except FileNotFoundError as error:
-        raise CorpusError(f"{root}: there is no {MANIFEST} in this folder; the layout 'manifest' needs one.") from error
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise CorpusError(
-            other_kind(manifest, FILE_KIND) or f"{manifest}: this cannot be read as a CSV file in UTF-8 ({error})."
-        ) from error
-    if not rows:
+    if not manifest.exists():
+        raise CorpusError(f"{root}: there is no {MANIFEST} in this folder; the layout 'manifest' needs one.")
+    table = _read_table(manifest, read_text(manifest, FILE_KIND, CorpusError))
+    if not table.rows:
         raise CorpusError(f"{manifest}: the manifest lists no utterance.")
-    for line, row in rows:
-        yield _manifest_utterance(manifest, line, row)
+    _check_names(manifest, table)
+    for line, cells in table.rows:
+        values = {column: cells[place] for column, place in table.columns.places.items() if place < len(cells)}
+        yield _utterance(manifest, line, values, table=table)
 
 
-def _manifest_utterance(manifest: Path, line: int, row: dict[str, str | None]) -> Utterance:
-    """Make an utterance from a row of a manifest, or refuse the row."""
+def _read_table(manifest: Path, text: str) -> _Table:
+    """Split the text into cells by the delimiter with which its first line is a header, or by that of two columns."""
+    found = re.search(r"[^\r\n]*\S[^\r\n]*", text)  # the first line that is not empty
+    first = found[0] if found else ""
+    header = {delimiter: _cells(first, delimiter) for delimiter in DELIMITERS}
+    for delimiter, names in header.items():
+        columns = find_columns(names)
+        if columns.are_complete and not set(names) >= PREDICTIONS:
+            if columns.problem is not None:
+                raise CorpusError(f"{manifest}: {columns.problem}.")
+            table = _Table(columns, _rows(manifest, text, delimiter)[1:], delimiter)
+            _check_widths(manifest, table, len(names))
+            _log_columns(manifest, table)
+            return table
+    for delimiter, names in header.items():
+        rows = _rows(manifest, text, delimiter) if len(names) == 2 else []
+        without_header = columns_without_header([cells for _, cells in rows])
+        if without_header is not None:
+            order = ",".join(sorted(without_header.places, key=without_header.places.__getitem__))
+            logger.info("%s: the first line is no header; the columns are read as %s", manifest, order)
+            return _Table(without_header, rows, delimiter)
+    raise CorpusError(
+        other_kind(manifest, FILE_KIND) or f"{manifest}: its first line is {first[:200]!r}; expected {EXPECTED}."
+    )
+
+
+def _cells(line: str, delimiter: str) -> list[str]:
+    """Return the cells of the first line; none if it is not a row with this delimiter."""
+    try:
+        return next((cells for _, cells in table_rows(line, delimiter)), [])
+    except csv.Error:
+        return []
+
+
+def _rows(manifest: Path, text: str, delimiter: str) -> list[Row]:
+    try:
+        return list(table_rows(text, delimiter))
+    except csv.Error as error:
+        raise CorpusError(
+            f"{manifest}: this cannot be read as a CSV file ({error}). Look for a quotation mark that is not closed, "
+            "or not at the end of its cell."
+        ) from error
+
+
+def _check_widths(manifest: Path, table: _Table, n_columns: int) -> None:
+    """Refuse a row with more cells than the header, because it is not known which cell belongs to which column."""
+    for line, cells in table.rows:
+        if any(cells[n_columns:]):
+            raise CorpusError(
+                f"{manifest}, line {line}: this row has {len(cells)} cells, but the header has {n_columns}. Put a cell "
+                f"that contains {table.delimiter!r} between quotation marks, and write numbers with a decimal point."
+            )
+
+
+def _log_columns(manifest: Path, table: _Table) -> None:
+    """Log which columns have other names, and warn of those that are not used."""
+    columns = table.columns
+    names = {column: columns.header[place] for column, place in columns.places.items()}
+    renamed = [f"{name!r} as {column}" for column, name in names.items() if name.casefold() != column]
+    if renamed:
+        logger.info("%s: reads the column %s", manifest, ", ".join(renamed))
+    unused = [
+        place
+        for place in columns.unused
+        if columns.header[place] or any("".join(cells[place : place + 1]) for _, cells in table.rows)
+    ]
+    if unused:
+        noun, verb = ("column", "is") if len(unused) == 1 else ("columns", "are")
+        logger.warning("%s: the %s %s %s not used", manifest, noun, columns.describe(unused), verb)
+
+
+def _check_names(manifest: Path, table: _Table) -> None:
+    """Refuse rows without a path or a speaker, with their lines."""
+    for column in ("path", "speaker"):
+        place = table.columns.places[column]
+        cells = {line: "".join(row[place : place + 1]) for line, row in table.rows}
+        empty = [line for line, cell in cells.items() if not cell or (column == "speaker" and is_missing(cell))]
+        if empty:
+            where = f"line {empty[0]}" if len(empty) == 1 else f"lines {listing(empty)}"
+            found = f"{cells[empty[0]]!r}, which stands for a missing name" if cells[empty[0]] else "empty"
+            raise CorpusError(f"{manifest}, {where}: the {column} is {found}; give a path and a speaker in each row.")
+
+
+def _utterance(manifest: Path, line: int, values: dict[str, str], *, table: _Table) -> Utterance:
+    """Make an utterance from the values of a row, or refuse the row."""
     where = f"{manifest}, line {line}"
-    path, speaker = (row["path"] or "").strip(), (row["speaker"] or "").strip()
-    if not path or not speaker:
-        raise CorpusError(f"{where}: the {'speaker' if path else 'path'} is empty; give a path and a speaker.")
+    start, duration, end = (
+        _seconds(where, column, values.get(column, ""), table=table) for column in ("start", "duration", "end")
+    )
+    start = start or 0.0
+    if end is not None:
+        if end <= start:
+            raise CorpusError(f"{where}: end is {end:g}, and start is {start:g}; expected an end after the start.")
+        if duration is not None and abs(end - start - duration) > TOLERANCE:
+            raise CorpusError(
+                f"{where}: duration is {duration:g}, but from start to end are {end - start:g} s; delete the wrong one."
+            )
+        duration = round(end - start, 6) if duration is None else duration
+    folder, session = manifest.parent, values.get("session", "")
+    return Utterance(
+        _audio_path(folder, values["path"]),
+        values["speaker"],
+        values["speaker"] if is_missing(session) else session,
+        start=start,
+        duration=duration,
+        root=folder,
+    )
 
-    def seconds(column: str) -> float | None:
-        text = (row.get(column) or "").strip()
-        try:
-            value = float(text) if text else None
-        except ValueError:
-            raise CorpusError(f"{where}: {column} is {text!r}; expected a number of seconds.") from None
-        if value is not None and not (0 <= value < float("inf") and (value or column == "start")):
-            allowed = "0 or more" if column == "start" else "above 0"
-            raise CorpusError(f"{where}: {column} is {text}; expected a number of seconds {allowed}.")
-        return value
 
-    session = (row.get("session") or "").strip() or speaker
-    folder = manifest.parent
-    start, duration = seconds("start") or 0.0, seconds("duration")
-    return Utterance(folder / path, speaker, session, start=start, duration=duration, root=folder)
+def _seconds(where: str, column: str, text: str, *, table: _Table) -> float | None:
+    """Return a time in seconds, or None for an empty cell."""
+    if not text:
+        return None
+    # Without a comma between cells, one in a number is a decimal comma; otherwise it may also separate thousands.
+    number = text.replace(",", ".") if table.delimiter != "," and text.count(",") == 1 else text
+    try:
+        value = float(number) * table.columns.units[column]
+    except ValueError:
+        advice = "; write a decimal point" if "," in text else ""
+        raise CorpusError(f"{where}: {column} is {text!r}; expected a number of seconds{advice}.") from None
+    if not (0 <= value < float("inf") and (value or column == "start")):
+        allowed = "0 or more" if column == "start" else "above 0"
+        raise CorpusError(f"{where}: {column} is {text}; expected a number of seconds {allowed}.")
+    return value if table.columns.units[column] == 1 else round(value, 6)
+
+
+def _audio_path(folder: Path, path: str) -> Path:
+    """Return the path of a file: as it is written if that exists, otherwise with the names that the disk has."""
+    found = existing_path(folder / path)
+    if "\\" in path and not found.exists():  # written on Windows
+        other = existing_path(folder / path.replace("\\", "/"))
+        return other if other.exists() else found
+    return found

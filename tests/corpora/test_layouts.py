@@ -1,6 +1,5 @@
 """`load_corpus`: the utterances of each layout, the detection of the layout, and errors."""
 
-import csv
 import logging
 import os
 import tempfile
@@ -178,148 +177,10 @@ def test_corpus_is_named_after_its_folder(tmp_path: Path, monkeypatch: pytest.Mo
         assert load_corpus(spelling).ids == ("ann/1.wav",)
 
 
-# Manifest
-
-
-def test_manifest(tmp_path: Path) -> None:
-    root = write_manifest(
-        tmp_path / "meetings",
-        "path,speaker,session,start,duration,note\n"
-        "a.wav,ann,m1,,,whole\n"
-        "b.wav,ann,m1,0,,whole, with an extra comma\n"
-        "sub/c.wav,bob,m1,1.5,2.25,\n"
-        "sub/c.wav,bob,m1,12.000,0.1,\n"
-        "sub/c.wav,bob,,100,,\n"
-        '"../other, place/d.wav",bob,m2,0,10,\n',
-    )
-    corpus = load_corpus(root)
-    assert rows_of(corpus) == [
-        ("a.wav", "ann", "m1"),
-        ("b.wav", "ann", "m1"),
-        ("sub/c.wav#1.5-2.25", "bob", "m1"),
-        ("sub/c.wav#12-0.1", "bob", "m1"),
-        ("sub/c.wav#100-", "bob", "bob"),
-        ("../other, place/d.wav#0-10", "bob", "m2"),
-    ]
-    assert corpus.utterances[2] == Utterance(root / "sub/c.wav", "bob", "m1", 1.5, 2.25, root=root)
-    assert corpus.utterances[0].duration is None
-    assert corpus.utterances[5].path.resolve() == tmp_path / "other, place/d.wav"
-    assert corpus.name == "meetings"
-    assert corpus.root == root
-
-
-@pytest.mark.parametrize("layout_name", ["auto", "manifest"])
-def test_manifest_file_may_have_any_name(layout_name: str, tmp_path: Path) -> None:
-    folder = write_manifest(tmp_path / "lists", "speaker,path\nann,a.wav\n")
-    path = (folder / "manifest.csv").rename(folder / "train.txt")
-    corpus = load_corpus(path, layout_name)
-    assert rows_of(corpus) == [("a.wav", "ann", "ann")]
-    assert (corpus.root, corpus.name) == (folder, "lists")
-
-
-@pytest.mark.parametrize(
-    ("text", "encoding"),
-    [
-        ("path,speaker\nä.wav,Zoë\n", "utf-8-sig"),  # with a byte-order mark
-        ("path,speaker\r\nä.wav,Zoë\r\n", "utf-8"),
-        ("path, speaker\n  ä.wav , Zoë \n", "utf-8"),
-        ("path,speaker\n\nä.wav,Zoë\n\n\n", "utf-8"),
-        ('"path","speaker"\n"ä.wav","Zoë"', "utf-8"),
-        ("path,speaker,session,start,duration\nä.wav,Zoë\n", "utf-8"),
-        ("path,speaker,session,start,duration\nä.wav,Zoë, , , \n", "utf-8"),
-    ],
-)
-def test_csv_variants_of_spreadsheet_programs(text: str, encoding: str, tmp_path: Path) -> None:
-    corpus = load_corpus(write_manifest(tmp_path, text, encoding))
-    assert rows_of(corpus) == [("ä.wav", "Zoë", "Zoë")]
-
-
 def test_manifest_takes_precedence_over_folders(librispeech: Path) -> None:
     write_manifest(librispeech, f"path,speaker\n{LIBRISPEECH[0]},ann\n")
     assert rows_of(load_corpus(librispeech)) == [(LIBRISPEECH[0], "ann", "ann")]
     assert load_corpus(librispeech, "librispeech").ids == tuple(sorted(LIBRISPEECH))
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("path,name\na.wav,ann\n", r"manifest\.csv: its first line is 'path,name'; expected path,speaker"),
-        ("a.wav,ann\nb.wav,bob\n", r"its first line is 'a\.wav,ann'; expected path,speaker"),
-        ("path;speaker\na.wav;ann\n", r"its first line is 'path;speaker'; expected path,speaker"),
-        ("", r"its first line is ''; expected path,speaker"),
-        ("path,speaker\n", r"lists no utterance"),
-        ("path,speaker\na.wav,ann\nb.wav,\n", r"line 3: the speaker is empty"),
-        ("path,speaker\na.wav,ann\nb.wav\n", r"line 3: the speaker is empty"),
-        ("path,speaker\na.wav,ann\n\n ,bob\n", r"line 4: the path is empty"),
-        ("path,speaker,start\na.wav,ann,0\nb.wav,ann,soon\n", r"line 3: start is 'soon'; expected a number of seconds"),
-        ('path,speaker,start\na.wav,ann,"1,5"\n', r"line 2: start is '1,5'; expected a number of seconds"),
-        ('path,speaker,duration\n"a\nb.wav",ann,\nc.wav,ann,x\n', r"line 4: duration is 'x'"),
-        ("path,speaker,start\na.wav,ann,-1\n", r"line 2: start is -1"),
-        ("path,speaker,start\na.wav,ann,nan\n", r"line 2: start is nan"),
-        ("path,speaker,start\na.wav,ann,inf\n", r"line 2: start is inf"),
-        ("path,speaker,duration\na.wav,ann,0\n", r"line 2: duration is 0"),
-        ("path,speaker,duration\na.wav,ann,-2\n", r"line 2: duration is -2"),
-        ("path,speaker\na.wav,ann\nb.wav,ann\na.wav,bob\n", r"a\.wav is listed 2 times"),
-        ("path,speaker\na.wav,ann\n./x/../a.wav,bob\n", r"a\.wav is listed 2 times"),
-        ("path,speaker,start,duration\na.wav,ann,1,2\na.wav,bob,1.0,2.00\n", r"a\.wav#1-2 is listed 2 times"),
-    ],
-)
-@pytest.mark.parametrize("layout_name", ["auto", "manifest"])
-def test_invalid_manifest_is_refused(text: str, message: str, layout_name: str, tmp_path: Path) -> None:
-    with pytest.raises(CorpusError, match=message) as caught:
-        load_corpus(write_manifest(tmp_path / "m", text), layout_name)
-    assert str(tmp_path / "m") in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("column", "expected"), [("Session", "session"), ("sesion", "session"), ("durations", "duration")]
-)
-def test_misspelt_column_logs_a_warning(
-    column: str, expected: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    corpus = load_corpus(write_manifest(tmp_path, f"path,speaker,note,{column}\na.wav,ann,x,1\n"))
-    assert rows_of(corpus) == [("a.wav", "ann", "ann")]
-    [record] = caplog.records
-    assert record.levelno == logging.WARNING
-    assert repr(column) in record.getMessage()
-    assert f"perhaps you meant {expected!r}" in record.getMessage()
-
-
-@pytest.mark.parametrize("encoding", ["utf-16", "latin-1"])
-def test_manifest_in_other_encoding_is_refused(encoding: str, tmp_path: Path) -> None:
-    with pytest.raises(CorpusError, match=r"manifest\.csv: this cannot be read as a CSV file in UTF-8"):
-        load_corpus(write_manifest(tmp_path, "path,speaker\nä.wav,Zoë\n", encoding))
-
-
-def test_missing_manifest_is_refused(tmp_path: Path) -> None:
-    lay_out(tmp_path, ["ann/1.wav"])
-    with pytest.raises(CorpusError, match=r"there is no manifest\.csv in this folder"):
-        load_corpus(tmp_path, "manifest")
-
-
-WORD = st.text("abcxyzäß语 _-'\",;=", min_size=1, max_size=6).map(str.strip).filter(bool)
-ROWS = st.lists(
-    st.tuples(WORD, WORD, st.just("") | WORD, st.integers(0, 10**7), st.none() | st.integers(1, 10**7)),
-    min_size=1,
-    max_size=8,
-    unique_by=lambda row: (row[0], row[3], row[4]),
-)
-
-
-@settings(deadline=None, max_examples=60)
-@given(rows=ROWS)
-def test_manifest_written_by_csv_is_read_back(rows: list[tuple[str, str, str, int, int | None]]) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        with open(Path(folder, "manifest.csv"), "w", encoding="utf-8", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow(["path", "speaker", "session", "start", "duration"])
-            for path, speaker, session, start, duration in rows:
-                writer.writerow([path, speaker, session, start / 1000, "" if duration is None else duration / 1000])
-        corpus = load_corpus(folder)
-    assert [(u.path, u.speaker, u.session, u.start, u.duration) for u in corpus] == [
-        (Path(folder, path), speaker, session or speaker, start / 1000, None if duration is None else duration / 1000)
-        for path, speaker, session, start, duration in rows
-    ]
 
 
 # Detection

@@ -86,7 +86,7 @@ def kinds(
 def test_a_mixed_up_file_is_named_for_what_it_is(flag: str, kinds: dict[str, Path]) -> None:
     expected, load = LOADERS[flag]
     for kind, phrase in PHRASES.items():
-        if kind == expected or (flag, kind) == ("--data_dir", "predictions"):  # a table of predictions is a manifest
+        if kind == expected:
             continue
         with pytest.raises(InputError, match=rf"^{re.escape(str(kinds[kind]))}: .*{re.escape(phrase)}") as refused:
             load(kinds[kind])
