@@ -177,7 +177,7 @@ def list_utterances(config: EnrollConfig) -> list[Utterance]:
     from verification import MIN_SECONDS, StoreError
 
     if config.data_dir is not None:
-        return list(load_corpus(config.data_dir, config.layout, pattern=config.pattern))
+        return list(load_corpus(config.data_dir, config.layout, pattern=config.pattern, allow_unknown=True))
     if not config.audio:
         return []
     files = find_recordings(config.audio)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from audio import AudioError, read_audio
-from files import InputError, count_of, html_table, note_of_rest, short_repr
+from files import InputError, count_of, html_table, is_missing, listing, normal_form, note_of_rest, short_repr
 
 # Numbers of speakers and of utterances that a notebook shows.
 SHOWN_SPEAKERS, SHOWN_UTTERANCES = 10, 5
@@ -63,6 +63,11 @@ class Utterance:
             object.__setattr__(self, "path", Path(self.path))
         if not isinstance(self.root, Path):
             object.__setattr__(self, "root", Path(self.root))
+        # One name has one spelling; `Corpus` refuses names that are no texts.
+        for name in ("speaker", "session"):
+            given = getattr(self, name)
+            if isinstance(given, str) and not given.isascii():
+                object.__setattr__(self, name, normal_form(given))
         if not 0 <= self.start < math.inf or not (self.duration is None or 0 < self.duration < math.inf):
             raise CorpusError(
                 f"{self.path}: the span starts at {self.start:g} s and lasts {self.duration} s; expected a start of 0 "
@@ -71,7 +76,10 @@ class Utterance:
 
     @property
     def id(self) -> str:
-        """POSIX path relative to `root`, plus ``#start-duration`` for a segment; independent of where `root` is."""
+        """POSIX path relative to `root`, plus ``#start-duration`` for a segment; independent of where `root` is.
+
+        Its letters are in Unicode's normal form NFC, whatever form the names of the files have.
+        """
         path, root = os.fspath(self.path), os.path.join(self.root, "")
         if path.startswith(root) and f"{os.sep}." not in path:  # the usual case; relpath is 10 times slower
             relative = path[len(root) :].replace(os.sep, "/")
@@ -80,6 +88,7 @@ class Utterance:
                 relative = Path(os.path.relpath(path, root)).as_posix()
             except ValueError:  # another drive on Windows
                 relative = self.path.as_posix()
+        relative = normal_form(relative)  # the id of a file is the same on systems that decompose letters
         if not self.start and self.duration is None:
             return relative
         duration = "" if self.duration is None else _format_seconds(self.duration)
@@ -129,6 +138,13 @@ class Corpus:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "utterances", tuple(self.utterances))
+        missing = {name for name in {utterance.speaker for utterance in self.utterances} if is_missing(name)}
+        if missing:
+            unnamed = [utterance.id for utterance in self.utterances if is_missing(utterance.speaker)]
+            raise CorpusError(
+                f"{self.root}: the speaker {next(iter(missing))!r} stands for a missing name; it is the speaker of "
+                f"{listing(unnamed)}. Give these recordings a speaker, or leave them out."
+            )
         for utterance_id, count in Counter(self.ids).most_common(1):
             if count > 1:
                 raise CorpusError(f"{self.root}: the utterance {utterance_id} is listed {count} times; list it once.")

@@ -11,7 +11,8 @@ from corpora.doubtful_speakers import describe_doubtful
 from corpora.manifest import MANIFEST, read_manifest
 from corpora.name_pattern import NamePattern
 from corpora.scan import require_audio
-from files import count_of, unknown_choice
+from corpora.speaker_names import check_speaker_names
+from files import count_of, existing_path, unknown_choice
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +35,9 @@ def layout(name: str) -> Callable[[Reader], Reader]:
     return register
 
 
-def load_corpus(root: str | os.PathLike[str], layout: str = "auto", *, pattern: str | None = None) -> Corpus:
+def load_corpus(
+    root: str | os.PathLike[str], layout: str = "auto", *, pattern: str | None = None, allow_unknown: bool = False
+) -> Corpus:
     """List the utterances of a corpus from its file names, or from a manifest; no audio is opened.
 
     Parameters
@@ -47,6 +50,8 @@ def load_corpus(root: str | os.PathLike[str], layout: str = "auto", *, pattern: 
     pattern : str, optional
         Where the speaker and the session are in the paths, instead of a layout (`NamePattern`), such as
         ``{speaker}_{session}_*``. Without ``{session}``, each speaker has one session.
+    allow_unknown : bool
+        Whether a speaker can be called ``unknown``, which is the answer for speakers that a classifier does not know.
 
     Returns
     -------
@@ -55,15 +60,16 @@ def load_corpus(root: str | os.PathLike[str], layout: str = "auto", *, pattern: 
     Raises
     ------
     CorpusError
-        The folder does not exist or has no audio, no layout fits, or the manifest or the pattern is not valid.
+        The folder does not exist or has no audio, no layout fits, the manifest or the pattern is not valid, or the name
+        of a speaker is missing or reserved.
     """
-    root = Path(root)
+    root = existing_path(Path(root))
     if layout != "auto" and layout not in LAYOUTS:
         raise CorpusError(unknown_choice("layout", layout, ["auto", *LAYOUTS]))
     if not root.exists():
         raise CorpusError(f"{root}: no such folder. Give the folder of the corpus, or the CSV file of a manifest.")
     if pattern is not None:
-        return _load_by_pattern(root, layout, pattern)
+        return _load_by_pattern(root, layout, pattern, allow_unknown=allow_unknown)
     if layout == "auto" and (root.is_file() or (root / MANIFEST).is_file()):
         layout = "manifest"
     files = () if layout == "manifest" else _list_audio(root)
@@ -78,6 +84,7 @@ def load_corpus(root: str | os.PathLike[str], layout: str = "auto", *, pattern: 
     _log_contents(root, f"layout {layout}", utterances=utterances, files=files)
     if layout == "folder":
         _warn_of_doubtful_speakers(root, utterances)
+    check_speaker_names(root, utterances, allow_unknown=allow_unknown)
     folder = root.parent if root.is_file() else root
     name = layout
     if layout in UNNAMED_LAYOUTS:
@@ -89,7 +96,7 @@ def _name_of(folder: Path) -> str:
     return folder.resolve().name or "corpus"
 
 
-def _load_by_pattern(root: Path, layout: str, pattern: str) -> Corpus:
+def _load_by_pattern(root: Path, layout: str, pattern: str, *, allow_unknown: bool) -> Corpus:
     """List the utterances of a corpus whose paths match a pattern."""
     if layout != "auto" or root.is_file():
         given = f"--layout {layout}" if layout != "auto" else f"the manifest {root}"
@@ -107,6 +114,7 @@ def _load_by_pattern(root: Path, layout: str, pattern: str) -> Corpus:
             "characters except '/', and '**/' for any folders."
         )
     _log_contents(root, f"pattern {pattern}", utterances=utterances, files=files)
+    check_speaker_names(root, utterances, allow_unknown=allow_unknown)
     return Corpus(tuple(utterances), root, _name_of(root))
 
 
@@ -141,7 +149,7 @@ def _detect(root: Path, files: Sequence[str]) -> tuple[str, list[Utterance]]:
     raise CorpusError(
         f"{root}: no layout fits the {len(files)} audio files (the first is {files[0]}). Put the files of each speaker "
         "into a separate folder, say where the speaker is in the names with --pattern, such as '{speaker}_*', or list "
-        f"path,speaker[,session,start,duration] in a {MANIFEST}."
+        f"path,speaker[,session,start,duration|end] in a {MANIFEST}."
     )
 
 

@@ -5,7 +5,7 @@ from pathlib import PurePosixPath
 
 from corpora.corpus import CorpusError
 from corpora.scan import SUFFIXES
-from files import unknown_choice
+from files import normal_form, unknown_choice
 
 PLACEHOLDERS = ("speaker", "session")
 TOKEN = re.compile(r"\{[^{}]*\}|\*\*/|\*\*|\*|\?|[^{*?]+|\{")
@@ -39,7 +39,7 @@ class NamePattern:
 
     def __init__(self, pattern: str) -> None:
         self.text = pattern
-        stripped = _without_suffix(pattern)
+        stripped = _without_suffix(normal_form(pattern))
         parts = []
         before = ""  # the token before, if it stands for any number of characters
         seen = set()
@@ -64,7 +64,7 @@ class NamePattern:
 
     def read(self, file: str) -> tuple[str, str | None] | None:
         """Return the speaker and the session, if the pattern has one, of a POSIX path; None if it does not match."""
-        match = self._expression.fullmatch(_without_suffix(file))
+        match = self._expression.fullmatch(_without_suffix(normal_form(file)))
         if match is None:
             return None
         return match["speaker"], match.groupdict().get("session")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from audio import FOREIGN_SUFFIXES, HEADERLESS
 from corpora.corpus import CorpusError
-from files import AUDIO_START, PathLike, as_paths
+from files import AUDIO_START, PathLike, as_paths, existing_path
 
 logger = logging.getLogger(__name__)
 
@@ -92,7 +92,7 @@ def find_recordings(paths: PathLike | Iterable[PathLike]) -> list[Path]:
     CorpusError
         There are no paths, none of them exists, or a folder has no audio.
     """
-    given = as_paths(paths)
+    given = [existing_path(path) for path in as_paths(paths)]
     if not given:
         raise CorpusError("No recording is given. Give files or folders, as arguments or with --audio_path.")
     if not any(path.exists() for path in given):

@@ -8,7 +8,7 @@ import torch
 
 from encoders import spec_digest
 from features import FeatureSet
-from files import count_of
+from files import count_of, is_missing, is_reserved, listing, normal_form, reserved_problem
 from heads import HeadError
 
 logger = logging.getLogger(__name__)
@@ -25,9 +25,11 @@ def align(sets: Sequence[FeatureSet]) -> list[FeatureSet]:
     Raises
     ------
     HeadError
-        There is no set, the sets have no utterance in common, or a row holds NaN or infinity.
+        There is no set, the sets have no utterance in common, a row holds NaN or infinity, or the name of a speaker is
+        missing or reserved.
     """
     for features in sets:
+        _check_speakers(features)
         spoiled = (~torch.isfinite(features.features).flatten(1).all(dim=1)).nonzero().flatten().tolist()
         if spoiled:
             first = features.ids[spoiled[0]]
@@ -56,6 +58,20 @@ def align(sets: Sequence[FeatureSet]) -> list[FeatureSet]:
         replace(features.select([place[key] for key in common]), labels=numbers, speakers=speakers)
         for features, place in zip(sets, places, strict=True)
     ]
+
+
+def _check_speakers(features: FeatureSet) -> None:
+    """Refuse speakers whose names stand for an unknown speaker or a missing name, which older files can have."""
+    for number in torch.unique(features.labels).tolist():
+        name = features.speakers[number]
+        if is_missing(name) or is_reserved(name):
+            own = [features.ids[row] for row in (features.labels == number).nonzero().flatten().tolist()]
+            if is_reserved(name):
+                raise HeadError(reserved_problem(name, own))
+            raise HeadError(
+                f"The speaker {name!r} stands for a missing name; it is the speaker of {listing(own)}. Give these "
+                "recordings a speaker, or leave them out."
+            )
 
 
 def by_encoder(sets: Sequence[FeatureSet]) -> dict[str, FeatureSet]:
@@ -101,9 +117,10 @@ def _crop(features: FeatureSet) -> str:
 
 
 def _identities(features: FeatureSet, with_audio: bool) -> list[Identity]:
-    """Return the id, the speaker and the audio's digest of each row."""
+    """Return the id, the speaker and the audio's digest of each row; files of earlier versions have other forms."""
+    names = [normal_form(name) for name in features.speakers]
     digests = features.audio.digest.numpy() if with_audio and features.audio is not None else None
     return [
-        (utterance, features.speakers[label], b"" if digests is None else digests[row].tobytes())
+        (normal_form(utterance), names[label], b"" if digests is None else digests[row].tobytes())
         for row, (utterance, label) in enumerate(zip(features.ids, features.labels.tolist(), strict=True))
     ]

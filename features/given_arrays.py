@@ -1,7 +1,8 @@
 """Arrays that a user gives, as the vectors and the columns of a set of features."""
 
+import logging
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,9 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from features.set_checks import FeaturesError
-from files import count_of
+from files import count_of, describe_similar, is_missing, is_reserved, listing, normal_form, reserved_problem
+
+logger = logging.getLogger(__name__)
 
 
 def as_vectors(given: ArrayLike | Tensor) -> Tensor:
@@ -51,20 +54,24 @@ def as_names(given: ArrayLike | Tensor, what: str, n_rows: int) -> tuple[Tensor,
     Raises
     ------
     FeaturesError
-        There is another number of names, one is missing (NaN or None), or strings and numbers are mixed.
+        There is another number of names, one is missing (NaN or None, or the text "nan" for a speaker), a speaker is
+        called "unknown", or strings and numbers are mixed.
     """
     names = _column(given, what, n_rows)
     if names.dtype.kind == "f" and np.isnan(names).any():
-        raise FeaturesError(f"The {what} have NaN in row {int(np.isnan(names).argmax())}; give a name for each row.")
+        raise _missing(np.nan, what, np.flatnonzero(np.isnan(names)))
     try:
         if isinstance(given, list | tuple) or names.dtype == object:
-            _check_names(np.asarray(given, dtype=object).reshape(-1), what)
-        distinct, numbers = np.unique(names, return_inverse=True)
+            _check_types(np.asarray(given, dtype=object).reshape(-1), what)
+        distinct, numbers = np.unique(_in_normal_form(names), return_inverse=True)
     except TypeError as error:  # objects without an order
         raise FeaturesError(
             f"The {what} are not all strings or all numbers ({error}); give a name for each row."
         ) from error
-    return torch.from_numpy(numbers.reshape(-1).astype(np.int64)), tuple(map(str, distinct.tolist()))
+    numbers = numbers.reshape(-1)
+    if what == "speakers":
+        _check_speakers(tuple(map(str, distinct.tolist())), numbers)
+    return torch.from_numpy(numbers.astype(np.int64)), tuple(map(str, distinct.tolist()))
 
 
 def as_ids(given: Iterable[Any], n_rows: int) -> tuple[str, ...]:
@@ -98,17 +105,47 @@ def as_durations(given: ArrayLike | Tensor, n_rows: int) -> Tensor:
         raise FeaturesError(f"The durations are not numbers ({error}); give seconds.") from error
 
 
-def _check_names(names: NDArray[Any], what: str) -> None:
+def _check_types(names: NDArray[Any], what: str) -> None:
     """Refuse names (n_rows,) that are missing or mixed, as they were given: numpy makes NaN the string "nan"."""
+    missing = [row for row, name in enumerate(names) if not isinstance(name, str) and is_missing(name)]
+    if missing:
+        raise _missing(names[missing[0]], what, missing)
     for row, name in enumerate(names):
-        if name is None or name != name:  # only NaN differs from itself
-            missing = "None" if name is None else "NaN"
-            raise FeaturesError(f"The {what} have {missing} in row {row}; give a name for each row.")
         if isinstance(name, str) != isinstance(names[0], str):
             raise FeaturesError(
                 f"The {what} are not all strings or all numbers: row 0 has {names[0]!r}, row {row} has {name!r}; give "
                 "a name for each row."
             )
+
+
+def _check_speakers(distinct: Sequence[str], numbers: NDArray[Any]) -> None:
+    """Refuse names that stand for a missing name or an unknown speaker, and warn of names that look the same.
+
+    `numbers` (n_rows,) are the indices of the rows' names among the distinct names.
+    """
+    for number, name in enumerate(distinct):
+        if is_missing(name.strip()):
+            raise _missing(name, "speakers", np.flatnonzero(numbers == number))
+        if is_reserved(name):
+            rows = np.flatnonzero(numbers == number).tolist()
+            raise FeaturesError(reserved_problem(name, [f"row {row}" for row in rows]))
+    similar = describe_similar(distinct)
+    if similar:
+        logger.warning("Some names of different speakers are equal except for case and spaces: %s.", similar)
+
+
+def _missing(name: Any, what: str, rows: Sequence[int] | NDArray[Any]) -> FeaturesError:
+    """Return the error for rows without a name."""
+    found = f"{name!r}, which stands for a missing name," if isinstance(name, str) else str(name).replace("nan", "NaN")
+    where = f"row {rows[0]}" if len(rows) == 1 else f"rows {listing(list(rows))}"
+    return FeaturesError(f"The {what} have {found} in {where}; give a name for each row.")
+
+
+def _in_normal_form(names: NDArray[Any]) -> NDArray[Any]:
+    """Return strings in Unicode's normal form NFC; other names as they are."""
+    if names.dtype.kind not in "UO" or not all(isinstance(name, str) for name in names[:1]):
+        return names
+    return np.array([normal_form(str(name)) for name in names.tolist()], names.dtype)
 
 
 def _column(given: ArrayLike | Tensor, what: str, n_rows: int) -> NDArray[Any]:

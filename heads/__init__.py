@@ -1,5 +1,6 @@
 """From an embedding to a speaker: scalers, heads, and the classifier that combines them."""
 
+from files import UNKNOWN
 from heads.base import Head, HeadError
 from heads.classifier import SpeakerClassifier, mean_logits
 from heads.covariance import ClassStatistics
@@ -8,7 +9,7 @@ from heads.head_source import HeadSource
 from heads.minibatch import MinibatchHead
 from heads.open_set import PROBABILITY, describe_open_set, log_odds, min_speakers
 from heads.plda import PLDAHead
-from heads.predictions import UNKNOWN, Prediction, check_predictions_path, predictions_table, write_predictions
+from heads.predictions import Prediction, check_predictions_path, predictions_table, write_predictions
 from heads.registry import (
     HEADS,
     can_be_saved,

@@ -15,11 +15,22 @@ from corpora import Utterance
 from embedding import Row, embed_utterances
 from encoders import Encoder, LazyEncoder, Spec, encoder_from_spec
 from features import FeatureSet, warn_of_narrow_rows
-from files import FormatReader, PathLike, as_paths, count_of, load_checked, short_repr, track, versions, write_tensors
+from files import (
+    UNKNOWN,
+    FormatReader,
+    PathLike,
+    as_paths,
+    count_of,
+    load_checked,
+    short_repr,
+    track,
+    versions,
+    write_tensors,
+)
 from heads.base import HeadError
 from heads.fitted import ClassifierError, FittedHead
 from heads.open_set import check_open_set, log_odds, min_speakers, rename_old_figures
-from heads.predictions import UNKNOWN, Prediction
+from heads.predictions import Prediction
 from heads.registry import head_source
 
 FORMAT = 1

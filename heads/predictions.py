@@ -10,9 +10,6 @@ from pathlib import Path
 
 from files import OutputError, PathLike, format_percent, format_table, without_nan, write_atomically
 
-# Name given to a recording of a speaker who is not among the known ones.
-UNKNOWN = "unknown"
-
 
 @dataclass(frozen=True)
 class Prediction:

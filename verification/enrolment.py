@@ -13,7 +13,7 @@ from torch import Tensor
 from corpora import Utterance
 from embedding import Row
 from features import FeatureSet
-from files import InputError, count_of, fields_repr, file_digest
+from files import InputError, count_of, fields_repr, file_digest, normal_form
 from verification.verifier import MIN_SECONDS
 
 logger = logging.getLogger(__name__)
@@ -105,7 +105,7 @@ def recordings_of(features: FeatureSet) -> Iterator[tuple[str, list[Recording]]]
     order = torch.argsort(features.labels, stable=True)
     speakers, sizes = torch.unique_consecutive(features.labels[order], return_counts=True)
     for speaker, rows in zip(speakers.tolist(), torch.split(order, sizes.tolist()), strict=True):
-        yield features.speakers[speaker], [_recording(features, row) for row in rows.tolist()]
+        yield normal_form(features.speakers[speaker]), [_recording(features, row) for row in rows.tolist()]
 
 
 def _recording(features: FeatureSet, row: int) -> Recording:

@@ -198,12 +198,21 @@ class SpeakerStore:
         listed = list(speakers)
         with translate_sqlite_errors(self.path), transaction(self._connection):
             for name, _ in listed:
+                check_name(name)
+            new = {name for name, _ in listed if self._rows.find(name) is None}
+            for name, _ in listed:
                 if existing == "refuse":
                     self._check_new(name)
                 elif existing == "replace":
                     # All are removed before any is enrolled: a recording may move from one speaker to another.
                     self._rows.remove(self._rows.find(name))
-            return sum(self._enroll(name, recordings) for name, recordings in listed)
+            added = sum(self._enroll(name, recordings) for name, recordings in listed)
+            similar = self._rows.similar(new)
+        if similar:
+            logger.warning(
+                "%s: some speakers have names that are equal except for case and spaces: %s.", self.path, similar
+            )
+        return added
 
     def enroll_features(self, features: FeatureSet, existing: Existing = "refuse") -> int:
         """Enrol all speakers of a set of features (N, D) as `enroll` does; after an error, none of them is enrolled.

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from encoders import spec_differences
-from files import STORE_ID, InputError, other_kind, tensors_from_bytes
-from heads import UNKNOWN
+from files import STORE_ID, UNKNOWN, InputError, is_reserved, other_kind, tensors_from_bytes
 from verification.verifier import FILE_KIND, SpeakerVerifier, VerifierError
 
 FORMAT = 1
@@ -188,7 +187,7 @@ def name_problem(name: str) -> str | None:
     A name is invalid if it is empty or too long, has spaces around it or unprintable characters, or is `UNKNOWN`.
     """
     printable = all(unicodedata.category(letter)[0] != "C" for letter in name)
-    if not name or name != name.strip() or not printable or len(name) > MAX_NAME_LENGTH or name.lower() == UNKNOWN:
+    if not name or name != name.strip() or not printable or len(name) > MAX_NAME_LENGTH or is_reserved(name):
         return (
             f"{name[:MAX_NAME_LENGTH]!r} cannot be a speaker's name; give 1 to {MAX_NAME_LENGTH} printable characters "
             f"without spaces around them, other than {UNKNOWN!r}"

@@ -5,7 +5,8 @@ A method with more than one statement must be called within a transaction, which
 
 import math
 import sqlite3
-from collections.abc import Iterator, Sequence
+import unicodedata
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from files import unknown_choice
+from files import describe_similar, normal_form, unknown_choice, without_case_and_spaces
 from verification.calibration import Conditions
 from verification.enrolment import Enrolled, Recording
 from verification.store_file import StoreError, check_name, damaged
@@ -78,12 +79,24 @@ class StoreRows:
         if not all(tuple(map(type, row)) == (str, int, float, str) for row in rows):
             raise damaged(self.path, "a row of the table speakers has values of unexpected types")
         self._check_stored_names([row[0] for row in rows])
-        return [Enrolled(*row) for row in rows]
+        return [Enrolled(normal_form(name), *others) for name, *others in rows]
 
     def find(self, name: str) -> int | None:
-        """Return the number of a speaker, or None if there is no such speaker."""
-        found = self._connection.execute("SELECT id FROM speakers WHERE name = ?", [name]).fetchone()
-        return None if found is None else int(found[0])
+        """Return the number of a speaker, or None if there is no such speaker.
+
+        Stores of earlier versions have names in the form in which they were given, NFC or NFD.
+        """
+        for form in dict.fromkeys([normal_form(name), unicodedata.normalize("NFD", name), name]):
+            found = self._connection.execute("SELECT id FROM speakers WHERE name = ?", [form]).fetchone()
+            if found is not None:
+                return int(found[0])
+        return None
+
+    def similar(self, names: Set[str]) -> str | None:
+        """Return which of some enrolled names equal other enrolled names except for case and spaces, in words."""
+        keys = {without_case_and_spaces(name) for name in names}
+        enrolled = (normal_form(str(name)) for (name,) in self._connection.execute("SELECT name FROM speakers"))
+        return describe_similar(name for name in enrolled if without_case_and_spaces(name) in keys) if keys else None
 
     def number(self, name: str) -> int:
         """Return the number of a speaker.
@@ -109,7 +122,7 @@ class StoreRows:
         distinct = [number for number in torch.unique(numbers).tolist() if number >= 0]
         names = {number: self._connection.execute(select, [number]).fetchone()[0] for number in distinct}
         self._check_stored_names(list(names.values()))
-        return names
+        return {number: normal_form(name) for number, name in names.items()}
 
     def contents(self) -> Iterator[tuple[str, list[Recording]]]:
         """Yield the name and all recordings of each speaker."""
@@ -182,7 +195,7 @@ class StoreRows:
     def add_speaker(self, name: str) -> int:
         """Add a speaker without recordings; return the number of the speaker."""
         insert = "INSERT INTO speakers (name, n_recordings, seconds, changed, model) VALUES (?, 0, 0, '', x'')"
-        number = self._connection.execute(insert, [name]).lastrowid
+        number = self._connection.execute(insert, [normal_form(name)]).lastrowid
         assert number is not None
         return number
 
@@ -199,7 +212,7 @@ class StoreRows:
             self._connection.execute(
                 "DELETE FROM recordings WHERE digest = ? AND speaker = ?", [recording.digest, BACKGROUND]
             )
-        elif owner is not None and owner != name:
+        elif owner is not None and owner != normal_form(name):
             raise StoreError(
                 f"{recording.path}: this recording cannot be enrolled as {name!r}, because it is already enrolled as "
                 f"{owner!r}. No speaker was enrolled. Remove {owner!r}, or leave the recording out."
@@ -216,7 +229,7 @@ class StoreRows:
             "WHERE digest = ?"
         )
         found = self._connection.execute(select, [digest]).fetchone()
-        return None if found is None else str(found[0])
+        return None if found is None else normal_form(str(found[0]))
 
     def add_background(self, recording: Recording) -> bool:
         """Add a background recording; return False if the store already has the recording."""

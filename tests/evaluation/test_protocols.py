@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import unicodedata
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ import torch
 from sklearn.metrics import confusion_matrix, recall_score
 
 from evaluation import compare_heads
+from evaluation.alignment import align
 from evaluation.protocol import SplitBy, find_leaks, split_rows
 from evaluation.summary import key_of
 from features import AudioProvenance, FeatureSet
@@ -244,6 +246,30 @@ def test_head_that_lacks_seeds_is_not_selected(made_up: MadeUp, monkeypatch: pyt
 def test_zero_seeds_or_settings_are_refused(counts: dict[str, int], made_up: MadeUp) -> None:
     with pytest.raises(HeadError, match="give 1 or more"):
         compare_heads(made_up(), ["lda"], **counts)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("name", "message"), [("Unknown", "cannot be a speaker's name"), ("nan", "a missing name")])
+def test_reserved_and_missing_speakers_of_older_files_are_refused(name: str, message: str, made_up: MadeUp) -> None:
+    features = made_up()
+    features = replace(features, speakers=(name, *features.speakers[1:]))
+    own = [features.ids[row] for row in (features.labels == 0).nonzero().flatten().tolist()]
+    with pytest.raises(HeadError, match=rf"'{name}' .*{message}.* the speaker of {', '.join(own[:3])}, and"):
+        compare_heads(features, ["centroid"])
+    with_others = features.select((features.labels != 0).numpy())
+    assert compare_heads(with_others, ["centroid"]).best["head"] == "centroid"
+
+
+def test_sets_are_aligned_in_either_unicode_form(made_up: MadeUp) -> None:
+    made = made_up()
+    one, other = (
+        replace(
+            made,
+            speakers=tuple(unicodedata.normalize(form, f"Zoë {name}") for name in made.speakers),
+            ids=tuple(unicodedata.normalize(form, f"é{name}") for name in made.ids),
+        )
+        for form in ("NFC", "NFD")
+    )
+    assert [len(each) for each in align([one, other])] == [len(one), len(one)]
 
 
 def test_unknown_option_is_refused_with_the_valid_ones(made_up: MadeUp) -> None:

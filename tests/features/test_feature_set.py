@@ -148,6 +148,8 @@ def invalid_plain_contents() -> dict[str, dict[str, Any]]:
         "integers": {"features": torch.ones(4, 3, dtype=torch.int64), "labels": torch.arange(4)},
         "no rows": {"features": torch.randn(0, 3), "labels": torch.arange(0)},
         "words": {"features": "words", "labels": "more words"},
+        "missing label": {"features": torch.randn(2, 3), "labels": ["ann", "nan"]},
+        "reserved label": {"features": torch.randn(2, 3), "labels": ["UNKNOWN", "ann"]},
     }
 
 

@@ -1,5 +1,6 @@
 """`FeatureSet.from_arrays`, `to_arrays` and `split`."""
 
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,20 @@ def test_names_may_be_numpy_values_and_numbers_of_several_types() -> None:
     assert (made.session_names, made.sessions.tolist()) == (("nan", "x"), [0, 1, 0, 1])
 
 
+def test_names_in_either_unicode_form_are_one_speaker() -> None:
+    composed, decomposed = "Zoë", unicodedata.normalize("NFD", "Zoë")
+    names = [composed, decomposed, "\u0958", composed]  # the normal form of this letter has two characters
+    for given in (names, np.array(names), np.array(names, dtype=object)):
+        made = FeatureSet.from_arrays(rows(), given)
+        assert (made.speakers, made.labels.tolist()) == (("Zoë", "\u0915\u093c"), [0, 0, 1, 0])
+
+
+def test_similar_names_are_warned_of_once(caplog: pytest.LogCaptureFixture) -> None:
+    FeatureSet.from_arrays(rows(), ["Ann", "ann", "bob", "bob"], ["Mon", "mon", "mon", "mon"])
+    [record] = caplog.records
+    assert "'Ann' and 'ann'" in record.getMessage()
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
 def test_vectors_of_any_precision_are_saved_in_both_formats(dtype: torch.dtype, tmp_path: Path) -> None:
     vectors = torch.from_numpy(rows()).to(dtype)
@@ -97,7 +112,11 @@ def test_given_array_that_cannot_be_written_is_copied() -> None:
         ({"speakers": np.array([1, 2, np.nan, 1], dtype=object)}, "The speakers have NaN in row 2"),
         ({"speakers": ("ann", 1, "bob", 2.5)}, "not all strings or all numbers: row 0 has 'ann', row 1 has 1; give"),
         ({"speakers": np.array([1, "ann", 2, 3], dtype=object)}, "row 0 has 1, row 1 has 'ann'"),
-        ({"sessions": ["mon", np.float32("nan"), None, "fri"]}, "The sessions have NaN in row 1"),
+        ({"sessions": ["mon", np.float32("nan"), None, "fri"]}, "The sessions have NaN in rows 1, 2; give"),
+        ({"speakers": ["nan", "ann", "nan", "ann"]}, "have 'nan', which stands for a missing name, in rows 0, 2; give"),
+        ({"speakers": ["ann", " ", "ann", "bob"]}, "have ' ', which stands for a missing name, in row 1; give"),
+        ({"speakers": np.array(["ann", np.nan, "None", "ann"])}, "The speakers have 'None', which stands for a"),
+        ({"speakers": ["ann", "Unknown", "bob", "Unknown"]}, "'Unknown' cannot be .* the speaker of row 1, row 3. Ren"),
         ({"speakers": [["ann"], ["ann", "bob"], [], []]}, "The speakers are not one for each row"),
         ({"sessions": ["mon"]}, "There are 4 vectors, but 1 session"),
         ({"ids": ["a", "b", "c"]}, "There are 4 vectors, but 3 ids"),

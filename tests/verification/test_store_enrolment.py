@@ -1,15 +1,19 @@
 """`SpeakerStore`: enrolling, replacing, removing and merging speakers."""
 
+import sqlite3
+import unicodedata
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import torch
 
 from features import FeatureSet
 from files import InputError
-from verification import Recording, SpeakerStore, SpeakerVerifier, StoreError
+from verification import Recording, SpeakerStore, SpeakerVerifier, StoreError, enroll_feature_set
+from verification.store import Existing
 
 Select = Callable[..., FeatureSet]
 Recordings = Callable[..., list[Recording]]
@@ -92,10 +96,11 @@ def test_file_names_need_not_be_valid_text(store: SpeakerStore, recordings: Reco
             method("\udcff")
 
 
-@pytest.mark.parametrize("name", ["", " anna", "anna\n", "unknown", "Unknown", "x" * 201, "a\x1b[31m"])
+@pytest.mark.parametrize("name", ["", " anna", "anna\n", "\udcff", "unknown", "Unknown", "x" * 201, "a\x1b[31m"])
 def test_misleading_speaker_names_are_refused(name: str, store: SpeakerStore, recordings: Recordings) -> None:
-    with pytest.raises(StoreError, match="cannot be a speaker's name"):
-        store.enroll(name, recordings(65))
+    for existing in get_args(Existing):
+        with pytest.raises(StoreError, match="cannot be a speaker's name"):
+            store.enroll(name, recordings(65), existing)
     assert len(store) == 0
 
 
@@ -107,6 +112,52 @@ def test_any_other_speaker_name_is_accepted(
         store.enroll(name, recordings(speaker))
     assert {each.name for each in store.speakers()} == set(names)
     assert store.nearest(population.features[[60 * 12 + 5]], 1).names == [["李雷"]]
+
+
+COMPOSED, DECOMPOSED = "Zoë", unicodedata.normalize("NFD", "Zoë")
+
+
+@pytest.mark.parametrize(("first", "second"), [(COMPOSED, DECOMPOSED), (DECOMPOSED, COMPOSED)])
+@pytest.mark.parametrize("is_older", [False, True])
+def test_names_in_either_unicode_form_are_one_speaker(
+    first: str, second: str, is_older: bool, store: SpeakerStore, population: FeatureSet, recordings: Recordings
+) -> None:
+    assert store.enroll(first, recordings(60)) == 3
+    if is_older:  # earlier versions stored names as they were given
+        with sqlite3.connect(store.path) as connection:
+            connection.execute("UPDATE speakers SET name = ?", [first])
+        connection.close()
+    with pytest.raises(StoreError, match="is enrolled already"):
+        store.enroll(second, recordings(60))
+    assert store.enroll(second, recordings(60, 4), "add") == 1
+    assert [(each.name, each.n_recordings) for each in store.speakers()] == [("Zoë", 4)]
+    assert store.owners(recordings(60)) == ["Zoë"] * 3
+    assert store.nearest(population.features[[60 * 12 + 5]], 1).names == [["Zoë"]]
+    for name in (first, second):
+        assert store.verify(name, population.features[60 * 12 + 5]).same
+    store.remove(second)
+    assert len(store) == 0
+
+
+def test_speakers_of_a_features_file_in_both_unicode_forms_are_one(
+    store: SpeakerStore, population: FeatureSet, select_speakers: Select
+) -> None:
+    both = replace(population, speakers=(*population.speakers[:60], COMPOSED, DECOMPOSED, *population.speakers[62:]))
+    assert enroll_feature_set(store, select_speakers(both, 60, 62)).failed == ()
+    assert [(each.name, each.n_recordings) for each in store.speakers()] == [("Zoë", 24)]
+
+
+def test_similar_names_are_warned_of_once(
+    store: SpeakerStore, recordings: Recordings, caplog: pytest.LogCaptureFixture
+) -> None:
+    store.enroll("Ben Smith", recordings(60))
+    store.enroll("anna", recordings(61))
+    assert not caplog.records
+    store.enroll("ben smith", recordings(62))
+    store.enroll("ben smith", recordings(62, 4), "add")
+    store.enroll("carl", recordings(63))
+    [record] = caplog.records
+    assert "equal except for case and spaces: 'Ben Smith' and 'ben smith'." in record.getMessage()
 
 
 def test_features_file_enrols_all_speakers_or_none(

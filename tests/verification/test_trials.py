@@ -32,8 +32,9 @@ def test_lists_of_other_systems_are_read(tmp_path: Path) -> None:
     path = tmp_path / "trials.txt"
     ids = (*IDS, "Zoë.wav")
     lines = ["1 id1/a.wav id1/b.wav\t", "id1/b.wav\tid2/c d.wav\tnontarget\t ", "0 id2/e.wav Zoë.wav  ", " \t"]
-    for form, end in (("NFC", "\r\n"), ("NFD", "\r"), ("NFD", "\n")):
-        path.write_bytes(unicodedata.normalize(form, end.join(lines)).encode("utf-8-sig"))
+    decomposed = [unicodedata.normalize("NFD", line) for line in lines]
+    for listed, end in ((lines, "\r\n"), (decomposed, "\r"), (decomposed, "\n")):
+        path.write_bytes(end.join(listed).encode("utf-8-sig"))
         trials = read_trials(path, ids)
         assert (trials.first.tolist(), trials.second.tolist()) == ([0, 1, 3], [1, 2, 4])
         assert trials.labels.tolist() == [True, False, False]
