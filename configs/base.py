@@ -8,7 +8,9 @@ from typing import Annotated, Any, ClassVar, Literal, get_args, get_origin, get_
 from files import is_reference, unknown_choice
 
 # Choices. A test compares them with the registries.
-Layout = Literal["auto", "librispeech", "voxceleb", "folder", "manifest"]
+Layout = Literal[
+    "auto", "librispeech", "voxceleb", "vctk", "aishell1", "timit", "commonvoice", "folder", "manifest"
+]  # fmt: skip
 EncoderName = Literal["campplus", "audiosep", "clap", "wav2vec2", "spectral", "scratch"]
 Pooling = Literal["mean", "mean+std"]
 StoreDtype = Literal["fp32", "fp16"]
@@ -22,7 +24,7 @@ ScalerName = Literal[
 ClassWeight = Literal["balanced"]
 BackendName = Literal["cosine", "whiten", "within", "lda", "plda"]
 Existing = Literal["refuse", "add", "replace"]
-SplitBy = Literal["utterance", "session"]
+SplitBy = Literal["utterance", "session", "given"]
 PictureFormat = Literal["png", "pdf", "svg"]
 TableFormat = Literal["plain", "markdown", "latex"]
 LogLevel = Literal["debug", "info", "warning", "error"]

@@ -144,7 +144,8 @@ class ComparisonConfig(CorpusConfig):
     scaler: ScalerName = "standard"
     """Scaler that transforms the embeddings before the heads; fitted on the training set only."""
     split_by: SplitBy = "utterance"
-    """Kind of split that selects the saved head; with session, each speaker is tested in new sessions."""
+    """Kind of split that selects the saved head; with session, each speaker is tested in new sessions; given uses the
+    splits of the corpus."""
     fractions: tuple[float, float, float] = (0.8, 0.1, 0.1)
     """Shares of the training, validation and test sets."""
     seed: Seed = 0
@@ -210,6 +211,8 @@ class ComparisonConfig(CorpusConfig):
                 f"--fractions is {shares}; expected three shares that sum to 1; the first (training) must be above 0, "
                 "the others at least 0."
             )
+        if self.split_by == "given" and fractions != (0.8, 0.1, 0.1):
+            return "--fractions has no effect on the splits that the corpus gives; leave out --fractions or --split_by."
         if self.class_weight and self.balanced_sampling:
             return "--class_weight and --balanced_sampling both give rare speakers more weight; give one of them."
         return assignment_problem(self, "head_options") or super().problem()

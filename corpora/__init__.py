@@ -1,21 +1,29 @@
 """List the utterances of a corpus, check them and split them."""
 
-from corpora.corpus import Corpus, CorpusError, Problem, Utterance
+from corpora.corpus import Corpus, CorpusError, Problem, Split, Utterance
 from corpora.download import download_librispeech
-from corpora.layouts import LAYOUTS, layout, load_corpus
+from corpora.given_splits import Indices, describe_left_out
+from corpora.layout_registry import LAYOUTS, Unused, layout
+from corpora.layouts import load_corpus
 from corpora.rttm import RttmSegment, read_rttm, rttm_utterances
 from corpora.scan import find_audio, find_recordings
 from corpora.session_folds import session_folds
-from corpora.splits import Indices, divide, split
+from corpora.split_names import SPLITS, read_split
+from corpora.splits import SplitBy, divide, split
 
 __all__ = [
     "LAYOUTS",
+    "SPLITS",
     "Corpus",
     "CorpusError",
     "Indices",
     "Problem",
     "RttmSegment",
+    "Split",
+    "SplitBy",
+    "Unused",
     "Utterance",
+    "describe_left_out",
     "divide",
     "download_librispeech",
     "find_audio",
@@ -24,6 +32,7 @@ __all__ = [
     "load_corpus",
     "session_folds",
     "read_rttm",
+    "read_split",
     "rttm_utterances",
     "split",
 ]

@@ -17,6 +17,9 @@ from files import InputError, count_of, html_table, is_missing, listing, normal_
 # Numbers of speakers and of utterances that a notebook shows.
 SHOWN_SPEAKERS, SHOWN_UTTERANCES = 10, 5
 
+# The splits that a corpus may give.
+Split = Literal["train", "validation", "test"]
+
 
 class CorpusError(InputError):
     """A corpus cannot be read, downloaded or split as requested."""
@@ -41,6 +44,8 @@ class Utterance:
         Length of the segment (seconds); None is to the end of the file.
     root : Path
         Root folder of the corpus; `id` is relative to it.
+    split : str or None
+        The split that the corpus gives: ``train``, ``validation`` or ``test``; None if it gives none.
 
     Examples
     --------
@@ -56,6 +61,7 @@ class Utterance:
     start: float = 0.0
     duration: float | None = None
     root: Path = field(default=Path(), kw_only=True, repr=False)
+    split: Split | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         # Strings are accepted too.

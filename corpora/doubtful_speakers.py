@@ -37,6 +37,17 @@ def describe_doubtful(speakers: Collection[str]) -> str | None:
     return None
 
 
+def is_session_name(name: str) -> bool:
+    """Return whether a name is a date, or that of a take.
+
+    Examples
+    --------
+    >>> is_session_name("2024-01-31"), is_session_name("take1"), is_session_name("anna")
+    (True, True, False)
+    """
+    return DATE.fullmatch(name) is not None or TAKE.fullmatch(name) is not None
+
+
 def _counts_up(names: Collection[str]) -> bool:
     """Return whether names are the numbers 0, 1, 2, ... or 1, 2, 3, ..., all of them."""
     if not all(re.fullmatch(r"[0-9]{1,6}", name) for name in names):

@@ -1,38 +1,27 @@
-"""Read the layouts of corpora. To add a layout, write one function with the `layout` decorator."""
+"""`load_corpus`: detect the layout of a corpus, and read it."""
 
 import logging
 import os
-import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from pathlib import Path, PurePosixPath
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
 
+# Importing these registers their layouts, in the order of detection.
+from corpora import common_voice, manifest, published_layouts  # noqa: F401
 from corpora.corpus import Corpus, CorpusError, Utterance
-from corpora.doubtful_speakers import describe_doubtful
-from corpora.manifest import MANIFEST, read_manifest
+from corpora.layout_registry import LAYOUTS, Unused
+from corpora.manifest import MANIFEST
 from corpora.name_pattern import NamePattern
 from corpora.scan import require_audio
+from corpora.speaker_folders import check_one_folder, first_names, warn_of_doubtful_speakers
 from corpora.speaker_names import check_speaker_names
+from corpora.split_names import SPLITS
 from files import count_of, existing_path, unknown_choice
 
 logger = logging.getLogger(__name__)
 
-# A reader takes the root and the audio files below it (POSIX paths relative to the root), and yields an utterance for
-# each file that it recognises. Detection tries the readers in the order in which they are registered.
-Reader = Callable[[Path, Sequence[str]], Iterable[Utterance]]
-LAYOUTS: dict[str, Reader] = {}
-
 # A corpus in one of these layouts is named after its folder, because they fit any corpus.
 UNNAMED_LAYOUTS = ("manifest", "folder")
-
-
-def layout(name: str) -> Callable[[Reader], Reader]:
-    """Register a reader under a name for ``--layout``."""
-
-    def register(reader: Reader) -> Reader:
-        LAYOUTS[name] = reader
-        return reader
-
-    return register
 
 
 def load_corpus(
@@ -74,16 +63,16 @@ def load_corpus(
         layout = "manifest"
     files = () if layout == "manifest" else _list_audio(root)
     if layout == "auto":
-        layout, utterances = _detect(root, files)
+        layout, utterances, unused = _detect(root, files)
     else:
-        utterances = list(LAYOUTS[layout](root, files))
+        utterances, unused = _read(layout, root, files)
         if not utterances:
             raise CorpusError(
                 f"{root}: none of the {len(files)} audio files fits the layout {layout!r}; try --layout auto."
             )
-    _log_contents(root, f"layout {layout}", utterances=utterances, files=files)
+    _log_contents(root, f"layout {layout}", utterances=utterances, files=files, unused=unused)
     if layout == "folder":
-        _warn_of_doubtful_speakers(root, utterances)
+        warn_of_doubtful_speakers(root, utterances)
     check_speaker_names(root, utterances, allow_unknown=allow_unknown)
     folder = root.parent if root.is_file() else root
     name = layout
@@ -118,18 +107,6 @@ def _load_by_pattern(root: Path, layout: str, pattern: str, *, allow_unknown: bo
     return Corpus(tuple(utterances), root, _name_of(root))
 
 
-def _warn_of_doubtful_speakers(root: Path, utterances: Sequence[Utterance]) -> None:
-    """Warn if the folders that are read as speakers are probably sessions."""
-    speakers = sorted({utterance.speaker for utterance in utterances})
-    doubtful = describe_doubtful(speakers)
-    if doubtful:
-        logger.warning(
-            "%s: the folders %s are read as %d speakers, but their names look like %s. If a folder is a session, say "
-            "where the speaker is: --pattern '{session}/{speaker}_*'.",
-            root, ", ".join([*speakers[:3], "..."] if len(speakers) > 3 else speakers), len(speakers), doubtful,
-        )  # fmt: skip
-
-
 def _list_audio(root: Path) -> Sequence[str]:
     if root.is_file():
         raise CorpusError(
@@ -138,73 +115,61 @@ def _list_audio(root: Path) -> Sequence[str]:
     return require_audio(root)
 
 
-def _detect(root: Path, files: Sequence[str]) -> tuple[str, list[Utterance]]:
-    """Return the first layout that recognises more than half of the files, and its utterances."""
-    for name, reader in LAYOUTS.items():
+def _read(layout: str, root: Path, files: Sequence[str]) -> tuple[list[Utterance], list[Unused]]:
+    """Return the utterances of a layout, and the files of the layout that are not used."""
+    found = list(LAYOUTS[layout](root, files))
+    unused = [each for each in found if isinstance(each, Unused)]
+    return [each for each in found if isinstance(each, Utterance)], unused
+
+
+def _detect(root: Path, files: Sequence[str]) -> tuple[str, list[Utterance], list[Unused]]:
+    """Return the first layout that recognises more than half of the files, its utterances, and its unused files."""
+    for name in LAYOUTS:
         if name == "manifest":
             continue
-        utterances = list(reader(root, files))
-        if len(utterances) > len(files) / 2:
-            return name, utterances
+        utterances, unused = _read(name, root, files)
+        n_recognised = len({utterance.path for utterance in utterances}) + len({each.file for each in unused})
+        if utterances and n_recognised > len(files) / 2:
+            if name == "folder":
+                check_one_folder(root, utterances)
+            return name, utterances, unused
+    below = "**/" if "/" in files[0] else ""
     raise CorpusError(
         f"{root}: no layout fits the {len(files)} audio files (the first is {files[0]}). Put the files of each speaker "
-        "into a separate folder, say where the speaker is in the names with --pattern, such as '{speaker}_*', or list "
-        f"path,speaker[,session,start,duration|end] in a {MANIFEST}."
+        "into a separate folder, say where the speaker is in the names with --pattern, such as "
+        f"'{below}{{speaker}}_*', or list path,speaker[,session,start,duration|end] in a {MANIFEST}."
     )
 
 
-def _log_contents(root: Path, reader: str, *, utterances: Sequence[Utterance], files: Sequence[str]) -> None:
-    """Log the layout or the pattern and the size of a corpus, and the files that are not in it."""
+def _log_contents(
+    root: Path, reader: str, *, utterances: Sequence[Utterance], files: Sequence[str], unused: Sequence[Unused] = ()
+) -> None:
+    """Log the layout or the pattern, the size of a corpus and its first speakers, and the files that are not in it."""
+    speakers = sorted({utterance.speaker for utterance in utterances})
     counts = (
         count_of(len(utterances), "utterance"),
-        count_of(len({utterance.speaker for utterance in utterances}), "speaker"),
+        count_of(len(speakers), "speaker"),
         count_of(len({(utterance.speaker, utterance.session) for utterance in utterances}), "session"),
     )
-    logger.info("%s: %s, %s", root, reader, ", ".join(counts))
+    logger.info("%s: %s, %s; speakers: %s", root, reader, ", ".join(counts), first_names(speakers))
+    _log_splits(root, utterances)
     recognised = {utterance.path for utterance in utterances}
-    skipped = [file for file in files if root / file not in recognised]
-    if skipped:
-        listing = ", ".join([*skipped[:3], "..."] if len(skipped) > 3 else skipped)
-        logger.warning(
-            "%s: skipped %s that the %s does not recognise: %s",
-            root, count_of(len(skipped), "audio file"), reader, listing,
-        )  # fmt: skip
+    reasons = {each.file: each.reason for each in unused}
+    skipped: dict[str, list[str]] = {}
+    for file in [*files, *(reasons.keys() - set(files))]:
+        if root / file not in recognised:
+            skipped.setdefault(reasons.get(file, f"the {reader} does not recognise"), []).append(file)
+    for reason, of_reason in skipped.items():
+        count = count_of(len(of_reason), "audio file")
+        logger.warning("%s: skipped %s that %s: %s", root, count, reason, first_names(sorted(of_reason)))
 
 
-@layout("librispeech")
-def read_librispeech(root: Path, files: Sequence[str]) -> Iterator[Utterance]:
-    """Read LibriSpeech: ``.../speaker/chapter/speaker-chapter-number.flac``; each chapter is a session.
-
-    The root may be ``LibriSpeech/``, a folder above it, or the folder of a split, a speaker or a chapter.
-    """
-    for file in files:
-        match = re.fullmatch(r"(?:.*/)?(\d+)-(\d+)-\d+\.\w+", file)
-        if match and _folders_match(file, match[1], match[2]):
-            yield Utterance(root / file, match[1], match[2], root=root)
-
-
-@layout("voxceleb")
-def read_voxceleb(root: Path, files: Sequence[str]) -> Iterator[Utterance]:
-    """Read VoxCeleb 1 or 2: ``.../id10270/5r0dWxy17C8/00001.wav``; each video is a session."""
-    for file in files:
-        match = re.fullmatch(r"(?:.*/)?(id\d{5})/([^/]+)/[^/]+", file)
-        if match:
-            yield Utterance(root / file, match[1], match[2], root=root)
-
-
-@layout("folder")
-def read_folder(root: Path, files: Sequence[str]) -> Iterator[Utterance]:
-    """Read one folder per speaker; each folder directly inside a speaker's folder is a session."""
-    for file in files:
-        speaker, *inside = PurePosixPath(file).parts
-        if inside:
-            yield Utterance(root / file, speaker, inside[0] if len(inside) > 1 else speaker, root=root)
-
-
-layout("manifest")(read_manifest)
-
-
-def _folders_match(file: str, speaker: str, chapter: str) -> bool:
-    """Return whether the last two folders of a path are the speaker and the chapter; a short path may lack them."""
-    folders = PurePosixPath(file).parts[-3:-1]
-    return folders == (speaker, chapter)[-len(folders) :] if folders else True
+def _log_splits(root: Path, utterances: Sequence[Utterance]) -> None:
+    """Log the sizes of the splits that the corpus gives, and what can use them."""
+    counts = Counter(utterance.split for utterance in utterances)
+    if not set(counts) - {None}:
+        return
+    sizes = ", ".join(f"{split or 'none'} {counts[split]}" for split in (*SPLITS, None) if counts[split])
+    train, test = ({each.speaker for each in utterances if each.split == split} for split in ("train", "test"))
+    use = "--split_by given uses them" if train & test else "train and test share no speaker, so they fit verification"
+    logger.info("%s: utterances in the splits that the corpus gives: %s; %s", root, sizes, use)

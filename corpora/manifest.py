@@ -7,15 +7,17 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from corpora.corpus import CorpusError, Utterance
+from corpora.corpus import CorpusError, Split, Utterance
+from corpora.layout_registry import layout
 from corpora.manifest_columns import Columns, columns_without_header, find_columns
+from corpora.split_names import read_split
 from files import existing_path, is_missing, listing, other_kind, read_text, table_rows
 
 logger = logging.getLogger(__name__)
 
 MANIFEST = "manifest.csv"
 FILE_KIND = "a manifest of a corpus (a CSV file with the columns path and speaker)"
-EXPECTED = "path,speaker[,session,start,duration|end]"
+EXPECTED = "path,speaker[,session,start,duration|end,split]"
 DELIMITERS = ",;\t|"
 # The columns of a table of predictions of this project, whose speakers are not labels.
 PREDICTIONS = {"path", "speaker", "probability", "error"}
@@ -34,8 +36,9 @@ class _Table:
     delimiter: str
 
 
+@layout("manifest")
 def read_manifest(root: Path, files: Sequence[str]) -> Iterator[Utterance]:
-    """Read a CSV file ``path,speaker[,session,start,duration|end]``; paths are relative to its folder.
+    """Read a CSV file ``path,speaker[,session,start,duration|end,split]``; paths are relative to its folder.
 
     Times are in seconds. Cells may be separated by commas, semicolons, tabs or ``|``; other usual names of the columns
     are read too (`manifest_columns.NAMES`), and each column that is not used is logged.
@@ -157,8 +160,16 @@ def _utterance(manifest: Path, line: int, values: dict[str, str], *, table: _Tab
         values["speaker"] if is_missing(session) else session,
         start=start,
         duration=duration,
+        split=_split(where, values.get("split")),
         root=folder,
     )
+
+
+def _split(where: str, text: str | None) -> Split | None:
+    try:
+        return read_split(text)
+    except CorpusError as error:
+        raise CorpusError(f"{where}: {error}") from error
 
 
 def _seconds(where: str, column: str, text: str, *, table: _Table) -> float | None:

@@ -19,6 +19,7 @@ NAMES: Mapping[str, Sequence[str]] = {
     "start": ("start", "starttime", "begin", "begintime", "onset"),
     "duration": ("duration", "dur"),
     "end": ("end", "endtime", "stop", "stoptime"),
+    "split": ("split",),
 }  # fmt: skip
 TIMES = ("start", "duration", "end")
 # NeMo's offset is the start of a segment; beside a column for the start, an offset is its end.

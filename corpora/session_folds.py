@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from corpora.splits import Indices
+from corpora.given_splits import Indices
 
 
 def session_folds(

@@ -6,15 +6,16 @@ from math import ceil
 from typing import Literal
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from sklearn.model_selection import train_test_split
 
 from corpora.corpus import CorpusError
+from corpora.given_splits import Indices, describe_left_out, divide_as_given
 from files import count_of
 
 logger = logging.getLogger(__name__)
 
-Indices = NDArray[np.int64]
+SplitBy = Literal["utterance", "session", "given"]
 
 
 def split(
@@ -22,11 +23,12 @@ def split(
     sessions: ArrayLike | None = None,
     fractions: Sequence[float] = (0.8, 0.1, 0.1),
     *,
-    split_by: Literal["utterance", "session"] = "utterance",
+    split_by: SplitBy = "utterance",
     seed: int = 0,
+    given: Sequence[str | None] | None = None,
     names: Sequence[str] | None = None,
 ) -> tuple[Indices, Indices, Indices]:
-    """Split utterances into training, validation and test sets, stratified by speaker.
+    """Split utterances into training, validation and test sets, stratified by speaker, or as the corpus gives them.
 
     Every speaker in the validation or test set is also in the training set. A warning lists the speakers that are not
     in the test set.
@@ -39,8 +41,8 @@ def split(
         Session of each utterance. Required for a split by session.
     fractions : three floats
         Shares of the training, validation and test sets; they sum to 1.
-    split_by : {"utterance", "session"}
-        What is assigned to the sets.
+    split_by : {"utterance", "session", "given"}
+        What is assigned to the sets, or that `given` assigns them.
 
         By utterance, scikit-learn's stratified `train_test_split` draws the test set, then the validation set. If a
         share is too small to draw one utterance of each speaker, a share of each speaker's utterances is drawn, at
@@ -49,20 +51,28 @@ def split(
         By session, all utterances of a speaker in a session are in the same set. A speaker with at least three
         sessions is in all sets, with two in the training and test sets, with one in the training set only. A session
         that several speakers share is kept in one set if possible; a warning counts the exceptions.
+
+        As given, the fractions are not used. Utterances that have no split, or whose speaker is not in the training
+        set, are in no set; a warning counts and names them.
     seed : int
         Random seed. The same seed gives the same split.
+    given : sequence of str or None, optional
+        The split of each utterance (n,): ``train``, ``validation`` or ``test``, or names that `read_split` reads; None
+        or empty for an utterance in none. Required for the given split.
     names : sequence of str, optional
         Names of the speakers for the warning, if `speakers` are indices into them.
 
     Returns
     -------
     train, validation, test : int64 arrays
-        Indices of the utterances in each set. Each utterance is in exactly one set.
+        Indices of the utterances in each set. Each utterance is in exactly one set, or in at most one of the given
+        ones.
 
     Raises
     ------
     CorpusError
-        The fractions are not valid, `split_by` is not known, or the sessions are missing.
+        The fractions are not valid, `split_by` is not known, the sessions or the given splits are missing, or no
+        speaker of the given test split is in the given training split.
 
     Examples
     --------
@@ -73,8 +83,11 @@ def split(
     >>> len(train), len(validation), len(test)
     (4, 2, 2)
     """
-    parts = divide(speakers, sessions, fractions, split_by=split_by, seed=seed)
-    if fractions[2]:
+    parts = divide(speakers, sessions, fractions, split_by=split_by, seed=seed, given=given)
+    if split_by == "given" and given is not None:
+        for sentence in describe_left_out(speakers, given, names=names):
+            logger.warning("%s", sentence)
+    elif fractions[2]:
         _warn_of_untested(speakers, parts[2], split_by=split_by, names=names)
     if split_by == "session" and sessions is not None:
         _warn_of_shared_sessions(sessions, parts)
@@ -86,13 +99,16 @@ def divide(
     sessions: ArrayLike | None,
     fractions: Sequence[float],
     *,
-    split_by: Literal["utterance", "session"],
+    split_by: SplitBy,
     seed: int,
+    given: Sequence[str | None] | None = None,
 ) -> tuple[Indices, Indices, Indices]:
     """Return what `split` returns, without warnings."""
     if not len(np.asarray(speakers)):
         empty = np.empty(0, np.int64)
         return empty, empty, empty
+    if split_by == "given":
+        return divide_as_given(speakers, given)
     labels: Indices = np.unique(np.asarray(speakers), return_inverse=True)[1].reshape(-1).astype(np.int64)
     train_share, validation_share, test_share = _check_fractions(fractions)
     if split_by == "session":
@@ -109,13 +125,13 @@ def divide(
         train, validation = _draw(rest, labels, n_validation, seed=seed)
         parts = train, validation, test
     else:
-        raise CorpusError(f"split_by is {split_by!r}; choose utterance or session.")
+        raise CorpusError(
+            f"split_by is {split_by!r}; choose utterance or session, or given for the splits of the corpus."
+        )
     return parts
 
 
-def _warn_of_untested(
-    speakers: ArrayLike, test: Indices, *, split_by: Literal["utterance", "session"], names: Sequence[str] | None
-) -> None:
+def _warn_of_untested(speakers: ArrayLike, test: Indices, *, split_by: SplitBy, names: Sequence[str] | None) -> None:
     """List the speakers that are not in the test set."""
     known, labels = np.unique(np.asarray(speakers), return_inverse=True)
     untested = np.delete(known, labels.reshape(-1)[test]).tolist()

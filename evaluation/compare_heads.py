@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from corpora import SplitBy
 from evaluation.alignment import align, by_encoder
 from evaluation.check_heads import check_heads
 from evaluation.fitting import (
@@ -24,7 +25,6 @@ from evaluation.head_comparison import HeadComparison, add_intervals, origin_of
 from evaluation.notes import describe_few_rows, describe_unsaved, describe_votes
 from evaluation.outcome import Outcome
 from evaluation.protocol import (
-    SplitBy,
     SplitRows,
     find_duplicates,
     find_leaks,
@@ -73,7 +73,8 @@ def compare_heads(
     split has no validation part, that of one eighth of the training part, and each head is then fitted again on all of
     the training part (for the number of epochs that was best). By session, a cross-validation over the sessions of the
     training part selects, by log loss averaged over sessions. If speakers have several sessions, everything is done
-    with both splits, and the given split selects.
+    with both splits, and `split_by` selects. With the splits that the corpus gives, heads are trained, validated and
+    tested on these alone.
 
     Parameters
     ----------
@@ -110,6 +111,8 @@ def compare_heads(
 
     Raises
     ------
+    CorpusError
+        The fractions are not valid, or the given splits are missing or share no speaker.
     HeadError
         There are fewer than two speakers, too few utterances for validation, no head that could be fitted, an option
         that no head has, or sets of features without a common utterance.
@@ -153,7 +156,7 @@ def compare_heads(
         "n_utterances": len(first) if refit else len(rows.train),
         "refit": refit,
         "split_by": split_by,
-        "fractions": [float(share) for share in fractions],
+        "fractions": None if split_by == "given" else [float(share) for share in fractions],
         "seed": best["seeds"][0],
         "untested": list(untested[split_by]),
         "torch": str(torch.__version__),
@@ -202,7 +205,7 @@ def _make_classifier(
     number, rejection, open_set = best["seeds"][0], None, {}
     train = splits[best["split_by"]][number].train
     # For new sessions, if enough speakers have several.
-    kinds: list[SplitBy] = ["session", "utterance"]
+    kinds: list[SplitBy] = ["session", "utterance", "given"]
     with announce("Setting the threshold for unknown speakers"):
         for kind in filter(splits.__contains__, kinds):
             rejection = calibrate_rejection(

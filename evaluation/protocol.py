@@ -2,16 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from corpora import Corpus, Indices, divide, session_folds
+from corpora import Corpus, Indices, Split, SplitBy, describe_left_out, divide, session_folds
 from features import FeatureSet
 from files import count_of
 from heads import HeadError
-
-SplitBy = Literal["utterance", "session"]
 
 # Share of the training part that is used for validation if the split has no validation part.
 SELECTION_SHARE = 1 / 8
@@ -87,8 +85,8 @@ def has_sessions(features: FeatureSet) -> bool:
 
 
 def protocols(features: FeatureSet, split_by: SplitBy) -> tuple[SplitBy, ...]:
-    """Return the given split and, if a speaker has several sessions, the other one."""
-    if not has_sessions(features):
+    """Return the kind of split and, if a speaker has several sessions, the other one of utterance and session."""
+    if split_by == "given" or not has_sessions(features):
         return (split_by,)
     return (split_by, "session" if split_by == "utterance" else "utterance")
 
@@ -96,19 +94,25 @@ def protocols(features: FeatureSet, split_by: SplitBy) -> tuple[SplitBy, ...]:
 def split_rows(features: FeatureSet, split_by: SplitBy, fractions: Sequence[float], *, seed: int) -> SplitRows:
     """Split the rows of a set of features.
 
-    By session, the rows that are not tested are all training rows, and a cross-validation over their sessions selects.
+    As given, rows without a split, and those of speakers who are not in the training split, are in no part. By session,
+    the rows that are not tested are all training rows, and a cross-validation over their sessions selects.
 
     Raises
     ------
     HeadError
         There are fewer than two speakers, or too few utterances for validation.
     CorpusError
-        The fractions are not valid.
+        The fractions are not valid, or the given splits are missing or share no speaker.
     """
     labels, sessions = features.labels.numpy(), features.sessions.numpy()
     if len(np.unique(labels)) < 2:
         raise _one_speaker(len(labels), features.speakers[labels[0]])
-    return _divide(labels, sessions, split_by, fractions=fractions, seed=seed)
+    if split_by == "given" and features.splits is None:
+        raise HeadError(
+            "The features hold no splits that the corpus gives; those of earlier versions never do. Give the corpus "
+            "too, to add its splits, or use --split_by utterance or session."
+        )
+    return _divide(labels, sessions, split_by, fractions=fractions, seed=seed, given=features.given_splits)
 
 
 def check_split(corpus: Corpus, split_by: SplitBy, fractions: Sequence[float], *, seed: int) -> None:
@@ -126,7 +130,8 @@ def check_split(corpus: Corpus, split_by: SplitBy, fractions: Sequence[float], *
     names = sorted({utterance.session for utterance in corpus})
     numbers = {session: number for number, session in enumerate(names)}
     sessions = np.array([numbers[utterance.session] for utterance in corpus])
-    _divide(labels, sessions, split_by, fractions=fractions, seed=seed)
+    given = [utterance.split for utterance in corpus]
+    _divide(labels, sessions, split_by, fractions=fractions, seed=seed, given=given)
 
 
 def _one_speaker(n_utterances: int, speaker: str) -> HeadError:
@@ -137,9 +142,17 @@ def _one_speaker(n_utterances: int, speaker: str) -> HeadError:
 
 
 def _divide(
-    labels: Indices, sessions: Indices, split_by: SplitBy, *, fractions: Sequence[float], seed: int
+    labels: Indices,
+    sessions: Indices,
+    split_by: SplitBy,
+    *,
+    fractions: Sequence[float],
+    seed: int,
+    given: Sequence[Split | None],
 ) -> SplitRows:
-    train, validation, test = divide(labels, sessions, fractions, split_by=split_by, seed=seed)
+    train, validation, test = divide(labels, sessions, fractions, split_by=split_by, seed=seed, given=given)
+    if len(np.unique(labels[train])) < 2:
+        raise HeadError("The given training split has one speaker; at least two are needed.")
     if split_by == "session":
         folds, groups = _session_folds(labels, sessions, np.union1d(train, validation), seed=seed)
         train = np.union1d(train, validation)
@@ -195,7 +208,7 @@ def find_leaks(features: FeatureSet, splits: Sequence[SplitRows], split_by: Spli
         Set with provenance of its audio; without it, copies of recordings cannot be found.
     splits : sequence of SplitRows
         One split for each seed.
-    split_by : {"utterance", "session"}
+    split_by : {"utterance", "session", "given"}
     """
     sessions = features.sessions.numpy()
     tested = [rows for rows in splits if len(rows.test)]
@@ -207,6 +220,8 @@ def find_leaks(features: FeatureSet, splits: Sequence[SplitRows], split_by: Spli
         )
         if split_by == "session":
             leaks.append("no speaker can be tested in a new session; split by utterance instead")
+    if split_by == "given":
+        leaks += describe_left_out(features.labels.numpy(), features.given_splits, names=features.speakers)
     shared = [np.isin(sessions[rows.test], sessions[_seen(rows)]).mean() for rows in tested]
     n_single, n_speakers = max(single_session_speakers(features, rows) for rows in splits), len(features.speakers)
     if n_single == n_speakers and split_by == "session" and has_sessions(features):
@@ -217,7 +232,7 @@ def find_leaks(features: FeatureSet, splits: Sequence[SplitRows], split_by: Spli
             "could not take part in the selection of the head"
         )
     if has_sessions(features) and any(shared):
-        speakers = "" if split_by == "utterance" else " of other speakers"
+        speakers = " of other speakers" if split_by == "session" else ""
         leaks.append(
             f"split by {split_by}: {100 * np.mean(shared):.0f} % of test utterances are from sessions with training "
             f"utterances{speakers}"

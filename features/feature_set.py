@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import soundfile
@@ -12,10 +12,10 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from corpora import split
+from corpora import Split, SplitBy, split
 from encoders import Spec
-from features.given_arrays import as_durations, as_ids, as_names, as_vectors
-from features.row_columns import DURATIONS, AudioProvenance, Column
+from features.given_arrays import as_durations, as_ids, as_names, as_splits, as_vectors, split_names
+from features.row_columns import DURATIONS, LABELS, ROW_SPLITS, SESSIONS, AudioProvenance
 from features.set_checks import FeaturesError, check_set, is_file_name
 from features.set_summary import first_rows, summary
 from features.stored_ids import join_ids, split_ids
@@ -34,9 +34,6 @@ from files import (
 FORMAT = 1
 FILE_KIND = "a features file of this project (or a dict with 'features' and 'labels')"
 UNKNOWN_ENCODER = "unknown"
-LABELS, SESSIONS = Column("labels", torch.int64), Column("sessions", torch.int64)
-# Other types of labels and sessions that a file may have; they are converted.
-SMALLER_INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32)
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,6 +64,9 @@ class FeatureSet:
         What the rows were computed from; None for files of other projects.
     failures : tuple of (id, reason)
         Utterances without a row, and why.
+    splits : Tensor (N,) or None
+        int64, the split that the corpus gives each row, as an index into `corpora.SPLITS`, -1 for none; None if the
+        corpus gives no splits.
     """
 
     features: Tensor
@@ -80,6 +80,7 @@ class FeatureSet:
     corpus: str
     audio: AudioProvenance | None = None
     failures: tuple[tuple[str, str], ...] = ()
+    splits: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.features)
@@ -102,7 +103,13 @@ class FeatureSet:
             ids=tuple(self.ids[row] for row in index.tolist()),
             durations=self.durations[index],
             audio=None if self.audio is None else self.audio.select(index),
+            splits=None if self.splits is None else self.splits[index],
         )
+
+    @property
+    def given_splits(self) -> tuple[Split | None, ...]:
+        """Split of each row that the corpus gives, None for a row in no split."""
+        return (None,) * len(self) if self.splits is None else split_names(self.splits)
 
     @property
     def layers(self) -> tuple[int, ...]:
@@ -160,13 +167,13 @@ class FeatureSet:
         self,
         fractions: Sequence[float] = (0.8, 0.1, 0.1),
         *,
-        split_by: Literal["utterance", "session"] = "utterance",
+        split_by: SplitBy = "utterance",
         seed: int = 0,
     ) -> tuple["FeatureSet", "FeatureSet", "FeatureSet"]:
         """Split the set into training, validation and test sets; the test set is that of `compare_heads`.
 
-        With the same arguments, `compare_heads` has the same three sets in a split by utterance. In a split by session,
-        it trains on the training and validation sets together, and cross-validates over their sessions.
+        With the same arguments, `compare_heads` has the same three sets in a split by utterance or as given. In a split
+        by session, it trains on the training and validation sets together, and cross-validates over their sessions.
 
         Parameters
         ----------
@@ -178,7 +185,7 @@ class FeatureSet:
         Raises
         ------
         CorpusError
-            The fractions do not sum to 1, or there is no such `split_by`.
+            The fractions do not sum to 1, there is no such `split_by`, or the given splits cannot be used.
 
         Examples
         --------
@@ -187,7 +194,9 @@ class FeatureSet:
         [16, 2, 2]
         """
         labels, sessions = self.labels.numpy(), self.sessions.numpy()
-        train, validation, test = split(labels, sessions, fractions, split_by=split_by, seed=seed, names=self.speakers)
+        train, validation, test = split(
+            labels, sessions, fractions, split_by=split_by, seed=seed, given=self.given_splits, names=self.speakers
+        )
         return self.select(train), self.select(validation), self.select(test)
 
     def to_arrays(self) -> tuple[NDArray[np.float32], NDArray[np.str_]]:
@@ -223,6 +232,7 @@ class FeatureSet:
             "encoder": self.encoder,
             "audio": None if audio is None else {name: _copy_if_view(value) for name, value in vars(audio).items()},
             "failures": [list(failure) for failure in self.failures],
+            **({} if self.splits is None else {"splits": _copy_if_view(self.splits)}),
             "created_with": {**versions(), "libsndfile": soundfile.__libsndfile_version__},
         }
         return write_arrays(path, content) if _is_npz(path) else write_tensors(Path(path), content)
@@ -236,6 +246,7 @@ class FeatureSet:
         *,
         ids: Iterable[str] | None = None,
         durations: ArrayLike | Tensor | None = None,
+        splits: Iterable[str | None] | None = None,
         corpus: str = "features",
         encoder: str = UNKNOWN_ENCODER,
     ) -> "FeatureSet":
@@ -253,6 +264,8 @@ class FeatureSet:
             Different ids of the rows; by default their numbers.
         durations : array-like (N,), optional
             Length of the audio of each row (seconds), if it is known.
+        splits : iterable of str or None (N,), optional
+            The given split of each row: ``train``, ``validation`` or ``test``; None or empty for none.
         corpus, encoder : str
             Names of the corpus and of the encoder, for tables.
 
@@ -284,6 +297,7 @@ class FeatureSet:
             durations=as_durations(np.full(n_rows, np.nan) if durations is None else durations, n_rows),
             encoder={"name": encoder, "dim": rows.shape[-1]},
             corpus=corpus,
+            splits=None if splits is None else as_splits(splits, n_rows),
         )
 
     @classmethod
@@ -296,8 +310,8 @@ class FeatureSet:
         """Open a features file as a memory map; rows are read from the disk when they are used.
 
         A plain ``{'features', 'labels'}`` file is read too. Its labels become the names of the speakers, and its
-        encoder is "unknown"; ``sessions``, ``ids`` and ``durations`` are optional. A path that ends in ``.npz`` is read
-        by `numpy.load`, completely into memory.
+        encoder is "unknown"; ``sessions``, ``ids``, ``durations`` and ``splits`` are optional. A path that ends in
+        ``.npz`` is read by `numpy.load`, completely into memory.
 
         Raises
         ------
@@ -320,7 +334,7 @@ class FeatureSet:
 
 def _read_format_1(content: dict[str, Any], path: Path) -> FeatureSet:
     n_rows = len(content["features"])
-    labels, sessions = (_read_index(column, content, n_rows) for column in (LABELS, SESSIONS))
+    labels, sessions = (column.read_index(content, n_rows) for column in (LABELS, SESSIONS))
     DURATIONS.check(content["durations"], n_rows)
     audio = content["audio"]
     loaded = FeatureSet(
@@ -335,17 +349,10 @@ def _read_format_1(content: dict[str, Any], path: Path) -> FeatureSet:
         corpus=content["corpus"],
         audio=None if audio is None else AudioProvenance.from_content(audio, n_rows),
         failures=tuple((failed, reason) for failed, reason in content["failures"]),
+        splits=None if content.get("splits") is None else ROW_SPLITS.read_index(content, n_rows),
     )
     check_set(path, loaded)
     return loaded
-
-
-def _read_index(column: Column, content: dict[str, Any], n_rows: int) -> Tensor:
-    """Return a column of indices as int64; a file may have smaller integers."""
-    values = content[column.name]
-    index: Tensor = values.long() if isinstance(values, Tensor) and values.dtype in SMALLER_INTEGERS else values
-    column.check(index, n_rows)
-    return index
 
 
 # Reader of each format. A new format adds a reader and keeps the others, so that an update loses no cache.
@@ -369,7 +376,7 @@ def _read_plain(content: dict[str, Any], path: Path) -> FeatureSet:
         raise FeaturesError(
             other_kind(path, FILE_KIND, content) or f"{path}: this is not {FILE_KIND}; its keys: {keys}."
         )
-    given = {name: content.get(name) for name in ("sessions", "ids", "durations")}
+    given = {name: content.get(name) for name in ("sessions", "ids", "durations", "splits")}
     optional: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     if isinstance(optional.get("ids"), str):  # no list of ids, but a text of the other project
         del optional["ids"]

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from corpora import SPLITS, CorpusError, Split, read_split
 from features.set_checks import FeaturesError
 from files import count_of, describe_similar, is_missing, is_reserved, listing, normal_form, reserved_problem
 
@@ -103,6 +104,35 @@ def as_durations(given: ArrayLike | Tensor, n_rows: int) -> Tensor:
         return torch.from_numpy(_column(given, "durations", n_rows).astype(np.float32))
     except (TypeError, ValueError) as error:
         raise FeaturesError(f"The durations are not numbers ({error}); give seconds.") from error
+
+
+def as_splits(given: Iterable[str | None], n_rows: int) -> Tensor:
+    """Return the given split of each row as an index into `corpora.SPLITS`, -1 for none; int64, (n_rows,).
+
+    Raises
+    ------
+    FeaturesError
+        There is another number of splits, or one has another name.
+    """
+    names: list[Any] = list(given) if isinstance(given, Iterable) and not isinstance(given, str | Tensor) else [given]
+    if len(names) != n_rows:
+        raise FeaturesError(f"There are {n_rows} vectors, but {count_of(len(names), 'split')}; give one for each.")
+    numbers: dict[Any, int] = {}
+    for name in dict.fromkeys(names):
+        row = names.index(name)
+        if name is not None and not isinstance(name, str):
+            raise FeaturesError(f"The splits have {name!r} in row {row}; expected train, validation, test or None.")
+        try:
+            split = read_split(name)
+        except CorpusError as error:
+            raise FeaturesError(f"The splits cannot be used: row {row}. {error}") from error
+        numbers[name] = -1 if split is None else SPLITS.index(split)
+    return torch.tensor([numbers[name] for name in names])
+
+
+def split_names(splits: Tensor) -> tuple[Split | None, ...]:
+    """Return the names of splits, from their indices."""
+    return tuple(None if number < 0 else SPLITS[number] for number in splits.tolist())
 
 
 def _check_types(names: NDArray[Any], what: str) -> None:

@@ -11,8 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from corpora import Indices
+from corpora import Indices, Split
 from features.feature_set import FeatureSet
+from features.given_arrays import as_splits
 from features.job import ExtractionJob
 from features.parts import Block, PartFile
 from features.planning import Plan
@@ -89,7 +90,13 @@ def describe(job: ExtractionJob, plan: Plan, blocks: Sequence[Block], *, numbers
         corpus=corpus.name,
         audio=AudioProvenance(**columns, rate=int(spec["sample_rate"]), crop=job.crop),
         failures=tuple((corpus.ids[number], reason) for number, reason in sorted(plan.failures.items())),
+        splits=_splits([utterance.split for utterance in utterances]),
     )
+
+
+def _splits(names: Sequence[Split | None]) -> Tensor | None:
+    """Return the given split of each row, or None if the corpus gives none."""
+    return as_splits(names, len(names)) if any(names) else None
 
 
 def _gather_columns(plan: Plan, blocks: Sequence[Block], numbers: Indices) -> dict[str, Tensor]:
@@ -116,7 +123,7 @@ def same_rows(old: FeatureSet, new: FeatureSet) -> bool:
     assert new.audio is not None
     return (
         (old.speakers, old.session_names, old.ids) == (new.speakers, new.session_names, new.ids)
-        and (old.failures, old.corpus) == (new.failures, new.corpus)
+        and (old.failures, old.corpus, old.given_splits) == (new.failures, new.corpus, new.given_splits)
         and torch.equal(old.labels, new.labels)
         and torch.equal(old.sessions, new.sessions)
         and all(

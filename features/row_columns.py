@@ -10,6 +10,9 @@ from torch import Tensor
 
 from files import fields_repr
 
+# Other types of columns of indices that a file may have; they are converted.
+SMALLER_INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32)
+
 
 @dataclass(frozen=True)
 class Column:
@@ -18,7 +21,7 @@ class Column:
     Attributes
     ----------
     name : str
-        Attribute of `AudioProvenance` or, for ``durations``, ``labels`` and ``sessions``, of the set itself.
+        Attribute of `AudioProvenance` or, for ``durations``, ``labels``, ``sessions`` and ``splits``, of the set.
     dtype : torch.dtype
     shape : tuple of int
         Shape of one row's value.
@@ -46,6 +49,19 @@ class Column:
                 f"its {self.name} are {values.dtype} of shape {tuple(values.shape)}; expected {self.dtype}, {expected}"
             )
 
+    def read_index(self, content: Mapping[str, Any], n_rows: int) -> Tensor:
+        """Return the column of a file's content as int64, and check it; a file may have smaller integers.
+
+        Raises
+        ------
+        ValueError
+            As in `check`.
+        """
+        values = content[self.name]
+        index: Tensor = values.long() if isinstance(values, Tensor) and values.dtype in SMALLER_INTEGERS else values
+        self.check(index, n_rows)
+        return index
+
     def fill(self, n_rows: int) -> Tensor:
         """Return the values of rows that were stored before the column existed.
 
@@ -71,6 +87,8 @@ AUDIO_COLUMNS = (
     Column("bandwidth", torch.float32, default=math.nan),
 )
 DURATIONS = Column("durations", torch.float32)
+# Indices into names. The last is optional: indices into `corpora.SPLITS`, -1 for none.
+LABELS, SESSIONS, ROW_SPLITS = (Column(name, torch.int64) for name in ("labels", "sessions", "splits"))
 COLUMNS = (DURATIONS, *AUDIO_COLUMNS)
 
 

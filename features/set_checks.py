@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from corpora import SPLITS
 from files import InputError, PathLike
 
 if TYPE_CHECKING:
@@ -37,6 +38,12 @@ def check_set(path: PathLike, loaded: "FeatureSet") -> None:
                 f"{path}: its {name} range from {int(index.min())} to {int(index.max())}, but it has {len(names)} "
                 "names. Extract the features again."
             )
+    splits = loaded.splits
+    if splits is not None and not (int(splits.min()) >= -1 and int(splits.max()) < len(SPLITS)):
+        raise FeaturesError(
+            f"{path}: its splits range from {int(splits.min())} to {int(splits.max())}; expected -1 to "
+            f"{len(SPLITS) - 1}. Extract the features again."
+        )
 
 
 def _check_vectors(path: PathLike, loaded: "FeatureSet") -> None:

@@ -55,7 +55,8 @@ def describe_open_set(figures: Record | None) -> list[str]:
     ----------
     figures : dict, optional
         ``metrics["open_set"]`` of a classifier (`evaluation.rejection.Rejection.figures`); no sentence without it.
-        ``split_by`` is ``session`` if the figures hold for sessions that are not in the training.
+        ``split_by`` is ``session`` if the figures hold for sessions that are not in the training, and ``given`` if they
+        are those of the test split that the corpus gives.
     """
     if not figures:
         return []
@@ -68,6 +69,8 @@ def describe_open_set(figures: Record | None) -> list[str]:
     known = f"{rejected} % falsely rejected"
     if figures["split_by"] == "session":
         known = f"known speakers in new sessions: {known} at that threshold ({intervals[1]})"
+    elif figures["split_by"] == "given":
+        known = f"known speakers in the given test split: {known} at that threshold ({intervals[1]})"
     else:
         known = f"known speakers: {known} ({intervals[1]}), which holds for the same session only"
     return [

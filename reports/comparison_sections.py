@@ -126,6 +126,8 @@ def describe_session(metrics: Record) -> str:
         )
     if best["split_by"] == "session":
         return "The test recordings are from sessions that are not in the training set."
+    if best["split_by"] == "given":
+        return "The test recordings are those of the test split that the corpus gives."
     return "A split by session is not possible: part of the accuracy may be due to the recording, not the voice."
 
 

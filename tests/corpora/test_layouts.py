@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from corpora import LAYOUTS, Corpus, CorpusError, Utterance, load_corpus
-from corpora.layouts import layout
+from corpora.layout_registry import layout
 
 LIBRISPEECH = [
     "LibriSpeech/dev-clean/84/121123/84-121123-0000.flac",
@@ -189,9 +189,12 @@ def test_manifest_takes_precedence_over_folders(librispeech: Path) -> None:
 @pytest.mark.parametrize(
     ("files", "expected"),
     [
-        (LIBRISPEECH, "layout librispeech, 5 utterances, 3 speakers, 4 sessions"),
-        (VOXCELEB, "layout voxceleb, 3 utterances, 2 speakers, 3 sessions"),
-        (["ann/s1/1.wav", "bob/s1/1.wav", "bob/s1/2.wav"], "layout folder, 3 utterances, 2 speakers, 2 sessions"),
+        (LIBRISPEECH, "layout librispeech, 5 utterances, 3 speakers, 4 sessions; speakers: 61, 777, 84"),
+        (VOXCELEB, "layout voxceleb, 3 utterances, 2 speakers, 3 sessions; speakers: id10270, id10271"),
+        (
+            ["ann/phone/1.wav", "bob/phone/1.wav", "eva/phone/2.wav", "joe/1.wav"],
+            "layout folder, 4 utterances, 4 speakers, 4 sessions; speakers: ann, bob, eva, ...",
+        ),
     ],
 )
 def test_detected_layout_is_logged(

@@ -235,3 +235,11 @@ def test_manifest_written_by_csv_is_read_back(rows: list[tuple[str, str, str, in
         (Path(folder, path), speaker, session or speaker, start / 1000, None if duration is None else duration / 1000)
         for path, speaker, session, start, duration in rows
     ]
+
+
+def test_column_of_the_split(tmp_path: Path) -> None:
+    root = write_manifest(tmp_path / "given", "path,speaker,split\na.wav,ann,train\nb.wav,ann,Dev\nc.wav,ann,\n")
+    assert [utterance.split for utterance in load_corpus(root)] == ["train", "validation", None]
+    write_manifest(root, "path,speaker,split\na.wav,ann,train\nb.wav,ann,blue\n")
+    with pytest.raises(CorpusError, match=r"manifest\.csv, line 3: The split is 'blue'; expected train, validation"):
+        load_corpus(root)

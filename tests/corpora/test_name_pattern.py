@@ -138,7 +138,6 @@ def test_a_pattern_is_given_instead_of_a_layout_or_a_manifest(tmp_path: Path) ->
         (["april", "june"], None),
         (["speaker1", "speaker2"], None),
         (["20241331", "20240232"], None),
-        (["take1"], None),
     ],
 )
 def test_folders_that_look_like_sessions_cause_a_warning(

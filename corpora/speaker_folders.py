@@ -1,0 +1,117 @@
+"""Read one folder per speaker, below folders of splits and of kinds of files."""
+
+import logging
+from collections.abc import Iterator, Sequence
+from pathlib import Path, PurePosixPath
+
+from corpora.corpus import CorpusError, Utterance
+from corpora.doubtful_speakers import describe_doubtful, is_session_name
+from corpora.layout_registry import Unused, layout
+from corpora.split_names import is_no_speaker, split_of
+from files import count_of
+
+logger = logging.getLogger(__name__)
+
+# Names of a folder and of those that it is in, from the root.
+Folder = tuple[str, ...]
+
+
+@layout("folder")
+def read_folder(root: Path, files: Sequence[str]) -> Iterator[Utterance | Unused]:
+    """Read one folder per speaker; each folder directly inside a speaker's folder is a session.
+
+    If all folders beside each other are splits or kinds of files, such as ``train`` and ``test``, or ``wav``, the
+    speakers are the folders inside them.
+    """
+    above = _folders_above_speakers({PurePosixPath(file).parts[:-1] for file in files})
+    names = sorted({folder[0] for folder in above.values() if folder})
+    if names:
+        logger.info(
+            "%s: the speakers are the folders inside %s (by name, splits or kinds of files); to read the outer "
+            "folders as speakers, give --pattern '{speaker}/**'",
+            root, ", ".join(names),
+        )  # fmt: skip
+    for file in files:
+        folder = PurePosixPath(file).parts[:-1]
+        outer = above[folder]
+        if len(folder) == len(outer):
+            continue
+        speaker, *inside = folder[len(outer) :]
+        split = next((split for name in outer if (split := split_of(name))), None)
+        yield Utterance(root / file, speaker, inside[0] if inside else speaker, root=root, split=split)
+
+
+def check_one_folder(root: Path, utterances: Sequence[Utterance]) -> None:
+    """Refuse a corpus of one folder that may be a session, or hold the speakers, instead of being the speaker.
+
+    Parameters
+    ----------
+    root : Path
+    utterances : sequence of Utterance
+        Those of `read_folder`.
+
+    Raises
+    ------
+    CorpusError
+        The message has both readings, and the flag for each.
+    """
+    speakers = {utterance.speaker for utterance in utterances}
+    if len(speakers) > 1:
+        return
+    (speaker,) = speakers
+    inner = sorted({utterance.session for utterance in utterances} - speakers)
+    found = f"{root}: the only folder is {speaker}"
+    if inner:
+        depth = PurePosixPath(utterances[0].id).parts.index(speaker) + 1
+        raise CorpusError(
+            f"{found}, with {count_of(len(inner), 'folder')} inside ({first_names(inner)}). If {speaker} is the "
+            "speaker and these are sessions, give --layout folder. If these are the speakers, give "
+            f"--pattern '{'*/' * depth}{{speaker}}/**'."
+        )
+    if is_session_name(speaker):
+        person = root.resolve()
+        raise CorpusError(
+            f"{found}, whose name is that of a session. If it is a speaker, give --layout folder. If the names of "
+            "files begin with the speaker, give --pattern '{session}/{speaker}_*'. If "
+            f"{person.name} is the speaker, give {person.parent} with --pattern '{{speaker}}/{{session}}/*'."
+        )
+
+
+def warn_of_doubtful_speakers(root: Path, utterances: Sequence[Utterance]) -> None:
+    """Warn if folders that are read as speakers are probably sessions, splits or kinds of files."""
+    speakers = sorted({utterance.speaker for utterance in utterances})
+    doubtful = describe_doubtful(speakers)
+    if doubtful:
+        logger.warning(
+            "%s: the folders %s are read as %d speakers, but their names look like %s. If a folder is a session, say "
+            "where the speaker is: --pattern '{session}/{speaker}_*'.",
+            root, first_names(speakers), len(speakers), doubtful,
+        )  # fmt: skip
+    others = [speaker for speaker in speakers if is_no_speaker(speaker)]
+    if others:
+        logger.warning(
+            "%s: read as speakers, but named like splits or kinds of files: %s. If the speakers are the folders "
+            "inside, keep other folders out of %s.",
+            root, first_names(others), root,
+        )  # fmt: skip
+
+
+def first_names(names: Sequence[str]) -> str:
+    """List the first three names, and ``...`` for the others."""
+    return ", ".join([*names[:3], "..."] if len(names) > 3 else names)
+
+
+def _folders_above_speakers(folders: set[Folder]) -> dict[Folder, Folder]:
+    """Return for each folder with files its outer part: the folders that are not those of speakers, by their names."""
+    inside: dict[Folder, set[str]] = {}
+    for folder in folders:
+        for depth, name in enumerate(folder):
+            inside.setdefault(folder[:depth], set()).add(name)
+    is_outer = {folder: all(map(is_no_speaker, names)) for folder, names in inside.items()}
+    above = {}
+    for folder in folders:
+        depth = 0
+        while is_outer.get(folder[:depth], False) and depth < len(folder):
+            depth += 1
+        above[folder] = folder[:depth]
+    return above
