@@ -59,9 +59,9 @@ def check_one_folder(root: Path, utterances: Sequence[Utterance]) -> None:
     if len(speakers) > 1:
         return
     (speaker,) = speakers
-    inner = sorted({utterance.session for utterance in utterances} - speakers)
+    inner = sorted({utterance.session for utterance in utterances})
     found = f"{root}: the only folder is {speaker}"
-    if inner:
+    if speaker not in inner:  # no recording is beside the inner folders
         depth = PurePosixPath(utterances[0].id).parts.index(speaker) + 1
         raise CorpusError(
             f"{found}, with {count_of(len(inner), 'folder')} inside ({first_names(inner)}). If {speaker} is the "
