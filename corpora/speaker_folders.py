@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterator, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from corpora.corpus import CorpusError, Utterance
 from corpora.doubtful_speakers import describe_doubtful, is_session_name
@@ -23,7 +23,7 @@ def read_folder(root: Path, files: Sequence[str]) -> Iterator[Utterance | Unused
     If all folders beside each other are splits or kinds of files, such as ``train`` and ``test``, or ``wav``, the
     speakers are the folders inside them.
     """
-    above = _folders_above_speakers({PurePosixPath(file).parts[:-1] for file in files})
+    above = _folders_above_speakers({_folder_of(file) for file in files})
     names = sorted({folder[0] for folder in above.values() if folder})
     if names:
         logger.info(
@@ -32,7 +32,7 @@ def read_folder(root: Path, files: Sequence[str]) -> Iterator[Utterance | Unused
             root, ", ".join(names),
         )  # fmt: skip
     for file in files:
-        folder = PurePosixPath(file).parts[:-1]
+        folder = _folder_of(file)
         outer = above[folder]
         if len(folder) == len(outer):
             continue
@@ -62,7 +62,7 @@ def check_one_folder(root: Path, utterances: Sequence[Utterance]) -> None:
     inner = sorted({utterance.session for utterance in utterances})
     found = f"{root}: the only folder is {speaker}"
     if speaker not in inner:  # no recording is beside the inner folders
-        depth = PurePosixPath(utterances[0].id).parts.index(speaker) + 1
+        depth = _folder_of(utterances[0].id).index(speaker) + 1
         raise CorpusError(
             f"{found}, with {count_of(len(inner), 'folder')} inside ({first_names(inner)}). If {speaker} is the "
             "speaker and these are sessions, give --layout folder. If these are the speakers, give "
@@ -99,6 +99,10 @@ def warn_of_doubtful_speakers(root: Path, utterances: Sequence[Utterance]) -> No
 def first_names(names: Sequence[str]) -> str:
     """List the first three names, and ``...`` for the others."""
     return ", ".join([*names[:3], "..."] if len(names) > 3 else names)
+
+
+def _folder_of(file: str) -> Folder:
+    return tuple(file.split("/")[:-1])
 
 
 def _folders_above_speakers(folders: set[Folder]) -> dict[Folder, Folder]:

@@ -13,7 +13,6 @@ import pytest
 import torch
 from sklearn.metrics import confusion_matrix, recall_score
 
-from corpora import SplitBy
 from evaluation import compare_heads
 from evaluation.alignment import align
 from evaluation.protocol import SplitBy, find_leaks, split_rows

@@ -275,6 +275,8 @@ def test_tuning_and_head_options_have_flags(trained_features: Path, call_script:
         (["--head_options", "margin=0.1", "margin=0.2"], "--head_options has more than one value of margin; give one."),
         (["--class_weight", "balanced", "--balanced_sampling"], "give one of them"),
         (["--seeds", 0], "--seeds is 0"),
+        (["--split_by", "given"], "The features hold no splits that the corpus gives"),
+        (["--split_by", "given", "--fractions", "0.6", "0.2", "0.2"], "--fractions has no effect on the splits"),
         (["--encoder", "spectral", "audiosep", "--encoder_weights", "x"], "has 1 value, but --encoder has 2"),
         (["--features_path", "a.pt", "b.pt", "--data_dir", "x"], "has 2 files for 1 encoders"),
     ],
