@@ -1,6 +1,7 @@
 """Names of the splits that a corpus gives, in folders and in tables."""
 
 import re
+from functools import lru_cache
 from typing import get_args
 
 from corpora.corpus import CorpusError, Split
@@ -20,6 +21,7 @@ WRAPPER = re.compile(
 PART = re.compile(r"clean|other|100|360|500|silence|trimmed|padded")
 
 
+@lru_cache(maxsize=1024)  # a corpus has many files, but few folders
 def split_of(name: str) -> Split | None:
     """Return the split that the name of a folder gives, or None.
 
