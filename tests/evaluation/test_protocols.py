@@ -13,9 +13,10 @@ import pytest
 import torch
 from sklearn.metrics import confusion_matrix, recall_score
 
+from corpora import SplitBy
 from evaluation import compare_heads
 from evaluation.alignment import align
-from evaluation.protocol import SplitBy, find_leaks, split_rows
+from evaluation.protocol import find_leaks, split_rows
 from evaluation.summary import key_of
 from features import AudioProvenance, FeatureSet
 from heads import HeadError, SpeakerClassifier
