@@ -16,7 +16,7 @@ from files.names import (
     reserved_problem,
     without_case_and_spaces,
 )
-from files.paths import PathLike, as_paths, existing_path
+from files.paths import PathLike, as_paths, existing_path, is_file_name, safe_file_name
 from files.plugins import PluginFiles, is_reference, load_plugin
 from files.progress import Progress, announce, track
 from files.records import Record, read_csv, without_nan, write_csv, write_json
@@ -34,7 +34,14 @@ from files.tensors import (
 )  # fmt: skip
 from files.text_tables import read_lines, read_text, table_rows
 from files.versions import VERSION, commit, timestamp, versions
-from files.writing import check_not_input, check_not_other_kind, check_suffix, check_writable, write_atomically
+from files.writing import (
+    check_destination,
+    check_not_input,
+    check_not_other_kind,
+    check_suffix,
+    check_writable,
+    write_atomically,
+)
 
 __all__ = [
     "AUDIO_START",
@@ -57,12 +64,14 @@ __all__ = [
     "announce",
     "check_options",
     "commit",
+    "check_destination",
     "check_not_input",
     "check_not_other_kind",
     "check_suffix",
     "check_writable",
     "count_of",
     "fields_repr",
+    "is_file_name",
     "describe_file",
     "describe_similar",
     "describe_type",
@@ -91,6 +100,7 @@ __all__ = [
     "read_lines",
     "read_text",
     "reserved_problem",
+    "safe_file_name",
     "short_repr",
     "table_rows",
     "tensors_from_bytes",

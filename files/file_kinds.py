@@ -15,7 +15,12 @@ VERIFIER = "a speaker verifier, for --verifier of speaker_verification.py"
 STORE = "a store of speakers, for --store of speaker_verification.py"
 SCALER = "a scaler, which other programs can use"
 RESULTS = "a file of results, which make_report.py reads from its folder --output_dir"
+VERIFICATION_RESULTS = "a file of verification results, which make_report.py reads from its folder --output_dir"
+TABLE = "a table of results, an output of the scripts"
+REPORT = "a report, an output of the scripts"
+PICTURE = "a picture of a report, an output of the scripts"
 PREDICTIONS = "a file of predictions, an output of the scripts"
+SCORES = "a file of scores, an output of speaker_verification.py score"
 TRIALS = "a list of trials, for --trials of speaker_verification.py evaluate"
 MANIFEST = "a manifest of a corpus, for --data_dir"
 SETTINGS = "a YAML file of settings, for --config"
@@ -31,6 +36,11 @@ AUDIO_START = re.compile(
 )
 # First bytes of other files -> what they are.
 STARTS = {b"\x89PNG": "a picture", b"\xff\xd8\xff": "a picture", b"%PDF": "a PDF file", b"\x1f\x8b": "a gzip archive"}
+# Text that matplotlib writes into its pictures; their beginnings are those of `STARTS`, and SVG.
+DRAWN = re.compile(rb"Matplotlib (v|version)")
+# Title of the reports of this and of earlier versions.
+REPORT_TITLE = re.compile(r"<title>.*: speaker(s| recognition)</title>")
+TABLE_START = re.compile(r"% Needs \\usepackage\{booktabs\}|(\*\*\\\[.*\n+)?\| .*\n\|(---|--:)")
 # Bytes 68 to 71 of an SQLite file: the program that it belongs to. These are those of a store.
 STORE_ID = b"VXPS"
 # The keys of a saved dict -> what it is. The first set of which all keys are there decides.
@@ -40,6 +50,7 @@ KEYS = (
     ({"members", "speakers"}, CLASSIFIER),
     ({"features", "labels"}, FEATURES),
     ({"rows", "summary"}, RESULTS),
+    ({"rows", "notes", "command"}, VERIFICATION_RESULTS),
     ({"slope", "offset"}, "a calibration of scores, a part of a speaker verifier"),
     ({"name", "mean", "scale"}, SCALER),
     ({"model_type"}, "the settings of a model of the Hugging Face hub, whose folder is for --encoder_weights"),
@@ -55,8 +66,15 @@ TENSORS = {
 COLUMNS = (
     ({"path", "speaker", "probability", "error"}, PREDICTIONS),
     ({"path", "speaker"}, MANIFEST),
-    ({"id", "speaker"}, PREDICTIONS),
+    ({"id", "speaker", "score"}, SCORES),
+    ({"id", "speaker", "named"}, RESULTS),
+    ({"id", "speaker", "pca_x"}, RESULTS),
+    ({"speaker", "n_test", "accuracy"}, RESULTS),
+    ({"speaker", "predicted", "count"}, RESULTS),
+    ({"features", "backend"}, VERIFICATION_RESULTS),
     ({"features", "encoder"}, RESULTS),
+    ({"backend", "false_accept", "miss"}, VERIFICATION_RESULTS),
+    ({"backend", "targets", "nontargets"}, VERIFICATION_RESULTS),
 )
 TRIAL = re.compile(r"[01]\s+\S+\s+\S+|\S+\s+\S+\s+(target|nontarget)")
 # Names of settings that other files with lines like 'note: call anna' do not have.
@@ -69,7 +87,7 @@ SETTINGS_NAMES = (
     "top_k", "train_features", "trials", "tune", "tune_budget", "verifier",
 )  # fmt: skip
 SETTING = re.compile(rf"({'|'.join(SETTINGS_NAMES)}):(\s|$)")
-TEXT_BYTES, JSON_BYTES, PICKLE_BYTES = 65_536, 1 << 26, 1 << 26
+TEXT_BYTES, JSON_BYTES, PICKLE_BYTES, PICTURE_BYTES = 65_536, 1 << 26, 1 << 26, 1 << 26
 
 
 def other_kind(path: Path, expected: str, content: Any = None) -> str | None:
@@ -101,7 +119,7 @@ def describe_file(path: Path) -> str | None:
             return AUDIO
         for magic, kind in STARTS.items():
             if start.startswith(magic):
-                return kind
+                return PICTURE if _is_drawn(path) else kind
         if start[8:9] == b"{" and b'"dtype"' in start:  # safetensors
             return _describe_names(start.decode("utf-8", "replace")) or WEIGHTS
         if zipfile.is_zipfile(path) or start.startswith(b"\x80"):  # a pickle
@@ -175,7 +193,11 @@ def _describe_text(path: Path, text: str) -> str | None:
         except (ValueError, RecursionError):  # YAML may begin like this too
             return None
     if stripped[:14].lower().startswith(("<!doctype html", "<html")):
-        return "a web page"
+        return REPORT if REPORT_TITLE.search(text) else "a web page"
+    if stripped.startswith(("<?xml", "<svg")):
+        return PICTURE if _is_drawn(path) else None
+    if TABLE_START.match(stripped):
+        return TABLE
     lines = [line for line in stripped.splitlines() if line.strip() and not line.startswith("#")]
     first = lines[0] if lines else ""
     if first.startswith("SPEAKER "):
@@ -185,6 +207,11 @@ def _describe_text(path: Path, text: str) -> str | None:
     if any(SETTING.match(line) for line in lines):
         return SETTINGS
     return _describe_columns(next(csv.reader([first])) if "," in first else ())
+
+
+def _is_drawn(path: Path) -> bool:
+    """Return whether matplotlib made a picture; a PDF file says so at its end."""
+    return path.stat().st_size <= PICTURE_BYTES and DRAWN.search(path.read_bytes()) is not None
 
 
 def _describe_columns(columns: Sequence[str]) -> str | None:

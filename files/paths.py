@@ -1,11 +1,18 @@
-"""Paths as users give them: one, or several."""
+"""Paths as users give them: one, or several; and names that become parts of file names."""
 
+import hashlib
 import os
 import unicodedata
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 PathLike = str | os.PathLike[str]
+
+# Maximum length of a name within the name of a file (bytes): file systems allow 255 for the whole.
+MAX_NAME_BYTES = 150
+# Bytes that a name keeps if it is longer; a digest follows.
+KEPT_BYTES = 100
 
 
 def as_paths(paths: PathLike | Iterable[PathLike]) -> list[Path]:
@@ -34,3 +41,27 @@ def existing_path(path: Path) -> Path:
         forms = [part, *(unicodedata.normalize(form, part) for form in ("NFC", "NFD"))]
         found /= next((each for each in forms if os.path.lexists(found / each)), part)
     return found
+
+
+def is_file_name(name: Any) -> bool:
+    """Return whether a name can be used in a file name, and cannot point outside the folder."""
+    return isinstance(name, str) and bool(name) and not set(name) & set("/\\\0") and not name.startswith(".")
+
+
+def safe_file_name(name: str) -> str:
+    r"""Return a name that can be used in a file name: most names are returned as they are.
+
+    Characters that are not allowed become ``_``, dots at the beginning are removed, and a long name is cut off, with a
+    digest at the end. If nothing is left, the result is empty.
+
+    Examples
+    --------
+    >>> safe_file_name("calls"), safe_file_name(".calls"), safe_file_name("a/b\\c")
+    ('calls', 'calls', 'a_b_c')
+    """
+    safe = name.translate(dict.fromkeys(map(ord, "/\\\0"), "_")).lstrip(".")
+    encoded = safe.encode("utf-8", "surrogatepass")
+    if len(encoded) <= MAX_NAME_BYTES:
+        return safe
+    kept = encoded[:KEPT_BYTES].decode("utf-8", "ignore")
+    return f"{kept}_{hashlib.sha256(encoded).hexdigest()[:8]}"

@@ -1,5 +1,6 @@
 """Atomic writing of files: a reader sees the old file or the new one, never a partly written one."""
 
+import errno
 import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -10,51 +11,115 @@ from files.file_kinds import describe_file
 from files.paths import PathLike
 
 
-def check_suffix(path: Path, suffix: str) -> None:
+def check_suffix(path: Path, *suffixes: str, flag: str = "output") -> str:
     """Refuse an output path with another suffix: it could be an existing file of another kind.
+
+    Parameters
+    ----------
+    path : Path
+    *suffixes : str
+        Allowed suffixes, in lower case.
+    flag : str
+        Flag that gives the path, for the error message.
+
+    Returns
+    -------
+    str
+        The suffix of the path, in lower case.
 
     Raises
     ------
     OutputError
-        The path does not end in `suffix`.
+        The path does not end in one of the suffixes.
     """
-    if path.suffix.lower() != suffix:
-        raise OutputError(f"{path}: the output is a {suffix} file; give --output a name that ends in {suffix}.")
+    suffix = path.suffix.lower()
+    if suffix not in suffixes:
+        listed = " or ".join(suffixes)
+        raise OutputError(f"{path}: the output is a {listed} file; give --{flag} a name that ends in {listed}.")
+    return suffix
 
 
-def check_not_input(output: Path, inputs: Iterable[Path]) -> None:
+def check_not_input(output: Path, inputs: Iterable[Path], flag: str = "output") -> None:
     """Refuse an output path that is one of the inputs, which would be lost.
+
+    Links to a file, and other spellings of its path (in other cases, on some systems), are the same file.
 
     Raises
     ------
     OutputError
         The output is the same file as an input.
     """
-    if output.resolve() in {path.resolve() for path in inputs}:
-        raise OutputError(f"{output}: this is an input, which the output would overwrite; give --output another name.")
+    target = _target(output)
+    if any(_is_same(target, path) for path in inputs):
+        raise OutputError(f"{output}: this is an input, which the output would overwrite; give another --{flag}.")
 
 
-def check_not_other_kind(output: Path, kind: str) -> None:
+def _is_same(path: Path, other: Path) -> bool:
+    try:
+        return path.samefile(other)
+    except (OSError, ValueError):  # one of them does not exist
+        return False
+
+
+def check_not_other_kind(output: Path, kind: str, flag: str = "output") -> None:
     """Refuse an output path that is an existing file of another kind, which would be lost.
+
+    An empty file may be overwritten.
 
     Parameters
     ----------
     output : Path
     kind : str
-        Kind of the files that may be overwritten, such as ``a speaker verifier``.
+        Kind of the files that may be overwritten, such as ``a speaker verifier``; text after a comma is left out.
+    flag : str
+        Flag that gives the path, for the error message.
 
     Raises
     ------
     OutputError
         The file exists, and `describe_file` does not recognise it as of this kind.
     """
-    if not output.exists():
+    target, expected = _target(output), kind.partition(",")[0]
+    if not target.exists() or (target.is_file() and not target.stat().st_size):
         return
-    found = describe_file(output) or ("a folder" if output.is_dir() else "a file of an unknown kind")
-    if found.partition(",")[0] != kind:
+    if target.is_dir():
+        found = "a folder"
+    else:  # a device or a pipe is not read
+        found = (describe_file(target) if target.is_file() else None) or "a file of an unknown kind"
+    if found.partition(",")[0] != expected:
         raise OutputError(
-            f"{output}: this is {found}. The output is {kind} and would overwrite it; give --output another name."
+            f"{output}: this is {found}. The output is {expected} and would overwrite it; give another --{flag}."
         )
+
+
+def _target(output: Path) -> Path:
+    """Return the file that a path leads to, also if folders in it do not exist yet, as in ``new/../file``."""
+    return Path(os.path.realpath(output))
+
+
+def check_destination(path: Path) -> None:
+    """Refuse a file that cannot be written, because of its name or its folder, without creating anything.
+
+    Raises
+    ------
+    OutputError
+        The name is not valid, or the folder is a file or cannot be made or written to.
+    """
+    folder = path.parent
+    while not os.path.lexists(folder) and folder != folder.parent:
+        folder = folder.parent
+    if not folder.is_dir():
+        raise _not_writable(path.parent, os.strerror(errno.ENOTDIR))
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise _not_writable(path.parent, os.strerror(errno.EACCES))
+    for part in (*path.parts[len(folder.parts) : -1], _temporary(path).name):
+        try:
+            os.lstat(folder / part)
+        except FileNotFoundError:
+            pass
+        except (OSError, ValueError) as error:  # such as a name that is too long
+            reason = getattr(error, "strerror", None) or error
+            raise OutputError(f"{path}: a file cannot have this name ({reason}); give another name.") from error
 
 
 def check_writable(folder: Path) -> None:
@@ -69,10 +134,19 @@ def check_writable(folder: Path) -> None:
         write_atomically(folder / f".voxprobe_write_test.{os.getpid()}", lambda file: None).unlink(missing_ok=True)
     except OutputError as error:
         reason = getattr(error.__cause__, "strerror", None) or error.__cause__
-        raise OutputError(
-            f"{folder}: nothing can be written into this folder ({reason}). Check its permissions and the free disk "
-            "space, or choose another place."
-        ) from error
+        raise _not_writable(folder, str(reason)) from error
+
+
+def _not_writable(folder: Path, reason: str) -> OutputError:
+    return OutputError(
+        f"{folder}: nothing can be written into this folder ({reason}). Check its permissions and the free disk space, "
+        "or choose another place."
+    )
+
+
+def _temporary(path: Path) -> Path:
+    """Return the file that is written first; it is in the same folder, because a rename never crosses disks."""
+    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
 
 
 def write_atomically(path: PathLike, write: Callable[[BinaryIO], Any]) -> Path:
@@ -91,7 +165,7 @@ def write_atomically(path: PathLike, write: Callable[[BinaryIO], Any]) -> Path:
         The folder cannot be made or written to, or the disk is full.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")  # the same folder: a rename never crosses disks
+    temporary = _temporary(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:

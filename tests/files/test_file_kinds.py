@@ -22,6 +22,13 @@ TEXTS = {
     '{"model_type": "wav2vec2"}': "the settings of a model of the Hugging Face hub",
     '{"format": 3, "backend": {}, "calibration": {}, "open_set": {}}': "the ready verifier as JSON",
     '{"slope": 1.0, "offset": -2.0}': "a calibration of scores",
+    '{"rows": [], "notes": [], "command": ""}': "a file of verification results",
+    "features,backend,eer\nx,cosine,0.1\n": "a file of verification results",
+    "id,speaker,score,llr\na.wav,anna,0.5,1.0\n": "a file of scores",
+    "id,speaker,named\na.wav,anna,ben\n": "a file of results",
+    "<!DOCTYPE html>\n<html>\n<title>calls: speaker recognition</title>": "a report",
+    "| head | test acc |\n|---|--:|\n| lda | 99.0 |\n": "a table of results",
+    "% Needs \\usepackage{booktabs}.\n\\begin{table}\n": "a table of results",
 }
 
 

@@ -101,7 +101,7 @@ def test_check_not_input_compares_the_files(tmp_path: Path) -> None:
     link.symlink_to(one)
     check_not_input(other, [one, link])
     for output in (one, link, tmp_path / "folder" / ".." / "one.csv"):
-        with pytest.raises(OutputError, match=r"\.csv: this is an input, .*; give --output another name\."):
+        with pytest.raises(OutputError, match=r"\.csv: this is an input, .*; give another --output\."):
             check_not_input(output, [other, one])
 
 
