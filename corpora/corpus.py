@@ -12,7 +12,17 @@ from pathlib import Path
 from typing import Literal
 
 from audio import AudioError, read_audio
-from files import InputError, count_of, html_table, is_missing, listing, normal_form, note_of_rest, short_repr
+from files import (
+    InputError,
+    count_of,
+    html_table,
+    is_file_name,
+    is_missing,
+    listing,
+    normal_form,
+    note_of_rest,
+    short_repr,
+)
 
 # Numbers of speakers and of utterances that a notebook shows.
 SHOWN_SPEAKERS, SHOWN_UTTERANCES = 10, 5
@@ -151,6 +161,8 @@ class Corpus:
                 f"{self.root}: the speaker {next(iter(missing))!r} stands for a missing name; it is the speaker of "
                 f"{listing(unnamed)}. Give these recordings a speaker, or leave them out."
             )
+        if not is_file_name(self.name):
+            raise CorpusError(f"The corpus {self.name!r} cannot be used in a file name; give another name.")
         for utterance_id, count in Counter(self.ids).most_common(1):
             if count > 1:
                 raise CorpusError(f"{self.root}: the utterance {utterance_id} is listed {count} times; list it once.")

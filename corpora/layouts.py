@@ -16,7 +16,7 @@ from corpora.scan import require_audio
 from corpora.speaker_folders import check_one_folder, first_names, warn_of_doubtful_speakers
 from corpora.speaker_names import check_speaker_names
 from corpora.split_names import SPLITS
-from files import count_of, existing_path, unknown_choice
+from files import count_of, existing_path, safe_file_name, unknown_choice
 
 logger = logging.getLogger(__name__)
 
@@ -82,7 +82,12 @@ def load_corpus(
 
 
 def _name_of(folder: Path) -> str:
-    return folder.resolve().name or "corpus"
+    """Return the name of a folder, without what file names cannot have."""
+    own = folder.resolve().name
+    name = safe_file_name(own) or "corpus"
+    if name != own:
+        logger.info("%s: the corpus is called %r in the names of files", folder, name)
+    return name
 
 
 def _load_by_pattern(root: Path, layout: str, pattern: str, *, allow_unknown: bool) -> Corpus:

@@ -21,6 +21,7 @@ from features.set_summary import first_rows, summary
 from features.stored_ids import join_ids, split_ids
 from files import (
     FormatReader,
+    is_file_name,
     load_arrays,
     load_tensors,
     other_kind,

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from corpora import SPLITS
-from files import InputError, PathLike
+from files import InputError, PathLike, is_file_name
 
 if TYPE_CHECKING:
     from features.feature_set import FeatureSet
@@ -13,11 +13,6 @@ if TYPE_CHECKING:
 
 class FeaturesError(InputError):
     """A features file cannot be used, or does not have what was asked for."""
-
-
-def is_file_name(name: Any) -> bool:
-    """Return whether a name can be used in a file name, and cannot point outside the folder."""
-    return isinstance(name, str) and bool(name) and not set(name) & set("/\\\0") and not name.startswith(".")
 
 
 def check_set(path: PathLike, loaded: "FeatureSet") -> None:
