@@ -97,7 +97,7 @@ def describe_extraction(
 ) -> dict[str, Any]:
     """Return the arguments of `features.extract`, without the options that only the encoders `others` have."""
     from encoders import encoder_options, lazy_encoder, windows_of
-    from features import crop_of, default_file_name
+    from features import choose_path, crop_of, default_file_name
 
     asked = config.encoder_settings() | read_assignments(config.encoder_options)
     elsewhere = {name for other in others for name in encoder_options(other)} - {*encoder_options(encoder_name)}
@@ -113,10 +113,11 @@ def describe_extraction(
     # Windows cover whole utterances, whatever the crop.
     crop = crop_of(encoder, "auto" if windows_of(encoder.spec) else config.max_duration)
     name = default_file_name(corpus.name, encoder, crop, store_dtype=config.store_dtype)
+    path = features_path or choose_path(config.output_dir / name, corpus, config.data_dir or corpus.root)
     return {
         "corpus": corpus,
         "encoder": encoder,
-        "path": features_path or config.output_dir / name,
+        "path": path,
         "max_duration": crop,
         "store_dtype": config.store_dtype,
         "batch_size": config.encoder_batch_size,

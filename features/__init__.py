@@ -14,6 +14,7 @@ from features.narrow_band import (
 from features.provenance import default_file_name
 from features.row_columns import AudioProvenance
 from features.set_checks import FeaturesError
+from features.sources import check_stored, choose_path
 
 __all__ = [
     "NARROW_SHARE",
@@ -23,6 +24,8 @@ __all__ = [
     "LockedError",
     "MaxDuration",
     "Shard",
+    "check_stored",
+    "choose_path",
     "crop_of",
     "default_file_name",
     "extract",

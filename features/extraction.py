@@ -38,10 +38,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from corpora import Corpus, Indices
-from encoders import Encoder, LazyEncoder, Spec, spec_digest
+from encoders import Encoder, LazyEncoder, spec_digest
 from features.computing import compute
 from features.feature_set import FeatureSet
 from features.job import ExtractionJob, MaxDuration, make_job
@@ -52,7 +51,8 @@ from features.parts import Block, block_of, read_part
 from features.planning import Plan, make_plan
 from features.provenance import StoredRows, check_same_origin
 from features.set_checks import FeaturesError
-from files import check_writable, write_atomically
+from features.sources import open_sources
+from files import check_destination, check_writable, write_atomically
 
 logger = logging.getLogger(__name__)
 
@@ -187,12 +187,13 @@ def extract_shard(
     complete = _complete(job)
     if complete is not None:
         return complete
+    check_destination(job.path)
     check_writable(job.path.parent)
     name, digest = f"{shard.index}-of-{shard.count}", _digest_of(job)
     done = job.parts / f"{name}.done"
     with _removed_if_empty(job.parts), locked(job.lock, shared=True), locked(job.parts / f"{name}.lock"):
         done.unlink(missing_ok=True)
-        sources = _sources(job)
+        sources = open_sources(job)
         plan = _plan(job, sources)
         missing = plan.missing()
         part = compute(job, plan, sources, numbers=missing[np.isin(missing, share_of(len(corpus), shard))])
@@ -211,12 +212,13 @@ def _extract(job: ExtractionJob) -> FeatureSet:
         logger.info("%s: %d utterances, 0 of them computed now", job.path, len(complete))
         _warn_of_narrow_speakers(job.path, complete)
         return complete
+    check_destination(job.path)
     check_writable(job.path.parent)
     with locked(job.lock):
         # Temporary files of runs that were killed.
         for temporary in job.path.parent.glob(f".{glob.escape(job.path.name)}.*.tmp"):
             temporary.unlink(missing_ok=True)
-        sources = _sources(job)
+        sources = open_sources(job)
         plan = _plan(job, sources)
         part = compute(job, plan, sources, numbers=plan.missing())
         if part.path.exists():
@@ -283,39 +285,3 @@ def _plan(job: ExtractionJob, sources: Mapping[Path, Sequence[Block]]) -> Plan:
     if 0 < n_missing < len(job.corpus):
         logger.info("%d of %d utterances are stored already", len(job.corpus) - n_missing, len(job.corpus))
     return plan
-
-
-def _sources(job: ExtractionJob) -> dict[Path, list[Block]]:
-    """Open the stored rows, in the features file and in the part files of earlier runs."""
-    sources = {}
-    if job.path.exists():
-        finished = FeatureSet.load(job.path)
-        check_same_origin(job.path, finished, job.encoder.spec, crop=job.crop, dtype=job.dtype)
-        sources[job.path] = [block_of(finished)]
-    for part in sorted(job.parts.glob("*.part")):
-        try:
-            blocks = read_part(part)
-            for number, block in enumerate(blocks):
-                if number == 0 or _origin(block) != _origin(blocks[0]):
-                    check_same_origin(part, block, job.encoder.spec, crop=job.crop, dtype=job.dtype)
-                _check_vectors(part, block, job.encoder.spec)
-        except FeaturesError as error:
-            logger.warning("A part file is skipped: %s", error)
-        else:
-            sources[part] = blocks
-    return sources
-
-
-def _origin(block: Block) -> tuple[Spec, float | None, torch.dtype]:
-    return block.encoder, block.audio.crop, block.features.dtype
-
-
-def _check_vectors(part: Path, block: Block, spec: Spec) -> None:
-    """Refuse vectors that the encoder cannot have computed."""
-    n_layers, dim = len(spec["layers"]), spec["dim"]
-    shape = (n_layers, dim) if n_layers > 1 else (dim,)
-    if block.features.shape[1:] != shape or not bool(torch.isfinite(block.features).all()):
-        raise FeaturesError(
-            f"{part}: its vectors have another shape than those of the encoder {spec['name']!r}, or hold NaN or "
-            "infinity. Delete this file."
-        )

@@ -50,12 +50,17 @@ class ExtractionJob:
     @property
     def parts(self) -> Path:
         """Folder of the part files, with finished rows that are not in the features file."""
-        return self.path.with_name(self.path.name + ".parts")
+        return parts_of(self.path)
 
     @property
     def lock(self) -> Path:
         """Lock file that a run holds while it writes."""
         return self.path.with_name(self.path.name + ".lock")
+
+
+def parts_of(path: Path) -> Path:
+    """Return the folder of the part files of a features file."""
+    return path.with_name(path.name + ".parts")
 
 
 def make_job(

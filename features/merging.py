@@ -1,5 +1,6 @@
 """Merge the rows of many files into one features file, in the order of the corpus."""
 
+import logging
 import mmap
 import os
 import tempfile
@@ -20,7 +21,9 @@ from features.planning import Plan
 from features.provenance import keys_of, merged_precision
 from features.row_columns import COLUMNS, AudioProvenance
 from features.set_checks import FeaturesError
-from files import OutputError
+from files import OutputError, count_of
+
+logger = logging.getLogger(__name__)
 
 # Vectors that are larger in all (bytes) are sorted in a temporary file instead of in memory.
 MAX_BYTES_IN_MEMORY = 1 << 25
@@ -143,10 +146,11 @@ def _set_aside(
     path = job.path
     kept_keys = plan.keys(numbers)
     aside = PartFile(job.parts)
-    removable = []
+    removable, n_left = [], 0
     for file, blocks in sources.items():
         unused = [~np.isin(keys_of(block.audio), kept_keys) for block in blocks]
         if file != path and blocks and all(rows.all() for rows in unused):
+            n_left += sum(map(len, blocks))
             continue
         for block, rows in zip(blocks, unused, strict=True):
             if rows.any():
@@ -155,6 +159,10 @@ def _set_aside(
                 kept_keys = np.concatenate([kept_keys, keys_of(kept.audio)])
         if file != path:
             removable.append(file)
+    n_aside = aside.n_rows + n_left
+    if n_aside:
+        counted = count_of(n_aside, "row")
+        logger.info("%s: %s of utterances that are not in the corpus kept in %s", path, counted, job.parts)
     return removable
 
 

@@ -61,6 +61,25 @@ def check_same_origin(
     crop: float | None,
     dtype: torch.dtype = torch.float32,
 ) -> None:
+    """Refuse stored features as `refuse_other_origin` does, and warn of another precision.
+
+    Raises
+    ------
+    FeaturesError
+        The message lists the differences, and what to do.
+    """
+    refuse_other_origin(path, stored, spec, crop=crop, dtype=dtype)
+    warn_of_precision(
+        f"{path}: the features",
+        stored.encoder,
+        spec,
+        advice=" The stored rows are kept. To recompute them, give another --features_path.",
+    )
+
+
+def refuse_other_origin(
+    path: Path, stored: FeatureSet | Block, spec: Spec, *, crop: float | None, dtype: torch.dtype
+) -> None:
     """Refuse stored features of another encoder, layer, pooling, weights, crop or type.
 
     Raises
@@ -80,12 +99,6 @@ def check_same_origin(
             f"{path}: these features cannot be continued with the encoder {spec['name']!r}: {'; '.join(differences)}. "
             "Give another --features_path, the settings of the file, or delete the file."
         )
-    warn_of_precision(
-        f"{path}: the features",
-        stored.encoder,
-        spec,
-        advice=" The stored rows are kept. To recompute them, give another --features_path.",
-    )
 
 
 def merged_precision(specs: Sequence[Spec]) -> str:
