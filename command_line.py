@@ -66,6 +66,7 @@ def _run(config_class: type[Config], main: Callable[[Config], int]) -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:
+        config.check_outputs()
         return main(config)
     except InputError as error:
         print(f"ERROR {error}{_order_advice(config)}", file=sys.stderr)

@@ -23,7 +23,6 @@ def main(config: InferenceConfig) -> int:
     from files import check_writable
     from heads import (
         SpeakerClassifier,
-        check_predictions_path,
         describe_open_set,
         predictions_table,
         register_head,
@@ -36,7 +35,6 @@ def main(config: InferenceConfig) -> int:
     for head in config.heads:
         register_head(head)
     classifier = SpeakerClassifier.load(find_classifier(config.classifier))
-    check_predictions_path(config.output)
     check_writable(config.output.parent)
     n_answers = len(classifier.speakers) + (1 if config.reject else 0)
     top_k = min(config.top_k, n_answers)

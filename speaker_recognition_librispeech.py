@@ -61,16 +61,19 @@ def main(config: ComparisonConfig) -> int:
 def find_features(config: ComparisonConfig) -> list[FeatureSet]:
     """Load the finished features files, or extract the corpus with each encoder."""
     from evaluation import check_heads, check_split
-    from features import FeaturesError, FeatureSet, extract
+    from features import FeaturesError, FeatureSet, check_stored, extract
 
     paths = config.features_path
     if config.data_dir is None and paths:
-        return [FeatureSet.load(path).take_layers(config.layers) for path in paths]
+        finished = [FeatureSet.load(path).take_layers(config.layers) for path in paths]
+        config.check_outputs(corpus=finished[0].corpus)
+        return finished
     if len(paths) not in (0, len(config.encoder)):
         raise FeaturesError(
             f"--features_path has {len(paths)} files for {len(config.encoder)} encoders; give one for each, or none."
         )
     corpus = open_corpus(config)
+    config.check_outputs(corpus=corpus.name)
     check_split(corpus, config.split_by, config.fractions, seed=config.seed)
     jobs: list[dict[str, Any]] = []  # of all encoders, so that none is used before the weights of all are found
     for number, name in enumerate(config.encoder):
@@ -90,6 +93,8 @@ def find_features(config: ComparisonConfig) -> list[FeatureSet]:
             )
         jobs.append(job)
     check_heads(config.heads, has_layers=any(len(job["encoder"].spec["layers"]) > 1 for job in jobs))
+    for job in jobs:
+        check_stored(job["path"], job["encoder"], max_duration=job["max_duration"], store_dtype=job["store_dtype"])
     sets = []
     for job in jobs:
         sets.append(extract(**job))

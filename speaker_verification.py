@@ -25,9 +25,6 @@ from config import (
 )
 from files import (
     announce,
-    check_not_input,
-    check_not_other_kind,
-    check_suffix,
     check_writable,
     count_of,
     format_percent,
@@ -53,7 +50,7 @@ def evaluate(config: EvaluateConfig) -> int:
     from evaluation import compare_backends
     from features import FeatureSet
     from reports import write_report
-    from verification import TrialError, read_trials
+    from verification import TrialError, check_trial_ids, read_trials
 
     check_writable(config.output_dir)
     if config.features_path is None:
@@ -62,6 +59,8 @@ def evaluate(config: EvaluateConfig) -> int:
     if config.train_features is not None:
         train = FeatureSet.load(config.train_features)
     trials = None if config.trials is None else read_trials(config.trials, features.ids)
+    if config.triplets is not None:
+        check_trial_ids(features.ids)
     with announce("Scoring the trials"):
         found = compare_backends(
             features,
@@ -92,7 +91,6 @@ def train(config: TrainVerifierConfig) -> int:
 
     if config.features_path is None:
         raise VerifierError("Give the features file to train on: --features_path FILE.")
-    check_not_other_kind(config.output, "a speaker verifier")
     check_writable(config.output.parent)
     features = FeatureSet.load(config.features_path)
     with announce("Training the verifier"):
@@ -149,7 +147,7 @@ def enroll(config: EnrollConfig) -> int:
         check_background(config.store, verifier)
     # All audio is embedded before the store is changed.
     background = embed_recordings(others, verifier, config)
-    rows = embed_recordings(utterances, verifier, config)
+    rows = embed_speakers(utterances, verifier, config)
     results = []
     with SpeakerStore.create(config.store, verifier) as store:
         if background:
@@ -187,6 +185,18 @@ def list_utterances(config: EnrollConfig) -> list[Utterance]:
             raise StoreError(f"--start and --duration are for one recording; found {len(files)}. Give one file.")
         return [Utterance(path, str(config.name), session="", start=start, duration=duration) for path in files]
     return rttm_utterances(config.rttm, files, speaker=config.rttm_speaker, name=config.name, min_seconds=MIN_SECONDS)
+
+
+def embed_speakers(utterances: Sequence[Utterance], verifier: SpeakerVerifier, config: EnrollConfig) -> list[Row]:
+    """Embed the recordings of speakers; those of speakers whose names are invalid fail without being read."""
+    from embedding import Row
+    from verification import StoreError, name_problem
+
+    problems = {each.speaker: name_problem(each.speaker) for each in utterances}
+    failed = [Row(each, error=problems[each.speaker]) for each in utterances if problems[each.speaker]]
+    if failed and len(failed) == len(utterances):
+        raise StoreError(f"{failed[0].utterance.path}: {failed[0].error}. No speaker was enrolled.")
+    return [*embed_recordings([each for each in utterances if not problems[each.speaker]], verifier, config), *failed]
 
 
 def embed_recordings(utterances: Sequence[Utterance], verifier: SpeakerVerifier, config: EnrollConfig) -> list[Row]:
@@ -247,23 +257,20 @@ def merge(config: MergeConfig) -> int:
 def identify(config: IdentifyConfig) -> int:
     """Identify the enrolled speaker of each recording, or report unknown."""
     from corpora import find_recordings
-    from heads import check_predictions_path, predictions_table, write_predictions
+    from heads import predictions_table, write_predictions
     from verification import SpeakerStore
 
     paths = find_recordings(config.recordings)
     if config.timeline:
         return show_timeline(config, paths)
-    output = config.output or config.store.parent / "identified.csv"
-    check_predictions_path(output)
-    check_not_input(output, [config.store, *paths])
-    check_writable(output.parent)
+    check_writable(config.results.parent)
     with SpeakerStore.open(config.store) as store:
         store.check_not_empty()  # before weights are downloaded
         p_known = prior_of(store, config)
         encoder = encoder_of(store.verifier, config)
         predictions = store.identify_files(paths, encoder, top_k=config.top_k, p_known=p_known, progress=True)
     top_k = max(len(prediction.speakers) for prediction in predictions)
-    saved = write_predictions(output, predictions, top_k)
+    saved = write_predictions(config.results, predictions, top_k)
     if any(prediction.error is None for prediction in predictions):
         print(predictions_table(predictions))
         print("score: log-likelihood ratio of the most similar speaker; below the threshold, the speaker is unknown")
@@ -287,10 +294,7 @@ def show_timeline(config: IdentifyConfig, paths: list[Path]) -> int:
 
     if len(paths) != 1:
         raise StoreError(f"{paths[0]}: found {len(paths)} recordings; --timeline expects one.")
-    output = config.output or config.store.parent / "timeline.rttm"
-    check_suffix(output, ".rttm")
-    check_not_input(output, [config.store, *paths])
-    check_writable(output.parent)
+    check_writable(config.results.parent)
     with SpeakerStore.open(config.store) as store:
         store.check_not_empty()
         encoder, p_known = encoder_of(store.verifier, config), prior_of(store, config)
@@ -300,7 +304,7 @@ def show_timeline(config: IdentifyConfig, paths: list[Path]) -> int:
     lines = [[f"{turn.start:.2f}", f"{turn.end:.2f}", turn.speaker, format_percent(turn.probability)] for turn in turns]
     print(format_table(["from", "to", "speaker", "percent"], lines, ">><>"))
     text = to_rttm(turns, paths[0])
-    print(f"Saved {write_atomically(output, lambda file: file.write(text.encode('utf-8', 'surrogateescape')))}")
+    print(f"Saved {write_atomically(config.results, lambda file: file.write(text.encode('utf-8', 'surrogateescape')))}")
     return EXIT_DONE
 
 
@@ -311,8 +315,6 @@ def score(config: ScoreConfig) -> int:
 
     if config.features_path is None:
         raise StoreError("Give the features file to score: --features_path FILE.")
-    check_suffix(config.output, ".csv")
-    check_not_input(config.output, [config.store, config.features_path])
     check_writable(config.output.parent)
     features = FeatureSet.load(config.features_path)
     with SpeakerStore.open(config.store) as store, announce("Scoring the recordings"):
@@ -337,6 +339,7 @@ def verifier_of(config: EnrollConfig, names: Sequence[str]) -> SpeakerVerifier:
     if config.verifier is not None:
         SpeakerStore.create(config.store, load_verifier(config.verifier)).close()
     with SpeakerStore.open(config.store) as store:
+        store.check_writable()
         for name in names if config.existing == "refuse" else ():
             if name_problem(name) is None:  # the recordings of the others fail with this reason
                 store.check_name(name, is_enrolled=False)

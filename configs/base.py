@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, get_args, get_origin, get_type_hints
 
+from configs.paths import Reads, check_outputs
 from files import is_reference, unknown_choice
 
 # Choices. A test compares them with the registries.
@@ -85,6 +86,8 @@ Seconds = Annotated[float, Range(0.01, 1e6)]
 Count = Annotated[int, Range(1, 10**6)]
 Seed = Annotated[int, Range(0, 2**32 - 1)]
 Probability = Annotated[float, Range(0, 1, is_open=True)]
+InputPath = Annotated[Path, Reads()]
+InputText = Annotated[str, Reads()]
 
 
 @dataclass(frozen=True)
@@ -96,7 +99,7 @@ class ScriptConfig:
     after_interrupt: ClassVar[str] = ""
     """Sentence for a user who interrupted the script: what the same command continues."""
 
-    config: Path | None = None
+    config: InputPath | None = None
     """YAML file with values of flags, such as max_duration: 5.0; flags on the command line override it."""
     log_level: LogLevel = "info"
     """Lowest level of messages to log."""
@@ -114,15 +117,19 @@ class ScriptConfig:
                         return problem
         return None
 
+    def check_outputs(self, **names: str) -> None:
+        """Refuse outputs that would destroy a file, as `configs.paths.check_outputs` does, before work starts."""
+        check_outputs(self, **names)
+
 
 @dataclass(frozen=True, kw_only=True)
 class RecordingsConfig(ScriptConfig):
     """Settings of the commands that identify the speakers of recordings."""
 
     is_positional: ClassVar[bool] = True
-    audio: tuple[Path, ...]
+    audio: tuple[InputPath, ...]
     """Audio files, or folders whose files and subfolders are searched."""
-    audio_path: Path | None = None
+    audio_path: InputPath | None = None
     """One audio file or folder, instead of AUDIO."""
 
     @property

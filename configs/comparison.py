@@ -9,6 +9,8 @@ from configs.base import (
     Count,
     EncoderChoice,
     HeadChoice,
+    InputPath,
+    InputText,
     Layout,
     PictureFormat,
     Pooling,
@@ -25,6 +27,7 @@ from configs.base import (
     TableFormat,
     assignment_problem,
 )
+from configs.paths import COMPARISON_FILES, PREDICTIONS_FILES, REPORT_FILES, Continues, Writes, WritesInto
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,9 +37,9 @@ class CorpusConfig(ScriptConfig):
     is_positional: ClassVar[bool] = True
     after_interrupt: ClassVar[str] = "Run the same command again to continue."
 
-    corpus: tuple[Path, ...]
+    corpus: tuple[InputPath, ...]
     """Folder of the corpus, or the CSV file of a manifest."""
-    data_dir: Path | None = None
+    data_dir: InputPath | None = None
     """Folder of the corpus, or the CSV file of a manifest, instead of CORPUS."""
     layout: Layout = "auto"
     """Layout of the corpus; auto detects the layout and logs it."""
@@ -68,7 +71,7 @@ class CorpusConfig(ScriptConfig):
     """Maximum number of utterances per forward pass of the encoder; the default depends on the device."""
     num_workers: Annotated[int, Range(0, 1000)] | Literal["auto"] = "auto"
     """Number of processes that decode audio; auto is one per core, at most 16; 0 uses threads instead."""
-    output_dir: Path = Path("outputs")
+    output_dir: Annotated[Path, WritesInto({})] = Path("outputs")
     """Folder for the output files."""
     device: str = "auto"
     """Device: auto (CUDA if available), cpu, cuda, cuda:N or mps."""
@@ -99,9 +102,9 @@ class ExtractionConfig(CorpusConfig):
     encoder: EncoderChoice = "audiosep"
     """Frozen encoder, or an own one as FILE.py:CLASS or MODULE:CLASS; clap is another name of audiosep; spectral needs
     no weights."""
-    encoder_weights: str | None = None
+    encoder_weights: InputText | None = None
     """File or folder of the encoder's weights, or a Hugging Face hub id; by default searched for or downloaded."""
-    features_path: Path | None = None
+    features_path: Annotated[Path, Continues()] | None = None
     """Features file, .pt or .npz; by default {output_dir}/{corpus}_features_{encoder}.pt."""
     download_weights: bool = False
     """Only download the encoder's weights, if they are not on this machine."""
@@ -121,14 +124,14 @@ class ComparisonConfig(CorpusConfig):
 
     after_interrupt: ClassVar[str] = "The same command keeps finished embeddings, and trains all heads again."
 
-    corpus: tuple[Path, ...]
+    corpus: tuple[InputPath, ...]
     """Folder of the corpus, or the CSV file of a manifest; not needed with a finished --features_path."""
     encoder: tuple[EncoderChoice, ...] = ("audiosep",)
     """Frozen encoders, one or several, or own ones as FILE.py:CLASS or MODULE:CLASS; clap is another name of audiosep;
     spectral needs no weights."""
-    encoder_weights: tuple[str, ...] = ()
+    encoder_weights: tuple[InputText, ...] = ()
     """For each encoder, the file or folder of its weights, a Hugging Face hub id, or auto to search or download."""
-    features_path: tuple[Path, ...] = ()
+    features_path: tuple[Annotated[Path, Continues()], ...] = ()
     """Features files, .pt or .npz, one for each encoder; by default {output_dir}/{corpus}_features_{encoder}.pt."""
     download: bool = False
     """First download LibriSpeech dev-clean (338 MB) from OpenSLR into --data_dir (by default data)."""
@@ -170,6 +173,8 @@ class ComparisonConfig(CorpusConfig):
     """Draw each speaker equally often in an epoch."""
     head_options: tuple[str, ...] = ()
     """Other options of the heads, such as margin=0.3 scale=40 C=10 shrinkage=0.1."""
+    output_dir: Annotated[Path, WritesInto(COMPARISON_FILES)] = Path("outputs")
+    """Folder for the output files."""
     picture_formats: tuple[PictureFormat, ...] = ("png",)
     """Formats of the pictures that are written beside the report."""
     table_format: TableFormat = "plain"
@@ -222,9 +227,9 @@ class ComparisonConfig(CorpusConfig):
 class InferenceConfig(RecordingsConfig):
     """Identify the speaker of a file, or of each file in a folder."""
 
-    classifier: Path = Path("outputs/speaker_classifier_librispeech.pt")
+    classifier: InputPath = Path("outputs/speaker_classifier_librispeech.pt")
     """Classifier that speaker_recognition_librispeech.py saved."""
-    encoder_weights: tuple[str, ...] = ()
+    encoder_weights: tuple[InputText, ...] = ()
     """For each encoder, the file or folder of its weights, or auto if they are in the usual places."""
     encoder: tuple[Annotated[str, Reference("encoder")], ...] = ()
     """Own encoders of the classifier, as FILE.py:CLASS or MODULE:CLASS; those of this project are found by name."""
@@ -236,7 +241,7 @@ class InferenceConfig(RecordingsConfig):
     """Maximum number of speakers per file."""
     reject: bool = False
     """Report unknown for recordings whose score is below the threshold stored in the classifier."""
-    output: Path = Path("outputs/predictions.csv")
+    output: Annotated[Path, Writes(PREDICTIONS_FILES)] = Path("outputs/predictions.csv")
     """File for the predictions, .csv or .json."""
     device: str = "auto"
     """Device: auto (CUDA if available), cpu, cuda, cuda:N or mps."""
@@ -248,14 +253,18 @@ class ReportConfig(ScriptConfig):
 
     is_positional: ClassVar[bool] = True
 
-    folder: tuple[Path, ...]
+    folder: tuple[Annotated[Path, WritesInto(REPORT_FILES)], ...]
     """Folder with the results of the comparison."""
-    output_dir: Path | None = None
+    output_dir: Annotated[Path, WritesInto(REPORT_FILES)] | None = None
     """Folder with the results, instead of FOLDER; by default outputs."""
     picture_formats: tuple[PictureFormat, ...] = ("png",)
     """Formats of the pictures that are written beside the report."""
     table_format: TableFormat = "plain"
     """Format in which the table is printed and written to table.md or table.tex; plain prints no table."""
+
+    def __post_init__(self) -> None:
+        if not self.folder:
+            object.__setattr__(self, "output_dir", self.results)
 
     @property
     def results(self) -> Path:

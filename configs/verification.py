@@ -8,6 +8,8 @@ from configs.base import (
     BackendName,
     Count,
     Existing,
+    InputPath,
+    InputText,
     Layout,
     PictureFormat,
     Precision,
@@ -20,27 +22,29 @@ from configs.base import (
     Seed,
     TableFormat,
 )
+from configs.paths import EVALUATION_FILES, PREDICTIONS_FILES, Continues, Writes, WritesInto
+from files import file_kinds
 
 
 @dataclass(frozen=True)
 class EvaluateConfig(ScriptConfig):
     """Score trials of cached embeddings with backends, and report EER, minDCF and Cllr."""
 
-    features_path: Path | None = None
+    features_path: InputPath | None = None
     """Features file of the utterances in the trials."""
-    trials: Path | None = None
+    trials: InputPath | None = None
     """List of trials in the format of VoxCeleb (1 a.wav b.wav) or Kaldi (a b target); by default all pairs."""
     triplets: Annotated[int, Range(1, 10**8)] | None = None
     """Number of triplets to draw at random instead of all pairs; their trials are saved in trials.txt."""
     backend: tuple[BackendName, ...] = ("cosine",)
     """Backends that score the trials; all except cosine are trained on speakers that are not in the trials."""
-    train_features: Path | None = None
+    train_features: InputPath | None = None
     """Features file of other speakers to train backends on; by default half of the speakers are used."""
     as_norm: bool = False
     """Normalise each score by the scores against the most similar recordings of the training speakers (AS-norm)."""
     seed: Seed = 0
     """Random seed of the split of the speakers, the triplets and the intervals."""
-    output_dir: Path = Path("outputs/verification")
+    output_dir: Annotated[Path, WritesInto(EVALUATION_FILES)] = Path("outputs/verification")
     """Folder for the output files."""
     picture_formats: tuple[PictureFormat, ...] = ("png",)
     """Formats of the pictures that are written beside the report."""
@@ -59,13 +63,13 @@ class EvaluateConfig(ScriptConfig):
 class TrainVerifierConfig(ScriptConfig):
     """Train a backend on cached embeddings, calibrate its scores on other speakers, and save both as a verifier."""
 
-    features_path: Path | None = None
+    features_path: InputPath | None = None
     """Features file of many speakers; half of the speakers train the backend, and the other half calibrates it."""
     backend: BackendName = "cosine"
     """Backend that scores pairs of recordings; cosine needs no training, so all speakers calibrate it."""
     seed: Seed = 0
     """Random seed of the split of the speakers."""
-    output: Path = Path("outputs/speaker_verifier.pt")
+    output: Annotated[Path, Writes({"": file_kinds.VERIFIER})] = Path("outputs/speaker_verifier.pt")
     """File for the verifier."""
 
 
@@ -73,7 +77,7 @@ class TrainVerifierConfig(ScriptConfig):
 class EmbeddingConfig(ScriptConfig):
     """Settings of the verification commands that embed audio."""
 
-    encoder_weights: str | None = None
+    encoder_weights: InputText | None = None
     """File or folder of the encoder's weights, if they are not in the usual places."""
     encoder: Annotated[str, Reference("encoder")] | None = None
     """Own encoder of the verifier, as FILE.py:CLASS or MODULE:CLASS; those of this project are found by name."""
@@ -88,13 +92,13 @@ class VerifyConfig(EmbeddingConfig):
     """Decide whether two recordings are of the same speaker, or whether one is of an enrolled speaker."""
 
     is_positional: ClassVar[bool] = True
-    audio: tuple[Path, ...]
+    audio: tuple[InputPath, ...]
     """Two audio files, or one with --store."""
-    verifier: Path | None = None
+    verifier: InputPath | None = None
     """Verifier that the command train saved, or ready for the ready verifier, which uses the encoder campplus; by
     default outputs/speaker_verifier.pt if it exists, or else ready. Not used with --store, because a store contains its
     own verifier."""
-    store: Path | None = None
+    store: InputPath | None = None
     """Store of the enrolled speaker."""
     name: str | None = None
     """Name of the enrolled speaker."""
@@ -115,7 +119,15 @@ class VerifyConfig(EmbeddingConfig):
 class StoreConfig(ScriptConfig):
     """Settings of the commands that use a store."""
 
-    store: Path = Path("outputs/speakers.db")
+    store: InputPath = Path("outputs/speakers.db")
+    """Store of the enrolled speakers."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChangedStoreConfig(StoreConfig):
+    """Settings of the commands that change a store."""
+
+    store: Annotated[Path, Continues()] = StoreConfig.store
     """Store of the enrolled speakers."""
 
 
@@ -125,15 +137,15 @@ class ListConfig(StoreConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class EnrollConfig(StoreConfig, EmbeddingConfig):
+class EnrollConfig(ChangedStoreConfig, EmbeddingConfig):
     """Enrol a speaker with some recordings, or all speakers of a corpus, an RTTM file or a features file."""
 
     is_positional: ClassVar[bool] = True
-    audio: tuple[Path, ...]
+    audio: tuple[InputPath, ...]
     """Audio files of the speaker, or folders of audio files; with --rttm, the recordings that it describes."""
     name: str | None = None
     """Name of the speaker."""
-    data_dir: Path | None = None
+    data_dir: InputPath | None = None
     """Folder of a corpus, for example with a folder for each speaker, or the CSV file of a manifest; all of its
     speakers are enrolled under their own names."""
     layout: Layout = "auto"
@@ -145,20 +157,20 @@ class EnrollConfig(StoreConfig, EmbeddingConfig):
     """Start of the part of one recording that is enrolled (seconds)."""
     duration: Seconds | None = None
     """Length of the part of one recording that is enrolled (seconds); by default to the end."""
-    rttm: Path | None = None
+    rttm: InputPath | None = None
     """RTTM file that says who speaks when in the recordings; its speakers are enrolled with the segments in which they
     speak alone, under the names in the file or, for one speaker, --name."""
     rttm_speaker: str | None = None
     """The only speaker of the RTTM file to enrol."""
-    features_path: Path | None = None
+    features_path: InputPath | None = None
     """Features file to use instead of audio; all of its speakers are enrolled under their own names."""
     existing: Existing = "refuse"
     """Action for a speaker who is enrolled already: refuse, add the recordings, or replace the earlier ones."""
-    verifier: Path | None = None
+    verifier: InputPath | None = None
     """Verifier for a new store: a file that the command train saved, or ready for the ready verifier, which uses the
     encoder campplus; by default outputs/speaker_verifier.pt if it exists, or else ready. An existing store contains its
     own verifier."""
-    background: Path | None = None
+    background: InputPath | None = None
     """Folder with recordings of people who need not be enrolled, made as those to identify; they adapt the calibration
     of the ready verifier. Recordings that match an enrolled speaker are left out. The flag may be given alone."""
 
@@ -193,7 +205,7 @@ class EnrollConfig(StoreConfig, EmbeddingConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class RemoveConfig(StoreConfig):
+class RemoveConfig(ChangedStoreConfig):
     """Remove an enrolled speaker, or the background recordings."""
 
     name: str | None = None
@@ -203,10 +215,10 @@ class RemoveConfig(StoreConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class MergeConfig(StoreConfig):
+class MergeConfig(ChangedStoreConfig):
     """Enrol the speakers of another store."""
 
-    other: Path | None = None
+    other: InputPath | None = None
     """The other store, which is not changed."""
     existing: Existing = "refuse"
     """Action for speakers who are enrolled in both: refuse, add the recordings, or replace the earlier ones."""
@@ -230,13 +242,26 @@ class IdentifyConfig(RecordingsConfig, StoreConfig, EmbeddingConfig):
     """Length of the windows of --timeline (seconds)."""
     hop: Seconds = 0.5
     """Time from the start of a window of --timeline to the start of the next (seconds)."""
-    output: Path | None = None
+    output: Annotated[Path, Writes({**PREDICTIONS_FILES, ".rttm": file_kinds.RTTM})] | None = None
     """File for the results, .csv or .json (with --timeline, .rttm); by default identified.csv (timeline.rttm) in the
     folder of the store."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "output", self.results)
+
+    @property
+    def results(self) -> Path:
+        """File for the results, from the flag or beside the store."""
+        name = "timeline.rttm" if self.timeline else "identified.csv"
+        return self.store.parent / name if self.output is None else self.output
 
     def problem(self) -> str | None:
         if self.far is not None and self.p_known is not None:
             return "--far and --p_known both set the threshold; give one of them."
+        suffixes = [".rttm"] if self.timeline else list(PREDICTIONS_FILES)
+        if self.results.suffix.lower() not in suffixes:
+            listed = " or ".join(suffixes)
+            return f"{self.results}: the output is a {listed} file; give --output a name that ends in {listed}."
         return super().problem()
 
 
@@ -244,9 +269,9 @@ class IdentifyConfig(RecordingsConfig, StoreConfig, EmbeddingConfig):
 class ScoreConfig(StoreConfig):
     """Find the enrolled speakers that cached embeddings are most similar to."""
 
-    features_path: Path | None = None
+    features_path: InputPath | None = None
     """Features file of the recordings to score."""
     top_k: Count = 5
     """Maximum number of speakers per recording."""
-    output: Path = Path("outputs/scores.csv")
+    output: Annotated[Path, Writes({".csv": file_kinds.SCORES})] = Path("outputs/scores.csv")
     """File for the scores, .csv."""

@@ -198,8 +198,16 @@ def record(speech: Audio, session: np.random.Generator, take: np.random.Generato
     return recording
 
 
+def check_output_dir(output_dir: Path) -> None:
+    """Refuse a folder that has another LibriSpeech, whose list of speakers would be lost."""
+    path = output_dir / "LibriSpeech" / "SPEAKERS.TXT"
+    if path.exists() and "| synthetic " not in path.read_text(encoding="utf-8", errors="replace"):
+        raise SystemExit(f"ERROR {path}: this is not the list of the sample; give another --output_dir.")
+
+
 def make_sample(output_dir: Path) -> None:
     """Write the corpus and the held-out recordings into subfolders of a folder."""
+    check_output_dir(output_dir)
     per_voice = 2 * CHAPTER_SENTENCES + HELD_OUT_SENTENCES
     sentences = make_sentences(per_voice * len(VOICES))
     corpus, held_out = output_dir / "LibriSpeech", output_dir / "held_out"

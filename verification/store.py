@@ -137,6 +137,18 @@ class SpeakerStore:
         with translate_sqlite_errors(self.path):
             return self._rows.speakers()
 
+    def check_writable(self) -> None:
+        """Check that the store can be changed, before recordings are embedded for it.
+
+        Raises
+        ------
+        StoreError
+            The file or its folder is write-protected, or another process writes to the store for too long.
+        """
+        # A write that changes nothing; SQLite checks the file only when something is written.
+        with translate_sqlite_errors(self.path), transaction(self._connection):
+            self._connection.execute("DELETE FROM recordings WHERE id IS NULL")
+
     def check_name(self, name: str, is_enrolled: bool = True) -> None:
         """Raise `StoreError` if a name is not enrolled; with ``is_enrolled=False``, if it is enrolled or invalid."""
         with translate_sqlite_errors(self.path):

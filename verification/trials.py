@@ -1,7 +1,7 @@
 """Trials: pairs of utterances that are read from a file or drawn from a set of features."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,9 +58,7 @@ class Trials:
         OutputError
             The file cannot be written.
         """
-        for row in np.union1d(self.first, self.second).tolist():
-            if set(ids[row]) & set("\t\r\n"):
-                raise TrialError(f"{ids[row]!r} has a tab or a line break, which is not allowed in a list of trials.")
+        check_trial_ids([ids[row] for row in np.union1d(self.first, self.second).tolist()])
         names = {True: "target", False: "nontarget"}
         lines = (
             f"{ids[one]}\t{ids[other]}\t{names[label]}\n"
@@ -68,6 +66,21 @@ class Trials:
         )
         text = "".join(lines).encode("utf-8", "surrogateescape")
         return write_atomically(Path(path), lambda file: file.write(text))
+
+
+def check_trial_ids(ids: Iterable[str]) -> None:
+    """Refuse ids that cannot be written into a list of trials.
+
+    Raises
+    ------
+    TrialError
+        An id has a tab or a line break.
+    """
+    for each in ids:
+        if set(each) & set("\t\r\n"):
+            raise TrialError(
+                f"{each!r} has a tab or a line break, which is not allowed in a list of trials; rename the file."
+            )
 
 
 def read_trials(path: str | os.PathLike[str], ids: Sequence[str]) -> Trials:

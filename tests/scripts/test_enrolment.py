@@ -328,3 +328,20 @@ def test_bad_input_is_refused(
     assert table.read_bytes() == rttm.read_bytes() == enrolled.read_bytes()
     assert not (tmp_path / "new.db").exists()
     assert "2 speakers" in call_script(VERIFY, "list", *store).stdout
+
+
+def test_speakers_with_invalid_names_are_not_embedded(
+    enrolled: Path, corpus_root: Path, call_script: Run, assert_refused: Check, tmp_path: Path
+) -> None:
+    store, people = Path(shutil.copy(enrolled, tmp_path / "speakers.db")), tmp_path / "people"
+    for name in ("unknown", "ben "):
+        (people / name).mkdir(parents=True)
+        (people / name / "0.wav").write_text("this is not read")
+    command = [VERIFY, "enroll", "--data_dir", people, "--store", store]
+    assert_refused(call_script(*command), "cannot be a speaker's name", "No speaker was enrolled.")
+    shutil.copytree(corpus_root / "103" / "1030", people / "carl")
+    done = call_script(*command)
+    assert done.returncode == 3, done.stderr
+    assert "5 recordings enrolled" in done.stdout
+    assert done.stdout.count("cannot be a speaker's name") == 2
+    assert "not audio" not in done.stdout

@@ -172,3 +172,36 @@ def test_limit_of_the_bandwidth_gives_another_file(command: list[object], call_s
     assert FeatureSet.load(limited).encoder["max_bandwidth"] == 4000
     assert audio is not None
     assert float(audio.bandwidth.max()) <= 4000
+
+
+def test_manifests_of_one_folder_have_their_own_files(corpus_root: Path, call_script: Run, tmp_path: Path) -> None:
+    root = Path(shutil.copytree(corpus_root, tmp_path / "calls"))
+    files = sorted(path.relative_to(root).as_posix() for path in root.rglob("*.flac"))
+    for name, chapter in (("train", "0"), ("test", "1")):
+        chosen = [file for file in files if file.split("/")[1].endswith(chapter)]
+        lines = [f"{file},{file.split('/')[0]}\n" for file in chosen]
+        (root / f"{name}.csv").write_text("path,speaker\n" + "".join(lines))
+    train, test = tmp_path / "calls_features_spectral.pt", tmp_path / "calls_features_spectral_test.pt"
+    for script, name in (("extract_features.py", "train"), ("speaker_recognition_librispeech.py", "test")):
+        done = call_script(script, root / f"{name}.csv", "--encoder", "spectral", "--output_dir", tmp_path)
+        assert done.returncode == 0, done.stderr
+    assert f"Features: {test}" in done.stdout
+    assert not set(FeatureSet.load(train).ids) & set(FeatureSet.load(test).ids)
+    assert len(FeatureSet.load(train)) == len(FeatureSet.load(test)) == 20
+
+
+def test_stored_features_are_checked_before_others_are_computed(
+    corpus_root: Path,
+    features: FeatureSet,
+    scratch_weights: Callable[[], Path],
+    call_script: Run,
+    assert_refused: Check,
+    tmp_path: Path,
+) -> None:
+    first, other = tmp_path / "first.pt", features.save(tmp_path / "other.pt")
+    done = call_script(
+        COMPARE, corpus_root, "--encoder", "spectral", "scratch", "--encoder_weights", "auto", scratch_weights(),
+        "--features_path", first, other, "--output_dir", tmp_path,
+    )  # fmt: skip
+    assert_refused(done, f"{other}: these features cannot be continued with the encoder 'scratch'")
+    assert not first.exists()

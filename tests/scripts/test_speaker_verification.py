@@ -101,7 +101,10 @@ def test_verifier_is_trained_and_used(
         (["verify", one], "Expected two audio files, or one with --store and --name; found 1."),
         (["verify", one, one, one], "Expected two audio files, or one with --store and --name; found 3."),
         (["train"], "--features_path FILE"),
-        (["train", "--features_path", features, "--output", features], "this is a features file, for --features_path."),
+        (
+            ["train", "--features_path", features, "--output", features],
+            "this is an input, which the output would overwrite",
+        ),
         (["train", "--features_path", features, "--output", store], "this is a store of speakers"),
     ):
         assert_refused(call_script(VERIFY, *arguments), word)

@@ -55,6 +55,26 @@ def test_waiting_for_another_writer_times_out(
     assert len(store) == 4
 
 
+def test_a_store_that_cannot_be_written_is_known_beforehand(
+    store: SpeakerStore, population: FeatureSet, select_speakers: Select, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.enroll_features(select_speakers(population, 60, 65))
+    store.check_writable()
+    assert len(store) == 5
+    connect = sqlite3.connect
+
+    def connect_to_protected(*arguments: object, **options: object) -> sqlite3.Connection:
+        connection: sqlite3.Connection = connect(*arguments, **options)  # type: ignore[call-overload]
+        connection.execute("PRAGMA query_only = ON")
+        return connection
+
+    monkeypatch.setattr(sqlite3, "connect", connect_to_protected)
+    with SpeakerStore.open(store.path) as protected:
+        with pytest.raises(StoreError, match="this store cannot be written"):
+            protected.check_writable()
+        assert len(protected) == 5
+
+
 WRITER = """
 import sys
 from pathlib import Path

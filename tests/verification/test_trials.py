@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from features import FeatureSet
-from verification import TrialError, Trials, all_pairs, cross_session, random_triplets, read_trials
+from verification import TrialError, Trials, all_pairs, check_trial_ids, cross_session, random_triplets, read_trials
 
 IDS = ("id1/a.wav", "id1/b.wav", "id2/c d.wav", "id2/e.wav")
 
@@ -133,3 +133,10 @@ def test_ids_need_not_be_valid_text(tmp_path: Path, write_audio: Callable[..., P
         Trials(np.array([0]), np.array([2]), np.array([False])).save(tmp_path / "t.txt", ids)
     path = Trials(np.array([0]), np.array([1]), np.array([False])).save(tmp_path / "t.txt", ids)
     assert read_trials(path, ids).first.tolist() == [0]
+
+
+def test_ids_that_a_list_of_trials_cannot_have_are_refused_before_scoring() -> None:
+    check_trial_ids(IDS)
+    for letter in "\t\r\n":
+        with pytest.raises(TrialError, match="a tab or a line break"):
+            check_trial_ids([*IDS, f"id3/a{letter}b.wav"])

@@ -1,0 +1,144 @@
+"""Marks of the settings that name files: what a command reads, and what it writes.
+
+Each setting with a path has one of these marks. `check_outputs` refuses outputs that would destroy a file, before any
+work is done.
+"""
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
+
+from files import check_destination, check_not_input, check_not_other_kind, check_suffix, file_kinds
+
+
+@dataclass(frozen=True)
+class Reads:
+    """Mark of a file or folder that is read, and never changed."""
+
+
+@dataclass(frozen=True)
+class Continues:
+    """Mark of a file that is completed if it exists, such as a store; its reader refuses files of other kinds."""
+
+
+@dataclass(frozen=True)
+class Writes:
+    """Mark of a file that is written.
+
+    Attributes
+    ----------
+    kinds : mapping
+        Kind of the file by the suffix of its name; the suffix ``""`` stands for all.
+    """
+
+    kinds: Mapping[str, str] = field(hash=False)
+
+
+@dataclass(frozen=True)
+class WritesInto:
+    """Mark of a folder that files are written into.
+
+    Attributes
+    ----------
+    kinds : mapping
+        Kind of each file by its name, in which ``{corpus}`` is the name of the corpus, and ``*`` any characters.
+    """
+
+    kinds: Mapping[str, str] = field(hash=False)
+
+
+Mark = Reads | Continues | Writes | WritesInto
+
+
+def _pictures(*names: str) -> dict[str, str]:
+    return {f"{name}.{form}": file_kinds.PICTURE for name in names for form in ("png", "pdf", "svg")}
+
+
+# Files of a report, and of the tables that are printed.
+_REPORT = {"report.html": file_kinds.REPORT, "table.md": file_kinds.TABLE, "table.tex": file_kinds.TABLE}
+_HEAD_PICTURES = _pictures(
+    "head_accuracies", "confusion", "speakers", "calibration", "learning_curves", "embedding_map", "layer_curve*"
+)
+_TRIAL_PICTURES = _pictures("det_curve", "score_histogram")
+
+COMPARISON_FILES = {
+    **dict.fromkeys(
+        ("metrics.json", "metrics.csv", "per_speaker.csv", "confusion.csv", "answers.csv", "embedding_map.csv"),
+        file_kinds.RESULTS,
+    ),
+    **_REPORT,
+    **_HEAD_PICTURES,
+    "speaker_classifier_{corpus}.pt": file_kinds.CLASSIFIER,
+    "{corpus}_scaler.pt": file_kinds.SCALER,
+}
+EVALUATION_FILES = {
+    **dict.fromkeys(
+        ("metrics.json", "metrics.csv", "det_curve.csv", "score_histogram.csv"), file_kinds.VERIFICATION_RESULTS
+    ),
+    **_REPORT,
+    **_TRIAL_PICTURES,
+    "trials.txt": file_kinds.TRIALS,
+}
+REPORT_FILES = {**_REPORT, **_HEAD_PICTURES, **_TRIAL_PICTURES}
+PREDICTIONS_FILES = {".csv": file_kinds.PREDICTIONS, ".json": file_kinds.PREDICTIONS}
+
+
+def check_outputs(config: Any, **names: str) -> None:
+    """Refuse outputs that would destroy a file, or that cannot be written; nothing is created.
+
+    Parameters
+    ----------
+    config : ScriptConfig
+    **names : str
+        Names that are known by now, such as that of the corpus. Files whose names need others are not checked.
+
+    Raises
+    ------
+    OutputError
+        An output is an input, or an existing file that this command does not write, or cannot be written.
+    """
+    inputs = [path for _, _, path in _marked(config, Reads, Continues)]
+    for flag, mark, path in _marked(config, Continues, Writes, WritesInto):
+        if isinstance(mark, Continues):
+            if not os.path.lexists(path):
+                check_destination(path)
+            check_not_input(path, [read for _, _, read in _marked(config, Reads)], flag)
+        files = {}
+        if isinstance(mark, Writes):
+            suffix = "" if "" in mark.kinds else check_suffix(path, *mark.kinds, flag=flag)
+            files = {path: mark.kinds[suffix]}
+        elif isinstance(mark, WritesInto):
+            files = _files_in(path, mark.kinds, names)
+        for file, kind in files.items():
+            check_destination(file)
+            check_not_input(file, inputs, flag)
+            check_not_other_kind(file, kind, flag)
+
+
+def _files_in(folder: Path, kinds: Mapping[str, str], names: Mapping[str, str]) -> dict[Path, str]:
+    """Return the files that may be written into a folder, with their kinds."""
+    files = {}
+    for pattern, kind in kinds.items():
+        if "*" in pattern:
+            files.update(dict.fromkeys(folder.glob(pattern), kind))
+        elif "{" not in pattern or names:
+            files[folder / pattern.format(**names)] = kind
+    return files
+
+
+def _marked(config: Any, *marks: type[Mark]) -> Iterator[tuple[str, Mark, Path]]:
+    """Yield the name of each setting with one of the marks, its mark, and each of its paths."""
+    for name, annotation in get_type_hints(type(config), include_extras=True).items():
+        value = getattr(config, name)
+        for mark in marks_of(annotation):
+            for each in value if isinstance(value, tuple) else (value,):
+                if isinstance(mark, marks) and each is not None:
+                    yield name, mark, Path(each)
+
+
+def marks_of(annotation: Any) -> list[Mark]:
+    """Return the marks within a type annotation."""
+    own = [mark for mark in getattr(annotation, "__metadata__", ()) if isinstance(mark, Mark)]
+    return own + [mark for part in get_args(annotation) for mark in marks_of(part)]
