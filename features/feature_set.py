@@ -16,7 +16,7 @@ from corpora import Split, SplitBy, split
 from encoders import Spec
 from features.given_arrays import as_durations, as_ids, as_names, as_splits, as_vectors, split_names
 from features.row_columns import DURATIONS, LABELS, ROW_SPLITS, SESSIONS, AudioProvenance
-from features.set_checks import FeaturesError, check_set, is_file_name
+from features.set_checks import FeaturesError, check_set
 from features.set_summary import first_rows, summary
 from features.stored_ids import join_ids, split_ids
 from files import (
