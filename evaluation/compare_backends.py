@@ -7,11 +7,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from encoders import spec_differences
 from evaluation.backend_comparison import BackendComparison
 from evaluation.error_curves import ScoredTrials
 from evaluation.head_comparison import origin_of
-from features import FeatureSet
-from files import Record
+from features import FeatureSet, audio_numbers
+from files import Record, count_of
 from metrics import cllr, equal_error_rate, min_cllr, min_dcf, trial_interval
 from verification import (
     Backend,
@@ -102,13 +103,8 @@ def compare_backends(
         _check_no_overlap(train_features, features)
     if trials is None:
         trials = all_pairs(features) if triplets is None else random_triplets(features, triplets, seed)
-    n_targets = int(trials.labels.sum())
-    if not 0 < n_targets < len(trials):
-        raise TrialError(
-            f"There are {n_targets} target and {len(trials) - n_targets} nontarget trials; error rates need both "
-            "kinds. Give at least two speakers, and two recordings of one of them."
-        )
-    notes += _describe_trials(trials, features, normalise)
+    trials, left_out = _without_same_audio(trials, features)
+    notes += [*left_out, *_describe_trials(trials, features, normalise)]
     if normalise and train_features is not None:
         _check_cohort(train_features, features, trials)
     rows, scored = [], []
@@ -129,14 +125,18 @@ def compare_backends(
 
 def _check_no_overlap(train: FeatureSet, features: FeatureSet) -> None:
     """Refuse to train on recordings that are scored too, even if their speakers have other names."""
-    if train.audio is None or features.audio is None:
-        return
-    sides = [{digest.tobytes() for digest in audio.digest.numpy()} for audio in (train.audio, features.audio)]
-    shared = sides[0] & sides[1]
+    shared = 0
+    if train.audio is not None and features.audio is not None:  # segments of one file are too
+        sides = [{digest.tobytes() for digest in audio.digest.numpy()} for audio in (train.audio, features.audio)]
+        shared = len(sides[0] & sides[1])
+    if not spec_differences(train.encoder, features.encoder):
+        one, other = audio_numbers(train, features)
+        shared = max(shared, len(np.intersect1d(one, other)))
     if shared:
+        verb = "is" if shared == 1 else "are"
         raise BackendError(
-            f"{len(shared)} recordings are both trained on and scored, so the error rates would be optimistic; give "
-            "other --train_features."
+            f"{count_of(shared, 'recording')} {verb} both trained on and scored, so the error rates would be "
+            "optimistic; give other --train_features."
         )
 
 
@@ -151,6 +151,28 @@ def _check_cohort(train: FeatureSet, features: FeatureSet, trials: Trials) -> No
         )
 
 
+def _without_same_audio(trials: Trials, features: FeatureSet) -> tuple[Trials, list[str]]:
+    """Return the trials of two recordings, and a sentence that counts those of a recording with itself or a copy.
+
+    Raises
+    ------
+    TrialError
+        There are no targets or no nontargets left.
+    """
+    [numbers] = audio_numbers(features)
+    same = numbers[trials.first] == numbers[trials.second]
+    left_out = [f"left out: {count_of(int(same.sum()), 'trial')} of a recording with itself or a copy of it"]
+    trials, left_out = (trials.select(~same), left_out) if same.any() else (trials, [])
+    n_targets = int(trials.labels.sum())
+    if not 0 < n_targets < len(trials):
+        raise TrialError(
+            f"There are {n_targets} target and {len(trials) - n_targets} nontarget trials"
+            f"{''.join(f' ({note})' for note in left_out)}; error rates need both kinds. Give at least two speakers, "
+            "and two recordings of one of them."
+        )
+    return trials, left_out
+
+
 def _describe_trials(trials: Trials, features: FeatureSet, normalise: bool) -> list[str]:
     """Describe the trials in sentences, and refuse labels that contradict the speakers."""
     speakers = features.labels.numpy()
@@ -162,9 +184,6 @@ def _describe_trials(trials: Trials, features: FeatureSet, normalise: bool) -> l
             "list that belongs to these features."
         )
     notes = ["scores are normalised by the most similar recordings of the training speakers"] if normalise else []
-    n_selves = int((trials.first == trials.second).sum())
-    if n_selves:
-        notes.append(f"{n_selves} targets compare a recording with itself, so the error rates are optimistic")
     if not cross_session(trials, features)[trials.labels].any():
         notes.append("no target is of two sessions: part of the similarity may be due to the recording, not the voice")
     return notes

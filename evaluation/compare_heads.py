@@ -22,12 +22,11 @@ from evaluation.fitting import (
     validate,
 )
 from evaluation.head_comparison import HeadComparison, add_intervals, origin_of
+from evaluation.leaks import find_leaks
 from evaluation.notes import describe_few_rows, describe_unsaved, describe_votes
 from evaluation.outcome import Outcome
 from evaluation.protocol import (
     SplitRows,
-    find_duplicates,
-    find_leaks,
     protocols,
     split_rows,
     untested_speakers,
@@ -163,8 +162,7 @@ def compare_heads(
     }
     classifier = _make_classifier(state, best, splits, training=training, seed=seed) if saved else None
     n_free = len(rows.train) - len(state.members[key_of(best)][0].head.classes_)
-    leaks = [sentence for kind, own in splits.items() for sentence in find_leaks(first, list(own.values()), kind)]
-    leaks += find_duplicates(first)
+    leaks = find_leaks(first, {kind: list(own.values()) for kind, own in splits.items()})
     for label, given in sets.items():
         prefix = f"{label}: " if len(sets) > 1 else ""
         leaks += [prefix + sentence for sentence in find_narrow_speakers(given)]

@@ -1,4 +1,4 @@
-"""Split rows into training, validation and test, and find what the test set shares with the training set."""
+"""Split rows into training, validation and test."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,9 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from corpora import Corpus, Indices, Split, SplitBy, describe_left_out, divide, session_folds
+from corpora import Corpus, Indices, Split, SplitBy, divide, session_folds
 from features import FeatureSet
-from files import count_of
 from heads import HeadError
 
 # Share of the training part that is used for validation if the split has no validation part.
@@ -195,107 +194,3 @@ def single_session_speakers(features: FeatureSet, rows: SplitRows) -> int:
         return 0
     labels = features.labels.numpy()
     return len(np.setdiff1d(labels[rows.train], labels[rows.validation[rows.groups >= 0]]))
-
-
-def find_leaks(features: FeatureSet, splits: Sequence[SplitRows], split_by: SplitBy) -> list[str]:
-    """Describe the sessions and the audio that the test set shares with the training set, in sentences.
-
-    Validation rows count as training rows, since they select the head.
-
-    Parameters
-    ----------
-    features : FeatureSet
-        Set with provenance of its audio; without it, copies of recordings cannot be found.
-    splits : sequence of SplitRows
-        One split for each seed.
-    split_by : {"utterance", "session", "given"}
-    """
-    sessions = features.sessions.numpy()
-    tested = [rows for rows in splits if len(rows.test)]
-    leaks: list[str] = []
-    if not has_sessions(features):
-        leaks.append(
-            "no speaker has a second session: part of the accuracy may be due to the recording, not the voice; if the "
-            "names of files have sessions, extract with --pattern, such as '{speaker}_{session}_*'"
-        )
-        if split_by == "session":
-            leaks.append("no speaker can be tested in a new session; split by utterance instead")
-    if split_by == "given":
-        leaks += describe_left_out(features.labels.numpy(), features.given_splits, names=features.speakers)
-    shared = [np.isin(sessions[rows.test], sessions[_seen(rows)]).mean() for rows in tested]
-    n_single, n_speakers = max(single_session_speakers(features, rows) for rows in splits), len(features.speakers)
-    if n_single == n_speakers and split_by == "session" and has_sessions(features):
-        leaks.append("split by session: no speaker has two sessions to train on, so known sessions select the head")
-    elif n_single and has_sessions(features):
-        leaks.append(
-            f"split by session: {n_single} of {count_of(n_speakers, 'speaker')} have too few sessions to train on and "
-            "could not take part in the selection of the head"
-        )
-    if has_sessions(features) and any(shared):
-        speakers = " of other speakers" if split_by == "session" else ""
-        leaks.append(
-            f"split by {split_by}: {100 * np.mean(shared):.0f} % of test utterances are from sessions with training "
-            f"utterances{speakers}"
-        )
-    if features.audio is None:
-        return leaks
-    of_test = sorted({row for rows in tested for row in _overlapping(features, rows.test, _seen(rows))})
-    of_validation = sorted(
-        {row for rows in splits for fold in rows.folds for row in _overlapping(features, fold.validation, fold.fit)}
-    )
-    for part, overlapping in (("test", of_test), ("validation", of_validation)):
-        if overlapping:
-            leaks.append(
-                f"split by {split_by}: the audio of {count_of(len(overlapping), f'{part} utterance')} is in training "
-                f"too, so the {part} figures are optimistic: {_first_ids(features, overlapping)}"
-            )
-    return leaks
-
-
-def find_duplicates(features: FeatureSet) -> list[str]:
-    """Describe recordings that are listed under several speakers, in a sentence."""
-    if features.audio is None:
-        return []
-    spans = np.stack([features.audio.start.numpy(), np.nan_to_num(features.audio.duration.numpy(), nan=-1.0)], axis=1)
-    contents = np.concatenate([features.audio.digest.numpy(), spans.view(np.uint8)], axis=1)
-    numbers = np.unique(contents, axis=0, return_inverse=True)[1].reshape(-1).tolist()
-    speaker_of: dict[int, int] = {}
-    rows = []
-    for row, (number, speaker) in enumerate(zip(numbers, features.labels.tolist(), strict=True)):
-        if speaker_of.setdefault(number, speaker) != speaker:
-            rows.append(row)
-    if not rows:
-        return []
-    listing = _first_ids(features, rows)
-    return [f"{count_of(len(rows), 'recording')} listed under a second speaker, so labels are wrong: {listing}"]
-
-
-def _first_ids(features: FeatureSet, rows: Sequence[int]) -> str:
-    """Name the first three of some rows."""
-    return ", ".join(features.ids[row] for row in rows[:3]) + (", ..." if len(rows) > 3 else "")
-
-
-def _seen(rows: SplitRows) -> Indices:
-    """Return the rows of training and of validation."""
-    return np.union1d(rows.train, rows.validation)
-
-
-def _overlapping(features: FeatureSet, rows: Indices, others: Indices) -> list[int]:
-    """Return the rows that share a part of their audio with the other rows."""
-    audio = features.audio
-    assert audio is not None
-    digests = np.unique(audio.digest.numpy(), axis=0, return_inverse=True)[1].reshape(-1)
-    rows = rows[np.isin(digests[rows], digests[others])]
-    if not len(rows):
-        return []
-    starts, lengths = audio.start.numpy(), np.nan_to_num(audio.duration.numpy(), nan=np.inf)
-    ends = starts + (lengths if audio.crop is None else np.minimum(lengths, audio.crop))
-    others_of_file: dict[int, list[int]] = {}
-    for row in others[np.isin(digests[others], digests[rows])].tolist():
-        others_of_file.setdefault(int(digests[row]), []).append(row)
-    overlapping = []
-    for row in rows.tolist():
-        same_file = np.array(others_of_file[int(digests[row])])
-        if ((starts[same_file] < ends[row]) & (starts[row] < ends[same_file])).any():
-            overlapping.append(row)
-    return overlapping

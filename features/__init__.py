@@ -13,11 +13,13 @@ from features.narrow_band import (
 )
 from features.provenance import default_file_name
 from features.row_columns import AudioProvenance
+from features.same_audio import AudioIndex, audio_numbers, has_same_audio, join_pairs, without_copies
 from features.set_checks import FeaturesError
 from features.sources import check_stored, choose_path
 
 __all__ = [
     "NARROW_SHARE",
+    "AudioIndex",
     "AudioProvenance",
     "FeatureSet",
     "FeaturesError",
@@ -26,12 +28,16 @@ __all__ = [
     "Shard",
     "check_stored",
     "choose_path",
+    "audio_numbers",
     "crop_of",
     "default_file_name",
     "extract",
     "extract_shard",
     "find_narrow_speakers",
+    "has_same_audio",
+    "join_pairs",
     "learned_bandwidth",
     "warn_of_narrow_recordings",
     "warn_of_narrow_rows",
+    "without_copies",
 ]

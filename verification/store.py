@@ -14,7 +14,7 @@ from torch import Tensor
 from corpora import Utterance
 from embedding import Row
 from encoders import Encoder, LazyEncoder, Spec, spec_differences
-from features import FeatureSet, warn_of_narrow_recordings
+from features import FeatureSet, has_same_audio, warn_of_narrow_recordings
 from files import PathLike, as_paths, count_of, short_repr, tensors_to_bytes, track
 from heads import Prediction
 from verification.backends import check_vectors
@@ -36,7 +36,7 @@ from verification.store_file import (
     translate_sqlite_errors,
 )
 from verification.store_rows import BACKGROUND, StoreRows
-from verification.verdict import Verdict, has_same_audio, verdict
+from verification.verdict import Verdict, verdict
 from verification.verifier import SpeakerVerifier, check_prior
 
 Existing = Literal["refuse", "add", "replace"]

@@ -4,15 +4,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from scipy.special import expit, logit
-from torch import Tensor
 
 from files import format_percent
 
 # Between these probabilities, the decision is "unsure".
 UNSURE = (0.2, 0.8)
-# Maximum distance of two vectors of the same audio, as a share of the norm. Half precision changes a vector by at most
-# 2**-11, another batch by less. Vectors of two recordings are hundreds of times further apart.
-SAME_AUDIO = 1e-3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,12 +72,3 @@ def verdict(score: float, llr: float, p_target: float, *, same_audio: bool = Fal
     """Return the decision for a score and its log-likelihood ratio."""
     probability = float(expit(llr + logit(p_target)))
     return Verdict(score=score, llr=llr, probability=probability, same=probability >= 0.5, same_audio=same_audio)
-
-
-def has_same_audio(vector: Tensor, others: Tensor) -> bool:
-    """Return whether an embedding (D,) is that of the same audio as one of the embeddings (n, D).
-
-    A lossless copy of the audio has the same embedding, except for rounding. Two recordings of a voice do not.
-    """
-    distances = (others.double() - vector.double()).norm(dim=-1)
-    return bool((distances <= SAME_AUDIO * vector.double().norm()).any())

@@ -17,7 +17,7 @@ from torch import Tensor
 from corpora import Utterance
 from embedding import Row, embed_utterances
 from encoders import Encoder, LazyEncoder, Spec, encoder_from_spec, spec_differences, warn_of_precision
-from features import FeatureSet, learned_bandwidth, warn_of_narrow_rows
+from features import FeatureSet, has_same_audio, learned_bandwidth, warn_of_narrow_rows
 from files import (
     FormatReader,
     InputError,
@@ -37,7 +37,7 @@ from verification.error_rates import pair_errors
 from verification.self_calibration import SelfCalibration
 from verification.trials import all_pairs, random_triplets
 from verification.unknown_scores import UnknownScores
-from verification.verdict import Verdict, has_same_audio, verdict
+from verification.verdict import Verdict, verdict
 
 logger = logging.getLogger(__name__)
 

@@ -57,10 +57,13 @@ def test_backends_train_on_speakers_that_are_not_scored(made_up: MadeUp) -> None
     trials = all_pairs(scored)
     expected = equal_error_rate(trials.labels, backend.score_trials(scored, trials.first, trials.second))
     assert with_training_set.rows[0]["eer"] == expected
-    with pytest.raises(BackendError, match="was trained on 6 of the speakers"):
+    with pytest.raises(BackendError, match="120 recordings are both trained on and scored"):
         compare_backends(features, ["within"], train_features=train)
+    others = features.select(np.setdiff1d(np.arange(240), np.arange(0, 120, 2)))  # of the same speakers
+    with pytest.raises(BackendError, match="was trained on 6 of the speakers"):
+        compare_backends(others, ["within"], train_features=train.select(np.arange(0, 120, 2)))
     with pytest.raises(BackendError, match="Speakers of the cohort are scored too"):
-        compare_backends(features, ["cosine"], train_features=train, normalise=True)
+        compare_backends(others, ["cosine"], train_features=train.select(np.arange(0, 120, 2)), normalise=True)
     with pytest.raises(BackendError, match="no backend to compare"):
         compare_backends(features, [])
     drawn = compare_backends(features, ["within"], triplets=50)
@@ -158,15 +161,16 @@ def test_intervals_from_bins_are_those_of_the_scores(made_up: MadeUp) -> None:
         assert row[f"{name}_high"] == pytest.approx(float(high), abs=0.01)
 
 
-def test_selves_are_reported_and_wrong_labels_refused(made_up: MadeUp) -> None:
+def test_trials_of_a_recording_with_itself_are_left_out_and_wrong_labels_refused(made_up: MadeUp) -> None:
     features = made_up(n_sessions=1)
     pairs = all_pairs(features)
     every = np.arange(240)
     selves = Trials(
         np.append(pairs.first, every), np.append(pairs.second, every), np.append(pairs.labels, np.full(240, True))
     )
-    notes = compare_backends(features, trials=selves).notes
-    assert "240 targets compare a recording with itself, so the error rates are optimistic" in notes
+    with_selves = compare_backends(features, trials=selves)
+    assert "left out: 240 trials of a recording with itself or a copy of it" in with_selves.notes
+    assert with_selves.rows == compare_backends(features).rows
     turned = Trials(pairs.first, pairs.second, ~pairs.labels)
     with pytest.raises(TrialError, match=r"labels of 28680 trials contradict their speakers.* 0\.wav with"):
         compare_backends(features, trials=turned)
@@ -176,3 +180,25 @@ def test_renaming_speakers_does_not_hide_shared_recordings(features: FeatureSet)
     renamed = replace(features, speakers=tuple(f"x{name}" for name in features.speakers))
     with pytest.raises(BackendError, match="40 recordings are both trained on and scored"):
         compare_backends(features, ["within"], train_features=renamed)
+
+
+def test_trials_of_copies_are_left_out(made_up: MadeUp) -> None:
+    features = made_up(n_sessions=1)
+    of_one, of_other = (int((features.labels == label).nonzero()[0]) for label in (0, 1))
+    rows = np.r_[np.arange(240), of_one, of_one, of_other]  # the last row is a copy under the name of another speaker
+    labels = features.labels[rows]
+    labels[-1] = 2
+    copied = replace(features.select(rows), labels=labels, ids=tuple(map(str, range(243))))
+    found = compare_backends(copied)
+    assert "left out: 4 trials of a recording with itself or a copy of it" in found.notes
+    assert found.rows[0]["n_target"] + found.rows[0]["n_nontarget"] == 243 * 242 // 2 - 4
+    with pytest.raises(TrialError, match=r"0 target and 1 nontarget trials \(left out: 1 trial of a recording with"):
+        compare_backends(copied, trials=Trials(np.array([of_one, 0]), np.array([240, 239]), np.array([True, False])))
+
+
+def test_copies_of_training_recordings_are_not_scored(made_up: MadeUp) -> None:
+    features = made_up(n_sessions=1)
+    train, scored = features.select(features.labels < 6), features.select(features.labels >= 6)
+    scored.features[3] = train.features[5] * (1 + 1e-6)
+    with pytest.raises(BackendError, match="1 recording is both trained on and scored"):
+        compare_backends(scored, ["within"], train_features=train)

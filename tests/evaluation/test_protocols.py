@@ -16,7 +16,8 @@ from sklearn.metrics import confusion_matrix, recall_score
 from corpora import SplitBy
 from evaluation import compare_heads
 from evaluation.alignment import align
-from evaluation.protocol import find_leaks, split_rows
+from evaluation.leaks import find_leaks
+from evaluation.protocol import split_rows
 from evaluation.summary import key_of
 from features import AudioProvenance, FeatureSet
 from heads import HeadError, SpeakerClassifier
@@ -96,9 +97,22 @@ def test_copies_in_two_parts_of_a_split_are_reported(features: FeatureSet) -> No
         digest = audio_of(features).digest.clone()
         digest[sides[one][0]] = digest[sides[other][1]].clone()
         copied = replace(features, audio=replace(audio_of(features), digest=digest))
-        leaks = [leak for leak in find_leaks(copied, [parts], "utterance") if "in training too" in leak]
+        leaks = [leak for leak in find_leaks(copied, {"utterance": [parts]}) if "in training too" in leak]
         assert len(leaks) == len(expected), (one, other, leaks)
         assert all(sentence in leak for sentence, leak in zip(expected, leaks, strict=True))
+
+
+def test_equal_vectors_in_two_parts_of_a_split_are_reported(features: FeatureSet) -> None:
+    plain = FeatureSet.from_arrays(features.features, features.to_arrays()[1])  # as a file without digests
+    for given in (features, plain):
+        parts = split_rows(given, "utterance", (0.6, 0.2, 0.2), seed=0)
+        vectors = given.features.clone()
+        vectors[parts.test[0]] = vectors[parts.train[0]]
+        copied = replace(given, features=vectors, durations=torch.full((len(given),), torch.nan))
+        [leak] = [each for each in find_leaks(copied, {"utterance": [parts]}) if "in training too" in each]
+        assert "the audio of 1 test utterance is in training too, so the test figures are optimistic" in leak
+        assert leak.endswith(f": {given.ids[parts.test[0]]}")
+        assert not any("in training too" in each for each in find_leaks(given, {"utterance": [parts]}))
 
 
 def test_overlapping_segments_of_a_file_are_reported(features: FeatureSet) -> None:
@@ -111,7 +125,7 @@ def test_overlapping_segments_of_a_file_are_reported(features: FeatureSet) -> No
     for begin, overlaps in ((0.0, True), (4.5, True), (5.0, False), (9.0, False)):
         start[test] = begin
         spans = replace(audio, digest=digest, start=start.clone(), duration=duration)
-        leaks = find_leaks(replace(features, audio=spans), [parts], "utterance")
+        leaks = find_leaks(replace(features, audio=spans), {"utterance": [parts]})
         assert any("in training too" in leak for leak in leaks) == overlaps, begin
 
 

@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 import torch
 
+from features import has_same_audio
 from verification import Recording, SpeakerStore, SpeakerVerifier, describe_errors
 from verification.error_rates import pair_errors
-from verification.verdict import has_same_audio, verdict
+from verification.verdict import verdict
 
 
 @pytest.mark.parametrize(
