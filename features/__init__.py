@@ -13,12 +13,13 @@ from features.narrow_band import (
 )
 from features.provenance import default_file_name
 from features.row_columns import AudioProvenance
-from features.same_audio import AudioIndex, audio_numbers, has_same_audio, join_pairs, without_copies
+from features.same_audio import SAME_LENGTH, AudioIndex, audio_numbers, has_same_audio, number_vectors, without_copies
 from features.set_checks import FeaturesError
 from features.sources import check_stored, choose_path
 
 __all__ = [
     "NARROW_SHARE",
+    "SAME_LENGTH",
     "AudioIndex",
     "AudioProvenance",
     "FeatureSet",
@@ -35,8 +36,8 @@ __all__ = [
     "extract_shard",
     "find_narrow_speakers",
     "has_same_audio",
-    "join_pairs",
     "learned_bandwidth",
+    "number_vectors",
     "warn_of_narrow_recordings",
     "warn_of_narrow_rows",
     "without_copies",

@@ -50,12 +50,12 @@ class AudioIndex:
 
     def pairs(self, vectors: Tensor, lengths: Tensor) -> tuple[Indices, Indices]:
         """Return pairs of the same audio: rows of `vectors` (m, D) and rows of the index, each (n_pairs,)."""
-        blocks = zip(
-            range(0, len(vectors), BLOCK), torch.split(vectors, BLOCK), torch.split(lengths, BLOCK), strict=True
-        )
-        found = [(start + own, other) for start, *block in blocks for own, other in [self._pairs(*block)]]
-        own, other = zip(*found, strict=True)
-        return np.concatenate(own), np.concatenate(other)
+        pairs = []
+        for start in range(0, len(vectors), BLOCK):
+            own, other = self._pairs(vectors[start : start + BLOCK], lengths[start : start + BLOCK])
+            pairs.append(np.stack([start + own, other]))
+        own, other = np.concatenate(pairs, axis=1)
+        return own, other
 
     def _pairs(self, vectors: Tensor, lengths: Tensor) -> tuple[Indices, Indices]:
         bounds = np.where(is_of_audio(vectors).numpy(), SAME_AUDIO * vectors.double().norm(dim=1).numpy(), -1.0)
@@ -101,18 +101,14 @@ def audio_numbers(*sets: FeatureSet) -> tuple[Indices, ...]:
     """
     vectors = torch.cat([each.features if each.features.ndim == 2 else each.features[:, -1] for each in sets])
     lengths = torch.cat([each.durations for each in sets]).nan_to_num()
-    usable = is_of_audio(vectors).numpy().nonzero()[0]
-    # Equal rows are joined first: the search for the others is limited to a few candidates.
-    numbers, first = _number_equal(_row_digests(vectors[usable], lengths[usable]))
-    first = usable[first]
-    own, other = _near_pairs(vectors[first], lengths[first]) if len(first) else (first, first)
-    links = [(usable, first[numbers]), (first[own], first[other])]
+    own, other = _same_vectors(vectors, lengths, standardised=True)
+    links = [(own, other)]
     provenance = [each.audio for each in sets if each.audio is not None]
     if len(provenance) == len(sets):
         numbers, first = _number_equal(np.concatenate([keys_of(audio) for audio in provenance]))
         links.append((np.arange(len(vectors)), first[numbers]))
     own, other = (np.concatenate(side) for side in zip(*links, strict=True))
-    joined = join_pairs(len(vectors), own, other)
+    joined = _join(len(vectors), own, other)
     return tuple(np.split(joined, np.cumsum([len(each) for each in sets])[:-1]))
 
 
@@ -122,21 +118,39 @@ def without_copies(features: FeatureSet) -> FeatureSet:
     return features if len(first) == len(features) else features.select(np.sort(first))
 
 
-def join_pairs(n: int, own: Indices, other: Indices) -> Indices:
-    """Return the number of the group of each of n items (n,), which pairs of items (n_pairs,) join."""
-    links = coo_matrix((np.ones(len(own), np.int8), (own, other)), shape=(n, n))
-    joined: Indices = connected_components(links, directed=False)[1].astype(np.int64)
-    return joined
+def number_vectors(vectors: Tensor, lengths: Tensor) -> Indices:
+    """Return a number for each vector (n, D) of lengths (n,), as `audio_numbers`, but without standardised columns."""
+    return _join(len(vectors), *_same_vectors(vectors, lengths.nan_to_num(), standardised=False))
 
 
-def _near_pairs(vectors: Tensor, lengths: Tensor) -> tuple[Indices, Indices]:
-    """Return pairs of rows whose standardised vectors are equal except for rounding."""
+def _same_vectors(vectors: Tensor, lengths: Tensor, *, standardised: bool) -> tuple[Indices, Indices]:
+    """Return pairs of rows (n_pairs,) whose lengths are equal, and whose vectors are equal except for rounding."""
+    usable = is_of_audio(vectors).numpy().nonzero()[0]
+    # Equal rows are joined first: the search for the others is limited to a few candidates.
+    numbers, first = _number_equal(_row_digests(vectors[usable], lengths[usable]))
+    equal, first = usable[first][numbers], usable[first]
+    if not len(first):
+        return first, first
+    kept, of_kept = vectors[first], lengths[first]
+    kept = _standardise(kept) if standardised else kept
+    own, other = AudioIndex(kept, of_kept).pairs(kept, of_kept)
+    return np.concatenate([usable, first[own]]), np.concatenate([equal, first[other]])
+
+
+def _standardise(vectors: Tensor) -> Tensor:
+    """Return vectors (n, D) with columns of mean 0 and deviation 1, except for columns that vary by rounding only."""
     sample = vectors[:: -(-len(vectors) // SAMPLED_ROWS)].double()
     mean, scales = sample.mean(dim=0), sample.std(dim=0, correction=0)
     scales = torch.maximum(scales, MIN_SCALE * sample.abs().mean(dim=0))
     scales[scales == 0] = 1
-    scaled = torch.cat([((block - mean) / scales).float() for block in torch.split(vectors, BLOCK)])
-    return AudioIndex(scaled, lengths).pairs(scaled, lengths)
+    return torch.cat([((block - mean) / scales).float() for block in torch.split(vectors, BLOCK)])
+
+
+def _join(n: int, own: Indices, other: Indices) -> Indices:
+    """Return the number of the group of each of n items (n,), which pairs of items (n_pairs,) join."""
+    links = coo_matrix((np.ones(len(own), np.int8), (own, other)), shape=(n, n))
+    joined: Indices = connected_components(links, directed=False)[1].astype(np.int64)
+    return joined
 
 
 def _row_digests(vectors: Tensor, lengths: Tensor) -> NDArray[np.int64]:

@@ -89,7 +89,9 @@ def _enroll(
     problems = {speaker: name_problem(speaker) for speaker, _ in recordings}
     failed = [*failed, *((each.path, reason) for speaker, each in recordings if (reason := problems[speaker]))]
     recordings = [(speaker, each) for speaker, each in recordings if not problems[speaker]]
-    owners = store.owners([recording for _, recording in recordings])
+    known = store.with_known_digests([recording for _, recording in recordings])
+    recordings = [(speaker, recording) for (speaker, _), recording in zip(recordings, known, strict=True)]
+    owners = store.owners(known)
     speakers = {speaker for speaker, _ in recordings}
     for speaker in sorted(speakers) if existing == "refuse" else ():
         store.check_name(speaker, is_enrolled=False)
@@ -162,8 +164,8 @@ def add_background_rows(store: SpeakerStore, rows: Sequence[Row]) -> EnrolmentRe
     recordings, failed = read_recordings(rows)
     added: dict[bytes, Recording] = {}
     skipped = []
-    owners = store.owners([recording for _, recording in recordings])
-    for (_, recording), owner in zip(recordings, owners, strict=True):
+    known = store.with_known_digests([recording for _, recording in recordings])
+    for recording, owner in zip(known, store.owners(known), strict=True):
         if owner:
             skipped.append((recording.path, f"it is enrolled as {owner}"))
         elif owner is not None or recording.digest in added:

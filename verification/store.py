@@ -5,6 +5,7 @@ import math
 import os
 import sqlite3
 from collections.abc import Iterable, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Literal, Self
 
@@ -20,6 +21,7 @@ from heads import Prediction
 from verification.backends import check_vectors
 from verification.calibration import Conditions
 from verification.enrolment import Enrolled, Recording, recordings_of
+from verification.known_audio import with_known_digests
 from verification.nearest import Nearest, find_nearest
 from verification.open_set_predictions import open_set_predictions
 from verification.own_calibration import OwnCalibration, own_calibration
@@ -157,6 +159,11 @@ class SpeakerStore:
             else:
                 self._check_new(name)
 
+    def with_known_digests(self, recordings: Sequence[Recording]) -> list[Recording]:
+        """Return recordings; those that the store has in other bytes, and copies among them, have a common digest."""
+        with translate_sqlite_errors(self.path), transaction(self._connection, "DEFERRED"):
+            return with_known_digests(self._rows, recordings)
+
     def owners(self, recordings: Sequence[Recording]) -> list[str | None]:
         """Return the name that each recording is enrolled as, "" for a background recording, or None for a new one."""
         with translate_sqlite_errors(self.path), transaction(self._connection, "DEFERRED"):
@@ -218,7 +225,8 @@ class SpeakerStore:
                 elif existing == "replace":
                     # All are removed before any is enrolled: a recording may move from one speaker to another.
                     self._rows.remove(self._rows.find(name))
-            added = sum(self._enroll(name, recordings) for name, recordings in listed)
+            known = iter(with_known_digests(self._rows, [each for _, recordings in listed for each in recordings]))
+            added = sum(self._enroll(name, list(islice(known, len(recordings)))) for name, recordings in listed)
             similar = self._rows.similar(new)
         if similar:
             logger.warning(
@@ -287,7 +295,8 @@ class SpeakerStore:
                     "with the encoder of the store."
                 )
         with translate_sqlite_errors(self.path), transaction(self._connection):
-            return sum(self._rows.add_background(recording) for recording in recordings)
+            known = with_known_digests(self._rows, recordings)
+            return sum(self._rows.add_background(recording) for recording in known)
 
     def remove_background(self) -> int:
         """Remove all background recordings; return their number."""

@@ -26,6 +26,8 @@ SCHEMA = {
         "digest BLOB NOT NULL UNIQUE, seconds REAL NOT NULL, vector BLOB NOT NULL)"
     ),
     "recordings_of_speaker": "CREATE INDEX recordings_of_speaker ON recordings (speaker)",
+    # Stores of earlier versions lack this index; the search for the same audio is then slower.
+    "recordings_of_length": "CREATE INDEX recordings_of_length ON recordings (seconds)",
 }
 # Large enough for several vectors per page, so that a million vectors are read in seconds.
 PAGE_BYTES = 16_384

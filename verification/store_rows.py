@@ -26,6 +26,9 @@ BACKGROUND = 0
 # Maximum number of recordings of a speaker, and of background recordings, that `StoreRows.sample` returns.
 SAMPLED, SAMPLED_BACKGROUND = 3, 500
 
+# Number of recordings that `StoreRows.of_lengths` reads at a time.
+BLOCK = 8_192
+
 
 @dataclass(frozen=True, eq=False)
 class Models:
@@ -191,6 +194,14 @@ class StoreRows:
         if not all(isinstance(length, float) for length, _ in rows):
             raise damaged(self.path, "a row of the table recordings has values of unexpected types")
         return math.fsum(length for length, _ in rows), self._vectors([vector for _, vector in rows], self._dim)
+
+    def of_lengths(self, shortest: float, longest: float) -> Iterator[tuple[list[bytes], Tensor, Tensor]]:
+        """Yield blocks of all recordings with a length in a range (seconds): digests, lengths (n,), vectors (n, D)."""
+        select = "SELECT digest, seconds, vector FROM recordings WHERE seconds BETWEEN ? AND ?"
+        rows = self._connection.execute(select, [shortest, longest])
+        while block := rows.fetchmany(BLOCK):
+            digests, seconds, vectors = zip(*block, strict=True)
+            yield list(digests), torch.tensor(seconds, dtype=torch.float32), self._vectors(vectors, self._dim)
 
     def add_speaker(self, name: str) -> int:
         """Add a speaker without recordings; return the number of the speaker."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -85,9 +86,36 @@ def test_speaker_without_a_new_recording_is_not_replaced(store: SpeakerStore, ma
         assert store.verify(speaker, vector).same_audio
 
 
-def test_segments_of_one_file_are_different_recordings(store: SpeakerStore, make_row: MakeRow) -> None:
+def test_recording_in_other_bytes_is_the_same_recording(store: SpeakerStore, make_row: MakeRow) -> None:
+    contents = count(100)
+
+    def as_flac(row: Row, error: float = 0.0, seconds: float = 1.0) -> Row:
+        assert row.vector is not None
+        vector = row.vector + error * row.vector.norm() * torch.ones(12) / 12**0.5
+        copy = make_row(row.utterance.speaker, f"{row.utterance.path.name} {error}.flac", next(contents))
+        return replace(copy, vector=vector, seconds=seconds)
+
+    one, two = make_row("ann", "1", 1), make_row("ann", "2", 2)
+    found = enroll_rows(
+        store, [one, as_flac(one), two, as_flac(make_row("ben", "1", 1), 1e-6), make_row("ben", "3", 3)]
+    )
+    assert found.n_added == 3
+    assert reasons(found.skipped) == [("1 0.0.flac", "ann is already enrolled with this recording")]
+    assert reasons(found.failed) == [("1 1e-06.flac", "this recording of ben is already enrolled as ann")]
+    again = enroll_rows(store, [as_flac(two, 1e-5), as_flac(make_row("eva", "1", 1)), make_row("eva", "6", 6)], "add")
+    assert (again.n_added, len(again.skipped), len(again.failed)) == (1, 1, 1)
+    others = enroll_rows(store, [as_flac(make_row("ida", "1", 1), 1e-2), as_flac(make_row("ida", "2", 2), 0.0, 1.1)])
+    assert others == EnrolmentResult(2)  # too different, and too long
+
+
+def test_segments_of_one_file_are_different_recordings(
+    store: SpeakerStore, make_row: MakeRow, population: FeatureSet
+) -> None:
     spans = [(0.0, None), (0.0, 1.5), (1.5, 1.5), (1.5, None)]
-    rows = [make_row("ann", "day.wav", 1, start, duration) for start, duration in spans]
+    rows = [
+        replace(make_row("ann", "day.wav", 1, start, duration), vector=population.features[number])
+        for number, (start, duration) in enumerate(spans, start=10)
+    ]
     assert enroll_rows(store, rows).n_added == 4
     again = enroll_rows(store, [*rows, make_row("ben", "2", 2)], "add")
     assert again.n_added == 1
@@ -189,6 +217,8 @@ def test_background_recordings_that_are_known_are_skipped(ready_store: SpeakerSt
         ("2 again", known),
         ("3", known),
     ]
+    copy = replace(make_row("", "in other bytes", 50), vector=rows[1].vector)
+    assert add_background_rows(ready_store, [copy]).skipped == ((str(copy.utterance.path), known),)
     # A recording of an enrolled speaker is no longer background.
     assert enroll_rows(ready_store, [make_row("ben", "3", 3)]) == EnrolmentResult(1)
     assert ready_store.remove_background() == 1

@@ -62,6 +62,19 @@ def test_recording_belongs_to_one_speaker(store: SpeakerStore, recordings: Recor
     assert store.enroll("ben", [one, three]) == 2  # nothing of anna is left
 
 
+def test_recording_in_other_bytes_belongs_to_one_speaker(store: SpeakerStore, recordings: Recordings) -> None:
+    one, two, three = recordings(65)
+    copy = replace(one, path="one.flac", digest=b"other bytes")
+    assert store.enroll("anna", [one, copy, two]) == 2
+    assert store.enroll("anna", [copy, three], "add") == 1
+    with pytest.raises(StoreError, match=r"one\.flac: this recording cannot be enrolled as 'ben'.* enrolled as 'anna'"):
+        store.enroll("ben", [copy])
+    assert store.enroll("anna", [copy], "replace") == 1
+    assert store.owners(store.with_known_digests([one])) == ["anna"]
+    store.remove("anna")
+    assert store.enroll("ben", [copy, three]) == 2
+
+
 def test_replace_moves_recordings_between_speakers(
     store: SpeakerStore, population: FeatureSet, select_speakers: Select
 ) -> None:
