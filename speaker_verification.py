@@ -100,8 +100,12 @@ def train(config: TrainVerifierConfig) -> int:
     eer = format_percent(verifier.training["eer"], 2)
     print(f"{config.backend}: {trained}calibrated on {n_calibrated} speakers with an EER of {eer} %")
     print(f"Saved {verifier.save(config.output)}")
-    with announce("Comparing the verifier with the ready one"):
-        compared = compare_with_ready(features, config.backend, config.seed)
+    try:
+        with announce("Comparing the verifier with the ready one"):
+            compared = compare_with_ready(features, config.backend, config.seed)
+    except VerifierError as error:
+        print(error)
+        return EXIT_DONE
     if compared is not None:
         print(
             f"Cllr on speakers that were left out: {compared[0]:.3f} if trained like this verifier on half of the "

@@ -13,7 +13,7 @@ from evaluation.error_curves import ScoredTrials
 from evaluation.head_comparison import origin_of
 from features import FeatureSet, audio_numbers
 from files import Record, count_of
-from metrics import cllr, equal_error_rate, min_cllr, min_dcf, trial_interval
+from metrics import MIN_BOOTSTRAP_SPEAKERS, cllr, equal_error_rate, min_cllr, min_dcf, trial_interval
 from verification import (
     Backend,
     BackendError,
@@ -118,6 +118,7 @@ def compare_backends(
             "as_norm": normalise,
         }
         rows += [{**about, **figures} for figures in _figures_by_kind(trials, scores, features, seed=seed)]
+    notes += _describe_missing(rows[0], trials, features)
     sets = {"scored": features} | ({} if train_features is None else {"trained on": train_features})
     origins = [origin_of(name, given) for name, given in sets.items()]
     return BackendComparison(rows, scored, notes, ids=features.ids, origins=origins)
@@ -186,6 +187,22 @@ def _describe_trials(trials: Trials, features: FeatureSet, normalise: bool) -> l
     notes = ["scores are normalised by the most similar recordings of the training speakers"] if normalise else []
     if not cross_session(trials, features)[trials.labels].any():
         notes.append("no target is of two sessions: part of the similarity may be due to the recording, not the voice")
+    return notes
+
+
+def _describe_missing(row: Record, trials: Trials, features: FeatureSet) -> list[str]:
+    """State why the intervals and the Cllr of all trials are missing, if they are."""
+    n_speakers = len(np.unique(features.labels.numpy()[np.union1d(trials.first, trials.second)]))
+    scored = f"the trials are of {count_of(n_speakers, 'speaker')}"
+    notes = []
+    if math.isnan(row["eer_low"]):
+        needed = f"at least {MIN_BOOTSTRAP_SPEAKERS}, and target and nontarget trials among those drawn"
+        notes.append(f"no intervals: {scored}; a bootstrap over speakers needs {needed}")
+    if math.isnan(row["cllr"]):
+        notes.append(
+            f"no Cllr: {scored}; each half of the speakers calibrates the other half, and needs target and nontarget "
+            "trials of its own"
+        )
     return notes
 
 

@@ -1,6 +1,6 @@
 """Figures computed from labels and scores. Imports only `files`; any room may import it."""
 
-from metrics.bootstrap import difference_interval, ratio_interval, trial_interval
+from metrics.bootstrap import MIN_BOOTSTRAP_SPEAKERS, difference_interval, ratio_interval, trial_interval
 from metrics.identification import (
     detection_identification_rate,
     expected_calibration_error,
@@ -20,6 +20,7 @@ from metrics.verification import (
 )  # fmt: skip
 
 __all__ = [
+    "MIN_BOOTSTRAP_SPEAKERS",
     "ErrorRates",
     "cllr",
     "detection_identification_rate",

@@ -13,7 +13,7 @@ from scipy import stats
 # Number of draws at a time, to bound the memory for many speakers.
 BLOCK = 250
 # Minimum number of speakers for an interval over trials.
-MIN_SPEAKERS = 4
+MIN_BOOTSTRAP_SPEAKERS = 4
 
 
 def ratio_interval(
@@ -122,7 +122,7 @@ def trial_interval(
     present, numbers = np.unique(np.stack([one, other]), return_inverse=True)
     one, other = numbers.reshape(2, -1)
     same = one == other
-    if len(present) < MIN_SPEAKERS:  # too many draws would have a single speaker, and no nontargets
+    if len(present) < MIN_BOOTSTRAP_SPEAKERS:  # too many draws would have a single speaker, and no nontargets
         return np.array(np.nan), np.array(np.nan)
     figures = []
     for weights in _draws(len(present), n_draws, seed):

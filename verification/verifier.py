@@ -17,12 +17,13 @@ from torch import Tensor
 from corpora import Utterance
 from embedding import Row, embed_utterances
 from encoders import Encoder, LazyEncoder, Spec, encoder_from_spec, spec_differences, warn_of_precision
-from features import FeatureSet, has_same_audio, learned_bandwidth, warn_of_narrow_rows
+from features import FeatureSet, has_same_audio, learned_bandwidth, warn_of_narrow_rows, without_copies
 from files import (
     FormatReader,
     InputError,
     PathLike,
     as_paths,
+    count_of,
     load_checked,
     read_checked,
     short_repr,
@@ -114,7 +115,7 @@ class SpeakerVerifier:
         Parameters
         ----------
         features : FeatureSet
-            Features (N, D) of the training corpus.
+            Features (N, D) of the training corpus. Copies of recordings are left out (`features.without_copies`).
         backend : str
             Name from `BACKENDS`.
         seed : int
@@ -125,6 +126,9 @@ class SpeakerVerifier:
         InputError
             There are too few speakers or recordings.
         """
+        n_given, features = len(features), without_copies(features)
+        if len(features) < n_given:
+            logger.warning("Left out %s of the same audio as another.", count_of(n_given - len(features), "recording"))
         scorer, held_out, train = create_backend(backend), features, None
         if scorer.is_trained:
             train, held_out = split_speakers(features, seed)

@@ -202,3 +202,14 @@ def test_copies_of_training_recordings_are_not_scored(made_up: MadeUp) -> None:
     scored.features[3] = train.features[5] * (1 + 1e-6)
     with pytest.raises(BackendError, match="1 recording is both trained on and scored"):
         compare_backends(scored, ["within"], train_features=train)
+
+
+def test_missing_figures_have_a_cause(made_up: MadeUp) -> None:
+    found = compare_backends(made_up(n_speakers=3, n_sessions=1))
+    assert np.isnan([found.rows[0]["eer_low"], found.rows[0]["cllr"]]).all()
+    [intervals, cllr] = [note for note in found.notes if note.startswith("no ")][-2:]
+    assert intervals.startswith(
+        "no intervals: the trials are of 3 speakers; a bootstrap over speakers needs at least 4"
+    )
+    assert cllr.startswith("no Cllr: the trials are of 3 speakers; each half of the speakers calibrates the other half")
+    assert not [note for note in compare_backends(made_up()).notes if note.startswith(("no intervals", "no Cllr"))]

@@ -219,5 +219,6 @@ def test_comparison_with_the_ready_verifier(speak: Speak, made_up: Speak) -> Non
     assert compared is not None
     own, of_ready = compared
     assert own < of_ready  # these speakers are unlike those of the calibration corpora
-    assert compare_with_ready(speak(10), "cosine") is None  # too few speakers
+    with pytest.raises(VerifierError, match="10 speakers with two recordings or more are too few to compare"):
+        compare_with_ready(speak(10), "cosine")
     assert compare_with_ready(made_up(n_speakers=30), "cosine") is None  # another encoder

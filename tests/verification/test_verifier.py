@@ -179,3 +179,14 @@ def test_state_dict_restores_a_backend(name: str, features: FeatureSet) -> None:
     assert torch.equal(restored.embed(scored.features), fitted.embed(scored.features))
     rows = fitted.embed(scored.features)
     assert torch.equal(restored.score_all(rows, rows), fitted.score_all(rows, rows))
+
+
+def test_copies_are_left_out_of_the_training(population: FeatureSet, caplog: pytest.LogCaptureFixture) -> None:
+    rows = list(range(240))
+    alone = SpeakerVerifier.train(population.select(rows), "within")
+    assert not caplog.text
+    copied = population.select([*rows, *rows[:9]])
+    verifier = SpeakerVerifier.train(replace(copied, ids=tuple(map(str, range(249)))), "within")
+    assert "Left out 9 recordings of the same audio as another." in caplog.text
+    assert verifier.same_decisions_as(alone)
+    assert verifier.training == alone.training
