@@ -26,18 +26,26 @@ class EnrolmentResult:
         Number of recordings that were added to the store.
     skipped, failed : tuple of (str, str)
         Recording and reason. Skipped recordings need no action, because the speaker already has them.
+    doubtful : tuple of str
+        A sentence for each speaker with a recording that does not match the speaker's other recordings. It is enrolled.
     """
 
     n_added: int
     skipped: tuple[tuple[str, str], ...] = ()
     failed: tuple[tuple[str, str], ...] = ()
+    doubtful: tuple[str, ...] = ()
 
     def reasons(self) -> list[str]:
-        """Return a line for each recording that failed, and for the first `SHOWN` that were skipped."""
+        """Return a line for each recording that failed, and for the first `SHOWN` that were skipped or are doubtful."""
         lines = [f"failed: {name}: {reason}" for name, reason in self.failed]
-        lines += [f"skipped: {name}: {reason}" for name, reason in self.skipped[:SHOWN]]
-        more = len(self.skipped) - SHOWN
-        return [*lines, f"skipped: {more} more"] if more > 0 else lines
+        lines += _first_lines("skipped", [f"{name}: {reason}" for name, reason in self.skipped])
+        return lines + _first_lines("warning", self.doubtful)
+
+
+def _first_lines(kind: str, lines: Sequence[str]) -> list[str]:
+    """Return the first `SHOWN` lines, and the number of the others."""
+    more = [f"{kind}: {len(lines) - SHOWN} more"] if len(lines) > SHOWN else []
+    return [f"{kind}: {line}" for line in lines[:SHOWN]] + more
 
 
 def enroll_rows(store: SpeakerStore, rows: Sequence[Row], existing: Existing = "refuse") -> EnrolmentResult:
@@ -106,7 +114,8 @@ def _enroll(
     if failed and not assigned.accepted and not skipped:
         raise StoreError(f"{': '.join(failed[0])}. No speaker was enrolled.")
     n_added = store.enroll_speakers(assigned.accepted.items(), existing)
-    return EnrolmentResult(n_added, tuple(skipped), tuple(failed))
+    doubtful = store.find_mismatches(assigned.accepted)
+    return EnrolmentResult(n_added, skipped=tuple(skipped), failed=tuple(failed), doubtful=tuple(doubtful.values()))
 
 
 @dataclass(frozen=True)

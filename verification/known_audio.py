@@ -1,14 +1,21 @@
 """Find recordings that a store has already in other bytes, such as a FLAC file of a recording that was a WAV file."""
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from features import SAME_LENGTH, AudioIndex, number_vectors
 from verification.enrolment import Recording
 from verification.store_rows import StoreRows
+
+# Maximum number of recordings that are named in the warning that they are enrolled.
+SHOWN = 10
+
+logger = logging.getLogger(__name__)
 
 
 def with_known_digests(rows: StoreRows, recordings: Sequence[Recording]) -> list[Recording]:
@@ -30,11 +37,45 @@ def with_known_digests(rows: StoreRows, recordings: Sequence[Recording]) -> list
     first = np.unique(numbers, return_index=True)[1]
     index = AudioIndex(vectors[first], lengths[first])
     digests: dict[int, bytes] = {}
-    shortest, longest = float(lengths.min()) - 2 * SAME_LENGTH, float(lengths.max()) + 2 * SAME_LENGTH
-    for stored, seconds, known in rows.of_lengths(shortest, longest):
-        for row, number in zip(*index.pairs(known, seconds), strict=True):
-            digests.setdefault(int(number), stored[row])
+    for number, digest in _stored(rows, index, lengths):
+        digests.setdefault(number, digest)
     return [
         each if rows.owner(each.digest) is not None else replace(each, digest=digests.setdefault(number, each.digest))
         for each, number in zip(recordings, numbers.tolist(), strict=True)
     ]
+
+
+def warn_of_enrolled(rows: StoreRows, names: Sequence[str], vectors: Tensor, *, lengths: Tensor) -> None:
+    """Log which recordings a speaker is enrolled with: their scores are no evidence about the speaker.
+
+    The caller must have opened a transaction.
+
+    Parameters
+    ----------
+    rows : StoreRows
+    names : sequence of str
+        Names of the recordings to identify.
+    vectors : Tensor (n, D)
+    lengths : Tensor (n,)
+        Seconds; 0 or NaN if not known.
+    """
+    found: dict[int, str] = {}
+    for number, digest in _stored(rows, AudioIndex(vectors, lengths), lengths):
+        if owner := rows.owner(digest):  # a background recording has no owner
+            found.setdefault(number, owner)
+    for number in sorted(found)[:SHOWN]:
+        logger.warning(
+            "%s: the same audio: %s is enrolled with this recording, so the result is no evidence about the speaker.",
+            names[number], found[number],
+        )  # fmt: skip
+    if len(found) > SHOWN:
+        logger.warning("%d more recordings are of the same audio as an enrolled one.", len(found) - SHOWN)
+
+
+def _stored(rows: StoreRows, index: AudioIndex, lengths: Tensor) -> Iterator[tuple[int, bytes]]:
+    """Yield rows of an index, of recordings of some lengths (n,), with the digests of stored recordings they equal."""
+    known = lengths.nan_to_num()
+    shortest, longest = float(known.min()) - 2 * SAME_LENGTH, float(known.max()) + 2 * SAME_LENGTH
+    for digests, seconds, vectors in rows.of_lengths(shortest, longest):
+        for row, number in zip(*index.pairs(vectors, seconds), strict=True):
+            yield int(number), digests[row]

@@ -4,7 +4,7 @@ import logging
 import math
 import os
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Literal, Self
@@ -20,8 +20,9 @@ from files import PathLike, as_paths, count_of, short_repr, tensors_to_bytes, tr
 from heads import Prediction
 from verification.backends import check_vectors
 from verification.calibration import Conditions
+from verification.doubtful import describe_mismatches, find_mismatches
 from verification.enrolment import Enrolled, Recording, recordings_of
-from verification.known_audio import with_known_digests
+from verification.known_audio import warn_of_enrolled, with_known_digests
 from verification.nearest import Nearest, find_nearest
 from verification.open_set_predictions import open_set_predictions
 from verification.own_calibration import OwnCalibration, own_calibration
@@ -245,6 +246,27 @@ class SpeakerStore:
         self.check_features(features)
         return self.enroll_speakers(recordings_of(features), existing)
 
+    def find_mismatches(self, added: Mapping[str, Sequence[Recording]]) -> dict[str, str]:
+        """Describe, by speaker, the added recordings that may be of another person.
+
+        They are compared with the speaker's earlier recordings or, if there are none, with each other.
+
+        Parameters
+        ----------
+        added : mapping of str to sequence of Recording
+            Recordings that were added to the store, by speaker.
+        """
+        described = {}
+        with translate_sqlite_errors(self.path), transaction(self._connection, "DEFERRED"):
+            calibration = own_calibration(self._rows, self.verifier).calibration
+            for name, recordings in added.items():
+                digests = {each.digest for each in recordings}
+                earlier = [each for each in self._rows.listed(self._rows.number(name)) if each.digest not in digests]
+                found = find_mismatches(recordings, earlier, backend=self.verifier.backend, calibration=calibration)
+                if found:
+                    described[name] = describe_mismatches(name, found, is_added=bool(earlier))
+        return described
+
     def remove(self, name: str) -> None:
         """Remove a speaker and all of the speaker's recordings.
 
@@ -344,13 +366,18 @@ class SpeakerStore:
     def nearest_features(self, features: FeatureSet, top_k: int = 5) -> Nearest:
         """Find the enrolled speakers that the rows of a set of features (N, D) are most similar to, as `nearest` does.
 
+        Rows of recordings that a speaker is enrolled with are named in a warning.
+
         Raises
         ------
         StoreError
             As in `nearest`, or the features were made by another encoder.
         """
         self.check_features(features)
-        return self.nearest(features.features, top_k, features.durations)
+        found = self.nearest(features.features, top_k, features.durations)
+        with translate_sqlite_errors(self.path), transaction(self._connection, "DEFERRED"):
+            warn_of_enrolled(self._rows, features.ids, features.features, lengths=features.durations)
+        return found
 
     def identify(self, rows: Sequence[Row], top_k: int = 5, p_known: float = 0.5) -> list[Prediction]:
         """Identify the speaker of each recording, or reject it as an unknown speaker.
@@ -402,13 +429,19 @@ class SpeakerStore:
     ) -> list[Prediction]:
         """Embed one file or several with the encoder of the store, and `identify` their speakers.
 
-        `progress` shows the progress.
+        Files that a speaker is enrolled with are named in a warning. `progress` shows the progress.
         """
         self.check_not_empty()
         utterances = [Utterance(path, speaker="", session="") for path in as_paths(paths)]
         rows = self.verifier.embed(utterances, encoder)
-        shown = track(rows, "Embedding", len(utterances), unit="file", visible=progress)
-        return self.identify(list(shown), top_k, p_known)
+        shown = list(track(rows, "Embedding", len(utterances), unit="file", visible=progress))
+        predictions = self.identify(shown, top_k, p_known)
+        embedded = [(str(row.utterance.path), row.vector, row.seconds) for row in shown if row.vector is not None]
+        if embedded:
+            names, vectors, seconds = zip(*embedded, strict=True)
+            with translate_sqlite_errors(self.path), transaction(self._connection, "DEFERRED"):
+                warn_of_enrolled(self._rows, names, torch.stack(vectors), lengths=torch.tensor(seconds))
+        return predictions
 
     def verify(self, name: str, vector: Tensor, p_target: float = 0.5, *, seconds: float = 0.0) -> Verdict:
         """Decide whether a recording with the embedding (D,) is of an enrolled speaker.

@@ -130,7 +130,7 @@ class StoreRows:
     def contents(self) -> Iterator[tuple[str, list[Recording]]]:
         """Yield the name and all recordings of each speaker."""
         for speaker in self.speakers():
-            yield speaker.name, self._recordings(self.number(speaker.name))
+            yield speaker.name, self.listed(self.number(speaker.name))
 
     def models(self, size: int, number: int | None = None, *, order: Literal["id", "name"] = "id") -> Iterator[Models]:
         """Yield blocks of at most `size` speakers; with `number`, only this speaker."""
@@ -170,9 +170,10 @@ class StoreRows:
 
     def background(self) -> list[Recording]:
         """Return the background recordings."""
-        return self._recordings(BACKGROUND)
+        return self.listed(BACKGROUND)
 
-    def _recordings(self, number: int) -> list[Recording]:
+    def listed(self, number: int) -> list[Recording]:
+        """Return the recordings of a speaker in the order of enrolment."""
         select = "SELECT path, digest, seconds, vector FROM recordings WHERE speaker = ? ORDER BY id"
         rows = self._connection.execute(select, [number]).fetchall()
         if not all(tuple(map(type, row)) == (str, bytes, float, bytes) for row in rows):

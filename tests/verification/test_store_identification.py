@@ -154,3 +154,20 @@ def test_empty_store_raises(store: SpeakerStore, population: FeatureSet) -> None
         store.enroll("anna", [])
     with pytest.raises(StoreError, match="top_k is 0"):
         store.nearest(population.features, 0)
+
+
+def test_enrolled_recordings_are_named(
+    store: SpeakerStore,
+    population: FeatureSet,
+    recordings: Callable[..., list[Recording]],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    store.enroll("anna", recordings(65))
+    store.enroll("ben", recordings(66))
+    rows = (population.labels == 66).nonzero().flatten()[[1, 5]]
+    store.nearest_features(population.select(rows))
+    [message] = [record.getMessage() for record in caplog.records]
+    assert message == (
+        f"{population.ids[int(rows[0])]}: the same audio: ben is enrolled with this recording, so the result is no "
+        "evidence about the speaker."
+    )
