@@ -3,6 +3,7 @@
 from audio.audio_error import AudioError, AudioFault
 from audio.bandwidth import measure_bandwidth
 from audio.conversion import FOREIGN_SUFFIXES, HEADERLESS
+from audio.full_scale import full_scale_of
 from audio.read import Recording, read_audio, read_recording, read_window, span_seconds
 from audio.windows import window_starts
 
@@ -12,6 +13,7 @@ __all__ = [
     "AudioError",
     "AudioFault",
     "Recording",
+    "full_scale_of",
     "measure_bandwidth",
     "read_audio",
     "read_recording",

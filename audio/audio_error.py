@@ -7,7 +7,8 @@ from typing import Literal
 from files import InputError
 
 AudioFault = Literal[
-    "missing", "empty", "truncated", "not_audio", "unreadable", "not_finite", "silent", "out_of_range", "too_short"
+    "missing", "empty", "truncated", "not_audio", "unreadable", "not_finite", "unknown_scale", "silent", "out_of_range",
+    "too_short",
 ]  # fmt: skip
 
 

@@ -29,7 +29,11 @@ def check_signal(path: Path, samples: Samples, seconds: tuple[float, float], *, 
     AudioError
         The fault is ``silent``.
     """
-    if samples.peak and np.abs(samples.mono).max() < CANCELLED_SHARE * samples.peak / samples.n_channels:
+    if (
+        samples.n_channels > 1
+        and samples.peak
+        and np.abs(samples.mono).max() < CANCELLED_SHARE * samples.peak / samples.n_channels
+    ):
         raise AudioError(
             path,
             "silent",

@@ -15,6 +15,7 @@ from torch import Tensor
 from audio.audio_error import AudioError
 from audio.check_signal import check_signal
 from audio.cut_off import missing_seconds
+from audio.full_scale import full_scale_of_samples
 from audio.sound_file import (
     MAX_FRAMES,
     Samples,
@@ -43,11 +44,14 @@ class Recording(NamedTuple):
         Sampling rate of the file (Hz).
     missing : float
         Length at the end of the span that the header declares but the file lacks (seconds), at most 0.1 s.
+    full_scale : float
+        Number by which the samples of the file were divided; see `full_scale_of`.
     """
 
     waveform: Tensor
     file_rate: int
     missing: float
+    full_scale: float = 1.0
 
 
 def read_audio(
@@ -62,7 +66,8 @@ def read_audio(
     """Read a mono waveform from a file in any format that libsndfile decodes.
 
     Only the requested span is decoded. It is cut at the file's own rate; then its channels are averaged, and it is
-    resampled with soxr (HQ).
+    resampled with soxr (HQ). Floating-point samples on the scale of integers are divided by it (`full_scale_of`), for
+    which the peak of the whole file is found.
 
     Parameters
     ----------
@@ -83,13 +88,13 @@ def read_audio(
     Returns
     -------
     Tensor (samples,)
-        float32, on the CPU; finite and not all zero.
+        float32, on the CPU; finite and not all zero. Full scale is 1.
 
     Raises
     ------
     AudioError
         The file is missing, empty, cut off by more than 0.1 s, not audio or unreadable; the span is outside the file;
-        or the samples contain NaN or infinity, are all zero, or cancel between the channels.
+        or the samples contain NaN or infinity, are on an unknown scale, are all zero, or cancel between the channels.
     ValueError
         `start` is negative or not finite, or a duration or `max_bandwidth` is not a positive finite number.
     """
@@ -107,7 +112,7 @@ def read_recording(
     max_duration: float | None = None,
     max_bandwidth: float | None = None,
 ) -> Recording:
-    """Return the waveform, as `read_audio` does, with the rate of its file and the length that the file lacks."""
+    """Return the waveform, as `read_audio` does, with what is known of its file."""
     path = Path(path)
     limits = [limit for limit in (duration, max_duration, max_bandwidth) if limit is not None]
     if not 0 <= start < math.inf or not all(0 < limit < math.inf for limit in limits):
@@ -115,8 +120,8 @@ def read_recording(
             f"start must be >= 0, durations > 0, max_bandwidth > 0; got {start=}, {duration=}, {max_duration=}, "
             f"{max_bandwidth=}"
         )
-    samples, span, native_rate, missing = _decode(path, start, duration=duration, max_duration=max_duration)
-    mono = samples.mono
+    samples, span, native_rate, missing, full_scale = _decode(path, start, duration=duration, max_duration=max_duration)
+    mono = samples.mono if full_scale == 1 else samples.mono / np.float32(full_scale)
     if not np.isfinite(mono).all():
         raise AudioError(path, "not_finite", "the samples contain NaN or infinity; export the recording again")
     seconds = (span.first / native_rate, (span.first + span.n_frames) / native_rate)
@@ -127,7 +132,7 @@ def read_recording(
             mono = _resample(path, mono, rate, new_rate=new_rate)
     if not mono.any():
         raise AudioError(path, "silent", "all samples are zero after resampling; the recording has no signal")
-    return Recording(torch.from_numpy(np.ascontiguousarray(mono)), native_rate, missing)
+    return Recording(torch.from_numpy(np.ascontiguousarray(mono)), native_rate, missing, full_scale)
 
 
 def _limit_rate(native_rate: int, sample_rate: int | None, max_bandwidth: float | None) -> list[int]:
@@ -142,8 +147,6 @@ def _resample(path: Path, samples: NDArray[np.float32], rate: int, *, new_rate: 
     resampled: NDArray[np.float32] = soxr.resample(samples, rate, new_rate)
     if not len(resampled):
         raise AudioError(path, "empty", f"the span is shorter than one sample at {new_rate} Hz")
-    if not np.isfinite(resampled).all():
-        raise AudioError(path, "not_finite", "the samples are too large to be resampled; export the recording again")
     return resampled
 
 
@@ -246,8 +249,11 @@ def read_window(
 
 def _decode(
     path: Path, start: float, *, duration: float | None, max_duration: float | None
-) -> tuple[Samples, Span, int, float]:
-    """Return the samples of the span, where it is, the file's own rate (Hz), and the length that is missing (s)."""
+) -> tuple[Samples, Span, int, float, float]:
+    """Return the samples of the span, where it is, the file's own rate (Hz), the length that is missing (s), its scale.
+
+    The scale is the file's full scale, which the samples are not yet divided by.
+    """
     with open_sound(path) as file:
         rate, end, missing = file.samplerate, frames_of(path, file), 0.0
         if end > MAX_FRAMES:
@@ -258,12 +264,13 @@ def _decode(
             raise _unknown_length_error(path, file.frames / rate, end / rate)
         if span.is_last:
             missing = _missing(path, file)
-        samples = read_samples(path, file, span.first, count=span.n_frames)
+        samples, subtype = read_samples(path, file, span.first, count=span.n_frames), file.subtype
     n_read = len(samples.mono)
     missing = max(missing, (span.n_frames - n_read) / rate)
     if not n_read or missing > SPAN_TOLERANCE:
         raise _truncated_error(path, (span.first + n_read) / rate)
-    return samples, span, rate, missing
+    scale = full_scale_of_samples(path, samples.peak, subtype=subtype, is_whole=span.is_last and not span.first)
+    return samples, span, rate, missing, scale
 
 
 def _missing(path: Path, file: SequentialFile) -> float:

@@ -72,6 +72,7 @@ def make_features(n_rows: int, dim: int) -> FeatureSet:
             start=torch.zeros(n_rows, dtype=torch.float64),
             duration=torch.full((n_rows,), torch.nan, dtype=torch.float64),
             file_rate=torch.full((n_rows,), 16_000),
+            offset=torch.zeros(n_rows),
             bandwidth=torch.full((n_rows,), 8_000.0),
             rate=16_000,
             crop=10.0,

@@ -1,10 +1,11 @@
 """Embed files without a cache: decode ahead in processes, make batches, and encode them."""
 
 from embedding.decode import Piece, decode, n_workers_of
-from embedding.embed_utterances import Row, Timing, embed_utterances
-from embedding.worker import DecodeSettings, FileState
+from embedding.embed_utterances import Row, Timing, embed_utterances, measure_utterances
+from embedding.worker import MAX_OFFSET, DecodeSettings, FileState
 
 __all__ = [
+    "MAX_OFFSET",
     "DecodeSettings",
     "FileState",
     "Piece",
@@ -12,5 +13,6 @@ __all__ = [
     "Timing",
     "decode",
     "embed_utterances",
+    "measure_utterances",
     "n_workers_of",
 ]

@@ -50,12 +50,17 @@ class Piece:
         Whether it is the last window of its utterance, or the whole utterance.
     with_state : bool
         Whether to return the state of the file, which includes its digest.
+    offset : float
+        Mean of the samples, which is removed from the decoded audio if it is above `MAX_OFFSET`; NaN if it is not
+        decoded yet.
     bandwidth : float
         Highest frequency at which the decoded audio has energy (Hz); NaN if it is not known.
     file_rate : int
         Sampling rate of the file (Hz), 0 if it is not decoded yet.
     missing : float
         Length that the header of the file declares but the file lacks (seconds).
+    full_scale : float
+        Full scale of the file (`audio.full_scale_of`), by which the decoded audio was divided.
     waveform : Tensor (samples,) or None
         The decoded audio. Its memory may be used again after the next `max_held` pieces.
     fault : AudioError or None
@@ -69,9 +74,11 @@ class Piece:
     seconds: float = 0.0
     is_last: bool = True
     with_state: bool = False
+    offset: float = math.nan
     bandwidth: float = math.nan
     file_rate: int = 0
     missing: float = 0.0
+    full_scale: float = 1.0
     waveform: Tensor | None = None
     fault: AudioError | None = None
     file: FileState | None = None
@@ -175,9 +182,11 @@ class _Pool:
             piece,
             waveform=waveform,
             seconds=decoded.seconds,
+            offset=decoded.offset,
             bandwidth=decoded.bandwidth,
             file_rate=decoded.file_rate,
             missing=decoded.missing,
+            full_scale=decoded.full_scale,
             fault=decoded.fault,
             file=decoded.file,
         )

@@ -7,6 +7,7 @@ import time
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -20,6 +21,9 @@ from files import count_of, short_repr
 
 logger = logging.getLogger(__name__)
 
+# Number of files that a warning names.
+N_NAMED = 3
+
 
 @dataclass(frozen=True, eq=False)
 class Row:
@@ -31,11 +35,16 @@ class Row:
     vector : Tensor (dim,) or (layers, dim), or None
     seconds : float
         Length of the audio that went into the vector.
+    offset : float
+        Mean of the samples of this audio (full scale is 1), which is removed where it is above `MAX_OFFSET`; the
+        largest of all windows, positive or negative. NaN if it is not known.
     bandwidth : float
         Highest frequency at which this audio has energy (Hz; `audio.measure_bandwidth`); the highest of all windows.
         NaN if it is not known.
     file_rate : int
         Sampling rate of the file (Hz), 0 if it is not known.
+    full_scale : float
+        Full scale of the file (`audio.full_scale_of`), by which its samples were divided.
     error : str or None
         Reason why there is no vector, without the path.
     fault : AudioFault or None
@@ -47,8 +56,10 @@ class Row:
     utterance: Utterance
     vector: Tensor | None = None
     seconds: float = 0.0
+    offset: float = math.nan
     bandwidth: float = math.nan
     file_rate: int = 0
+    full_scale: float = 1.0
     error: str | None = None
     fault: AudioFault | None = None
     file: FileState | None = None
@@ -105,12 +116,70 @@ def embed_utterances(
     """
     if not utterances:
         return
-    timing = timing or Timing()
-    lengths = [length for length in (max_duration, encoder.spec.get("clip_seconds")) if length is not None]
     # `_pieces_per_call` builds the encoder. A few files are read by threads, which need no `max_held`; if all of them
     # are unreadable, no encoder is built.
     max_held = 0 if len(utterances) < MIN_PIECES_FOR_PROCESSES else _pieces_per_call(encoder, batch_size)
-    pieces = decode(
+    pieces = _decoded(
+        utterances, encoder, max_duration, max_held=max_held, num_workers=num_workers, with_state=with_state
+    )
+    parts = _Parts()
+    missing, scaled = dict[str, float](), dict[Path, float]()
+    for piece, vector in _encoded(pieces, encoder, batch_size, timing=timing or Timing()):
+        parts.add(piece, vector)
+        if piece.full_scale != 1:
+            scaled[piece.utterance.path] = piece.full_scale
+        if piece.is_last:
+            row = parts.assemble(piece, encoder)
+            if row.vector is not None and (longest := max(each.missing for each in parts.decoded)):
+                missing[os.fspath(row.utterance.path)] = longest
+            yield row
+            parts = _Parts()
+    _warn_of_missing_ends(missing)
+    _warn_of_scales(scaled)
+
+
+def measure_utterances(
+    utterances: Sequence[Utterance],
+    encoder: Encoder | LazyEncoder,
+    max_duration: float | None = None,
+    *,
+    num_workers: int | None = None,
+) -> Generator[Row]:
+    """Decode utterances as `embed_utterances` does, and yield a row without a vector for each, in their order.
+
+    A lazy encoder is not built. The row has what decoding measures, such as the offset, or the error.
+
+    Parameters
+    ----------
+    utterances, encoder, max_duration, num_workers
+        As in `embed_utterances`.
+
+    Yields
+    ------
+    Row
+    """
+    if not utterances:
+        return
+    parts = _Parts()
+    for piece in _decoded(utterances, encoder, max_duration, max_held=1, num_workers=num_workers):
+        parts.add(piece, None)
+        if piece.is_last:
+            yield parts.row(piece)
+            parts = _Parts()
+
+
+def _decoded(
+    utterances: Sequence[Utterance],
+    encoder: Encoder | LazyEncoder,
+    max_duration: float | None,
+    *,
+    max_held: int,
+    num_workers: int | None,
+    with_state: bool = False,
+) -> Iterator[Piece]:
+    """Yield the decoded pieces of utterances."""
+    lengths = [length for length in (max_duration, encoder.spec.get("clip_seconds")) if length is not None]
+    return decode(
         _cut(utterances, encoder, max_duration, with_state=with_state),
         len(utterances),
         DecodeSettings(
@@ -122,16 +191,6 @@ def embed_utterances(
         max_held=max_held,
         num_workers=num_workers,
     )
-    parts, missing = _Parts(), dict[str, float]()
-    for piece, vector in _encoded(pieces, encoder, batch_size, timing=timing):
-        parts.add(piece, vector)
-        if piece.is_last:
-            row = parts.assemble(piece, encoder)
-            if parts.missing and row.vector is not None:
-                missing[os.fspath(row.utterance.path)] = parts.missing
-            yield row
-            parts = _Parts()
-    _warn_of_missing_ends(missing)
 
 
 def _warn_of_missing_ends(missing: Mapping[str, float]) -> None:
@@ -141,6 +200,17 @@ def _warn_of_missing_ends(missing: Mapping[str, float]) -> None:
         logger.warning(
             "%s, such as %s, %s up to %.2g s shorter than the header declares; all that is in the file is used",
             count_of(len(missing), "recording"), longest, "is" if len(missing) == 1 else "are", missing[longest],
+        )  # fmt: skip
+
+
+def _warn_of_scales(scaled: Mapping[Path, float]) -> None:
+    """Warn of files whose samples were divided by their full scale."""
+    if scaled:
+        named = ", ".join(map(str, list(scaled)[:N_NAMED])) + (", ..." if len(scaled) > N_NAMED else "")
+        scales = " or ".join(f"{scale:,.0f}" for scale in sorted(set(scaled.values())))
+        logger.warning(
+            "Floating-point samples on the scale of integers: %s (%s). They are divided by %s.",
+            count_of(len(scaled), "file"), named, scales,
         )  # fmt: skip
 
 
@@ -203,9 +273,7 @@ class _Parts:
         self.vectors: list[Tensor] = []
         self.faults: list[AudioError] = []
         self.files: list[FileState] = []
-        self.bandwidths: list[float] = []
-        self.file_rate = 0
-        self.missing = 0.0
+        self.decoded: list[Piece] = []
 
     def add(self, piece: Piece, vector: Tensor | None) -> None:
         """Add the result for a piece."""
@@ -213,16 +281,24 @@ class _Parts:
             self.vectors.append(vector)
         if piece.fault is not None:
             self.faults.append(piece.fault)
+        else:
+            self.decoded.append(replace(piece, waveform=None))
         if piece.file is not None:
             self.files.append(piece.file)
-        self.file_rate = self.file_rate or piece.file_rate
-        self.missing = max(self.missing, piece.missing)
-        if not math.isnan(piece.bandwidth):
-            self.bandwidths.append(piece.bandwidth)
 
     def assemble(self, last: Piece, encoder: Encoder | LazyEncoder) -> Row:
-        """Return the row of the utterance; silent windows are a fault only if all windows are silent."""
-        serious = [fault for fault in self.faults if fault.fault != "silent" or not self.vectors]
+        """Return the row of the utterance, with its vector or the reason why there is none."""
+        row = self.row(last)
+        if row.error is not None:
+            return row
+        vector = self.vectors[0] if len(self.vectors) == 1 else encoder.merge(torch.stack(self.vectors))
+        if not bool(torch.isfinite(vector).all()):
+            return Row(last.utterance, error="the encoder returned NaN or infinity")
+        return replace(row, vector=vector)
+
+    def row(self, last: Piece) -> Row:
+        """Return the row without its vector; silent windows are a fault only if all windows are silent."""
+        serious = [fault for fault in self.faults if fault.fault != "silent" or not self.decoded]
         if serious and serious[0].fault == "silent" and len(self.faults) > 1:
             reason = f"each of the {len(self.faults)} windows is silent; the first: {serious[0].reason}"
             return Row(last.utterance, error=reason, fault="silent")
@@ -230,14 +306,13 @@ class _Parts:
             return Row(last.utterance, error=serious[0].reason, fault=serious[0].fault)
         if len(set(self.files)) > 1:
             return Row(last.utterance, error=CHANGED)
-        vector = self.vectors[0] if len(self.vectors) == 1 else encoder.merge(torch.stack(self.vectors))
-        if not bool(torch.isfinite(vector).all()):
-            return Row(last.utterance, error="the encoder returned NaN or infinity")
+        widths = [piece.bandwidth for piece in self.decoded if not math.isnan(piece.bandwidth)]
         return Row(
             last.utterance,
-            vector,
-            last.seconds,
-            bandwidth=max(self.bandwidths, default=math.nan),
-            file_rate=self.file_rate,
+            seconds=last.seconds,
+            offset=max((piece.offset for piece in self.decoded), key=abs),
+            bandwidth=max(widths, default=math.nan),
+            file_rate=self.decoded[0].file_rate,
+            full_scale=self.decoded[0].full_scale,
             file=self.files[0] if self.files else None,
         )

@@ -130,6 +130,7 @@ def _make_block(rows: Sequence[Row], job: ExtractionJob) -> Block:
             start=torch.tensor(starts, dtype=torch.float64),
             duration=torch.tensor(lengths, dtype=torch.float64),
             file_rate=torch.tensor([row.file_rate for row in rows]),
+            offset=torch.tensor([row.offset for row in rows]),
             bandwidth=torch.tensor([row.bandwidth for row in rows]),
             rate=job.encoder.sample_rate,
             crop=job.crop,

@@ -1,20 +1,24 @@
 """The extraction engine: embeds a corpus into a features file, and computes no row twice.
 
-An extraction has four steps, each in a file of its own:
+An extraction has these steps, each in a file of its own:
 
 1. plan (`features.planning`)
    Find the stored row of each utterance. A row is identified by its content: the digest of the file, the span in it,
    the encoder's spec and the crop. Ids, sizes and modification times are a shortcut: files that have not changed are
    not opened. Rows may be stored in the features file, and in the part files of earlier runs.
 
-2. compute (`features.computing`, with `embedding`)
+2. measure (`features.measuring`)
+   Decode the utterances whose row has no DC offset, because an earlier version computed it. If the audio has an offset,
+   the row is missing; all other rows are kept.
+
+3. compute (`features.computing`, with `embedding`)
    Decode and embed the utterances that have no row, the longest first.
 
-3. part file (`features.parts`)
+4. part file (`features.parts`)
    Append finished rows, about once a second, to this process's part file in ``{path}.parts``. Each block has a
    checksum. A run that is killed loses only the block that it was writing.
 
-4. merge (`features.merging`)
+5. merge (`features.merging`)
    Sort all rows in the order of the corpus, write the features file atomically, and remove the part files. Rows that
    the corpus does not use now are first set aside in a new part file.
 
@@ -45,9 +49,10 @@ from features.computing import compute
 from features.feature_set import FeatureSet
 from features.job import ExtractionJob, MaxDuration, make_job
 from features.lock import LockedError, locked
+from features.measuring import find_unmeasured, measure
 from features.merging import describe, merge, same_rows
 from features.narrow_band import find_narrow_speakers
-from features.parts import Block, block_of, read_part
+from features.parts import Block, PartFile, block_of, read_part
 from features.planning import Plan, make_plan
 from features.provenance import StoredRows, check_same_origin
 from features.set_checks import FeaturesError
@@ -195,8 +200,7 @@ def extract_shard(
         done.unlink(missing_ok=True)
         sources = open_sources(job)
         plan = _plan(job, sources)
-        missing = plan.missing()
-        part = compute(job, plan, sources, numbers=missing[np.isin(missing, share_of(len(corpus), shard))])
+        part = _complete_rows(job, plan, sources, numbers=share_of(len(corpus), shard))
         write_atomically(done, lambda file: file.write(digest))
     logger.info("%s: shard %s: %d utterances computed now", path, name, part.n_rows)
     if all(_is_done(job.parts / f"{index}-of-{shard.count}.done", digest) for index in range(shard.count)):
@@ -220,13 +224,30 @@ def _extract(job: ExtractionJob) -> FeatureSet:
             temporary.unlink(missing_ok=True)
         sources = open_sources(job)
         plan = _plan(job, sources)
-        part = compute(job, plan, sources, numbers=plan.missing())
-        if part.path.exists():
-            sources[part.path] = read_part(part.path)
+        part = _complete_rows(job, plan, sources, numbers=np.arange(len(job.corpus)))
         features = merge(job, plan, sources)
     logger.info("%s: %d utterances, %d of them computed now", job.path, len(features), part.n_rows)
     _warn_of_narrow_speakers(job.path, features)
     return features
+
+
+def _complete_rows(job: ExtractionJob, plan: Plan, sources: dict[Path, list[Block]], *, numbers: Indices) -> PartFile:
+    """Measure stored rows of earlier versions, then compute missing rows; return the part file of the computed rows.
+
+    `numbers` are the utterances of this process. The part files are added to the sources.
+    """
+    unmeasured = find_unmeasured(plan, [block for blocks in sources.values() for block in blocks])
+    measured = measure(job, plan, sources, numbers=unmeasured[np.isin(unmeasured, numbers)])
+    _add_part(sources, measured)
+    missing = plan.missing()
+    computed = compute(job, plan, sources, numbers=missing[np.isin(missing, numbers)])
+    _add_part(sources, computed)
+    return computed
+
+
+def _add_part(sources: dict[Path, list[Block]], part: PartFile) -> None:
+    if part.path.exists():
+        sources[part.path] = read_part(part.path)
 
 
 def _warn_of_narrow_speakers(path: Path, features: FeatureSet) -> None:
@@ -242,7 +263,7 @@ def _complete(job: ExtractionJob) -> FeatureSet | None:
     check_same_origin(job.path, finished, job.encoder.spec, crop=job.crop, dtype=job.dtype)
     blocks = [block_of(finished)]
     plan = make_plan(job.corpus, StoredRows(blocks), stat_only=True)
-    if (plan.block < 0).any():
+    if (plan.block < 0).any() or len(find_unmeasured(plan, blocks)):
         return None
     wanted = describe(job, plan, blocks, numbers=np.arange(len(job.corpus)))
     return finished if same_rows(finished, wanted) else None

@@ -84,6 +84,7 @@ AUDIO_COLUMNS = (
     Column("start", torch.float64),
     Column("duration", torch.float64),
     Column("file_rate", torch.int64, default=0),
+    Column("offset", torch.float32, default=math.nan),
     Column("bandwidth", torch.float32, default=math.nan),
 )
 DURATIONS = Column("durations", torch.float32)
@@ -106,6 +107,9 @@ class AudioProvenance:
         float64, span in the file (seconds); a NaN duration means to its end.
     file_rate : Tensor (N,)
         int64, sampling rate of each file (Hz); 0 if it is not known.
+    offset : Tensor (N,)
+        float32, mean of the samples (full scale is 1), which is removed where it is above `embedding.MAX_OFFSET`; with
+        windows, the largest of all windows, positive or negative. NaN if it is not known.
     bandwidth : Tensor (N,)
         float32, highest frequency at which the audio that the encoder received has energy (Hz;
         `audio.measure_bandwidth`); NaN if it is not known.
@@ -121,6 +125,7 @@ class AudioProvenance:
     start: Tensor
     duration: Tensor
     file_rate: Tensor
+    offset: Tensor
     bandwidth: Tensor
     rate: int
     crop: float | None

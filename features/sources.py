@@ -21,13 +21,17 @@ logger = logging.getLogger(__name__)
 
 
 def open_sources(job: ExtractionJob) -> dict[Path, list[Block]]:
-    """Open the stored rows, in the features file and in the part files of earlier runs."""
-    sources = {}
+    """Open the stored rows, in the part files of earlier runs and in the features file.
+
+    Of two rows of the same audio, the plan takes the first. The newest part files are first, because they are measured.
+    """
+    finished: dict[Path, list[Block]] = {}
     if job.path.exists():
-        finished = FeatureSet.load(job.path)
-        check_same_origin(job.path, finished, job.encoder.spec, crop=job.crop, dtype=job.dtype)
-        sources[job.path] = [block_of(finished)]
-    for part in sorted(job.parts.glob("*.part")):
+        features = FeatureSet.load(job.path)
+        check_same_origin(job.path, features, job.encoder.spec, crop=job.crop, dtype=job.dtype)
+        finished[job.path] = [block_of(features)]
+    parts: dict[Path, list[Block]] = {}
+    for part in sorted(job.parts.glob("*.part"), reverse=True):
         try:
             blocks = read_part(part)
             for number, block in enumerate(blocks):
@@ -37,8 +41,8 @@ def open_sources(job: ExtractionJob) -> dict[Path, list[Block]]:
         except FeaturesError as error:
             logger.warning("A part file is skipped: %s", error)
         else:
-            sources[part] = blocks
-    return sources
+            parts[part] = blocks
+    return {**parts, **finished}
 
 
 def _origin(block: Block) -> tuple[Spec, float | None, torch.dtype]:

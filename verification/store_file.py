@@ -15,6 +15,8 @@ from verification.verifier import FILE_KIND, SpeakerVerifier, VerifierError
 FORMAT = 1
 STORE_KIND = "a store of speakers, as speaker_verification.py enroll makes one"
 APPLICATION_ID = int.from_bytes(STORE_ID, "big")
+# Stores of earlier versions lack this index; the search for the same audio is then slower.
+ADDED_INDEX = "recordings_of_length"
 SCHEMA = {
     "store": "CREATE TABLE store (verifier BLOB NOT NULL)",
     "speakers": (
@@ -26,8 +28,7 @@ SCHEMA = {
         "digest BLOB NOT NULL UNIQUE, seconds REAL NOT NULL, vector BLOB NOT NULL)"
     ),
     "recordings_of_speaker": "CREATE INDEX recordings_of_speaker ON recordings (speaker)",
-    # Stores of earlier versions lack this index; the search for the same audio is then slower.
-    "recordings_of_length": "CREATE INDEX recordings_of_length ON recordings (seconds)",
+    ADDED_INDEX: "CREATE INDEX recordings_of_length ON recordings (seconds)",
 }
 # Large enough for several vectors per page, so that a million vectors are read in seconds.
 PAGE_BYTES = 16_384
@@ -73,7 +74,9 @@ def read_verifier(connection: sqlite3.Connection, path: Path) -> SpeakerVerifier
                 f"{path}: this store has the format {version}; expected {FORMAT}. Enrol the speakers again."
             )
         # Other objects are refused: a trigger or a view could run statements when the tables are used.
-        if dict(connection.execute("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL")) != SCHEMA:
+        objects = set(connection.execute("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL"))
+        required = {(name, statement) for name, statement in SCHEMA.items() if name != ADDED_INDEX}
+        if not required <= objects <= set(SCHEMA.items()):
             raise damaged(path, "its tables are not those of a store")
         if path.stat().st_size % page:  # SQLite itself detects whole pages that are missing
             raise damaged(path, "it is truncated")

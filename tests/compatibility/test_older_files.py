@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 import torch
 
+from audio import read_audio
 from corpora import Corpus, load_corpus
+from embedding import MAX_OFFSET
 from encoders import lazy_encoder
 from features import FeatureSet, extract, feature_set, row_columns
 from features.row_columns import Column
@@ -28,19 +30,29 @@ def features() -> FeatureSet:
     return FeatureSet.load(OLD / "features.pt")
 
 
-def test_old_features_file_is_not_recomputed(features: FeatureSet, tmp_path: Path) -> None:
+def test_old_features_file_is_recomputed_only_where_recordings_have_an_offset(
+    features: FeatureSet, tmp_path: Path
+) -> None:
     corpus = load_corpus(SAMPLE)
     utterances = tuple(utterance for utterance in corpus if utterance.id in set(features.ids))
     path = tmp_path / "features.pt"
     path.write_bytes((OLD / "features.pt").read_bytes())
+    encoder = lazy_encoder("spectral", n_mfcc=6, n_delta=2, device="cpu")
+    again = extract(Corpus(utterances, corpus.root, corpus.name), encoder, path, progress=False)
+    assert again.ids == features.ids
+    assert again.audio is not None
+    means = torch.stack([read_audio(utterance.path, 16_000).mean() for utterance in utterances])
+    torch.testing.assert_close(again.audio.offset, means, rtol=0, atol=1e-6)
+    is_same = (again.features == features.features).all(1)
+    assert is_same.tolist() == (means.abs() <= MAX_OFFSET).tolist()
+    assert int(is_same.sum()) == 42
 
     def refuse_to_build() -> Any:
         raise AssertionError("the encoder was built")
 
-    encoder = replace(lazy_encoder("spectral", n_mfcc=6, n_delta=2, device="cpu"), build=refuse_to_build)
-    again = extract(Corpus(utterances, corpus.root, corpus.name), encoder, path, progress=False)
-    assert again.ids == features.ids
-    assert torch.equal(again.features, features.features)
+    unused = replace(encoder, build=refuse_to_build)
+    finished = extract(Corpus(utterances, corpus.root, corpus.name), unused, path, progress=False)
+    assert torch.equal(finished.features, again.features)
 
 
 def test_old_classifier_identifies_and_rejects(features: FeatureSet) -> None:

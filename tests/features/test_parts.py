@@ -25,6 +25,7 @@ def make_block(n: int, seed: int, dtype: torch.dtype = torch.float32, layers: in
             start=torch.zeros(n, dtype=torch.float64),
             duration=torch.full((n,), torch.nan, dtype=torch.float64),
             file_rate=torch.full((n,), 16_000),
+            offset=torch.zeros(n),
             bandwidth=torch.full((n,), 8_000.0),
             rate=16_000,
             crop=None,

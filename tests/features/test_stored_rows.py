@@ -221,6 +221,7 @@ def test_100_000_stored_files_are_compared_within_a_minute(tmp_path: Path, run_e
             start=torch.zeros(n, dtype=torch.float64),
             duration=torch.full((n,), torch.nan, dtype=torch.float64),
             file_rate=torch.full((n,), 16_000),
+            offset=torch.zeros(n),
             bandwidth=torch.full((n,), 8_000.0),
             rate=16_000,
             crop=10.0,
