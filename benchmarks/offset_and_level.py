@@ -59,11 +59,11 @@ def main(config: OffsetBenchmark) -> int:
     offsets, levels = [], []
     for name in ENCODERS:
         encoder = load_encoder(name, config.scratch_weights if name == "scratch" else None, device="cpu")
-        plain = embed_waveforms(corpus, encoder)
+        plain, without = embed_waveforms(corpus, encoder), embed_copies(corpus, encoder, 0.0)
         for offset in OFFSETS:
             raw = embed_waveforms(corpus, encoder, offset=offset)
             removed = embed_copies(corpus, encoder, offset)
-            figures = [figure for vectors in (raw, removed) for figure in compare(plain, vectors, labels)]
+            figures = [*compare(plain, raw, labels), *compare(without, removed, labels)]
             offsets.append([name, f"{offset:g}", *figures])
         for gain in GAINS:
             other = embed_waveforms(corpus, encoder, gain=10 ** (gain / 20))

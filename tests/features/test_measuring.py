@@ -29,7 +29,7 @@ def six(tmp_path: Path, write_audio: Callable[..., Path]) -> Corpus:
         samples, _ = soundfile.read(path)
         samples = samples - samples.mean()
         if number == BALANCED:
-            samples = np.concatenate([samples, -samples])
+            samples = np.stack([samples, -samples], axis=1).reshape(-1)
         samples = {SHIFTED: samples + 0.02, SCALED: 2**15 * samples}.get(number, samples)
         soundfile.write(path, samples, RATE, subtype="FLOAT")
     corpus = load_corpus(tmp_path / "six")
