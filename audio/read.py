@@ -132,7 +132,8 @@ def read_recording(
             mono = _resample(path, mono, rate, new_rate=new_rate)
     if not mono.any():
         raise AudioError(path, "silent", "all samples are zero after resampling; the recording has no signal")
-    return Recording(torch.from_numpy(np.ascontiguousarray(mono)), native_rate, missing, full_scale)
+    waveform = torch.from_numpy(np.ascontiguousarray(mono))
+    return Recording(waveform, native_rate, missing, full_scale=full_scale)
 
 
 def _limit_rate(native_rate: int, sample_rate: int | None, max_bandwidth: float | None) -> list[int]:

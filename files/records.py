@@ -8,9 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from files.errors import InputError
 from files.paths import PathLike
-from files.text_tables import read_text
 from files.writing import write_atomically
 
 Record = dict[str, Any]
@@ -35,17 +33,12 @@ def write_csv(path: PathLike, records: Sequence[Record]) -> Path:
 
 
 def read_csv(path: Path) -> list[Record]:
-    """Return the rows of a CSV file of `write_csv`, all values as strings; no rows if the file does not exist.
-
-    Raises
-    ------
-    InputError
-        The file cannot be read, or is not a text in UTF-8.
-    """
+    """Return the rows of a CSV file of `write_csv`, all values as strings; no rows if the file does not exist."""
     if not path.is_file():
         return []
-    text = read_text(path, "a table of results", InputError, errors="surrogateescape")
-    return list(csv.DictReader(io.StringIO(text, newline="")))
+    # Names may have any character, as `write_csv` writes them; a program that saved the file may add a byte-order mark.
+    with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
+        return list(csv.DictReader(file))
 
 
 def write_json(path: PathLike, content: Record) -> Path:
