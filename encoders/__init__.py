@@ -15,6 +15,7 @@ from encoders.registry import (
     register_encoder,
 )  # fmt: skip
 from encoders.spec import Spec, pieces_of, spec_differences, spec_digest, warn_of_precision, windows_of
+from encoders.trained_file import TrainedNetwork
 
 __all__ = [
     "ALIASES",
@@ -24,6 +25,7 @@ __all__ = [
     "EncoderError",
     "LazyEncoder",
     "Spec",
+    "TrainedNetwork",
     "default_spec",
     "encoder_from_spec",
     "encoder_options",

@@ -1,9 +1,13 @@
 """Networks: every `nn.Module` that is not an encoder. Imports only `files`; any room may import it."""
 
 from networks.campplus import CAMPlusPlus
+from networks.frame_windows import embed_frames
+from networks.front_ends import LogMel
 from networks.htsat import CLIP_SAMPLE_RATE, CLIP_SAMPLES, AudioTower
 from networks.lstm import build_lstm
+from networks.masking import masked_mean, valid_frames
 from networks.packed_linear import PackedLinear
+from networks.registry import FRONT_ENDS, NETWORKS, NetworkError, create_front_end, create_network, network_options
 from networks.wav2vec2_network import SpeechNetwork
 
 __all__ = [
@@ -11,7 +15,17 @@ __all__ = [
     "CLIP_SAMPLE_RATE",
     "AudioTower",
     "CAMPlusPlus",
+    "FRONT_ENDS",
+    "LogMel",
+    "NETWORKS",
+    "NetworkError",
     "PackedLinear",
     "SpeechNetwork",
     "build_lstm",
+    "create_front_end",
+    "create_network",
+    "embed_frames",
+    "masked_mean",
+    "network_options",
+    "valid_frames",
 ]

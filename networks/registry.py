@@ -1,0 +1,83 @@
+"""Networks that can be trained, and their front ends, by name."""
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+from torch import nn
+
+from files import InputError, check_options, load_choice
+from networks.front_ends import LogMel
+
+# Networks: from frames to embeddings. Name -> "module:Class". The constructor takes the number of features of a frame, then options with defaults; an
+# instance has `dim`, the length of its embeddings.
+NETWORKS: dict[str, str] = {
+    "bilstm": "networks.bilstm:BiLstm",
+    "query_transformer": "networks.query_transformer:QueryTransformer",
+    "conv1d": "networks.conv1d:Conv1d",
+}
+
+
+# Front ends: from waveforms to frames. All arguments of the constructor are options.
+FRONT_ENDS: dict[str, str] = {
+    "log_mel": "networks.front_ends:LogMel",
+    "mfcc": "networks.front_ends:Mfcc",
+}
+
+
+class NetworkError(InputError):
+    """A network or a front end cannot be built with the given name or options."""
+
+
+def create_network(name: str, n_features: int, **options: Any) -> nn.Module:
+    """Build a network by its name in `NETWORKS`, with random weights.
+
+    Parameters
+    ----------
+    name : str
+        Name of the network.
+    n_features : int
+        Number of values in a frame.
+    **options
+        Options of the network: the other arguments of its constructor.
+
+    Returns
+    -------
+    nn.Module
+        ``network(frames (batch, time, n_features), n_frames (batch,)) -> (batch, dim)``, in training mode.
+
+    Raises
+    ------
+    NetworkError
+        There is no network of this name, or an option is not valid; the message lists what is.
+    """
+    return _create("network", name, NETWORKS, arguments=(n_features,), options=options)
+
+
+def create_front_end(name: str, **options: Any) -> LogMel:
+    """Build a front end by its name in `FRONT_ENDS`; errors are those of `create_network`."""
+    front_end: LogMel = _create("front end", name, FRONT_ENDS, arguments=(), options=options)
+    return front_end
+
+
+def network_options(name: str) -> dict[str, Any]:
+    """Return the names of a network's options, with their types."""
+    return _options(load_choice("network", name, NETWORKS, error_class=NetworkError), n_given=1)
+
+
+def _create(
+    what: str, name: str, registry: Mapping[str, str], *, arguments: tuple[Any, ...], options: Mapping[str, Any]
+) -> Any:
+    created_class = load_choice(what, name, registry, error_class=NetworkError)
+    types = _options(created_class, n_given=len(arguments))
+    check_options(f"The {what} {name!r}", options, types, error_class=NetworkError)
+    try:
+        return created_class(*arguments, **options)
+    except (ValueError, AssertionError, RuntimeError) as error:  # PyTorch raises them for sizes that do not fit
+        raise NetworkError(f"The {what} {name!r} cannot be built: {error}.") from error
+
+
+def _options(created_class: type[nn.Module], n_given: int) -> dict[str, Any]:
+    """Return the names and types of a constructor's arguments, without the first ones."""
+    parameters = list(inspect.signature(created_class, eval_str=True).parameters.values())[n_given:]
+    return {parameter.name: parameter.annotation for parameter in parameters}

@@ -1,0 +1,237 @@
+"""The verb of this room: train networks on a corpus, and save them as encoders."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from corpora import Corpus, split
+from encoders import TrainedNetwork, lazy_encoder, resolve_device
+from files import PathLike, Record, check_writable, timestamp, versions, write_csv, write_json
+from heads import FittedHead, SpeakerClassifier, create_head, create_scaler
+from networks import create_front_end
+from training.data import TrainingData, measure, warn_of_single_utterances
+from training.member import Member
+from training.settings import PRECISIONS, TrainingSettings
+from training.training_run import TrainingRun
+
+if TYPE_CHECKING:
+    from lightning.fabric import Fabric
+
+
+@dataclass(frozen=True, eq=False)
+class TrainedEncoder:
+    """What a training run made.
+
+    Attributes
+    ----------
+    paths : tuple of Path
+        Saved networks, for ``load_encoder("trained", weights=path)``, in the order of the networks.
+    classifier : Path or None
+        Saved `SpeakerClassifier` of the training speakers, if the objective was classification.
+    rows : list of dict
+        Figures: one row for each epoch, part and network.
+    figures : dict
+        Row of the test part or, without one, of the validation part at the selected epoch; that of the ensemble if there
+        are several networks.
+    failures : tuple of (str, str)
+        Utterances that could not be read, with the reasons.
+    """
+
+    paths: tuple[Path, ...]
+    classifier: Path | None
+    rows: list[Record] = field(repr=False)
+    figures: Record = field(default_factory=dict)
+    failures: tuple[tuple[str, str], ...] = ()
+
+
+def train_encoder(
+    corpus: Corpus,
+    network: str | Sequence[str] = "conv1d",
+    objective: str = "classification",
+    *,
+    split_by: str = "utterance",
+    fractions: Sequence[float] = (0.8, 0.1, 0.1),
+    output_dir: PathLike = "outputs",
+    device: str = "auto",
+    num_workers: int = 2,
+    test_every_epoch: bool = False,
+    command: str = "",
+    progress: bool = True,
+    **settings: Any,
+) -> TrainedEncoder:
+    """Train networks on a corpus, select the best epoch by validation, test it once, and save it as an encoder.
+
+    A run that was interrupted continues from its checkpoint in the output folder, with the same result.
+
+    Parameters
+    ----------
+    corpus : Corpus
+    network : str or sequence of str
+        Names in `NETWORKS`; several are an ensemble of classifiers.
+    objective : {"classification", "triplet"}
+    split_by : str
+        What is assigned to the parts, as in `corpora.split`.
+    fractions : three floats
+        Shares of the training, validation and test parts.
+    output_dir : path-like
+        Folder for the checkpoint, the figures, and the files ``encoder_{network}.pt``.
+    device : str
+        ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+    num_workers : int
+        Number of processes that read crops.
+    test_every_epoch : bool
+        Whether the test part is evaluated after each epoch too. It never selects.
+    command : str
+        Command line that repeats the run, for the results.
+    progress : bool
+        Whether to show the progress.
+    **settings
+        Other fields of `TrainingSettings`.
+
+    Returns
+    -------
+    TrainedEncoder
+
+    Raises
+    ------
+    TrainingError
+        The corpus is too small for the objective, or a loss is not finite.
+    OutputError
+        The output folder cannot be written.
+    """
+    networks = (network,) if isinstance(network, str) else tuple(network)
+    chosen = TrainingSettings(networks=networks, objective=objective, **settings)
+    folder = Path(output_dir)
+    check_writable(folder)
+    front_end = create_front_end(chosen.front_end, **chosen.front_end_options)
+    utterances, n_samples, faults = measure(corpus, front_end.sample_rate, progress=progress)
+    parts = split(
+        [utterance.speaker for utterance in utterances],
+        [utterance.session for utterance in utterances],
+        fractions,
+        split_by=split_by,
+        seed=chosen.seed,
+    )
+    data = TrainingData(
+        utterances,
+        n_samples,
+        dict(zip(("train", "validation", "test"), parts, strict=True)),
+        sample_rate=front_end.sample_rate,
+        hop=front_end.hop,
+        faults=faults,
+    )
+    if chosen.objective == "triplet":
+        warn_of_single_utterances(utterances, parts[0])
+    fabric = create_fabric(device, chosen.precision)
+    run = TrainingRun(
+        chosen,
+        data,
+        front_end,
+        fabric=fabric,
+        output_dir=folder,
+        num_workers=num_workers,
+        test_every_epoch=test_every_epoch,
+        progress=progress,
+    )
+    run.resume()
+    run.fit()
+    epoch = run.load_best()
+    if len(data.parts["test"]):
+        run.evaluate("test")
+    return _save(run, corpus, folder, epoch=epoch, command=command)
+
+
+def create_fabric(device: str, precision: str) -> "Fabric":
+    """Return a launched Fabric: one process, or all that torchrun started."""
+    from lightning.fabric import Fabric
+
+    n_processes = int(os.environ.get("WORLD_SIZE", "1"))
+    place = resolve_device(device)
+    if n_processes > 1:
+        local = int(os.environ.get("LOCAL_WORLD_SIZE", n_processes))
+        fabric = Fabric(
+            accelerator=place.type,
+            devices=local,
+            num_nodes=n_processes // local,
+            strategy="ddp",
+            precision=PRECISIONS[precision],
+        )
+    else:
+        devices: Any = 1 if place.index is None else [place.index]
+        fabric = Fabric(accelerator=place.type, devices=devices, precision=PRECISIONS[precision])
+    fabric.launch()
+    return fabric
+
+
+def _save(run: TrainingRun, corpus: Corpus, folder: Path, *, epoch: int, command: str) -> TrainedEncoder:
+    """Write the encoders, the classifier and the figures."""
+    rows = run.state.rows
+    selected = [row for row in rows if row["part"] != "train" and row["epoch"] in (epoch, run.state.epoch + 1)]
+    figures = selected[-1] if selected else rows[-1]
+    paths, heads = [], []
+    if run.fabric.is_global_zero:
+        for member in run.members:
+            path = folder / f"encoder_{member.name}.pt"
+            paths.append(_network_of(run, member, corpus, figures=figures).save(path))
+            if member.classifier is not None:
+                heads.append(_head_of(member, path))
+        write_csv(folder / "metrics.csv", rows)
+        write_json(
+            folder / "metrics.json",
+            {
+                "rows": rows,
+                "selected_epoch": epoch,
+                "settings": run.settings.content(),
+                "speakers": list(run.data.speakers),
+                "command": command,
+                "created": timestamp(),
+                "versions": versions(),
+            },
+        )
+    classifier = None
+    if heads:
+        trained = SpeakerClassifier(
+            tuple(heads), run.data.speakers, metrics=figures, training={"corpus": corpus.name, **run.settings.content()}
+        )
+        classifier = trained.save(folder / f"speaker_classifier_{corpus.name}.pt")
+    return TrainedEncoder(tuple(paths), classifier, rows, figures, tuple(sorted(run.data.faults.items())))
+
+
+def _network_of(run: TrainingRun, member: Member, corpus: Corpus, *, figures: Record) -> TrainedNetwork:
+    layer = member.classifier
+    return TrainedNetwork(
+        network=member.name,
+        network_options=run.settings.network_options,
+        front_end=run.settings.front_end,
+        front_end_options=run.settings.front_end_options,
+        window=run.settings.window,
+        tensors=_copied(member.model.network.state_dict()),
+        classifier=None if layer is None else (layer.weight.detach().cpu().clone(), layer.bias.detach().cpu().clone()),
+        speakers=run.data.speakers,
+        corpora=(corpus.name,),
+        figures=figures,
+        settings=run.settings.content(),
+    )
+
+
+def _head_of(member: Member, path: Path) -> FittedHead:
+    """Return the layer that classified the training speakers as a head on the saved encoder."""
+    layer = member.classifier
+    assert layer is not None
+    encoder = lazy_encoder("trained", path)
+    head = create_head("linear").load_state_dict(_copied(layer.state_dict()), list(range(layer.out_features)))
+    return FittedHead(
+        scaler=create_scaler("none").fit(torch.zeros(1, layer.in_features)),
+        head=head,
+        name="linear",
+        encoder=encoder.spec,
+        crop=encoder.max_duration,
+    )
+
+
+def _copied(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {name: tensor.detach().cpu().clone() for name, tensor in state.items()}
