@@ -7,6 +7,7 @@ from corpora.rttm import RttmSegment, read_rttm, rttm_utterances
 from corpora.scan import find_audio, find_recordings
 from corpora.session_folds import session_folds
 from corpora.splits import Indices, divide, split
+from corpora.training_splits import parts_of_folders, split_by_speaker, split_mixed, take_subsets
 
 __all__ = [
     "LAYOUTS",
@@ -22,8 +23,12 @@ __all__ = [
     "find_recordings",
     "layout",
     "load_corpus",
-    "session_folds",
+    "parts_of_folders",
     "read_rttm",
     "rttm_utterances",
+    "session_folds",
     "split",
+    "split_by_speaker",
+    "split_mixed",
+    "take_subsets",
 ]

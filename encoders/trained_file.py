@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from encoders.base import EncoderError
 from encoders.weights import tensors_digest
 from files import FormatReader, load_checked, versions, write_tensors
-from networks import LogMel, create_front_end, create_network
+from networks import LogMel, SpeakerNetwork, create_front_end, create_network
 
 FORMAT = 1
 FILE_KIND = "a trained encoder, as train_encoder.py saves one"
@@ -62,7 +62,7 @@ class TrainedNetwork:
         """Digest of the network's tensors (64 hex digits)."""
         return tensors_digest(self.tensors)
 
-    def build(self) -> tuple[LogMel, nn.Module]:
+    def build(self) -> tuple[LogMel, SpeakerNetwork]:
         """Build the front end, and the network with its weights, in eval mode.
 
         Raises

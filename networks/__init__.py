@@ -8,6 +8,7 @@ from networks.lstm import build_lstm
 from networks.masking import masked_mean, valid_frames
 from networks.packed_linear import PackedLinear
 from networks.registry import FRONT_ENDS, NETWORKS, NetworkError, create_front_end, create_network, network_options
+from networks.speaker_network import SpeakerNetwork
 from networks.wav2vec2_network import SpeechNetwork
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "NETWORKS",
     "NetworkError",
     "PackedLinear",
+    "SpeakerNetwork",
     "SpeechNetwork",
     "build_lstm",
     "create_front_end",

@@ -5,9 +5,10 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from networks.masking import masked_mean
+from networks.speaker_network import SpeakerNetwork
 
 
-class BiLstm(nn.Module):
+class BiLstm(SpeakerNetwork):
     """An LSTM over the frames, and the mean of its outputs or the last one. The names of its tensors are the published.
 
     Parameters
@@ -22,11 +23,6 @@ class BiLstm(nn.Module):
         Whether there is a second LSTM from the end to the start.
     pooling : {"mean", "last"}
         ``mean`` averages the outputs over the valid frames; ``last`` takes the output of the last valid frame.
-
-    Attributes
-    ----------
-    dim : int
-        Length of an embedding.
     """
 
     def __init__(
@@ -45,7 +41,6 @@ class BiLstm(nn.Module):
         self.pooling, self.dim = pooling, hidden * (1 + bidirectional)
 
     def forward(self, frames: Tensor, n_frames: Tensor) -> Tensor:
-        """Return embeddings (batch, dim) of frames (batch, time, n_features) of which `n_frames` (batch,) are valid."""
         if bool((n_frames == frames.shape[1]).all()):
             outputs = self.lstm(frames)[0]
         else:

@@ -3,12 +3,13 @@
 from torch import Tensor, nn
 
 from networks.masking import masked_mean, valid_frames
+from networks.speaker_network import SpeakerNetwork
 
 # Channels, kernel size and stride of each block.
 BLOCKS = ((128, 5, 1), (256, 5, 2), (512, 3, 1), (512, 3, 1))
 
 
-class Conv1d(nn.Module):
+class Conv1d(SpeakerNetwork):
     """Four blocks of a convolution over time, batch normalisation and ReLU, and the mean over the valid frames.
 
     Padding cannot reach the valid frames: they are set to zero after each block, as a convolution does at the end of an
@@ -39,7 +40,6 @@ class Conv1d(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, frames: Tensor, n_frames: Tensor) -> Tensor:
-        """Return embeddings (batch, dim) of frames (batch, time, n_features) of which `n_frames` (batch,) are valid."""
         x = frames.transpose(1, 2)
         for block, stride in zip(self.blocks, self.strides, strict=True):
             x = block(x)

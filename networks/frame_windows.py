@@ -39,13 +39,10 @@ def embed_frames(
     size, step = window
     means = []
     for row, count in zip(frames, n_frames.tolist(), strict=True):
-        if count <= size:
-            windows = row[None, :count]
-        else:
-            windows = row[:count].unfold(0, size, step).transpose(1, 2)
+        windows = row[None, :count] if count <= size else row[:count].unfold(0, size, step).transpose(1, 2)
         blocks = [
             network(block, block.new_full((len(block),), block.shape[1], dtype=torch.int64))
-            for block in windows.split(BLOCK_WINDOWS)
+            for block in torch.split(windows, BLOCK_WINDOWS)
         ]
         means.append(torch.cat(blocks).mean(0))
     return torch.stack(means)

@@ -105,7 +105,7 @@ class LogMel(nn.Module):
             Zero after the valid frames.
         """
         framed = waveforms.unfold(1, self.n_fft, self.hop)
-        energies = torch.cat([self._energies(block) for block in framed.split(BLOCK, dim=1)], dim=1)
+        energies = torch.cat([self._energies(block) for block in torch.split(framed, BLOCK, dim=1)], dim=1)
         valid = (torch.arange(energies.shape[1], device=energies.device) < n_frames[:, None])[..., None]
         energies = torch.where(valid, energies, 0.0)
         # The range is that of each utterance, which four dimensions say.

@@ -4,9 +4,10 @@ import torch
 from torch import Tensor, nn
 
 from networks.masking import valid_frames
+from networks.speaker_network import SpeakerNetwork
 
 
-class QueryTransformer(nn.Module):
+class QueryTransformer(SpeakerNetwork):
     """A Transformer encoder over the frames, and a decoder that turns one zero query into the embedding.
 
     There is no encoding of positions, so the order of the frames has no effect. The names of its tensors are the
@@ -30,16 +31,14 @@ class QueryTransformer(nn.Module):
         self, n_features: int, width: int = 32, n_heads: int = 8, *, n_layers: int = 2, dropout: float = 0.1
     ) -> None:
         super().__init__()
-        settings = {"d_model": width, "nhead": n_heads, "dropout": dropout, "batch_first": True}
         self.linear_layer = nn.Linear(n_features, width)
-        self.encoder = nn.TransformerEncoder(
-            nn.TransformerEncoderLayer(**settings), n_layers, enable_nested_tensor=False
-        )
-        self.decoder = nn.TransformerDecoder(nn.TransformerDecoderLayer(**settings), 1)
+        layer = nn.TransformerEncoderLayer(width, n_heads, dropout=dropout, batch_first=True)
+        self.encoder = nn.TransformerEncoder(layer, n_layers, enable_nested_tensor=False)
+        last = nn.TransformerDecoderLayer(width, n_heads, dropout=dropout, batch_first=True)
+        self.decoder = nn.TransformerDecoder(last, 1)
         self.dim = width
 
     def forward(self, frames: Tensor, n_frames: Tensor) -> Tensor:
-        """Return embeddings (batch, dim) of frames (batch, time, n_features) of which `n_frames` (batch,) are valid."""
         padding = ~valid_frames(n_frames, frames.shape[1])
         states = self.encoder(torch.sigmoid(self.linear_layer(frames)), src_key_padding_mask=padding)
         query = frames.new_zeros(len(frames), 1, self.dim)

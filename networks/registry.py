@@ -8,9 +8,10 @@ from torch import nn
 
 from files import InputError, check_options, load_choice
 from networks.front_ends import LogMel
+from networks.speaker_network import SpeakerNetwork
 
-# Networks: from frames to embeddings. Name -> "module:Class". The constructor takes the number of features of a frame, then options with defaults; an
-# instance has `dim`, the length of its embeddings.
+# Networks: from frames to embeddings. Name -> "module:Class" of a `SpeakerNetwork`, whose constructor takes the number
+# of features of a frame, then options with defaults.
 NETWORKS: dict[str, str] = {
     "bilstm": "networks.bilstm:BiLstm",
     "query_transformer": "networks.query_transformer:QueryTransformer",
@@ -29,7 +30,7 @@ class NetworkError(InputError):
     """A network or a front end cannot be built with the given name or options."""
 
 
-def create_network(name: str, n_features: int, **options: Any) -> nn.Module:
+def create_network(name: str, n_features: int, **options: Any) -> SpeakerNetwork:
     """Build a network by its name in `NETWORKS`, with random weights.
 
     Parameters
@@ -43,15 +44,16 @@ def create_network(name: str, n_features: int, **options: Any) -> nn.Module:
 
     Returns
     -------
-    nn.Module
-        ``network(frames (batch, time, n_features), n_frames (batch,)) -> (batch, dim)``, in training mode.
+    SpeakerNetwork
+        In training mode.
 
     Raises
     ------
     NetworkError
         There is no network of this name, or an option is not valid; the message lists what is.
     """
-    return _create("network", name, NETWORKS, arguments=(n_features,), options=options)
+    network: SpeakerNetwork = _create("network", name, NETWORKS, arguments=(n_features,), options=options)
+    return network
 
 
 def create_front_end(name: str, **options: Any) -> LogMel:

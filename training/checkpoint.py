@@ -47,8 +47,8 @@ def load_checkpoint(path: Path, identity: dict[str, Any]) -> dict[str, Any]:
     ]
     if differences:
         raise TrainingError(
-            f"{path.parent}: this folder holds a training run with other settings: {'; '.join(differences)}. Give the same "
-            "settings to continue it, or another --output_dir."
+            f"{path.parent}: this folder holds a training run with other settings: {'; '.join(differences)}. Give "
+            "the same settings to continue it, or another --output_dir."
         )
     return content
 

@@ -73,7 +73,8 @@ class CropReader(Dataset[CropBatch]):
     def __getitem__(self, request: CropRequest) -> CropBatch:
         longest = max(crop.n_frames for crop in request.crops)
         waveforms = torch.zeros(len(request.crops), (longest - 1) * self._hop + self._n_fft)
-        kept, faults = [], []
+        kept: list[int] = []
+        faults: list[tuple[int, str]] = []
         for place, crop in enumerate(request.crops):
             try:
                 first, samples = self._read(crop)

@@ -104,7 +104,8 @@ def measure(
                 lengths.append(max(round(seconds * sample_rate), 1))
     if not kept:
         raise TrainingError(
-            f"{corpus.root}: none of the {count_of(len(corpus), 'utterance')} can be read; the first: {next(iter(faults.values()))}."
+            f"{corpus.root}: none of the {count_of(len(corpus), 'utterance')} can be read; the first: "
+            f"{next(iter(faults.values()))}."
         )
     return tuple(kept), np.array(lengths, np.int64), faults
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from networks import LogMel, create_network, embed_frames
+from networks import LogMel, SpeakerNetwork, create_network, embed_frames
 from training.objectives import Classification, create_objective
 from training.settings import TrainingSettings
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 class SpeakerModel(nn.Module):
     """A network and its objective."""
 
-    def __init__(self, network: nn.Module, objective: nn.Module) -> None:
+    def __init__(self, network: SpeakerNetwork, objective: nn.Module) -> None:
         super().__init__()
         self.network, self.objective = network, objective
 
@@ -47,7 +47,7 @@ class Member:
     ) -> None:
         self.name, self._settings, self._fabric = name, settings, fabric
         network = create_network(name, front_end.n_features, **settings.network_options)
-        self.model = SpeakerModel(network, create_objective(settings, int(network.dim), labels))
+        self.model = SpeakerModel(network, create_objective(settings, network.dim, labels))
         kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[settings.optimizer]
         optimizer = kind(self.model.parameters(), lr=settings.lr, weight_decay=settings.weight_decay)
         self._wrapped, self.optimizer = fabric.setup(self.model, optimizer)

@@ -19,6 +19,8 @@ class Classification(nn.Module):
         Weights of the speakers in the loss.
     """
 
+    class_weights: Tensor | None
+
     def __init__(self, dim: int, n_speakers: int, class_weights: Tensor | None = None) -> None:
         super().__init__()
         self.linear = nn.Linear(dim, n_speakers)

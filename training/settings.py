@@ -9,7 +9,7 @@ OBJECTIVES = ("classification", "triplet")
 MINERS = ("random", "semihard", "hard")
 OPTIMIZERS = ("adam", "adamw")
 SCHEDULES = ("constant", "cosine")
-PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
+PRECISIONS: dict[str, Any] = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 
 
 class TrainingError(InputError):
@@ -39,7 +39,7 @@ class TrainingSettings:
         Margin of the triplet loss.
     miner : {"random", "semihard", "hard"}
         Triplets of a batch that are used: those that were drawn, or all that are semi-hard or hard.
-    crop_frames : int or None
+    n_frames : int or None
         Length of a crop (frames); None uses whole utterances.
     window : (int, int) or None
         Length and step of the windows (frames) whose embeddings are averaged after training; None embeds whole
@@ -79,7 +79,7 @@ class TrainingSettings:
     class_weight: bool = False
     margin: float = 0.1
     miner: str = "random"
-    crop_frames: int | None = 200
+    n_frames: int | None = 200
     window: tuple[int, int] | None = None
     mask_probability: float = 0.0
     mask_features: int = 8

@@ -1,5 +1,6 @@
 """The verb of this room: train networks on a corpus, and save them as encoders."""
 
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -8,14 +9,25 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from corpora import Corpus, split
+from corpora import Corpus, Indices, parts_of_folders, split, split_by_speaker, split_mixed
 from encoders import TrainedNetwork, lazy_encoder, resolve_device
-from files import PathLike, Record, check_writable, timestamp, versions, write_csv, write_json
+from files import (
+    PathLike,
+    Record,
+    check_writable,
+    format_percent,
+    format_table,
+    timestamp,
+    unknown_choice,
+    versions,
+    write_csv,
+    write_json,
+)
 from heads import FittedHead, SpeakerClassifier, create_head, create_scaler
 from networks import create_front_end
 from training.data import TrainingData, measure, warn_of_single_utterances
 from training.member import Member
-from training.settings import PRECISIONS, TrainingSettings
+from training.settings import PRECISIONS, TrainingError, TrainingSettings
 from training.training_run import TrainingRun
 
 if TYPE_CHECKING:
@@ -35,8 +47,8 @@ class TrainedEncoder:
     rows : list of dict
         Figures: one row for each epoch, part and network.
     figures : dict
-        Row of the test part or, without one, of the validation part at the selected epoch; that of the ensemble if there
-        are several networks.
+        Row of the test part or, without one, of the validation part at the selected epoch; that of the ensemble if
+        there are several networks.
     failures : tuple of (str, str)
         Utterances that could not be read, with the reasons.
     """
@@ -46,6 +58,30 @@ class TrainedEncoder:
     rows: list[Record] = field(repr=False)
     figures: Record = field(default_factory=dict)
     failures: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def saved(self) -> tuple[Path, ...]:
+        """Files that were saved, the networks first."""
+        return self.paths if self.classifier is None else (*self.paths, self.classifier)
+
+    def table(self) -> str:
+        """Return a table of the figures of the last epoch and of the test part, in percent."""
+        last = max((row["epoch"] for row in self.rows if row["part"] == "train"), default=0)
+        shown = [row for row in self.rows if row["epoch"] == last or row["part"] == "test"]
+        header = ["epoch", "part", "network", "loss", "accuracy", "EER", "minDCF"]
+        cells = [
+            [
+                str(row["epoch"]),
+                row["part"],
+                row["network"],
+                "-" if math.isnan(row["loss"]) else f"{row['loss']:.3f}",
+                format_percent(row["accuracy"]),
+                format_percent(row["eer"]),
+                "-" if math.isnan(row["min_dcf"]) else f"{row['min_dcf']:.3f}",
+            ]
+            for row in shown
+        ]
+        return format_table(header, cells, "><<>>>>")
 
 
 def train_encoder(
@@ -109,13 +145,7 @@ def train_encoder(
     check_writable(folder)
     front_end = create_front_end(chosen.front_end, **chosen.front_end_options)
     utterances, n_samples, faults = measure(corpus, front_end.sample_rate, progress=progress)
-    parts = split(
-        [utterance.speaker for utterance in utterances],
-        [utterance.session for utterance in utterances],
-        fractions,
-        split_by=split_by,
-        seed=chosen.seed,
-    )
+    parts = _split(Corpus(utterances, corpus.root, corpus.name), split_by, fractions, seed=chosen.seed)
     data = TrainingData(
         utterances,
         n_samples,
@@ -141,8 +171,21 @@ def train_encoder(
     run.fit()
     epoch = run.load_best()
     if len(data.parts["test"]):
-        run.evaluate("test")
+        run.evaluate("test", epoch)
     return _save(run, corpus, folder, epoch=epoch, command=command)
+
+
+def _split(corpus: Corpus, split_by: str, fractions: Sequence[float], *, seed: int) -> tuple[Indices, Indices, Indices]:
+    """Return the rows of the training, validation and test parts."""
+    speakers = [utterance.speaker for utterance in corpus]
+    if split_by == "speaker":
+        return split_by_speaker(speakers, fractions, seed)
+    if split_by == "mixed":
+        return split_mixed(speakers, parts_of_folders(corpus), seed)
+    if split_by not in ("utterance", "session"):
+        raise TrainingError(unknown_choice("split", split_by, ["utterance", "session", "speaker", "mixed"]))
+    sessions = [utterance.session for utterance in corpus]
+    return split(speakers, sessions, fractions, split_by=split_by, seed=seed)  # type: ignore[arg-type]
 
 
 def create_fabric(device: str, precision: str) -> "Fabric":
@@ -170,7 +213,7 @@ def create_fabric(device: str, precision: str) -> "Fabric":
 def _save(run: TrainingRun, corpus: Corpus, folder: Path, *, epoch: int, command: str) -> TrainedEncoder:
     """Write the encoders, the classifier and the figures."""
     rows = run.state.rows
-    selected = [row for row in rows if row["part"] != "train" and row["epoch"] in (epoch, run.state.epoch + 1)]
+    selected = [row for row in rows if row["part"] != "train" and row["epoch"] == epoch]
     figures = selected[-1] if selected else rows[-1]
     paths, heads = [], []
     if run.fabric.is_global_zero:

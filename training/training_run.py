@@ -1,8 +1,8 @@
 """The loop of a training run, which can be killed and continued at any step.
 
 Each step is a pure function of the weights, the seed, the epoch and the number of the step: the crops come from the
-`BatchPlan`, and PyTorch's generator, which augmentation and dropout use, is seeded in each step. So a run that continues
-from a checkpoint computes what it would have computed without the interruption.
+`BatchPlan`, and PyTorch's generator, which augmentation and dropout use, is seeded in each step. So a run that
+continues from a checkpoint computes what it would have computed without the interruption.
 """
 
 import logging
@@ -35,6 +35,7 @@ CHECKPOINT = "training.ckpt"
 # Seconds between two checkpoints within an epoch.
 CHECKPOINT_SECONDS = 300.0
 ENSEMBLE = "ensemble"
+FIGURES = ("n_utterances", "loss", "accuracy", "macro_f1", "top3", "top5", "eer", "min_dcf")
 
 
 @dataclass
@@ -56,7 +57,7 @@ class State:
     epoch: int = 0
     step: int = 0
     rows: list[Record] = field(default_factory=list)
-    sums: dict[str, list[float]] = field(default_factory=dict)
+    sums: dict[str, float] = field(default_factory=dict)
     best: dict[str, Any] = field(default_factory=dict)
 
 
@@ -177,7 +178,7 @@ class TrainingRun:
     def _request(self, step: Step) -> CropRequest:
         rows = self.data.parts["train"][step.rows]
         crops = tuple(
-            self.data.crop(row, position, self.settings.crop_frames)
+            self.data.crop(row, position, self.settings.n_frames)
             for row, position in zip(rows.tolist(), step.positions.tolist(), strict=True)
         )
         return CropRequest(crops, (step, rows))
@@ -269,8 +270,11 @@ class TrainingRun:
             )
         return rows
 
-    def evaluate(self, part: str) -> tuple[float, ...]:
-        """Add the figures of a part to the rows, and return the score of its last row; a higher score is better."""
+    def evaluate(self, part: str, epoch: int | None = None) -> tuple[float, ...]:
+        """Add the figures of a part to the rows, and return the score of its last row; a higher score is better.
+
+        The weights are those of the epoch (from 1), by default of the current one.
+        """
         rows = self.data.parts[part]
         if not len(rows):
             return (float(self.state.epoch),)  # without validation the last epoch is the best
@@ -282,14 +286,14 @@ class TrainingRun:
         seconds = time.monotonic() - started
         for name, each in named:
             row = self._row(part, name) | self.evaluator.figures(each)
+            row["epoch"] = epoch or row["epoch"]
             self.state.rows.append(row | {"seconds": seconds})
         if math.isfinite(row["accuracy"]):
             return row["accuracy"], -row["loss"]
         return (-row["eer"], -row["min_dcf"]) if math.isfinite(row["eer"]) else (float(self.state.epoch),)
 
     def _row(self, part: str, network: str) -> Record:
-        names = ("n_utterances", "loss", "accuracy", "macro_f1", "top3", "top5", "eer", "min_dcf")
-        names += ("learning_rate", "seconds", "crops_per_second")
+        names = [*FIGURES, "learning_rate", "seconds", "crops_per_second"]
         return {"epoch": self.state.epoch + 1, "part": part, "network": network, **dict.fromkeys(names, math.nan)}
 
     def load_best(self) -> int:

@@ -1,0 +1,31 @@
+"""Train a network on a corpus, and save it as a frozen encoder.
+
+python train_encoder.py LibriSpeech/train-clean-100 --network bilstm --objective triplet
+python extract_features.py LibriSpeech/dev-clean --encoder trained --encoder_weights outputs/encoder_bilstm.pt
+"""
+
+from command_line import command, read_assignments, run
+from config import TrainingConfig
+from extract_features import open_corpus, report_failures
+
+
+def main(config: TrainingConfig) -> int:
+    from corpora import take_subsets
+    from training import train_encoder
+
+    trained = train_encoder(
+        take_subsets(open_corpus(config), config.subsets),
+        config.network,
+        network_options=read_assignments(config.network_options),
+        front_end_options=read_assignments(config.front_end_options),
+        command=command(),
+        **config.training_settings(),
+    )
+    print(trained.table())
+    for path in trained.saved:
+        print(f"Saved {path}")
+    return report_failures(trained.failures)
+
+
+if __name__ == "__main__":
+    run(TrainingConfig, main)
