@@ -7,7 +7,9 @@ from typing import Annotated, Any, ClassVar, Literal
 from configs.base import ClassWeight, Count, Layout, Range, ScriptConfig, Seed, assignment_problem
 
 # Choices. A test compares them with the registries.
-NetworkName = Literal["bilstm", "query_transformer", "conv1d"]
+NetworkName = Literal[
+    "conv1d", "conv2d", "transformer", "mamba", "mamba2", "bilstm", "query_transformer", "resnet18", "densenet121"
+]  # fmt: skip
 FrontEndName = Literal["log_mel", "mfcc"]
 Objective = Literal["classification", "triplet"]
 Miner = Literal["random", "semihard", "hard"]
@@ -38,7 +40,7 @@ class TrainingConfig(ScriptConfig):
     network_options: tuple[str, ...] = ()
     """Options of the network, such as bidirectional=false pooling=last for bilstm."""
     front_end: FrontEndName | Literal["auto"] = "auto"
-    """Frames of the network; auto is mfcc for bilstm and query_transformer, and log_mel otherwise."""
+    """Frames of the network; auto is mfcc for bilstm and query_transformer, otherwise log_mel."""
     front_end_options: tuple[str, ...] = ()
     """Options of the front end, such as n_mels=64."""
     objective: Objective = "classification"
@@ -48,10 +50,11 @@ class TrainingConfig(ScriptConfig):
     margin: Annotated[float, Range(0, 2)] = 0.1
     """Margin of the triplet loss."""
     n_frames: Count | Literal["auto"] | None = "auto"
-    """Length of a crop (frames); None uses whole utterances; auto is 100 for mfcc and 200 for log_mel."""
+    """Length of a crop (frames); None uses whole utterances; auto is 100 for bilstm and query_transformer,
+    256 for resnet18 and densenet121, otherwise 200."""
     window: Count | Literal["auto"] | None = "auto"
     """Length of the windows (frames) whose embeddings are averaged after training, half a window apart; None embeds
-    whole utterances; auto is 100 for mfcc and None for log_mel."""
+    whole utterances; auto is 100 for bilstm and query_transformer, otherwise None."""
     mask_probability: Share = 0.0
     """Probability of each of the two masks of SpecAugment."""
     mask_features: Count = 8
@@ -104,21 +107,14 @@ class TrainingConfig(ScriptConfig):
             object.__setattr__(self, "data_dir", self.corpus[0])
 
     def training_settings(self) -> dict[str, Any]:
-        """Return the settings of `train_encoder` that have their own flag, with the defaults of the network."""
+        """Return the settings of `train_encoder` that have their own flag."""
         triplets = self.objective == "triplet"
-        on_mfcc = self.front_end == "mfcc" or (
-            self.front_end == "auto" and self.network[0] in ("bilstm", "query_transformer")
-        )
-        window = (100 if on_mfcc else None) if self.window == "auto" else self.window
         same = (
-            "objective miner margin mask_probability mask_features mask_frames fractions epochs steps_per_epoch "
-            "optimizer lr weight_decay schedule warmup_steps max_norm patience precision seed test_every_epoch "
-            "num_workers output_dir device"
+            "front_end objective miner margin n_frames window mask_probability mask_features mask_frames fractions "
+            "epochs steps_per_epoch optimizer lr weight_decay schedule warmup_steps max_norm patience precision seed "
+            "test_every_epoch num_workers output_dir device"
         )
         return {name: getattr(self, name) for name in same.split()} | {
-            "front_end": "mfcc" if on_mfcc else "log_mel",
-            "n_frames": (100 if on_mfcc else 200) if self.n_frames == "auto" else self.n_frames,
-            "window": None if window is None else (window, max(window // 2, 1)),
             "class_weight": self.class_weight is not None,
             "batch_size": self.batch_size or (8 if triplets else 32),
             "split_by": ("speaker" if triplets else "utterance") if self.split_by == "auto" else self.split_by,

@@ -7,7 +7,15 @@ from networks.htsat import CLIP_SAMPLE_RATE, CLIP_SAMPLES, AudioTower
 from networks.lstm import build_lstm
 from networks.masking import masked_mean, valid_frames
 from networks.packed_linear import PackedLinear
-from networks.registry import FRONT_ENDS, NETWORKS, NetworkError, create_front_end, create_network, network_options
+from networks.registry import (
+    FRONT_ENDS,
+    NETWORKS,
+    NetworkError,
+    create_front_end,
+    create_network,
+    default_settings,
+    network_options,
+)
 from networks.speaker_network import SpeakerNetwork
 from networks.wav2vec2_network import SpeechNetwork
 
@@ -26,6 +34,7 @@ __all__ = [
     "build_lstm",
     "create_front_end",
     "create_network",
+    "default_settings",
     "embed_frames",
     "masked_mean",
     "network_options",

@@ -25,6 +25,8 @@ class BiLstm(SpeakerNetwork):
         ``mean`` averages the outputs over the valid frames; ``last`` takes the output of the last valid frame.
     """
 
+    front_end, crop_frames, window = "mfcc", 100, 100
+
     def __init__(
         self,
         n_features: int,

@@ -27,6 +27,8 @@ class QueryTransformer(SpeakerNetwork):
         Share of the activations that are dropped in training.
     """
 
+    front_end, crop_frames, window = "mfcc", 100, 100
+
     def __init__(
         self, n_features: int, width: int = 32, n_heads: int = 8, *, n_layers: int = 2, dropout: float = 0.1
     ) -> None:

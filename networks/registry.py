@@ -16,6 +16,12 @@ NETWORKS: dict[str, str] = {
     "bilstm": "networks.bilstm:BiLstm",
     "query_transformer": "networks.query_transformer:QueryTransformer",
     "conv1d": "networks.conv1d:Conv1d",
+    "conv2d": "networks.conv2d:Conv2d",
+    "transformer": "networks.transformer:Transformer",
+    "mamba": "networks.mamba:Mamba",
+    "mamba2": "networks.mamba:Mamba2",
+    "resnet18": "networks.image_networks:ResNet18",
+    "densenet121": "networks.image_networks:DenseNet121",
 }
 
 
@@ -60,6 +66,17 @@ def create_front_end(name: str, **options: Any) -> LogMel:
     """Build a front end by its name in `FRONT_ENDS`; errors are those of `create_network`."""
     front_end: LogMel = _create("front end", name, FRONT_ENDS, arguments=(), options=options)
     return front_end
+
+
+def default_settings(name: str) -> dict[str, Any]:
+    """Return the defaults of a network: ``front_end``, ``front_end_options``, ``n_frames`` of a crop and ``window``."""
+    network_class: type[SpeakerNetwork] = load_choice("network", name, NETWORKS, error_class=NetworkError)
+    return {
+        "front_end": network_class.front_end,
+        "front_end_options": dict(network_class.front_end_options),
+        "n_frames": network_class.crop_frames,
+        "window": network_class.window,
+    }
 
 
 def network_options(name: str) -> dict[str, Any]:

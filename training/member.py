@@ -85,7 +85,7 @@ class Member:
 
     def embed(self, frames: Tensor, n_frames: Tensor) -> tuple[Tensor, Tensor | None]:
         """Return the embeddings of utterances as the saved encoder computes them and, of a classifier, the logits."""
-        embeddings = embed_frames(self.model.network, frames, n_frames, window=self._settings.window)
+        embeddings = embed_frames(self.model.network, frames, n_frames, window=self._settings.windows)
         return embeddings.cpu(), None if self.classifier is None else self.classifier(embeddings).cpu()
 
     def state(self) -> dict[str, Any]:

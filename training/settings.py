@@ -1,9 +1,10 @@
 """Settings of a training run, as plain values."""
 
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Literal
 
 from files import InputError, unknown_choice
+from networks import default_settings
 
 OBJECTIVES = ("classification", "triplet")
 MINERS = ("random", "semihard", "hard")
@@ -27,9 +28,9 @@ class TrainingSettings:
     network_options : dict
         Options of the networks.
     front_end : str
-        Name in `FRONT_ENDS`.
+        Name in `FRONT_ENDS`; ``auto`` is that of the first network.
     front_end_options : dict
-        Options of the front end.
+        Options of the front end, instead of its defaults or those of the network.
     objective : {"classification", "triplet"}
         ``classification`` trains a linear layer that tells the training speakers apart, with cross entropy. ``triplet``
         compares cosines of an anchor with the same and with another speaker.
@@ -39,11 +40,11 @@ class TrainingSettings:
         Margin of the triplet loss.
     miner : {"random", "semihard", "hard"}
         Triplets of a batch that are used: those that were drawn, or all that are semi-hard or hard.
-    n_frames : int or None
-        Length of a crop (frames); None uses whole utterances.
-    window : (int, int) or None
-        Length and step of the windows (frames) whose embeddings are averaged after training; None embeds whole
-        utterances.
+    n_frames : int, "auto" or None
+        Length of a crop (frames); ``auto`` is that of the first network, None uses whole utterances.
+    window : int, "auto" or None
+        Length of the windows (frames), half a window apart, whose embeddings are averaged after training; ``auto`` is
+        that of the first network, None embeds whole utterances.
     mask_probability : float
         Probability of each of the two masks of SpecAugment; 0 switches it off.
     mask_features, mask_frames : int
@@ -73,14 +74,14 @@ class TrainingSettings:
 
     networks: tuple[str, ...]
     network_options: dict[str, Any] = field(default_factory=dict)
-    front_end: str = "log_mel"
+    front_end: str = "auto"
     front_end_options: dict[str, Any] = field(default_factory=dict)
     objective: str = "classification"
     class_weight: bool = False
     margin: float = 0.1
     miner: str = "random"
-    n_frames: int | None = 200
-    window: tuple[int, int] | None = None
+    n_frames: int | Literal["auto"] | None = "auto"
+    window: int | Literal["auto"] | None = "auto"
     mask_probability: float = 0.0
     mask_features: int = 8
     mask_frames: int = 20
@@ -112,9 +113,27 @@ class TrainingSettings:
         if len(self.networks) > 1 and self.objective != "classification":
             raise TrainingError("Several networks are trained together only as an ensemble of classifiers.")
 
+    @property
+    def windows(self) -> tuple[int, int] | None:
+        """Length and step of the windows (frames)."""
+        return (self.window, max(self.window // 2, 1)) if isinstance(self.window, int) else None
+
+    def resolve(self) -> "TrainingSettings":
+        """Return the settings with the defaults of the first network in the place of ``auto``."""
+        defaults = default_settings(self.networks[0])
+        options = self.front_end_options
+        if self.front_end in ("auto", defaults["front_end"]):
+            options = {**defaults["front_end_options"], **options}
+        return replace(
+            self,
+            front_end=defaults["front_end"] if self.front_end == "auto" else self.front_end,
+            front_end_options=options,
+            n_frames=defaults["n_frames"] if self.n_frames == "auto" else self.n_frames,
+            window=defaults["window"] if self.window == "auto" else self.window,
+        )
+
     def content(self) -> dict[str, Any]:
         """Return the settings as plain values, which a file can hold."""
         content = asdict(self)
         content["networks"] = list(self.networks)
-        content["window"] = None if self.window is None else list(self.window)
         return content

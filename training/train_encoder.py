@@ -140,7 +140,7 @@ def train_encoder(
         The output folder cannot be written.
     """
     networks = (network,) if isinstance(network, str) else tuple(network)
-    chosen = TrainingSettings(networks=networks, objective=objective, **settings)
+    chosen = TrainingSettings(networks=networks, objective=objective, **settings).resolve()
     folder = Path(output_dir)
     check_writable(folder)
     front_end = create_front_end(chosen.front_end, **chosen.front_end_options)
@@ -251,7 +251,7 @@ def _network_of(run: TrainingRun, member: Member, corpus: Corpus, *, figures: Re
         network_options=run.settings.network_options,
         front_end=run.settings.front_end,
         front_end_options=run.settings.front_end_options,
-        window=run.settings.window,
+        window=run.settings.windows,
         tensors=_copied(member.model.network.state_dict()),
         classifier=None if layer is None else (layer.weight.detach().cpu().clone(), layer.bias.detach().cpu().clone()),
         speakers=run.data.speakers,

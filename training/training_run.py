@@ -113,6 +113,7 @@ class TrainingRun:
         self.evaluator = Evaluator(
             data=data, front_end=self.front_end, reader=self._reader, fabric=fabric, num_workers=num_workers
         )
+        self._crop_frames = settings.n_frames if isinstance(settings.n_frames, int) else None
         self._augment = None
         if settings.mask_probability > 0:
             self._augment = SpecAugment(settings.mask_probability, settings.mask_features, settings.mask_frames)
@@ -178,7 +179,7 @@ class TrainingRun:
     def _request(self, step: Step) -> CropRequest:
         rows = self.data.parts["train"][step.rows]
         crops = tuple(
-            self.data.crop(row, position, self.settings.n_frames)
+            self.data.crop(row, position, self._crop_frames)
             for row, position in zip(rows.tolist(), step.positions.tolist(), strict=True)
         )
         return CropRequest(crops, (step, rows))
