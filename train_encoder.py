@@ -4,15 +4,21 @@ python train_encoder.py LibriSpeech/train-clean-100 --network bilstm --objective
 python extract_features.py LibriSpeech/dev-clean --encoder trained --encoder_weights outputs/encoder_bilstm.pt
 """
 
+from dataclasses import replace
+from pathlib import Path
+
 from command_line import command, read_assignments, run
 from config import TrainingConfig
 from extract_features import open_corpus, report_failures
 
 
 def main(config: TrainingConfig) -> int:
-    from corpora import take_subsets
+    from corpora import download_librispeech, take_subsets
     from training import train_encoder
 
+    if config.download:
+        folder = download_librispeech(config.data_dir or Path("data"), config.download_url)
+        config = replace(config, data_dir=folder)
     trained = train_encoder(
         take_subsets(open_corpus(config), config.subsets),
         config.network,

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from configs.base import ClassWeight, Count, Layout, Range, ScriptConfig, Seed, assignment_problem
+from configs.base import ClassWeight, Count, Layout, Precision, Range, ScriptConfig, Seed, assignment_problem
 
 # Choices. A test compares them with the registries.
 NetworkName = Literal[
@@ -29,6 +29,10 @@ class TrainingConfig(ScriptConfig):
     """Folder of the corpus, or the CSV file of a manifest."""
     data_dir: Path | None = None
     """Folder of the corpus, or the CSV file of a manifest, instead of CORPUS."""
+    download: bool = False
+    """First download LibriSpeech dev-clean (338 MB) from OpenSLR into the folder of the corpus (by default data)."""
+    download_url: str = "https://www.openslr.org/resources/12/dev-clean.tar.gz"
+    """URL for --download; OpenSLR lists mirrors in other parts of the world."""
     layout: Layout = "auto"
     """Layout of the corpus; auto detects the layout and logs it."""
     pattern: str | None = None
@@ -50,8 +54,8 @@ class TrainingConfig(ScriptConfig):
     margin: Annotated[float, Range(0, 2)] = 0.1
     """Margin of the triplet loss."""
     n_frames: Count | Literal["auto"] | None = "auto"
-    """Length of a crop (frames); None uses whole utterances; auto is 100 for bilstm and query_transformer,
-    256 for resnet18 and densenet121, otherwise 200."""
+    """Length of a crop (frames), and for resnet18 and densenet121 the width of the image; None uses whole utterances;
+    auto is 100 for bilstm and query_transformer, 256 for resnet18 and densenet121, otherwise 200."""
     window: Count | Literal["auto"] | None = "auto"
     """Length of the windows (frames) whose embeddings are averaged after training, half a window apart; None embeds
     whole utterances; auto is 100 for bilstm and query_transformer, otherwise None."""
@@ -88,8 +92,9 @@ class TrainingConfig(ScriptConfig):
     """Largest norm of a network's gradients; by default no limit."""
     patience: Count | None = None
     """Number of epochs without a better validation figure after which training stops; by default it does not."""
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
-    """Precision of the network in training; the saved encoder computes in fp32."""
+    precision: Precision = "fp32"
+    """Precision of the network in training; auto is fp16 on a CUDA GPU, otherwise fp32. The saved encoder computes in
+    fp32."""
     seed: Seed = 0
     """Random seed of the weights, the split and the batches."""
     test_every_epoch: bool = False
@@ -125,7 +130,7 @@ class TrainingConfig(ScriptConfig):
             return f"Expected one corpus; found {len(self.corpus)}: {', '.join(map(str, self.corpus))}."
         if self.corpus and self.data_dir != self.corpus[0]:
             return "The corpus is given as an argument and with --data_dir; give it in one of the two ways."
-        if self.data_dir is None:
+        if self.data_dir is None and not self.download:
             return "No corpus is given. Give the folder of the corpus, as an argument or with --data_dir."
         fractions = self.fractions
         if not (fractions[0] > 0 and min(fractions) >= 0 and abs(sum(fractions) - 1) <= 1e-6):

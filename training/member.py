@@ -46,7 +46,7 @@ class Member:
         self, name: str, settings: TrainingSettings, front_end: LogMel, *, labels: Tensor, fabric: "Fabric"
     ) -> None:
         self.name, self._settings, self._fabric = name, settings, fabric
-        network = create_network(name, front_end.n_features, **settings.network_options)
+        network = create_network(name, front_end.n_features, **settings.options_of(name))
         self.model = SpeakerModel(network, create_objective(settings, network.dim, labels))
         kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[settings.optimizer]
         optimizer = kind(self.model.parameters(), lr=settings.lr, weight_decay=settings.weight_decay)

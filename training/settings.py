@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 from files import InputError, unknown_choice
-from networks import default_settings
+from networks import default_settings, network_options
 
 OBJECTIVES = ("classification", "triplet")
 MINERS = ("random", "semihard", "hard")
@@ -26,7 +26,7 @@ class TrainingSettings:
     networks : tuple of str
         Names in `NETWORKS`. Several networks are trained on the same batches, and their logits are averaged.
     network_options : dict
-        Options of the networks.
+        Options of the networks. Those whose images have a fixed width also get `n_frames`; see `options_of`.
     front_end : str
         Name in `FRONT_ENDS`; ``auto`` is that of the first network.
     front_end_options : dict
@@ -67,7 +67,8 @@ class TrainingSettings:
         Largest norm of the gradients of a network; None does not limit it.
     patience : int or None
         Number of epochs without a better validation figure after which training stops.
-    precision : {"fp32", "bf16", "fp16"}
+    precision : {"auto", "fp32", "bf16", "fp16"}
+        ``auto`` is fp16 on a CUDA GPU, otherwise fp32.
     seed : int
         Random seed of the weights, the split and the batches.
     """
@@ -104,7 +105,7 @@ class TrainingSettings:
             ("miner", self.miner, MINERS),
             ("optimizer", self.optimizer, OPTIMIZERS),
             ("schedule", self.schedule, SCHEDULES),
-            ("precision", self.precision, tuple(PRECISIONS)),
+            ("precision", self.precision, ("auto", *PRECISIONS)),
         ):
             if value not in valid:
                 raise TrainingError(unknown_choice(name, value, valid))
@@ -118,8 +119,19 @@ class TrainingSettings:
         """Length and step of the windows (frames)."""
         return (self.window, max(self.window // 2, 1)) if isinstance(self.window, int) else None
 
-    def resolve(self) -> "TrainingSettings":
-        """Return the settings with the defaults of the first network in the place of ``auto``."""
+    def options_of(self, network: str) -> dict[str, Any]:
+        """Return the options of a network; the width of an image is the length of a crop."""
+        has_width = isinstance(self.n_frames, int) and "n_frames" in network_options(network)
+        return {"n_frames": self.n_frames, **self.network_options} if has_width else self.network_options
+
+    def resolve(self, device: str = "cpu") -> "TrainingSettings":
+        """Return the settings with the defaults of the first network in the place of ``auto``.
+
+        Parameters
+        ----------
+        device : str
+            Type of the device, such as ``cuda``.
+        """
         defaults = default_settings(self.networks[0])
         options = self.front_end_options
         if self.front_end in ("auto", defaults["front_end"]):
@@ -130,6 +142,7 @@ class TrainingSettings:
             front_end_options=options,
             n_frames=defaults["n_frames"] if self.n_frames == "auto" else self.n_frames,
             window=defaults["window"] if self.window == "auto" else self.window,
+            precision=("fp16" if device == "cuda" else "fp32") if self.precision == "auto" else self.precision,
         )
 
     def content(self) -> dict[str, Any]:

@@ -140,7 +140,7 @@ def train_encoder(
         The output folder cannot be written.
     """
     networks = (network,) if isinstance(network, str) else tuple(network)
-    chosen = TrainingSettings(networks=networks, objective=objective, **settings).resolve()
+    chosen = TrainingSettings(networks=networks, objective=objective, **settings).resolve(resolve_device(device).type)
     folder = Path(output_dir)
     check_writable(folder)
     front_end = create_front_end(chosen.front_end, **chosen.front_end_options)
@@ -248,7 +248,7 @@ def _network_of(run: TrainingRun, member: Member, corpus: Corpus, *, figures: Re
     layer = member.classifier
     return TrainedNetwork(
         network=member.name,
-        network_options=run.settings.network_options,
+        network_options=run.settings.options_of(member.name),
         front_end=run.settings.front_end,
         front_end_options=run.settings.front_end_options,
         window=run.settings.windows,
