@@ -6,7 +6,7 @@ from corpora.layouts import LAYOUTS, layout, load_corpus
 from corpora.rttm import RttmSegment, read_rttm, rttm_utterances
 from corpora.scan import find_audio, find_recordings
 from corpora.session_folds import session_folds
-from corpora.splits import Indices, divide, split
+from corpora.splits import Indices, divide, split, warn_of_shared_sessions
 from corpora.training_splits import parts_of_folders, split_by_speaker, split_mixed, take_subsets
 
 __all__ = [
@@ -31,4 +31,5 @@ __all__ = [
     "split_by_speaker",
     "split_mixed",
     "take_subsets",
+    "warn_of_shared_sessions",
 ]

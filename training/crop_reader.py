@@ -80,7 +80,7 @@ class CropReader(Dataset[CropBatch]):
                 first, samples = self._read(crop)
             except AudioError as error:
                 # Silence within a recording is normal, and there is nothing to learn from it.
-                if error.fault != "silent":
+                if error.fault != "silent" or crop.n_frames == 1 + crop.n_samples // self._hop:
                     faults.append((place, error.reason))
                 continue
             waveforms[len(kept), first : first + len(samples)] = samples

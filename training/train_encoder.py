@@ -1,5 +1,6 @@
 """The verb of this room: train networks on a corpus, and save them as encoders."""
 
+import logging
 import math
 import os
 from collections.abc import Sequence
@@ -9,7 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from corpora import Corpus, Indices, parts_of_folders, split, split_by_speaker, split_mixed
+from corpora import (
+    Corpus,
+    Indices,
+    divide,
+    parts_of_folders,
+    split_by_speaker,
+    split_mixed,
+    warn_of_shared_sessions,
+)
 from encoders import TrainedNetwork, lazy_encoder, resolve_device
 from files import (
     PathLike,
@@ -27,11 +36,14 @@ from heads import FittedHead, SpeakerClassifier, create_head, create_scaler
 from networks import create_front_end
 from training.data import TrainingData, measure, warn_of_single_utterances
 from training.member import Member
+from training.part_notes import describe_parts, missing_speakers
 from training.settings import PRECISIONS, TrainingError, TrainingSettings
 from training.training_run import TrainingRun
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,6 +63,8 @@ class TrainedEncoder:
         there are several networks.
     failures : tuple of (str, str)
         Utterances that could not be read, with the reasons.
+    notes : tuple of str
+        Sentences about what the validation and test parts cannot measure, and the speakers that they leave out.
     """
 
     paths: tuple[Path, ...]
@@ -58,6 +72,7 @@ class TrainedEncoder:
     rows: list[Record] = field(repr=False)
     figures: Record = field(default_factory=dict)
     failures: tuple[tuple[str, str], ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def saved(self) -> tuple[Path, ...]:
@@ -157,6 +172,9 @@ def train_encoder(
     if chosen.objective == "triplet":
         warn_of_single_utterances(utterances, parts[0])
     fabric = create_fabric(device, chosen.precision)
+    notes = describe_parts(data, chosen.objective)
+    for note in notes if fabric.is_global_zero else ():
+        logger.warning(note)
     run = TrainingRun(
         chosen,
         data,
@@ -172,7 +190,7 @@ def train_encoder(
     epoch = run.load_best()
     if len(data.parts["test"]):
         run.evaluate("test", epoch)
-    return _save(run, corpus, folder, epoch=epoch, command=command)
+    return _save(run, corpus, folder, epoch=epoch, command=command, notes=notes)
 
 
 def _split(corpus: Corpus, split_by: str, fractions: Sequence[float], *, seed: int) -> tuple[Indices, Indices, Indices]:
@@ -185,7 +203,10 @@ def _split(corpus: Corpus, split_by: str, fractions: Sequence[float], *, seed: i
     if split_by not in ("utterance", "session"):
         raise TrainingError(unknown_choice("split", split_by, ["utterance", "session", "speaker", "mixed"]))
     sessions = [utterance.session for utterance in corpus]
-    return split(speakers, sessions, fractions, split_by=split_by, seed=seed)  # type: ignore[arg-type]
+    parts = divide(speakers, sessions, fractions, split_by=split_by, seed=seed)  # type: ignore[arg-type]
+    if split_by == "session":
+        warn_of_shared_sessions(sessions, parts)
+    return parts
 
 
 def create_fabric(device: str, precision: str) -> "Fabric":
@@ -210,7 +231,9 @@ def create_fabric(device: str, precision: str) -> "Fabric":
     return fabric
 
 
-def _save(run: TrainingRun, corpus: Corpus, folder: Path, *, epoch: int, command: str) -> TrainedEncoder:
+def _save(
+    run: TrainingRun, corpus: Corpus, folder: Path, *, epoch: int, command: str, notes: Sequence[str]
+) -> TrainedEncoder:
     """Write the encoders, the classifier and the figures."""
     rows = run.state.rows
     selected = [row for row in rows if row["part"] != "train" and row["epoch"] == epoch]
@@ -230,6 +253,8 @@ def _save(run: TrainingRun, corpus: Corpus, folder: Path, *, epoch: int, command
                 "selected_epoch": epoch,
                 "settings": run.settings.content(),
                 "speakers": list(run.data.speakers),
+                "missing_speakers": {part: list(missing_speakers(run.data, part)) for part in ("validation", "test")},
+                "notes": list(notes),
                 "command": command,
                 "created": timestamp(),
                 "versions": versions(),
@@ -241,7 +266,7 @@ def _save(run: TrainingRun, corpus: Corpus, folder: Path, *, epoch: int, command
             tuple(heads), run.data.speakers, metrics=figures, training={"corpus": corpus.name, **run.settings.content()}
         )
         classifier = trained.save(folder / f"speaker_classifier_{corpus.name}.pt")
-    return TrainedEncoder(tuple(paths), classifier, rows, figures, tuple(sorted(run.data.faults.items())))
+    return TrainedEncoder(tuple(paths), classifier, rows, figures, tuple(sorted(run.data.faults.items())), tuple(notes))
 
 
 def _network_of(run: TrainingRun, member: Member, corpus: Corpus, *, figures: Record) -> TrainedNetwork:

@@ -22,7 +22,7 @@ from training.batch_plan import BatchPlan, Step
 from training.checkpoint import identity_of, load_checkpoint, save_checkpoint
 from training.crop_reader import CropBatch, CropReader, CropRequest, read_crops
 from training.data import TrainingData
-from training.evaluate import Evaluator, average
+from training.evaluate import VERIFICATION_FIGURES, Evaluator, average
 from training.member import Member
 from training.settings import TrainingError, TrainingSettings
 
@@ -35,7 +35,7 @@ CHECKPOINT = "training.ckpt"
 # Seconds between two checkpoints within an epoch.
 CHECKPOINT_SECONDS = 300.0
 ENSEMBLE = "ensemble"
-FIGURES = ("n_utterances", "loss", "accuracy", "macro_f1", "top3", "top5", "eer", "min_dcf")
+FIGURES = ("n_utterances", "loss", "accuracy", "macro_f1", "top3", "top5", *VERIFICATION_FIGURES)
 
 
 @dataclass
@@ -286,6 +286,11 @@ class TrainingRun:
             named.append((ENSEMBLE, average(outputs)))
         seconds = time.monotonic() - started
         for name, each in named:
+            if not bool(torch.isfinite(each.embeddings).all()):
+                raise TrainingError(
+                    f"The embeddings of {name} are not finite after epoch {self.state.epoch + 1}. Give a smaller --lr, "
+                    "--max_norm or --precision fp32."
+                )
             row = self._row(part, name) | self.evaluator.figures(each)
             row["epoch"] = epoch or row["epoch"]
             self.state.rows.append(row | {"seconds": seconds})

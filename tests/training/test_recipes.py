@@ -1,7 +1,6 @@
 """The recipes: each is read, has the settings of its system, and trains."""
 
 import json
-import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -29,16 +28,6 @@ TINY = [
     "--device",
     "cpu",
 ]
-
-
-@pytest.fixture(scope="session")
-def subsets(corpus_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the small corpus as three subsets, each with other speakers."""
-    root = tmp_path_factory.mktemp("subsets") / "LibriSpeech"
-    for subset, speakers in (("train-small", ("101", "102")), ("dev-small", ("103",)), ("test-small", ("104",))):
-        for speaker in speakers:
-            shutil.copytree(corpus_root / speaker, root / subset / speaker)
-    return root
 
 
 def test_there_is_a_recipe_for_each_known_system() -> None:
