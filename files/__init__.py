@@ -4,7 +4,7 @@ from files.arrays import load_arrays, write_arrays
 from files.choices import check_options, describe_type, load_choice, unknown_choice
 from files.digests import file_digest
 from files.errors import InputError, OutputError
-from files.extras import missing_requirement, optional_imports
+from files.extras import missing_requirement, optional_imports, require
 from files.file_kinds import AUDIO_START, STORE_ID, WEIGHTS, describe_file, other_kind
 from files.paths import PathLike, as_paths
 from files.plugins import PluginFiles, is_reference, load_plugin
@@ -70,6 +70,7 @@ __all__ = [
     "printable",
     "read_checked",
     "read_csv",
+    "require",
     "short_repr",
     "tensors_from_bytes",
     "tensors_to_bytes",

@@ -6,6 +6,7 @@ import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 
 from files.errors import InputError
@@ -54,6 +55,30 @@ def _install_message(module: str) -> str | None:
                     f"Run: pip install {options}{match['name']}{match['version']}"
                 )
     return None
+
+
+def require(file_name: str, purpose: str) -> None:
+    """Check that all packages of a list of requirements are installed, without importing them.
+
+    Parameters
+    ----------
+    file_name : str
+        Name of the list, such as ``requirements-training.txt``.
+    purpose : str
+        What the packages are needed for.
+
+    Raises
+    ------
+    InputError
+        Some are absent. The message names them and the command that installs the list.
+    """
+    names = re.findall(r"^([\w.-]+)==", (ROOT / file_name).read_text(encoding="utf-8"), re.MULTILINE)
+    absent = [name for name in names if find_spec(name.replace("-", "_")) is None]
+    if absent:
+        packages = f"packages {', '.join(absent)} are" if len(absent) > 1 else f"package {absent[0]} is"
+        raise InputError(
+            f"The {packages} not installed, which {purpose} needs. Run: pip install -r {_from_here(ROOT / file_name)}"
+        )
 
 
 def missing_requirement(module: str, environment: Path = ROOT / ".venv") -> str | None:

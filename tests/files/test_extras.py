@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from files import InputError, missing_requirement, optional_imports
+from files import InputError, missing_requirement, optional_imports, require
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = [
@@ -45,6 +45,16 @@ def test_absent_package_is_answered_with_its_pip_command(
     )
     with pytest.raises(InputError, match=expected), optional_imports():
         __import__(module)
+
+
+def test_absent_packages_of_a_list_are_answered_with_its_pip_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    require("requirements-extra.txt", "this test")
+    hide("librosa", monkeypatch)
+    with pytest.raises(InputError, match=r"^The package librosa is not installed, which this test needs\. Run: pip "):
+        require("requirements-extra.txt", "this test")
+    hide("h5py", monkeypatch)
+    with pytest.raises(InputError, match=r"packages h5py, librosa are not .* install -r \S*requirements-extra\.txt$"):
+        require("requirements-extra.txt", "this test")
 
 
 def test_errors_of_other_modules_are_raised_as_they_are() -> None:
