@@ -3,6 +3,7 @@
 import importlib
 import os
 import runpy
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -88,6 +89,16 @@ def corpus_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def corpus(corpus_root: Path) -> Corpus:
     return load_corpus(corpus_root)
+
+
+@pytest.fixture(scope="session")
+def subsets(corpus_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the small corpus as three subsets, each with other speakers."""
+    root = tmp_path_factory.mktemp("subsets") / "LibriSpeech"
+    for subset, speakers in (("train-small", ("101", "102")), ("dev-small", ("103",)), ("test-small", ("104",))):
+        for speaker in speakers:
+            shutil.copytree(corpus_root / speaker, root / subset / speaker)
+    return root
 
 
 @pytest.fixture(scope="session")

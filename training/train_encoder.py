@@ -26,6 +26,7 @@ from files import (
     check_writable,
     format_percent,
     format_table,
+    require,
     timestamp,
     unknown_choice,
     versions,
@@ -149,11 +150,14 @@ def train_encoder(
 
     Raises
     ------
+    InputError
+        A package of ``requirements-training.txt`` is absent.
     TrainingError
         The corpus is too small for the objective, or a loss is not finite.
     OutputError
         The output folder cannot be written.
     """
+    require("requirements-training.txt", "training a network")
     networks = (network,) if isinstance(network, str) else tuple(network)
     chosen = TrainingSettings(networks=networks, objective=objective, **settings).resolve(resolve_device(device).type)
     folder = Path(output_dir)
@@ -266,7 +270,8 @@ def _save(
             tuple(heads), run.data.speakers, metrics=figures, training={"corpus": corpus.name, **run.settings.content()}
         )
         classifier = trained.save(folder / f"speaker_classifier_{corpus.name}.pt")
-    return TrainedEncoder(tuple(paths), classifier, rows, figures, tuple(sorted(run.data.faults.items())), tuple(notes))
+    failures = tuple(sorted(run.data.faults.items()))
+    return TrainedEncoder(tuple(paths), classifier, rows, figures=figures, failures=failures, notes=tuple(notes))
 
 
 def _network_of(run: TrainingRun, member: Member, corpus: Corpus, *, figures: Record) -> TrainedNetwork:

@@ -252,6 +252,9 @@ class TrainingRun:
     def _training_rows(self) -> list[Record]:
         sums = self._summed()
         crops, seconds = sums.get("crops", 0.0), sums.get("seconds", 0.0) / self.fabric.world_size
+        if not crops:
+            first = next(iter(self.data.faults.values()), "they have no signal")
+            raise TrainingError(f"None of the training utterances could be read; the first: {first}.")
         lr = self.learning_rate(self.state.epoch * self.plan.n_steps + self.plan.n_steps - 1)
         rows = []
         for member in self.members:
@@ -260,10 +263,8 @@ class TrainingRun:
                 self._row("train", member.name)
                 | {
                     "n_utterances": int(crops),
-                    "loss": sums.get(f"{member.name} loss", 0.0) / crops if crops else math.nan,
-                    "accuracy": sums.get(f"{member.name} correct", 0.0) / crops
-                    if crops and is_classifier
-                    else math.nan,
+                    "loss": sums[f"{member.name} loss"] / crops,
+                    "accuracy": sums[f"{member.name} correct"] / crops if is_classifier else math.nan,
                     "learning_rate": lr,
                     "seconds": seconds,
                     "crops_per_second": crops / seconds if seconds else math.nan,

@@ -1,6 +1,5 @@
 """A small corpus and short training runs."""
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -30,13 +29,3 @@ def train(corpus: Corpus, tmp_path: Path) -> Callable[..., TrainedEncoder]:
         return train_encoder(given.pop("corpus", corpus), network, objective, **given)
 
     return run
-
-
-@pytest.fixture(scope="session")
-def subsets(corpus_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the small corpus as three subsets, each with other speakers."""
-    root = tmp_path_factory.mktemp("subsets") / "LibriSpeech"
-    for subset, speakers in (("train-small", ("101", "102")), ("dev-small", ("103",)), ("test-small", ("104",))):
-        for speaker in speakers:
-            shutil.copytree(corpus_root / speaker, root / subset / speaker)
-    return root
