@@ -83,7 +83,7 @@ def split_mixed(speakers: ArrayLike, parts: Sequence[str], seed: int = 0) -> tup
     if n_train < len(first):
         raise CorpusError(
             f"The training part has {count_of(n_train, 'utterance')}, fewer than the {len(first)} speakers of all "
-            "parts; each speaker needs one there."
+            "parts; each speaker needs one there. Add training subsets, or split by utterance."
         )
     rest = order[~np.isin(order, first)]
     n_validation = int((given == "validation").sum())

@@ -1,5 +1,7 @@
 """Augmentation of training crops. Draws come from PyTorch's generator, which is seeded in each step."""
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torchaudio.functional import mask_along_axis_iid
@@ -25,7 +27,7 @@ class SpecAugment(nn.Module):
         valid = (torch.arange(frames.shape[1], device=frames.device) < n_frames[:, None])[..., None]
         mean = frames.sum((1, 2), keepdim=True) / (n_frames[:, None, None] * frames.shape[2])
         for axis, width in ((3, self.features), (2, self.frames)):
-            masked = mask_along_axis_iid((frames - mean)[:, None], width + 1, 0.0, axis)[:, 0] + mean
+            masked = mask_along_axis_iid(frames[:, None], width + 1, math.nan, axis)[:, 0].isnan()
             chosen = torch.rand(len(frames), 1, 1, device=frames.device) < self.probability
-            frames = torch.where(chosen & valid, masked, frames)
+            frames = torch.where(masked & chosen & valid, mean, frames)
         return frames

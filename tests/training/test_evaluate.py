@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from audio import read_audio
-from corpora import Corpus, split_by_speaker
+from corpora import Corpus, split, split_by_speaker
 from encoders import load_encoder
-from metrics import equal_error_rate, equal_error_threshold
+from heads import SpeakerClassifier
+from metrics import equal_error_rate, equal_error_threshold, macro_f1
 from training import TrainedEncoder, TrainingError
 
 Train = Callable[..., TrainedEncoder]
@@ -31,6 +32,25 @@ def test_figures_of_the_test_part_are_those_of_the_saved_encoder(train: Train, c
     # mean: the standard error of a rate is below 0.005.
     assert trained.figures["eer_triplets"] == pytest.approx(trained.figures["eer"], abs=0.03)
     assert min(scores) <= trained.figures["eer_triplets_threshold"] <= max(scores)
+
+
+def test_figures_of_an_ensemble_are_those_of_its_classifier(train: Train, corpus: Corpus) -> None:
+    trained = train(["conv1d", "conv2d"], fractions=(0.5, 0.1, 0.4))
+    tested = [corpus.utterances[row] for row in split([each.speaker for each in corpus], fractions=(0.5, 0.1, 0.4))[2]]
+    assert trained.classifier is not None
+    answers = SpeakerClassifier.load(trained.classifier).predict(
+        [each.path for each in tested], encoder_weights=trained.paths, device="cpu"
+    )
+    ranks = [answer.speakers.index(each.speaker) for answer, each in zip(answers, tested, strict=True)]
+    probabilities = [answer.probabilities[rank] for answer, rank in zip(answers, ranks, strict=True)]
+    assert trained.figures["network"] == "ensemble"
+    assert trained.figures["n_utterances"] == len(tested) == 16
+    assert trained.figures["accuracy"] == pytest.approx(np.mean([rank < 1 for rank in ranks]))
+    assert trained.figures["top3"] == pytest.approx(np.mean([rank < 3 for rank in ranks]))
+    assert trained.figures["top5"] == 1
+    assert trained.figures["loss"] == pytest.approx(-np.mean(np.log(probabilities)), abs=1e-3)
+    predicted = [answer.speakers[0] for answer in answers]
+    assert trained.figures["macro_f1"] == pytest.approx(macro_f1([each.speaker for each in tested], predicted))
 
 
 def test_each_row_of_triplets_has_both_rates(train: Train) -> None:
