@@ -1,6 +1,8 @@
 """The recipes: each is read, has the settings of its system, and trains."""
 
 import json
+import re
+import shlex
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -55,6 +57,18 @@ def test_a_recipe_has_the_settings_of_its_system(path: Path) -> None:
         assert (config.optimizer, config.lr, config.class_weight) == ("adamw", 1e-4, "balanced")
         assert config.max_norm is not None
         assert config.split_by == "mixed"
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_the_command_in_a_recipe_is_valid(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    text = path.read_text(encoding="utf-8").replace("\\\n#", "")
+    commands = re.findall(r"^#   python train_encoder\.py (.*)$", text, re.MULTILINE)
+    assert commands
+    for words in map(shlex.split, commands):
+        config = parse(TrainingConfig, words)
+        assert config.config == path.relative_to(ROOT)
+        assert config.download or config.data_dir in (Path("LibriSpeech"), Path("voices.csv"))
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
