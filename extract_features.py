@@ -124,13 +124,15 @@ def describe_extraction(
     }
 
 
-def report_failures(failures: Sequence[tuple[str, str]]) -> int:
-    """Print the utterances without features, and return the exit code."""
+def report_failures(
+    failures: Sequence[tuple[str, str]], advice: str = "Fix what failed and run the same command again."
+) -> int:
+    """Print the utterances that could not be used, and what to do about them; return the exit code."""
     for utterance_id, reason in failures:
         print(f"failed: {utterance_id}: {reason}")
     if failures:
         failed = count_of(len(failures), "file")
-        print(f"{failed} failed; the others are done. Fix what failed and run the same command again.")
+        print(f"{failed} failed; the others are done. {advice}")
     return EXIT_SOME_FAILED if failures else EXIT_DONE
 
 

@@ -30,7 +30,7 @@ def main(config: TrainingConfig) -> int:
     print(trained.table())
     for path in trained.saved:
         print(f"Saved {path}")
-    return report_failures(trained.failures)
+    return report_failures(trained.failures, "Fix what failed, and give another --output_dir to train with it.")
 
 
 if __name__ == "__main__":

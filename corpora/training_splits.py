@@ -42,7 +42,7 @@ def split_by_speaker(
     sizes = [max(2, round(share * len(names))) if share else 0 for share in fractions[1:]]
     if len(names) - sum(sizes) < 2:
         raise CorpusError(
-            f"There are {count_of(len(names), 'speaker')}; a split by speaker needs two in each set. Add recordings of "
+            f"Found {count_of(len(names), 'speaker')}; a split by speaker needs two in each set. Add recordings of "
             "other speakers, or split by utterance."
         )
     order = np.random.default_rng(seed).permutation(len(names))

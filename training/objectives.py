@@ -84,7 +84,10 @@ def create_objective(settings: TrainingSettings, dim: int, labels: Tensor) -> nn
     """
     counts = labels.bincount()
     if len(counts) < 2:
-        raise TrainingError("There is one training speaker; a network needs at least two to tell apart.")
+        raise TrainingError(
+            "There is one training speaker; a network needs at least two to tell apart. Add recordings of other "
+            "speakers."
+        )
     if settings.objective == "triplet":
         return Triplet(settings.margin, settings.miner)
     weights = len(labels) / (len(counts) * counts.float()) if settings.class_weight else None

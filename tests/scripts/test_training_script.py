@@ -71,7 +71,7 @@ def test_files_that_failed_are_listed_and_the_code_is_3(corpus_root: Path, call_
     assert done.returncode == 3, done.stderr
     for path in (header, middle):
         assert f"failed: {path.relative_to(root).as_posix()}: " in done.stdout
-    assert "2 files failed; the others are done." in done.stdout
+    assert "2 files failed; the others are done. Fix what failed, and give another --output_dir" in done.stdout
     assert (tmp_path / "run/encoder_conv1d.pt").is_file()
 
 
