@@ -37,7 +37,7 @@ from heads import FittedHead, SpeakerClassifier, create_head, create_scaler
 from networks import create_front_end
 from training.data import TrainingData, measure, warn_of_single_utterances
 from training.member import Member
-from training.part_notes import describe_parts, missing_speakers
+from training.part_problems import missing_speakers, part_problems
 from training.settings import PRECISIONS, TrainingError, TrainingSettings
 from training.training_run import TrainingRun
 
@@ -176,7 +176,7 @@ def train_encoder(
     if chosen.objective == "triplet":
         warn_of_single_utterances(utterances, parts[0])
     fabric = create_fabric(device, chosen.precision)
-    notes = describe_parts(data, chosen.objective)
+    notes = part_problems(data, chosen.objective)
     for note in notes if fabric.is_global_zero else ():
         logger.warning(note)
     run = TrainingRun(

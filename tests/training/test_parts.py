@@ -24,7 +24,7 @@ from corpora import (
 )
 from training import TrainedEncoder
 from training.data import TrainingData
-from training.part_notes import describe_parts, missing_speakers
+from training.part_problems import missing_speakers, part_problems
 
 Train = Callable[..., TrainedEncoder]
 SPEAKERS_TXT = Path(__file__).parents[3] / "shared/data/LibriSpeech/SPEAKERS.TXT"
@@ -187,7 +187,7 @@ def make_data(train: str, validation: str, test: str) -> TrainingData:
 
 def test_speakers_that_are_not_in_training_are_counted() -> None:
     data = make_data("aabbcc", "abcdd", "dea")
-    assert describe_parts(data, "classification") == [
+    assert part_problems(data, "classification") == [
         "2 of the 5 utterances of the validation part are of 1 speaker that is not in the training part, so the others "
         "give its loss and its accuracies.",
         "2 of the 3 utterances of the test part are of 2 speakers that are not in the training part, so the others "
@@ -199,7 +199,7 @@ def test_speakers_that_are_not_in_training_are_counted() -> None:
 
 def test_long_lists_of_speakers_are_cut_in_sentences_only() -> None:
     data = make_data("abcdefgh", "a", "abcdefgh")
-    assert describe_parts(data, "classification") == [
+    assert part_problems(data, "classification") == [
         "The validation part has no utterance of 7 of the 8 training speakers: b, c, d, e, f, ..."
     ]
     assert missing_speakers(data, "validation") == tuple("bcdefgh")
@@ -207,7 +207,7 @@ def test_long_lists_of_speakers_are_cut_in_sentences_only() -> None:
 
 @pytest.mark.parametrize(("validation", "found"), [("dddd", "utterances of one speaker only"), ("", "no utterances")])
 def test_parts_that_cannot_be_measured_are_reported(validation: str, found: str) -> None:
-    notes = describe_parts(make_data("aabb", validation, "ddee"), "triplet")
+    notes = part_problems(make_data("aabb", validation, "ddee"), "triplet")
     assert len(notes) == 1
     assert found in notes[0]
     assert "the last epoch is selected" in notes[0]

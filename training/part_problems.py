@@ -17,7 +17,7 @@ def missing_speakers(data: TrainingData, part: str) -> tuple[str, ...]:
     return tuple(data.speakers[label] for label in np.setdiff1d(np.arange(len(data.speakers)), found).tolist())
 
 
-def describe_parts(data: TrainingData, objective: str) -> list[str]:
+def part_problems(data: TrainingData, objective: str) -> list[str]:
     """Return a sentence for each problem of the validation and test parts.
 
     The problems are parts without utterances, without pairs to verify, or with speakers that are not in the training
