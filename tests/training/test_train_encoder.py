@@ -45,11 +45,11 @@ def kill_at(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     def arrange(number: int) -> None:
         done = [0]
 
-        def step(run: TrainingRun, batch: Any) -> None:
+        def step(run: TrainingRun, batch: Any) -> Any:
             if done[0] == number:
                 raise Killed
             done[0] += 1
-            original(run, batch)
+            return original(run, batch)
 
         monkeypatch.setattr(TrainingRun, "_train_step", step)
 
