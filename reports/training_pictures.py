@@ -38,12 +38,14 @@ def draw_training_curves(rows: Sequence[Record], selected: int) -> "Figure":
     grid = figure.subplots(math.ceil(len(panels) / 2), 2, squeeze=False).ravel()
     for axes, key in zip(grid, panels, strict=False):
         _draw_curves(axes, rows, key)
-        axes.axvline(selected, color="0.6", linestyle=":", label=f"selected: epoch {selected}")
+        line = axes.axvline(selected, color="0.6", linestyle=":")
+        if key == panels[-1]:
+            line.set_label(f"selected: epoch {selected}")  # the last one in the legend
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1, steps=[1, 2, 5, 10]))
         axes.grid(alpha=0.3)
     for axes in grid[len(panels) :]:
         axes.set_axis_off()
-    legend_below(figure, max(grid[: len(panels)], key=lambda axes: len(axes.lines)))
+    legend_below(figure, *grid[: len(panels)])
     return figure
 
 
@@ -113,7 +115,8 @@ def draw_count_histogram(records: Sequence[Record]) -> "Figure":
     figure = new_figure(7.5, 2.6)
     axes = figure.subplots()
     axes.hist(totals, edges.tolist(), color=COLOURS[0], rwidth=0.9)
-    axes.set(xlabel="utterances of a speaker", ylabel="speakers")
+    margin = max(width, 3 - len(edges))  # few bars are not wide
+    axes.set(xlabel="utterances of a speaker", ylabel="speakers", xlim=(edges[0] - margin, edges[-1] + margin))
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1, steps=[1, 2, 5, 10]))
     axes.set_axisbelow(True)
@@ -125,7 +128,7 @@ def draw_audio_histograms(records: Sequence[Record]) -> "Figure":
     """Draw the durations of the utterances by part, and the smallest and largest log-mel values of the sample."""
     figure = new_figure(7.5, 3.2)
     left, right = figure.subplots(1, 2)
-    below = 0.0
+    below: np.ndarray | float = 0.0
     for part in PARTS:
         counts, edges = _bins(records, "duration", part)
         if len(counts):

@@ -3,7 +3,7 @@
 import json
 
 from evaluation import scored_row, selected_rows, training_columns, training_notes
-from files import Record, count_of, format_percent, read_csv
+from files import Record, count_of, format_duration, format_percent, read_csv
 from reports.comparison_sections import confusion_section
 from reports.page import Pictures, columns_table, glossary, heading, listing, paragraph, section, table
 from reports.training_pictures import (
@@ -48,7 +48,7 @@ def summary_section(metrics: Record) -> str:
     where = "other speakers" if metrics["split_by"] == "speaker" else "the same speakers"
     text = (
         f"Trained on {count_of(parts['train']['n_utterances'], 'utterance')} of {speakers} "
-        f"({parts['train']['hours']:.1f} h), by {metrics['settings']['objective']}. Split by {metrics['split_by']}: "
+        f"({format_duration(3600 * parts['train']['hours'])}), by {metrics['settings']['objective']}. Split by {metrics['split_by']}: "
         f"validation and test are utterances of {where}."
     )
     notes = [note.removeprefix("* ") for note in training_notes(metrics)]

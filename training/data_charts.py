@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from files import Record, count_of, write_csv
+from files import Record, count_of, format_duration, write_csv
 from networks import LogMel
 from training.crop_reader import CropReader, CropRequest
 from training.data import PARTS, TrainingData
@@ -39,7 +39,7 @@ def describe_parts(data: TrainingData) -> list[str]:
     """Describe each part in a line."""
     return [
         f"{part['part']}: {count_of(part['n_utterances'], 'utterance')} of {count_of(part['n_speakers'], 'speaker')}, "
-        f"{part['hours']:.2f} h"
+        f"{format_duration(3600 * part['hours'])}"
         for part in part_records(data)
     ]
 
