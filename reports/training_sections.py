@@ -46,9 +46,10 @@ def summary_section(metrics: Record) -> str:
         answer = f"{count_of(last, 'epoch')} of training"
     speakers = count_of(parts["train"]["n_speakers"], "speaker")
     where = "other speakers" if metrics["split_by"] == "speaker" else "the same speakers"
+    duration = format_duration(3600 * parts["train"]["hours"])
     text = (
-        f"Trained on {count_of(parts['train']['n_utterances'], 'utterance')} of {speakers} "
-        f"({format_duration(3600 * parts['train']['hours'])}), by {metrics['settings']['objective']}. Split by {metrics['split_by']}: "
+        f"Trained on {count_of(parts['train']['n_utterances'], 'utterance')} of {speakers} ({duration}), by "
+        f"{metrics['settings']['objective']}. Split by {metrics['split_by']}: "
         f"validation and test are utterances of {where}."
     )
     notes = [note.removeprefix("* ") for note in training_notes(metrics)]
