@@ -45,13 +45,15 @@ def summary_section(metrics: Record) -> str:
     else:
         answer = f"{count_of(last, 'epoch')} of training"
     speakers = count_of(parts["train"]["n_speakers"], "speaker")
-    where = "other speakers" if metrics["split_by"] == "speaker" else "the same speakers"
     duration = format_duration(3600 * parts["train"]["hours"])
     text = (
         f"Trained on {count_of(parts['train']['n_utterances'], 'utterance')} of {speakers} ({duration}), by "
-        f"{metrics['settings']['objective']}. Split by {metrics['split_by']}: "
-        f"validation and test are utterances of {where}."
+        f"{metrics['settings']['objective']}."
     )
+    others = [name for name in ("validation", "test") if parts[name]["n_utterances"]]
+    if others:
+        where = "other speakers" if metrics["split_by"] == "speaker" else "the same speakers"
+        text += f" Split by {metrics['split_by']}: the utterances of {' and '.join(others)} are of {where}."
     notes = [note.removeprefix("* ") for note in training_notes(metrics)]
     return heading(f"{metrics['corpus']}: {networks}: {answer}") + paragraph(text) + listing(notes)
 

@@ -231,9 +231,9 @@ def _save(run: TrainingRun, corpus: Corpus, folder: Path, *, epoch: int) -> Trai
 
 def _write_results(run: TrainingRun, figures: Record, *, epoch: int) -> None:
     """Write the figures of a finished run, and the confusion matrix or the DET curve of the part of the last row."""
-    if math.isfinite(figures["accuracy"]):
+    if run.outputs and math.isfinite(figures["accuracy"]):
         run.results.write_confusion(run.outputs[-1][1], run.evaluator)
-    elif math.isfinite(figures["eer"]):
+    elif run.outputs and math.isfinite(figures["eer"]):
         run.results.write_det_curve(run.outputs, run.evaluator)
     run.results.write_figures(run.state.rows, selected_epoch=epoch, is_finished=True)
 

@@ -86,7 +86,7 @@ def test_pairs_of_other_speakers_have_a_det_curve(corpus: Corpus, tmp_path: Path
     )
     page = read_page(write_report(tmp_path))
     assert "DET curve" in page.text
-    assert "utterances of other speakers" in page.text
+    assert "the utterances of test are of other speakers" in page.text
     assert "there is no validation part" in page.text
     assert "Confusion matrix" not in page.text
     assert "accuracy" not in format_results(tmp_path, "plain")[0]
@@ -97,6 +97,24 @@ def test_page_of_a_run_that_is_not_finished_shows_its_epochs(folder: Path, read_
     edit(folder, rows=[row for row in rows if row["epoch"] == 1], selected_epoch=1, finished=False)
     page = read_page(write_report(folder))
     assert "training is not finished: 1 of 3 epochs" in page.text
+    assert "Confusion matrix" not in page.text
+
+
+def test_a_run_that_stopped_early_names_the_reason(folder: Path, read_page: ReadPage) -> None:
+    settings = json.loads((folder / "metrics.json").read_text())["settings"]
+    edit(folder, settings={**settings, "epochs": 50, "patience": 2})
+    expected = "stopped after epoch 3 of 50: no better validation in 2 epochs"
+    assert expected in read_page(write_report(folder)).text
+    assert expected in format_results(folder, "plain")[0]
+
+
+def test_a_run_without_other_parts_has_its_training_figures(
+    corpus: Corpus, tmp_path: Path, read_page: ReadPage
+) -> None:
+    train_encoder(corpus, "conv1d", fractions=(1.0, 0.0, 0.0), output_dir=tmp_path, **SHORT)
+    page = read_page(write_report(tmp_path))
+    assert "train accuracy" in page.text
+    assert "there is no validation part" in page.text
     assert "Confusion matrix" not in page.text
 
 
