@@ -4,6 +4,7 @@ python train_encoder.py LibriSpeech/train-clean-100 --network bilstm --objective
 python extract_features.py LibriSpeech/dev-clean --encoder trained --encoder_weights outputs/encoder_bilstm.pt
 """
 
+import shlex
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from extract_features import open_corpus, report_failures
 
 def main(config: TrainingConfig) -> int:
     from corpora import download_librispeech, take_subsets
+    from files import announce
+    from reports import format_results, write_report
     from training import train_encoder
 
     if config.download:
@@ -27,9 +30,14 @@ def main(config: TrainingConfig) -> int:
         command=command(),
         **config.training_settings(),
     )
-    print(trained.table())
-    for path in trained.saved:
-        print(f"Saved {path}")
+    if trained.paths:  # in the first process
+        print("\n\n".join(format_results(config.output_dir, "plain")))
+        with announce("Drawing the report"):
+            page = write_report(config.output_dir)
+        for path in (*trained.saved, page):
+            print(f"Saved {path}")
+        weights = shlex.quote(str(trained.paths[0]))
+        print(f"Use it: python extract_features.py CORPUS --encoder trained --encoder_weights {weights}")
     return report_failures(trained.failures, "Fix what failed, and give another --output_dir to train with it.")
 
 

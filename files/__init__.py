@@ -8,7 +8,7 @@ from files.extras import missing_requirement, optional_imports, require
 from files.file_kinds import AUDIO_START, STORE_ID, WEIGHTS, describe_file, other_kind
 from files.paths import PathLike, as_paths
 from files.plugins import PluginFiles, is_reference, load_plugin
-from files.progress import Progress, announce, track
+from files.progress import Progress, announce, format_duration, track
 from files.records import Record, read_csv, without_nan, write_csv, write_json
 from files.representations import fields_repr, html_table, note_of_rest, short_repr
 from files.result_table import TABLE_FILES, Table, TableFormat, write_tables
@@ -54,6 +54,7 @@ __all__ = [
     "describe_file",
     "describe_type",
     "file_digest",
+    "format_duration",
     "format_percent",
     "format_table",
     "html_table",

@@ -24,20 +24,16 @@ from files import (
     PathLike,
     Record,
     check_writable,
-    format_percent,
-    format_table,
     require,
-    timestamp,
     unknown_choice,
-    versions,
-    write_csv,
-    write_json,
 )
 from heads import FittedHead, SpeakerClassifier, create_head, create_scaler
 from networks import create_front_end
 from training.data import TrainingData, measure, warn_of_single_utterances
+from training.data_charts import describe_parts, part_records, write_data_charts
 from training.member import Member
 from training.part_problems import missing_speakers, part_problems
+from training.run_results import RunResults
 from training.settings import PRECISIONS, TrainingError, TrainingSettings
 from training.training_run import TrainingRun
 
@@ -79,25 +75,6 @@ class TrainedEncoder:
     def saved(self) -> tuple[Path, ...]:
         """Files that were saved, the networks first."""
         return self.paths if self.classifier is None else (*self.paths, self.classifier)
-
-    def table(self) -> str:
-        """Return a table of the figures of the last epoch and of the test part, in percent."""
-        last = max((row["epoch"] for row in self.rows if row["part"] == "train"), default=0)
-        shown = [row for row in self.rows if row["epoch"] == last or row["part"] == "test"]
-        header = ["epoch", "part", "network", "loss", "accuracy", "EER", "minDCF"]
-        cells = [
-            [
-                str(row["epoch"]),
-                row["part"],
-                row["network"],
-                "-" if math.isnan(row["loss"]) else f"{row['loss']:.3f}",
-                format_percent(row["accuracy"]),
-                format_percent(row["eer"]),
-                "-" if math.isnan(row["min_dcf"]) else f"{row['min_dcf']:.3f}",
-            ]
-            for row in shown
-        ]
-        return format_table(header, cells, "><<>>>>")
 
 
 def train_encoder(
@@ -179,22 +156,41 @@ def train_encoder(
     notes = part_problems(data, chosen.objective)
     for note in notes if fabric.is_global_zero else ():
         logger.warning(note)
+    about = {
+        "corpus": corpus.name,
+        "networks": list(networks),
+        "split_by": split_by,
+        "fractions": list(fractions),
+        "settings": chosen.content(),
+        "parts": part_records(data),
+        "speakers": list(data.speakers),
+        "missing_speakers": {part: list(missing_speakers(data, part)) for part in ("validation", "test")},
+        "notes": list(notes),
+        "command": command,
+    }
     run = TrainingRun(
         chosen,
         data,
         front_end,
         fabric=fabric,
         output_dir=folder,
+        results=RunResults(folder, about, data.faults),
         num_workers=num_workers,
         test_every_epoch=test_every_epoch,
         progress=progress,
     )
     run.resume()
+    if fabric.is_global_zero:
+        for line in describe_parts(data):
+            logger.info("%s", line)
+        write_data_charts(folder, data, front_end, n_frames=run.crop_frames, seed=chosen.seed)
     run.fit()
     epoch = run.load_best()
     if len(data.parts["test"]):
         run.evaluate("test", epoch)
-    return _save(run, corpus, folder, epoch=epoch, command=command, notes=notes)
+    elif len(data.parts["validation"]):
+        run.outputs = run.outputs_of("validation")
+    return _save(run, corpus, folder, epoch=epoch, notes=notes)
 
 
 def _split(corpus: Corpus, split_by: str, fractions: Sequence[float], *, seed: int) -> tuple[Indices, Indices, Indices]:
@@ -235,9 +231,7 @@ def create_fabric(device: str, precision: str) -> "Fabric":
     return fabric
 
 
-def _save(
-    run: TrainingRun, corpus: Corpus, folder: Path, *, epoch: int, command: str, notes: Sequence[str]
-) -> TrainedEncoder:
+def _save(run: TrainingRun, corpus: Corpus, folder: Path, *, epoch: int, notes: Sequence[str]) -> TrainedEncoder:
     """Write the encoders, the classifier and the figures."""
     rows = run.state.rows
     selected = [row for row in rows if row["part"] != "train" and row["epoch"] == epoch]
@@ -249,21 +243,7 @@ def _save(
             paths.append(_network_of(run, member, corpus, figures=figures).save(path))
             if member.classifier is not None:
                 heads.append(_head_of(member, path))
-        write_csv(folder / "metrics.csv", rows)
-        write_json(
-            folder / "metrics.json",
-            {
-                "rows": rows,
-                "selected_epoch": epoch,
-                "settings": run.settings.content(),
-                "speakers": list(run.data.speakers),
-                "missing_speakers": {part: list(missing_speakers(run.data, part)) for part in ("validation", "test")},
-                "notes": list(notes),
-                "command": command,
-                "created": timestamp(),
-                "versions": versions(),
-            },
-        )
+        _write_results(run, figures, epoch=epoch)
     classifier = None
     if heads:
         trained = SpeakerClassifier(
@@ -272,6 +252,15 @@ def _save(
         classifier = trained.save(folder / f"speaker_classifier_{corpus.name}.pt")
     failures = tuple(sorted(run.data.faults.items()))
     return TrainedEncoder(tuple(paths), classifier, rows, figures=figures, failures=failures, notes=tuple(notes))
+
+
+def _write_results(run: TrainingRun, figures: Record, *, epoch: int) -> None:
+    """Write the figures of a finished run, and the confusion matrix or the DET curve of the part of the last row."""
+    if run.outputs and math.isfinite(figures["accuracy"]):
+        run.results.write_confusion(run.outputs[-1][1], run.evaluator)
+    elif run.outputs and math.isfinite(figures["eer"]):
+        run.results.write_det_curve(run.outputs, run.evaluator)
+    run.results.write_figures(run.state.rows, selected_epoch=epoch, is_finished=True)
 
 
 def _network_of(run: TrainingRun, member: Member, corpus: Corpus, *, figures: Record) -> TrainedNetwork:

@@ -22,9 +22,12 @@ from training.batch_plan import BatchPlan, Step
 from training.checkpoint import identity_of, load_checkpoint, save_checkpoint
 from training.crop_reader import CropBatch, CropReader, CropRequest, read_crops
 from training.data import TrainingData
-from training.evaluate import VERIFICATION_FIGURES, Evaluator, average
+from training.describe_epoch import describe_epoch, describe_sums
+from training.evaluate import VERIFICATION_FIGURES, Evaluator, Outputs, average
 from training.member import Member
+from training.run_results import RunResults
 from training.settings import TrainingError, TrainingSettings
+from training.tensorboard_log import TensorBoardLog
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
@@ -34,6 +37,9 @@ logger = logging.getLogger(__name__)
 CHECKPOINT = "training.ckpt"
 # Seconds between two checkpoints within an epoch.
 CHECKPOINT_SECONDS = 300.0
+TENSORBOARD = "tensorboard"
+# Steps between two points of the curves of TensorBoard within an epoch.
+STEPS_PER_POINT = 50
 ENSEMBLE = "ensemble"
 FIGURES = ("n_utterances", "loss", "accuracy", "macro_f1", "top3", "top5", *VERIFICATION_FIGURES)
 
@@ -72,7 +78,9 @@ class TrainingRun:
     fabric : Fabric
         Device, precision and processes, launched.
     output_dir : Path
-        Folder of the checkpoint.
+        Folder of the checkpoint and of the curves for TensorBoard.
+    results : RunResults
+        Where the figures are written after each epoch.
     num_workers : int
         Number of processes that read crops.
     test_every_epoch : bool
@@ -89,6 +97,7 @@ class TrainingRun:
         *,
         fabric: "Fabric",
         output_dir: Path,
+        results: RunResults,
         num_workers: int = 2,
         test_every_epoch: bool = False,
         progress: bool = True,
@@ -113,11 +122,13 @@ class TrainingRun:
         self.evaluator = Evaluator(
             data=data, front_end=self.front_end, reader=self._reader, fabric=fabric, num_workers=num_workers
         )
-        self._crop_frames = settings.n_frames if isinstance(settings.n_frames, int) else None
+        self.crop_frames = settings.n_frames if isinstance(settings.n_frames, int) else None
         self._augment = None
         if settings.mask_probability > 0:
             self._augment = SpecAugment(settings.mask_probability, settings.mask_features, settings.mask_frames)
         self.state = State()
+        self.outputs: list[tuple[str, Outputs]] = []  # of the last evaluation
+        self.results, self._curves_folder = results, output_dir / TENSORBOARD
         self._checkpoint, self._identity = output_dir / CHECKPOINT, identity_of(settings, data)
 
     def resume(self) -> bool:
@@ -151,12 +162,20 @@ class TrainingRun:
         OutputError
             The checkpoint cannot be written.
         """
-        while self.state.epoch < self.settings.epochs and not self._is_exhausted():
-            self._train_epoch()
-            self._end_epoch()
-            self._save()
+        if self._is_complete():
+            return
+        with TensorBoardLog(self._curves_folder, self._n_done, enabled=self.fabric.is_global_zero) as curves:
+            while not self._is_complete():
+                self._train_epoch(curves)
+                self._end_epoch(curves)
+                self._save()
 
-    def _train_epoch(self) -> None:
+    @property
+    def _n_done(self) -> int:
+        """Number of steps that are done, over all epochs."""
+        return self.state.epoch * self.plan.n_steps + self.state.step
+
+    def _train_epoch(self, curves: TensorBoardLog) -> None:
         state, saved = self.state, time.monotonic()
         requests = map(self._request, self.plan.steps(state.epoch, state.step))
         is_on_gpu = self.fabric.device.type == "cuda"
@@ -166,25 +185,29 @@ class TrainingRun:
         with Progress(task, self.plan.n_steps, unit="step", visible=is_shown, done=state.step) as progress:
             started = time.monotonic()
             for batch in batches:
-                self._train_step(batch)
+                figures = self._train_step(batch)
                 state.step += 1
-                progress.advance()
+                if self._n_done % STEPS_PER_POINT == 0:
+                    curves.add(self._n_done, figures)
                 now = time.monotonic()
                 self._add("seconds", now - started)
                 started = now
+                progress.advance(note=describe_sums(state.sums, self.settings.networks, self.fabric.world_size))
                 if now - saved > CHECKPOINT_SECONDS:
+                    curves.flush()
                     self._save()
                     saved = now
 
     def _request(self, step: Step) -> CropRequest:
         rows = self.data.parts["train"][step.rows]
         crops = tuple(
-            self.data.crop(row, position, self._crop_frames)
+            self.data.crop(row, position, self.crop_frames)
             for row, position in zip(rows.tolist(), step.positions.tolist(), strict=True)
         )
         return CropRequest(crops, (step, rows))
 
-    def _train_step(self, batch: CropBatch) -> None:
+    def _train_step(self, batch: CropBatch) -> dict[str, float]:
+        """Update all networks; return the figures of the step, of this process."""
         step, rows = batch.what
         self.data.faults.update({self.data.utterances[rows[place]].id: reason for place, reason in batch.faults})
         kept = self._complete(batch.kept, len(rows))
@@ -196,13 +219,14 @@ class TrainingRun:
         if not len(labels):
             if self.fabric.world_size > 1:
                 raise TrainingError("None of the crops of a step could be read, which several processes cannot skip.")
-            return
+            return {}
         with torch.no_grad():
             frames = self.front_end.frames(waveforms, n_frames)
             if self._augment is not None:
                 frames = self._augment(frames, n_frames)
         lr = self.learning_rate(step.epoch * self.plan.n_steps + step.number)
         self._add("crops", len(labels))
+        figures = {"step/learning_rate": lr}
         for member in self.members:
             loss, logits = member.train_step(frames, n_frames, labels, share=step.share, lr=lr)
             value = float(loss)
@@ -213,8 +237,13 @@ class TrainingRun:
                     f"smaller --lr, --max_norm or --precision fp32. The utterances of the step are: {ids}."
                 )
             self._add(f"{member.name} loss", value * len(labels))
+            end = f"/{member.name}" if len(self.members) > 1 else ""
+            figures[f"step/loss{end}"] = value
             if logits is not None:
-                self._add(f"{member.name} correct", float((logits.argmax(1) == labels).sum()))
+                n_correct = float((logits.argmax(1) == labels).sum())
+                self._add(f"{member.name} correct", n_correct)
+                figures[f"step/accuracy{end}"] = n_correct / len(labels)
+        return figures
 
     def _complete(self, kept: torch.Tensor, n_crops: int) -> torch.Tensor:
         """Return the places of the crops to use: all that could be read, of triplets those of complete ones."""
@@ -234,9 +263,9 @@ class TrainingRun:
         done = (step - settings.warmup_steps) / max(n_steps - settings.warmup_steps, 1)
         return settings.lr * (1 + math.cos(math.pi * done)) / 2
 
-    def _end_epoch(self) -> None:
-        """Evaluate, add the rows of the epoch, and keep the weights if they are the best."""
-        state = self.state
+    def _end_epoch(self, curves: TensorBoardLog) -> None:
+        """Evaluate, add the rows of the epoch and write them, and keep the weights if they are the best."""
+        state, n_before = self.state, len(self.state.rows)
         state.rows += self._training_rows()
         parts = ["validation", "test"] if self._test_every_epoch else ["validation"]
         scores = {part: self.evaluate(part) for part in parts}
@@ -247,6 +276,13 @@ class TrainingRun:
                 for member in self.members
             ]
             state.best = {"epoch": state.epoch, "score": list(score), "tensors": tensors}
+        if self.fabric.is_global_zero:
+            own = state.rows[n_before:]
+            is_best = state.best["epoch"] == state.epoch and len(self.data.parts["validation"]) > 0
+            logger.info("Epoch %d of %d: %s", state.epoch + 1, self.settings.epochs, describe_epoch(own, is_best))
+            curves.add_rows(self._n_done, own)
+            curves.flush()
+            self.results.write_figures(state.rows, selected_epoch=state.best["epoch"] + 1)
         state.epoch, state.step, state.sums = state.epoch + 1, 0, {}
 
     def _training_rows(self) -> list[Record]:
@@ -281,12 +317,9 @@ class TrainingRun:
         if not len(rows):
             return (float(self.state.epoch),)  # without validation the last epoch is the best
         started = time.monotonic()
-        outputs = self.evaluator.run(self.members, rows)
-        named = list(zip(self.settings.networks, outputs, strict=True))
-        if len(named) > 1:
-            named.append((ENSEMBLE, average(outputs)))
+        self.outputs = self.outputs_of(part)
         seconds = time.monotonic() - started
-        for name, each in named:
+        for name, each in self.outputs:
             if not bool(torch.isfinite(each.embeddings).all()):
                 raise TrainingError(
                     f"The embeddings of {name} are not finite after epoch {self.state.epoch + 1}. Give a smaller --lr, "
@@ -299,6 +332,12 @@ class TrainingRun:
             return row["accuracy"], -row["loss"]
         return (-row["eer"], -row["min_dcf"]) if math.isfinite(row["eer"]) else (float(self.state.epoch),)
 
+    def outputs_of(self, part: str) -> list[tuple[str, Outputs]]:
+        """Return the outputs of each network for a part, and those of the ensemble if there are several."""
+        outputs = self.evaluator.run(self.members, self.data.parts[part])
+        named = list(zip(self.settings.networks, outputs, strict=True))
+        return [*named, (ENSEMBLE, average(outputs))] if len(named) > 1 else named
+
     def _row(self, part: str, network: str) -> Record:
         names = [*FIGURES, "learning_rate", "seconds", "crops_per_second"]
         return {"epoch": self.state.epoch + 1, "part": part, "network": network, **dict.fromkeys(names, math.nan)}
@@ -309,9 +348,10 @@ class TrainingRun:
             member.model.load_state_dict(tensors)
         return int(self.state.best["epoch"]) + 1
 
-    def _is_exhausted(self) -> bool:
+    def _is_complete(self) -> bool:
         best, patience = self.state.best, self.settings.patience
-        return patience is not None and bool(best) and self.state.epoch - best["epoch"] > patience
+        is_exhausted = patience is not None and bool(best) and self.state.epoch - best["epoch"] > patience
+        return self.state.epoch >= self.settings.epochs or is_exhausted
 
     def _add(self, name: str, value: float) -> None:
         self.state.sums[name] = self.state.sums.get(name, 0.0) + value

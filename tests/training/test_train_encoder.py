@@ -21,7 +21,7 @@ Train = Callable[..., TrainedEncoder]
 TIMES = {"seconds", "crops_per_second"}
 
 
-class Killed(Exception):
+class KilledError(Exception):
     """Stands for the end of the process."""
 
 
@@ -45,11 +45,11 @@ def kill_at(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     def arrange(number: int) -> None:
         done = [0]
 
-        def step(run: TrainingRun, batch: Any) -> None:
+        def step(run: TrainingRun, batch: Any) -> Any:
             if done[0] == number:
-                raise Killed
+                raise KilledError
             done[0] += 1
-            original(run, batch)
+            return original(run, batch)
 
         monkeypatch.setattr(TrainingRun, "_train_step", step)
 
@@ -67,10 +67,12 @@ def test_saved_encoder_and_classifier_are_those_of_the_run(train: Train, corpus:
     tested = [corpus.utterances[row] for row in split([each.speaker for each in corpus])[2]]
     predicted = classifier.predict([each.path for each in tested], encoder_weights=trained.paths[0], device="cpu")
     right = [answer.speakers[0] == each.speaker for answer, each in zip(predicted, tested, strict=True)]
-    assert trained.figures["part"] == "test" and trained.figures["n_utterances"] == len(tested) == 4
+    assert trained.figures["part"] == "test"
+    assert trained.figures["n_utterances"] == len(tested) == 4
     assert trained.figures["accuracy"] == pytest.approx(sum(right) / len(right))
     saved = torch.load(trained.paths[0], weights_only=True)
-    assert saved["speakers"] == list(corpus.speakers) and saved["corpora"] == [corpus.name]
+    assert saved["speakers"] == list(corpus.speakers)
+    assert saved["corpora"] == [corpus.name]
     assert all(torch.isfinite(tensor).all() for tensor in saved["tensors"].values())
 
 
@@ -78,7 +80,8 @@ def test_each_epoch_has_a_row_for_each_part(train: Train, tmp_path: Path) -> Non
     trained = train(test_every_epoch=True, patience=5)
     rows = [(row["epoch"], row["part"]) for row in trained.rows]
     assert rows[:6] == [(epoch, part) for epoch in (1, 2) for part in ("train", "validation", "test")]
-    assert rows[6][1] == "test" and len(rows) == 7
+    assert rows[6][1] == "test"
+    assert len(rows) == 7
     assert all(0 <= row["accuracy"] <= 1 and row["loss"] > 0 for row in trained.rows)
     written = json.loads((tmp_path / "run/metrics.json").read_text())
     assert [row["loss"] for row in written["rows"]] == [row["loss"] for row in trained.rows]
@@ -105,7 +108,7 @@ def test_a_run_that_is_killed_and_continued_ends_with_the_same_weights(
     undisturbed = train(**settings, output_dir=tmp_path / "undisturbed")
     for number in (1, 2):
         kill_at(number)
-        with pytest.raises(Killed):
+        with pytest.raises(KilledError):
             train(**settings)
     kill_at(-1)
     continued = train(**settings)
@@ -136,7 +139,8 @@ def test_a_loss_that_is_not_finite_stops_with_the_utterances(train: Train) -> No
 def test_triplets_are_validated_on_other_speakers(train: Train) -> None:
     trained = train("query_transformer", "triplet", split_by="speaker", fractions=(0.5, 0.5, 0.0), batch_size=4)
     validation = [row for row in trained.rows if row["part"] == "validation"]
-    assert len(validation) == 2 and all(0 <= row["eer"] <= 1 for row in validation)
+    assert len(validation) == 2
+    assert all(0 <= row["eer"] <= 1 for row in validation)
     assert all(math.isnan(row["accuracy"]) for row in validation)
     assert trained.classifier is None
 
@@ -148,4 +152,5 @@ def test_networks_of_an_ensemble_are_averaged(train: Train, corpus: Corpus) -> N
     assert trained.classifier is not None
     classifier = SpeakerClassifier.load(trained.classifier)
     answers = classifier.predict([corpus.utterances[0].path], encoder_weights=trained.paths, device="cpu")
-    assert len(classifier.members) == 2 and sum(answers[0].probabilities) == pytest.approx(1, abs=1e-4)
+    assert len(classifier.members) == 2
+    assert sum(answers[0].probabilities) == pytest.approx(1, abs=1e-4)
