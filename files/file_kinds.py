@@ -50,6 +50,7 @@ TENSORS = {
     "audio_branch.patch_embed.proj.weight": "audiosep",
     "feature_extractor.conv_layers.0.conv.weight": "wav2vec2",
     "lstm.weight_ih_l0": "scratch",
+    "decoder.layers.0.multihead_attn.in_proj_weight": "scratch",
 }
 # Columns of a table -> what it is.
 COLUMNS = (

@@ -212,6 +212,32 @@ def scratch_weights(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., P
 
 
 @pytest.fixture(scope="session")
+def published_transformer(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Return a function that saves a small random Transformer in the form of SpeakerRecognitionFromScratch."""
+
+    def save(width: int = 16, layers: int = 2, feed_forward: int = 24, seed: int = 0) -> Path:
+        nn = torch.nn
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            encoder = nn.TransformerEncoder(
+                nn.TransformerEncoderLayer(width, 8, feed_forward, batch_first=True), layers
+            )
+            decoder = nn.TransformerDecoder(nn.TransformerDecoderLayer(width, 8, feed_forward), 1)
+            linear = nn.Linear(40, width)
+            torch.nn.init.normal_(linear.weight, 0, 0.02)  # MFCC are large; the sigmoid is not to be 0 or 1
+            for module in (encoder, decoder):  # PyTorch copies the first layer, so that all are equal
+                for parameter in module.parameters():
+                    parameter.data += 0.2 * torch.randn_like(parameter)
+        parts = {"linear_layer": linear, "encoder": encoder, "decoder": decoder}
+        state = {f"{part}.{name}": tensor for part, each in parts.items() for name, tensor in each.state_dict().items()}
+        path = tmp_path_factory.mktemp("scratch") / "saved_model.pt"
+        torch.save({"encoder_state_dict": state, "losses": [0.5, 0.25], "training_time": 12.5}, path)
+        return path
+
+    return save
+
+
+@pytest.fixture(scope="session")
 def speech_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     """Return a function that saves a small random model of the wav2vec2 family as the hub's files hold one."""
     transformers: Any = importlib.import_module("transformers")
