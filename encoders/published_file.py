@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -49,6 +49,13 @@ class PublishedNetwork:
     training_time : float
         Duration of the training (seconds).
     """
+
+    NETWORKS: ClassVar[tuple[str, ...]] = tuple(FIRST_TENSORS)
+    """Networks that have a published form."""
+    FRONT_END_OPTIONS: ClassVar[dict[str, Any]] = FRONT_END_OPTIONS
+    """Options of the front end ``mfcc``."""
+    WINDOW: ClassVar[tuple[int, int]] = WINDOW
+    """Length and step of the windows (frames)."""
 
     network: str
     sizes: dict[str, Any]

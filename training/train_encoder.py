@@ -4,7 +4,7 @@ import logging
 import math
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,7 +38,9 @@ from networks import create_front_end
 from training.data import TrainingData, measure, warn_of_single_utterances
 from training.member import Member
 from training.part_problems import missing_speakers, part_problems
+from training.published_form import check_publishable, write_published
 from training.settings import PRECISIONS, TrainingError, TrainingSettings
+from training.starting_point import StartingPoint
 from training.training_run import TrainingRun
 
 if TYPE_CHECKING:
@@ -66,6 +68,8 @@ class TrainedEncoder:
         Utterances that could not be read, with the reasons.
     notes : tuple of str
         Sentences about what the validation and test parts cannot measure, and the speakers that they leave out.
+    published : tuple of Path
+        The networks in the form of SpeakerRecognitionFromScratch, if they were to be saved in it.
     """
 
     paths: tuple[Path, ...]
@@ -74,11 +78,12 @@ class TrainedEncoder:
     figures: Record = field(default_factory=dict)
     failures: tuple[tuple[str, str], ...] = ()
     notes: tuple[str, ...] = ()
+    published: tuple[Path, ...] = ()
 
     @property
     def saved(self) -> tuple[Path, ...]:
         """Files that were saved, the networks first."""
-        return self.paths if self.classifier is None else (*self.paths, self.classifier)
+        return (*self.paths, *self.published, *([] if self.classifier is None else [self.classifier]))
 
     def table(self) -> str:
         """Return a table of the figures of the last epoch and of the test part, in percent."""
@@ -107,6 +112,8 @@ def train_encoder(
     *,
     split_by: str = "utterance",
     fractions: Sequence[float] = (0.8, 0.1, 0.1),
+    start_from: PathLike | None = None,
+    save_published: bool = False,
     output_dir: PathLike = "outputs",
     device: str = "auto",
     num_workers: int = 2,
@@ -129,6 +136,11 @@ def train_encoder(
         What is assigned to the parts, as in `corpora.split`.
     fractions : three floats
         Shares of the training, validation and test parts.
+    start_from : path-like, optional
+        Trained encoder, or checkpoint of SpeakerRecognitionFromScratch, whose weights training starts from.
+    save_published : bool
+        Whether to save ``bilstm`` or ``query_transformer`` in the form of SpeakerRecognitionFromScratch too, as
+        ``published_{network}.pt``.
     output_dir : path-like
         Folder for the checkpoint, the figures, and the files ``encoder_{network}.pt``.
     device : str
@@ -160,9 +172,16 @@ def train_encoder(
     require("requirements-training.txt", "training a network")
     networks = (network,) if isinstance(network, str) else tuple(network)
     chosen = TrainingSettings(networks=networks, objective=objective, **settings).resolve(resolve_device(device).type)
+    front_end = create_front_end(chosen.front_end, **chosen.front_end_options)
+    start = None
+    if start_from is not None:
+        start = StartingPoint.load(Path(start_from))
+        start.check(chosen, front_end.n_features)
+        chosen = replace(chosen, start_from=start.digest)
+    if save_published:
+        check_publishable(chosen)
     folder = Path(output_dir)
     check_writable(folder)
-    front_end = create_front_end(chosen.front_end, **chosen.front_end_options)
     utterances, n_samples, faults = measure(corpus, front_end.sample_rate, progress=progress)
     parts = _split(Corpus(utterances, corpus.root, corpus.name), split_by, fractions, seed=chosen.seed)
     data = TrainingData(
@@ -189,12 +208,16 @@ def train_encoder(
         test_every_epoch=test_every_epoch,
         progress=progress,
     )
+    if start is not None:
+        start.copy_to(run.members[0], data.speakers)
     run.resume()
     run.fit()
     epoch = run.load_best()
     if len(data.parts["test"]):
         run.evaluate("test", epoch)
-    return _save(run, corpus, folder, epoch=epoch, command=command, notes=notes)
+    return _save(
+        run, corpus, folder, epoch=epoch, command=command, notes=notes, start=start, save_published=save_published
+    )
 
 
 def _split(corpus: Corpus, split_by: str, fractions: Sequence[float], *, seed: int) -> tuple[Indices, Indices, Indices]:
@@ -236,17 +259,28 @@ def create_fabric(device: str, precision: str) -> "Fabric":
 
 
 def _save(
-    run: TrainingRun, corpus: Corpus, folder: Path, *, epoch: int, command: str, notes: Sequence[str]
+    run: TrainingRun,
+    corpus: Corpus,
+    folder: Path,
+    *,
+    epoch: int,
+    command: str,
+    notes: Sequence[str],
+    start: StartingPoint | None,
+    save_published: bool,
 ) -> TrainedEncoder:
     """Write the encoders, the classifier and the figures."""
     rows = run.state.rows
     selected = [row for row in rows if row["part"] != "train" and row["epoch"] == epoch]
     figures = selected[-1] if selected else rows[-1]
-    paths, heads = [], []
+    paths, published, heads = [], [], []
     if run.fabric.is_global_zero:
         for member in run.members:
             path = folder / f"encoder_{member.name}.pt"
-            paths.append(_network_of(run, member, corpus, figures=figures).save(path))
+            network = _network_of(run, member, corpus, figures=figures, start=start)
+            paths.append(network.save(path))
+            if save_published:
+                published.append(write_published(network, rows, folder))
             if member.classifier is not None:
                 heads.append(_head_of(member, path))
         write_csv(folder / "metrics.csv", rows)
@@ -271,10 +305,20 @@ def _save(
         )
         classifier = trained.save(folder / f"speaker_classifier_{corpus.name}.pt")
     failures = tuple(sorted(run.data.faults.items()))
-    return TrainedEncoder(tuple(paths), classifier, rows, figures=figures, failures=failures, notes=tuple(notes))
+    return TrainedEncoder(
+        tuple(paths),
+        classifier,
+        rows,
+        figures=figures,
+        failures=failures,
+        notes=tuple(notes),
+        published=tuple(published),
+    )
 
 
-def _network_of(run: TrainingRun, member: Member, corpus: Corpus, *, figures: Record) -> TrainedNetwork:
+def _network_of(
+    run: TrainingRun, member: Member, corpus: Corpus, *, figures: Record, start: StartingPoint | None
+) -> TrainedNetwork:
     layer = member.classifier
     return TrainedNetwork(
         network=member.name,
@@ -285,7 +329,8 @@ def _network_of(run: TrainingRun, member: Member, corpus: Corpus, *, figures: Re
         tensors=_copied(member.model.network.state_dict()),
         classifier=None if layer is None else (layer.weight.detach().cpu().clone(), layer.bias.detach().cpu().clone()),
         speakers=run.data.speakers,
-        corpora=(corpus.name,),
+        corpora=tuple(dict.fromkeys([*(start.corpora if start else ()), corpus.name])),
+        earlier_speakers=start.all_speakers if start else (),
         figures=figures,
         settings=run.settings.content(),
     )
