@@ -114,7 +114,7 @@ def test_a_start_that_does_not_fit_is_refused(
         train(**TRIPLETS, start_from=path)
     with pytest.raises(TrainingError, match="no such file"):
         train(start_from=tmp_path / "none.pt")
-    with pytest.raises(InputError, match="this is not a trained encoder .*it is an audio file"):
+    with pytest.raises(InputError, match=r"this is not a trained encoder .*it is an audio file"):
         train(start_from=write_audio(tmp_path / "x.wav"))
     torch.save({"linear.weight": torch.ones(2, 2)}, tmp_path / "other.pt")
     with pytest.raises(EncoderError, match="this is not a checkpoint of a BiLSTM or a Transformer"):
