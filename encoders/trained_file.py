@@ -10,8 +10,8 @@ from torch import Tensor
 
 from encoders.base import EncoderError
 from encoders.weights import tensors_digest
-from files import FormatReader, load_checked, versions, write_tensors
-from networks import LogMel, SpeakerNetwork, create_front_end, create_network
+from files import FormatReader, InputError, load_checked, versions, write_tensors
+from networks import LogMel, NetworkError, SpeakerNetwork, create_front_end, create_network
 
 FORMAT = 1
 FILE_KIND = "a trained encoder, as train_encoder.py saves one"
@@ -124,7 +124,16 @@ class TrainedNetwork:
         EncoderError
             There is no such file, it is of another kind, or it is damaged.
         """
-        return load_checked(path, READERS, kind=FILE_KIND, error_class=EncoderError, advice="Train it again.")
+        advice = "Train it again."
+        trained = load_checked(path, READERS, kind=FILE_KIND, error_class=EncoderError, advice=advice)
+        try:
+            trained.build()
+        except (NetworkError, TypeError, ValueError) as error:
+            if isinstance(error, InputError) and not isinstance(error, NetworkError):
+                raise  # a package is absent
+            reason = " ".join(str(error).split()).rstrip(".")[:200]
+            raise EncoderError(f"{path}: this is not {FILE_KIND}, or it is damaged ({reason}). {advice}") from error
+        return trained
 
 
 def check_finite(path: Path, tensors: Mapping[str, Tensor]) -> None:

@@ -95,6 +95,8 @@ def _create(
             raise NetworkError(f"The {what} {name!r} has {option}={value}; expected 1 or more.")
     try:
         return created_class(*arguments, **options)
+    except InputError:  # a package is absent
+        raise
     except (ValueError, AssertionError, RuntimeError) as error:  # PyTorch raises them for sizes that do not fit
         raise NetworkError(f"The {what} {name!r} cannot be built: {error}.") from error
 

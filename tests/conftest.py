@@ -22,8 +22,9 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["PIP_NO_INDEX"] = "1"
 
 from corpora import Corpus, load_corpus
-from encoders import Encoder, load_encoder
+from encoders import Encoder, TrainedNetwork, load_encoder
 from features import FeatureSet, extract
+from networks import create_front_end, create_network, default_settings
 
 Audio = NDArray[np.float64]
 ROOT = Path(__file__).parents[1]
@@ -233,6 +234,35 @@ def published_transformer(tmp_path_factory: pytest.TempPathFactory) -> Callable[
         path = tmp_path_factory.mktemp("scratch") / "saved_model.pt"
         torch.save({"encoder_state_dict": state, "losses": [0.5, 0.25], "training_time": 12.5}, path)
         return path
+
+    return save
+
+
+@pytest.fixture(scope="session")
+def trained_weights(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Return a function that saves a network with random weights in the form of `train_encoder.py`."""
+
+    def save(network: str = "conv1d", seed: int = 0, window: tuple[int, int] | None = None, **settings: Any) -> Path:
+        defaults = default_settings(network)
+        front_end = create_front_end(defaults["front_end"], **defaults["front_end_options"])
+        options = settings.pop("network_options", {})
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            tensors = create_network(network, front_end.n_features, **options).state_dict()
+        trained = TrainedNetwork(
+            network=network,
+            network_options=options,
+            front_end=defaults["front_end"],
+            window=window,
+            tensors=dict(tensors),
+            **{
+                "front_end_options": defaults["front_end_options"],
+                "speakers": ("101", "102"),
+                "corpora": ("librispeech",),
+                **settings,
+            },
+        )
+        return trained.save(tmp_path_factory.mktemp("trained") / f"encoder_{network}.pt")
 
     return save
 

@@ -48,6 +48,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+# What can be assigned to the parts.
+SPLITS = ("utterance", "session", "speaker", "mixed")
+
 
 @dataclass(frozen=True, eq=False)
 class TrainedEncoder:
@@ -228,7 +231,7 @@ def _split(corpus: Corpus, split_by: str, fractions: Sequence[float], *, seed: i
     if split_by == "mixed":
         return split_mixed(speakers, parts_of_folders(corpus), seed)
     if split_by not in ("utterance", "session"):
-        raise TrainingError(unknown_choice("split", split_by, ["utterance", "session", "speaker", "mixed"]))
+        raise TrainingError(unknown_choice("split", split_by, SPLITS))
     sessions = [utterance.session for utterance in corpus]
     parts = divide(speakers, sessions, fractions, split_by=split_by, seed=seed)  # type: ignore[arg-type]
     if split_by == "session":
