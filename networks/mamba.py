@@ -159,7 +159,7 @@ def scan(inputs: Tensor, steps: Tensor, rates: Tensor, *, to_state: Tensor, from
     state = torch.zeros(len(inputs), *rates.shape, device=inputs.device)
     outputs = []
     for parts in zip(*(torch.split(each, BLOCK, dim=1) for each in sequences), strict=True):
-        if torch.is_grad_enabled():
+        if torch.is_grad_enabled() and rates.requires_grad:
             # The other kind of checkpoint, which is not reentrant, takes five times as long for many small operations.
             block, state = checkpoint(_scan_block, state, rates, *parts, use_reentrant=True, preserve_rng_state=False)
         else:
