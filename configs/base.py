@@ -10,7 +10,7 @@ from files import is_reference, unknown_choice
 # Choices. A test compares them with the registries.
 Layout = Literal["auto", "librispeech", "voxceleb", "folder", "manifest"]
 EncoderName = Literal["campplus", "audiosep", "clap", "wav2vec2", "spectral", "scratch", "trained"]
-Pooling = Literal["mean", "mean+std"]
+Pooling = Literal["mean", "mean+std", "last"]
 StoreDtype = Literal["fp32", "fp16"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 HeadName = Literal[

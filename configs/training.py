@@ -43,6 +43,11 @@ class TrainingConfig(ScriptConfig):
     """Network to train; several are an ensemble of classifiers, trained on the same batches."""
     network_options: tuple[str, ...] = ()
     """Options of the network, such as bidirectional=false pooling=last for bilstm."""
+    start_from: Path | None = None
+    """File with the weights at the start: a trained encoder (encoder_NETWORK.pt), whose classifier is used too if it
+    has the same speakers, or a checkpoint of SpeakerRecognitionFromScratch."""
+    save_published: bool = False
+    """Also save bilstm or query_transformer in the form of SpeakerRecognitionFromScratch, as published_NETWORK.pt."""
     front_end: FrontEndName | Literal["auto"] = "auto"
     """Frames of the network; auto is mfcc for bilstm and query_transformer, otherwise log_mel."""
     front_end_options: tuple[str, ...] = ()
@@ -115,9 +120,9 @@ class TrainingConfig(ScriptConfig):
         """Return the settings of `train_encoder` that have their own flag."""
         triplets = self.objective == "triplet"
         same = (
-            "front_end objective miner margin n_frames window mask_probability mask_features mask_frames fractions "
-            "epochs steps_per_epoch optimizer lr weight_decay schedule warmup_steps max_norm patience precision seed "
-            "test_every_epoch num_workers output_dir device"
+            "start_from save_published front_end objective miner margin n_frames window mask_probability mask_features "
+            "mask_frames fractions epochs steps_per_epoch optimizer lr weight_decay schedule warmup_steps max_norm "
+            "patience precision seed test_every_epoch num_workers output_dir device"
         )
         return {name: getattr(self, name) for name in same.split()} | {
             "class_weight": self.class_weight is not None,

@@ -2,6 +2,7 @@
 
 from encoders.base import Encoder, EncoderError
 from encoders.device import resolve_device, single_thread
+from encoders.published_file import PublishedNetwork
 from encoders.registry import (
     ALIASES,
     ENCODERS,
@@ -16,6 +17,7 @@ from encoders.registry import (
 )  # fmt: skip
 from encoders.spec import Spec, pieces_of, spec_differences, spec_digest, warn_of_precision, windows_of
 from encoders.trained_file import TrainedNetwork
+from encoders.weights import tensors_digest
 
 __all__ = [
     "ALIASES",
@@ -24,6 +26,7 @@ __all__ = [
     "Encoder",
     "EncoderError",
     "LazyEncoder",
+    "PublishedNetwork",
     "Spec",
     "TrainedNetwork",
     "default_spec",
@@ -37,6 +40,7 @@ __all__ = [
     "single_thread",
     "spec_differences",
     "spec_digest",
+    "tensors_digest",
     "warn_of_precision",
     "windows_of",
 ]

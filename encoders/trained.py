@@ -62,13 +62,14 @@ class TrainedEncoder(Encoder):
                 "front_end": {"name": trained.front_end, **trained.front_end_options},
                 "frames": None if trained.window is None else list(trained.window),
                 "trained_on": list(trained.corpora),
+                "trained_speakers": list(trained.all_speakers),
             }
 
         return {
             "name": "trained",
             "version": 1,
             "layers": [],
-            **remembered(path, "trained 1", read_file),
+            **remembered(path, "trained 2", read_file),
             "options": asdict(options),
         }
 

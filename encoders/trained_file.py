@@ -10,8 +10,8 @@ from torch import Tensor
 
 from encoders.base import EncoderError
 from encoders.weights import tensors_digest
-from files import FormatReader, load_checked, versions, write_tensors
-from networks import LogMel, SpeakerNetwork, create_front_end, create_network
+from files import FormatReader, InputError, load_checked, versions, write_tensors
+from networks import LogMel, NetworkError, SpeakerNetwork, create_front_end, create_network
 
 FORMAT = 1
 FILE_KIND = "a trained encoder, as train_encoder.py saves one"
@@ -39,6 +39,8 @@ class TrainedNetwork:
         Training speakers; for a classifier, in the order of its rows.
     corpora : tuple of str
         Names of the training corpora.
+    earlier_speakers : tuple of str
+        Speakers that trained the weights that the training started from.
     figures : dict
         Figures of the selected epoch.
     settings : dict
@@ -54,6 +56,7 @@ class TrainedNetwork:
     classifier: tuple[Tensor, Tensor] | None = None
     speakers: tuple[str, ...] = ()
     corpora: tuple[str, ...] = ()
+    earlier_speakers: tuple[str, ...] = ()
     figures: dict[str, Any] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
 
@@ -61,6 +64,11 @@ class TrainedNetwork:
     def digest(self) -> str:
         """Digest of the network's tensors (64 hex digits)."""
         return tensors_digest(self.tensors)
+
+    @property
+    def all_speakers(self) -> tuple[str, ...]:
+        """Speakers that trained the weights, sorted."""
+        return tuple(sorted({*self.speakers, *self.earlier_speakers}))
 
     def build(self) -> tuple[LogMel, SpeakerNetwork]:
         """Build the front end, and the network with its weights, in eval mode.
@@ -100,6 +108,7 @@ class TrainedNetwork:
             else dict(zip(("weight", "bias"), self.classifier, strict=True)),
             "speakers": list(self.speakers),
             "corpora": list(self.corpora),
+            "earlier_speakers": list(self.earlier_speakers),
             "figures": self.figures,
             "settings": self.settings,
             "created_with": versions(),
@@ -115,7 +124,16 @@ class TrainedNetwork:
         EncoderError
             There is no such file, it is of another kind, or it is damaged.
         """
-        return load_checked(path, READERS, kind=FILE_KIND, error_class=EncoderError, advice="Train it again.")
+        advice = "Train it again."
+        trained = load_checked(path, READERS, kind=FILE_KIND, error_class=EncoderError, advice=advice)
+        try:
+            trained.build()
+        except (NetworkError, TypeError, ValueError) as error:
+            if isinstance(error, InputError) and not isinstance(error, NetworkError):
+                raise  # a package is absent
+            reason = " ".join(str(error).split()).rstrip(".")[:200]
+            raise EncoderError(f"{path}: this is not {FILE_KIND}, or it is damaged ({reason}). {advice}") from error
+        return trained
 
 
 def check_finite(path: Path, tensors: Mapping[str, Tensor]) -> None:
@@ -145,6 +163,7 @@ def _read_format_1(content: dict[str, Any], path: Path) -> TrainedNetwork:
         classifier=None if classifier is None else (classifier["weight"], classifier["bias"]),
         speakers=tuple(content["speakers"]),
         corpora=tuple(content["corpora"]),
+        earlier_speakers=tuple(content.get("earlier_speakers", ())),
         figures=content["figures"],
         settings=content["settings"],
     )

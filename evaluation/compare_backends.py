@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from evaluation.backend_comparison import BackendComparison
 from evaluation.error_curves import ScoredTrials
 from evaluation.head_comparison import origin_of
+from evaluation.notes import describe_seen_speakers
 from features import FeatureSet
 from files import Record
 from metrics import cllr, equal_error_rate, min_cllr, min_dcf, trial_interval
@@ -108,6 +109,7 @@ def compare_backends(
             f"There are {n_targets} target and {len(trials) - n_targets} nontarget trials; error rates need both "
             "kinds. Give at least two speakers, and two recordings of one of them."
         )
+    notes += describe_seen_speakers(features)
     notes += _describe_trials(trials, features, normalise)
     if normalise and train_features is not None:
         _check_cohort(train_features, features, trials)

@@ -22,6 +22,8 @@ SETTINGS = "a YAML file of settings, for --config"
 RTTM = "an RTTM file, for --rttm of speaker_verification.py enroll"
 AUDIO = "an audio file, for --audio_path (for --data_dir, give the folder that contains it)"
 WEIGHTS = "a checkpoint of a network, for --encoder_weights"
+TRAINED = "a trained encoder, for --encoder trained --encoder_weights"
+TRAINING = "a checkpoint of train_encoder.py, from which the same command continues"
 
 # The first 12 bytes of audio files.
 AUDIO_START = re.compile(
@@ -39,7 +41,10 @@ KEYS = (
     ({"head", "scaler", "speakers"}, CLASSIFIER),
     ({"members", "speakers"}, CLASSIFIER),
     ({"features", "labels"}, FEATURES),
+    ({"network", "front_end", "tensors"}, TRAINED),
+    ({"identity", "epoch", "step", "members"}, TRAINING),
     ({"rows", "summary"}, RESULTS),
+    ({"rows", "selected_epoch"}, RESULTS),
     ({"slope", "offset"}, "a calibration of scores, a part of a speaker verifier"),
     ({"name", "mean", "scale"}, SCALER),
     ({"model_type"}, "the settings of a model of the Hugging Face hub, whose folder is for --encoder_weights"),
@@ -50,6 +55,7 @@ TENSORS = {
     "audio_branch.patch_embed.proj.weight": "audiosep",
     "feature_extractor.conv_layers.0.conv.weight": "wav2vec2",
     "lstm.weight_ih_l0": "scratch",
+    "decoder.layers.0.multihead_attn.in_proj_weight": "scratch",
 }
 # Columns of a table -> what it is.
 COLUMNS = (
@@ -142,6 +148,7 @@ def _describe_tensors(path: Path) -> str | None:
     """Describe a file of `torch.save`, which is opened with ``weights_only=True``, or another archive."""
     import torch
 
+    encoder = None
     try:
         is_archive = zipfile.is_zipfile(path)
         if is_archive:
@@ -156,11 +163,11 @@ def _describe_tensors(path: Path) -> str | None:
                     return None
                 # Checkpoints with objects, which are not loaded, are recognised by the names of their tensors.
                 encoder = _describe_names(archive.read(pickles[0]).decode("utf-8", "replace"))
-            if encoder is not None:
-                return encoder
-        return describe_content(torch.load(path, map_location="cpu", weights_only=True, mmap=is_archive))
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=is_archive)
     except Exception:  # on arbitrary bytes, the archive and the unpickler can raise any error
-        return None
+        return encoder
+    is_own = isinstance(content, Mapping) and "format" in content  # its tensors may be those of any encoder's network
+    return describe_content(content) or (None if is_own else encoder)
 
 
 def _describe_text(path: Path, text: str) -> str | None:

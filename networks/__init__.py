@@ -4,7 +4,6 @@ from networks.campplus import CAMPlusPlus
 from networks.frame_windows import embed_frames
 from networks.front_ends import LogMel
 from networks.htsat import CLIP_SAMPLE_RATE, CLIP_SAMPLES, AudioTower
-from networks.lstm import build_lstm
 from networks.masking import masked_mean, valid_frames
 from networks.packed_linear import PackedLinear
 from networks.registry import (
@@ -31,7 +30,6 @@ __all__ = [
     "PackedLinear",
     "SpeakerNetwork",
     "SpeechNetwork",
-    "build_lstm",
     "create_front_end",
     "create_network",
     "default_settings",

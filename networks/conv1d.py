@@ -30,7 +30,7 @@ class Conv1d(SpeakerNetwork):
         channels = (n_features, *(block[0] for block in BLOCKS))
         self.blocks = nn.ModuleList(
             nn.Sequential(
-                nn.Conv1d(before, after, kernel, stride, padding=kernel // 2, bias=False),
+                nn.Conv1d(before, after, kernel, stride=stride, padding=kernel // 2, bias=False),
                 nn.BatchNorm1d(after),
                 nn.ReLU(inplace=True),
             )

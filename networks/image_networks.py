@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
+from files import optional_imports
 from networks.speaker_network import SpeakerNetwork
 
 
@@ -44,7 +45,8 @@ class ResNet18(ImageNetwork):
     """ResNet-18 (He et al., 2016) without its last layer, on one channel; the embedding has 512 values."""
 
     def _build(self) -> tuple[nn.Module, int]:
-        from torchvision.models import resnet18
+        with optional_imports():
+            from torchvision.models import resnet18
 
         network = resnet18()
         network.conv1 = nn.Conv2d(1, 64, 7, stride=2, padding=3, bias=False)
@@ -56,7 +58,8 @@ class DenseNet121(ImageNetwork):
     """DenseNet-121 (Huang et al., 2017) without its last layer, on one channel; the embedding has 1,024 values."""
 
     def _build(self) -> tuple[nn.Module, int]:
-        from torchvision.models import densenet121
+        with optional_imports():
+            from torchvision.models import densenet121
 
         network = densenet121()
         network.features.conv0 = nn.Conv2d(1, 64, 7, stride=2, padding=3, bias=False)

@@ -23,6 +23,8 @@ class QueryTransformer(SpeakerNetwork):
         Number of attention heads.
     n_layers : int
         Number of layers of the encoder; the decoder has one.
+    feed_forward : int
+        Size of the hidden layer within each layer.
     dropout : float
         Share of the activations that are dropped in training.
     """
@@ -30,13 +32,20 @@ class QueryTransformer(SpeakerNetwork):
     front_end, crop_frames, window = "mfcc", 100, 100
 
     def __init__(
-        self, n_features: int, width: int = 32, n_heads: int = 8, *, n_layers: int = 2, dropout: float = 0.1
+        self,
+        n_features: int,
+        width: int = 32,
+        n_heads: int = 8,
+        *,
+        n_layers: int = 2,
+        feed_forward: int = 2048,
+        dropout: float = 0.1,
     ) -> None:
         super().__init__()
         self.linear_layer = nn.Linear(n_features, width)
-        layer = nn.TransformerEncoderLayer(width, n_heads, dropout=dropout, batch_first=True)
+        layer = nn.TransformerEncoderLayer(width, n_heads, feed_forward, dropout=dropout, batch_first=True)
         self.encoder = nn.TransformerEncoder(layer, n_layers, enable_nested_tensor=False)
-        last = nn.TransformerDecoderLayer(width, n_heads, dropout=dropout, batch_first=True)
+        last = nn.TransformerDecoderLayer(width, n_heads, feed_forward, dropout=dropout, batch_first=True)
         self.decoder = nn.TransformerDecoder(last, 1)
         self.dim = width
 

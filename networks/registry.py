@@ -90,8 +90,13 @@ def _create(
     created_class = load_choice(what, name, registry, error_class=NetworkError)
     types = _options(created_class, n_given=len(arguments))
     check_options(f"The {what} {name!r}", options, types, error_class=NetworkError)
+    for option, value in options.items():  # all whole numbers are sizes; PyTorch builds some modules of size 0
+        if types[option] is int and value < 1:
+            raise NetworkError(f"The {what} {name!r} has {option}={value}; expected 1 or more.")
     try:
         return created_class(*arguments, **options)
+    except InputError:  # a package is absent
+        raise
     except (ValueError, AssertionError, RuntimeError) as error:  # PyTorch raises them for sizes that do not fit
         raise NetworkError(f"The {what} {name!r} cannot be built: {error}.") from error
 

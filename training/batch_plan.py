@@ -105,7 +105,7 @@ class BatchPlan:
         positions = random.random(drawn.shape)
         own = slice(self._rank, None, self._n_ranks)
         share = len(rows[own]) * self._n_ranks / len(rows)
-        return Step(epoch, number, drawn[:, own].reshape(-1), positions[:, own].reshape(-1), share)
+        return Step(epoch, number, rows=drawn[:, own].reshape(-1), positions=positions[:, own].reshape(-1), share=share)
 
     def _rows(self, epoch: int, number: int) -> Indices:
         """Return the anchors of a step, over all processes."""

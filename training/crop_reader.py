@@ -86,7 +86,8 @@ class CropReader(Dataset[CropBatch]):
             waveforms[len(kept), first : first + len(samples)] = samples
             kept.append(place)
         counts = torch.tensor([request.crops[place].n_frames for place in kept], dtype=torch.int64)
-        return CropBatch(waveforms[: len(kept)], counts, torch.tensor(kept, dtype=torch.int64), faults, request.what)
+        places = torch.tensor(kept, dtype=torch.int64)
+        return CropBatch(waveforms[: len(kept)], counts, places, faults=faults, what=request.what)
 
     def _read(self, crop: Crop) -> tuple[int, Tensor]:
         """Return the samples of a crop, and where they begin in it."""

@@ -71,6 +71,8 @@ class TrainingSettings:
         ``auto`` is fp16 on a CUDA GPU, otherwise fp32.
     seed : int
         Random seed of the weights, the split and the batches.
+    start_from : str or None
+        Digest of the weights that training starts from; None starts from random ones.
     """
 
     networks: tuple[str, ...]
@@ -98,6 +100,7 @@ class TrainingSettings:
     patience: int | None = None
     precision: str = "fp32"
     seed: int = 0
+    start_from: str | None = None
 
     def __post_init__(self) -> None:
         for name, value, valid in (

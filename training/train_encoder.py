@@ -4,7 +4,7 @@ import logging
 import math
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,14 +33,19 @@ from training.data import TrainingData, measure, warn_of_single_utterances
 from training.data_charts import describe_parts, part_records, write_data_charts
 from training.member import Member
 from training.part_problems import missing_speakers, part_problems
+from training.published_form import check_publishable, write_published
 from training.run_results import RunResults
 from training.settings import PRECISIONS, TrainingError, TrainingSettings
+from training.starting_point import StartingPoint
 from training.training_run import TrainingRun
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
 
 logger = logging.getLogger(__name__)
+
+# What can be assigned to the parts.
+SPLITS = ("utterance", "session", "speaker", "mixed")
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,6 +67,8 @@ class TrainedEncoder:
         Utterances that could not be read, with the reasons.
     notes : tuple of str
         Sentences about what the validation and test parts cannot measure, and the speakers that they leave out.
+    published : tuple of Path
+        The networks in the form of SpeakerRecognitionFromScratch, if they were to be saved in it.
     """
 
     paths: tuple[Path, ...]
@@ -70,11 +77,12 @@ class TrainedEncoder:
     figures: Record = field(default_factory=dict)
     failures: tuple[tuple[str, str], ...] = ()
     notes: tuple[str, ...] = ()
+    published: tuple[Path, ...] = ()
 
     @property
     def saved(self) -> tuple[Path, ...]:
         """Files that were saved, the networks first."""
-        return self.paths if self.classifier is None else (*self.paths, self.classifier)
+        return (*self.paths, *self.published, *([] if self.classifier is None else [self.classifier]))
 
 
 def train_encoder(
@@ -84,6 +92,8 @@ def train_encoder(
     *,
     split_by: str = "utterance",
     fractions: Sequence[float] = (0.8, 0.1, 0.1),
+    start_from: PathLike | None = None,
+    save_published: bool = False,
     output_dir: PathLike = "outputs",
     device: str = "auto",
     num_workers: int = 2,
@@ -106,6 +116,11 @@ def train_encoder(
         What is assigned to the parts, as in `corpora.split`.
     fractions : three floats
         Shares of the training, validation and test parts.
+    start_from : path-like, optional
+        Trained encoder, or checkpoint of SpeakerRecognitionFromScratch, whose weights training starts from.
+    save_published : bool
+        Whether to save ``bilstm`` or ``query_transformer`` in the form of SpeakerRecognitionFromScratch too, as
+        ``published_{network}.pt``.
     output_dir : path-like
         Folder for the checkpoint, the figures, and the files ``encoder_{network}.pt``.
     device : str
@@ -137,9 +152,16 @@ def train_encoder(
     require("requirements-training.txt", "training a network")
     networks = (network,) if isinstance(network, str) else tuple(network)
     chosen = TrainingSettings(networks=networks, objective=objective, **settings).resolve(resolve_device(device).type)
+    front_end = create_front_end(chosen.front_end, **chosen.front_end_options)
+    start = None
+    if start_from is not None:
+        start = StartingPoint.load(Path(start_from))
+        start.check(chosen, front_end.n_features)
+        chosen = replace(chosen, start_from=start.digest)
+    if save_published:
+        check_publishable(chosen)
     folder = Path(output_dir)
     check_writable(folder)
-    front_end = create_front_end(chosen.front_end, **chosen.front_end_options)
     utterances, n_samples, faults = measure(corpus, front_end.sample_rate, progress=progress)
     parts = _split(Corpus(utterances, corpus.root, corpus.name), split_by, fractions, seed=chosen.seed)
     data = TrainingData(
@@ -179,6 +201,8 @@ def train_encoder(
         test_every_epoch=test_every_epoch,
         progress=progress,
     )
+    if start is not None:
+        start.copy_to(run.members[0], data.speakers)
     run.resume()
     if fabric.is_global_zero:
         for line in describe_parts(data):
@@ -190,7 +214,7 @@ def train_encoder(
         run.evaluate("test", epoch)
     elif len(data.parts["validation"]):
         run.outputs = run.outputs_of("validation")
-    return _save(run, corpus, folder, epoch=epoch, notes=notes)
+    return _save(run, corpus, folder, epoch=epoch, notes=notes, start=start, save_published=save_published)
 
 
 def _split(corpus: Corpus, split_by: str, fractions: Sequence[float], *, seed: int) -> tuple[Indices, Indices, Indices]:
@@ -201,7 +225,7 @@ def _split(corpus: Corpus, split_by: str, fractions: Sequence[float], *, seed: i
     if split_by == "mixed":
         return split_mixed(speakers, parts_of_folders(corpus), seed)
     if split_by not in ("utterance", "session"):
-        raise TrainingError(unknown_choice("split", split_by, ["utterance", "session", "speaker", "mixed"]))
+        raise TrainingError(unknown_choice("split", split_by, SPLITS))
     sessions = [utterance.session for utterance in corpus]
     parts = divide(speakers, sessions, fractions, split_by=split_by, seed=seed)  # type: ignore[arg-type]
     if split_by == "session":
@@ -231,16 +255,28 @@ def create_fabric(device: str, precision: str) -> "Fabric":
     return fabric
 
 
-def _save(run: TrainingRun, corpus: Corpus, folder: Path, *, epoch: int, notes: Sequence[str]) -> TrainedEncoder:
+def _save(
+    run: TrainingRun,
+    corpus: Corpus,
+    folder: Path,
+    *,
+    epoch: int,
+    notes: Sequence[str],
+    start: StartingPoint | None,
+    save_published: bool,
+) -> TrainedEncoder:
     """Write the encoders, the classifier and the figures."""
     rows = run.state.rows
     selected = [row for row in rows if row["part"] != "train" and row["epoch"] == epoch]
     figures = selected[-1] if selected else rows[-1]
-    paths, heads = [], []
+    paths, published, heads = [], [], []
     if run.fabric.is_global_zero:
         for member in run.members:
             path = folder / f"encoder_{member.name}.pt"
-            paths.append(_network_of(run, member, corpus, figures=figures).save(path))
+            network = _network_of(run, member, corpus, figures=figures, start=start)
+            paths.append(network.save(path))
+            if save_published:
+                published.append(write_published(network, rows, folder))
             if member.classifier is not None:
                 heads.append(_head_of(member, path))
         _write_results(run, figures, epoch=epoch)
@@ -251,7 +287,15 @@ def _save(run: TrainingRun, corpus: Corpus, folder: Path, *, epoch: int, notes: 
         )
         classifier = trained.save(folder / f"speaker_classifier_{corpus.name}.pt")
     failures = tuple(sorted(run.data.faults.items()))
-    return TrainedEncoder(tuple(paths), classifier, rows, figures=figures, failures=failures, notes=tuple(notes))
+    return TrainedEncoder(
+        tuple(paths),
+        classifier,
+        rows,
+        figures=figures,
+        failures=failures,
+        notes=tuple(notes),
+        published=tuple(published),
+    )
 
 
 def _write_results(run: TrainingRun, figures: Record, *, epoch: int) -> None:
@@ -263,7 +307,9 @@ def _write_results(run: TrainingRun, figures: Record, *, epoch: int) -> None:
     run.results.write_figures(run.state.rows, selected_epoch=epoch, is_finished=True)
 
 
-def _network_of(run: TrainingRun, member: Member, corpus: Corpus, *, figures: Record) -> TrainedNetwork:
+def _network_of(
+    run: TrainingRun, member: Member, corpus: Corpus, *, figures: Record, start: StartingPoint | None
+) -> TrainedNetwork:
     layer = member.classifier
     return TrainedNetwork(
         network=member.name,
@@ -274,7 +320,8 @@ def _network_of(run: TrainingRun, member: Member, corpus: Corpus, *, figures: Re
         tensors=_copied(member.model.network.state_dict()),
         classifier=None if layer is None else (layer.weight.detach().cpu().clone(), layer.bias.detach().cpu().clone()),
         speakers=run.data.speakers,
-        corpora=(corpus.name,),
+        corpora=tuple(dict.fromkeys([*(start.corpora if start else ()), corpus.name])),
+        earlier_speakers=start.all_speakers if start else (),
         figures=figures,
         settings=run.settings.content(),
     )
