@@ -86,7 +86,7 @@ endif
 	@$(PIP) -r $<
 	@touch $@
 
-.venv/installed-dev: requirements-dev.txt requirements-extra.txt requirements-parts.txt .venv/installed
+.venv/installed-dev: requirements-dev.txt requirements-extra.txt requirements-training.txt requirements-parts.txt .venv/installed
 	@echo "Installing the packages of the tests (0.3 GB on disk) ..."
 	@$(if $(CPU),$(PIP) --index-url $(CPU_INDEX) $$($(TORCHVISION) requirements-extra.txt))
 	@$(PIP) -r requirements-dev.txt

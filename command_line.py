@@ -36,7 +36,18 @@ EXIT_ERROR = 1
 EXIT_BAD_INPUT = 2
 EXIT_SOME_FAILED = 3
 
-ROOMS = ("files", "audio", "corpora", "encoders", "embedding", "features", "heads", "verification", "evaluation")
+ROOMS = (
+    "files",
+    "audio",
+    "corpora",
+    "encoders",
+    "embedding",
+    "features",
+    "heads",
+    "verification",
+    "training",
+    "evaluation",
+)
 
 
 def run(config_class: type[Config], main: Callable[[Config], int]) -> NoReturn:

@@ -29,6 +29,7 @@ from configs.comparison import (
     InferenceConfig,
     ReportConfig,
 )
+from configs.training import TrainingConfig
 from configs.verification import (
     EmbeddingConfig,
     EnrollConfig,
@@ -76,5 +77,6 @@ __all__ = [
     "StoreDtype",
     "TableFormat",
     "TrainVerifierConfig",
+    "TrainingConfig",
     "VerifyConfig",
 ]

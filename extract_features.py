@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from command_line import EXIT_DONE, EXIT_SOME_FAILED, read_assignments, run
-from config import CorpusConfig, ExtractionConfig
+from config import CorpusConfig, ExtractionConfig, TrainingConfig
 from files import count_of
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def own_workers(num_workers: int | Literal["auto"]) -> int | Literal["auto"]:
     return max(n_workers_of(None) // n_processes, 1)
 
 
-def open_corpus(config: CorpusConfig) -> Corpus:
+def open_corpus(config: CorpusConfig | TrainingConfig) -> Corpus:
     """Load the corpus, or ask for its folder."""
     from corpora import CorpusError, load_corpus
 
@@ -125,13 +125,15 @@ def describe_extraction(
     }
 
 
-def report_failures(failures: Sequence[tuple[str, str]]) -> int:
-    """Print the utterances without features, and return the exit code."""
+def report_failures(
+    failures: Sequence[tuple[str, str]], advice: str = "Fix what failed and run the same command again."
+) -> int:
+    """Print the utterances that could not be used, and what to do about them; return the exit code."""
     for utterance_id, reason in failures:
         print(f"failed: {utterance_id}: {reason}")
     if failures:
         failed = count_of(len(failures), "file")
-        print(f"{failed} failed; the others are done. Fix what failed and run the same command again.")
+        print(f"{failed} failed; the others are done. {advice}")
     return EXIT_SOME_FAILED if failures else EXIT_DONE
 
 

@@ -60,7 +60,7 @@ class CorpusConfig(ScriptConfig):
     layers: str | None = None
     """Layers of the encoder: all, last, a number N, or a range N-M (wav2vec2; by default all)."""
     pooling: Pooling | None = None
-    """Statistics of the frames over time (wav2vec2; by default mean)."""
+    """Statistics of the frames over time: mean or mean+std for wav2vec2, mean or last for scratch; by default mean."""
     encoder_options: tuple[str, ...] = ()
     """Other options of the encoder, such as n_mfcc=30 for spectral."""
     precision: Precision = "auto"

@@ -62,6 +62,9 @@ _HEAD_PICTURES = _pictures(
     "head_accuracies", "confusion", "speakers", "calibration", "learning_curves", "embedding_map", "layer_curve*"
 )
 _TRIAL_PICTURES = _pictures("det_curve", "score_histogram")
+_TRAINING_PICTURES = _pictures(
+    "training_curves", "training_speakers", "training_counts", "training_audio", "confusion", "det_curve"
+)
 
 COMPARISON_FILES = {
     **dict.fromkeys(
@@ -81,7 +84,20 @@ EVALUATION_FILES = {
     **_TRIAL_PICTURES,
     "trials.txt": file_kinds.TRIALS,
 }
-REPORT_FILES = {**_REPORT, **_HEAD_PICTURES, **_TRIAL_PICTURES}
+TRAINING_FILES = {
+    **dict.fromkeys(
+        ("metrics.json", "metrics.csv", "det_curve.csv", "training_speakers.csv", "training_histograms.csv"),
+        file_kinds.TRAINING_RESULTS,
+    ),
+    "confusion.csv": file_kinds.RESULTS,
+    **_REPORT,
+    **_TRAINING_PICTURES,
+    "training.ckpt": file_kinds.TRAINING,
+    "encoder_*.pt": file_kinds.TRAINED,
+    "published_*.pt": file_kinds.WEIGHTS,
+    "speaker_classifier_{corpus}.pt": file_kinds.CLASSIFIER,
+}
+REPORT_FILES = {**_REPORT, **_HEAD_PICTURES, **_TRIAL_PICTURES, **_TRAINING_PICTURES}
 PREDICTIONS_FILES = {".csv": file_kinds.PREDICTIONS, ".json": file_kinds.PREDICTIONS}
 
 

@@ -9,7 +9,8 @@ from corpora.rttm import RttmSegment, read_rttm, rttm_utterances
 from corpora.scan import find_audio, find_recordings
 from corpora.session_folds import session_folds
 from corpora.split_names import SPLITS, read_split
-from corpora.splits import SplitBy, divide, split
+from corpora.splits import SplitBy, divide, split, warn_of_shared_sessions
+from corpora.training_splits import parts_of_folders, split_by_speaker, split_mixed, take_subsets
 
 __all__ = [
     "LAYOUTS",
@@ -30,9 +31,14 @@ __all__ = [
     "find_recordings",
     "layout",
     "load_corpus",
-    "session_folds",
+    "parts_of_folders",
     "read_rttm",
     "read_split",
     "rttm_utterances",
+    "session_folds",
     "split",
+    "split_by_speaker",
+    "split_mixed",
+    "take_subsets",
+    "warn_of_shared_sessions",
 ]

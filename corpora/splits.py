@@ -90,7 +90,7 @@ def split(
     elif fractions[2]:
         _warn_of_untested(speakers, parts[2], split_by=split_by, names=names)
     if split_by == "session" and sessions is not None:
-        _warn_of_shared_sessions(sessions, parts)
+        warn_of_shared_sessions(sessions, parts)
     return parts
 
 
@@ -143,8 +143,8 @@ def _warn_of_untested(speakers: ArrayLike, test: Indices, *, split_by: SplitBy, 
         )  # fmt: skip
 
 
-def _warn_of_shared_sessions(sessions: ArrayLike, parts: tuple[Indices, Indices, Indices]) -> None:
-    """Count the sessions that are in more than one set."""
+def warn_of_shared_sessions(sessions: ArrayLike, parts: tuple[Indices, Indices, Indices]) -> None:
+    """Log the number of sessions that are in more than one set."""
     train, validation, test = (set(np.asarray(sessions)[rows].tolist()) for rows in parts)
     n_shared = len((train & validation) | (train & test) | (validation & test))
     if n_shared:

@@ -24,6 +24,7 @@ COMMANDS = {
     "extract_features.py": config.ExtractionConfig,
     "speaker_recognition_librispeech.py": config.ComparisonConfig,
     "speaker_recognition_inference.py": config.InferenceConfig,
+    "train_encoder.py": config.TrainingConfig,
     "make_report.py": config.ReportConfig,
     f"{VERIFICATION} evaluate": config.EvaluateConfig,
     f"{VERIFICATION} train": config.TrainVerifierConfig,

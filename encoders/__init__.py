@@ -2,6 +2,7 @@
 
 from encoders.base import Encoder, EncoderError
 from encoders.device import resolve_device, single_thread
+from encoders.published_file import PublishedNetwork
 from encoders.registry import (
     ALIASES,
     ENCODERS,
@@ -15,6 +16,8 @@ from encoders.registry import (
     register_encoder,
 )  # fmt: skip
 from encoders.spec import Spec, pieces_of, spec_differences, spec_digest, warn_of_precision, windows_of
+from encoders.trained_file import TrainedNetwork
+from encoders.weights import tensors_digest
 
 __all__ = [
     "ALIASES",
@@ -23,7 +26,9 @@ __all__ = [
     "Encoder",
     "EncoderError",
     "LazyEncoder",
+    "PublishedNetwork",
     "Spec",
+    "TrainedNetwork",
     "default_spec",
     "encoder_from_spec",
     "encoder_options",
@@ -35,6 +40,7 @@ __all__ = [
     "single_thread",
     "spec_differences",
     "spec_digest",
+    "tensors_digest",
     "warn_of_precision",
     "windows_of",
 ]

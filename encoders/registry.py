@@ -28,6 +28,7 @@ ENCODERS: dict[str, str] = {
     "wav2vec2": "encoders.wav2vec2:Wav2Vec2Encoder",
     "spectral": "encoders.spectral:SpectralEncoder",
     "scratch": "encoders.scratch:ScratchEncoder",
+    "trained": "encoders.trained:TrainedEncoder",
 }
 
 # Alias -> name in `ENCODERS`.

@@ -12,6 +12,7 @@ from evaluation.protocol import check_split
 from evaluation.result_tables import mark_unsaved, results_tables, sort_summary
 from evaluation.summary import describe_selection, mean_by_layer, rank_by_validation
 from evaluation.table_columns import BACKEND_COLUMNS, HEAD_COLUMNS, Column, shown
+from evaluation.training_table import scored_row, selected_rows, training_columns, training_notes
 
 __all__ = [
     "BACKEND_COLUMNS",
@@ -33,7 +34,11 @@ __all__ = [
     "rank_by_validation",
     "results_tables",
     "save_embedding_map",
+    "scored_row",
+    "selected_rows",
     "shown",
     "sort_summary",
+    "training_columns",
+    "training_notes",
     "verdict",
 ]

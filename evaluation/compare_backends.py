@@ -11,6 +11,7 @@ from encoders import spec_differences
 from evaluation.backend_comparison import BackendComparison
 from evaluation.error_curves import ScoredTrials
 from evaluation.head_comparison import origin_of
+from evaluation.notes import describe_seen_speakers
 from features import FeatureSet, audio_numbers
 from files import Record, count_of
 from metrics import MIN_BOOTSTRAP_SPEAKERS, cllr, equal_error_rate, min_cllr, min_dcf, trial_interval
@@ -104,7 +105,7 @@ def compare_backends(
     if trials is None:
         trials = all_pairs(features) if triplets is None else random_triplets(features, triplets, seed)
     trials, left_out = _without_same_audio(trials, features)
-    notes += [*left_out, *_describe_trials(trials, features, normalise)]
+    notes += [*left_out, *describe_seen_speakers(features), *_describe_trials(trials, features, normalise)]
     if normalise and train_features is not None:
         _check_cohort(train_features, features, trials)
     rows, scored = [], []

@@ -23,7 +23,7 @@ from evaluation.fitting import (
 )
 from evaluation.head_comparison import HeadComparison, add_intervals, origin_of
 from evaluation.leaks import find_leaks
-from evaluation.notes import describe_few_rows, describe_unsaved, describe_votes
+from evaluation.notes import describe_few_rows, describe_seen_speakers, describe_unsaved, describe_votes
 from evaluation.outcome import Outcome
 from evaluation.protocol import (
     SplitRows,
@@ -165,7 +165,7 @@ def compare_heads(
     leaks = find_leaks(first, {kind: list(own.values()) for kind, own in splits.items()})
     for label, given in sets.items():
         prefix = f"{label}: " if len(sets) > 1 else ""
-        leaks += [prefix + sentence for sentence in find_narrow_speakers(given)]
+        leaks += [prefix + sentence for sentence in [*find_narrow_speakers(given), *describe_seen_speakers(given)]]
     if not (options or {}).get("shrinkage"):
         leaks += describe_few_rows(summary, n_free, max(map(_dim, sets.values())))
     leaks += describe_unsaved(summary, best, unsaved=unsaved)

@@ -10,8 +10,6 @@ from files import Record, fields_repr
 from metrics import error_rates
 from verification import Trials
 
-# Number of points of a DET curve that are kept at either end and in between.
-POINTS = 500
 # Number of bins of a histogram.
 BINS = 80
 # Share of the scores at either end that is counted in the outermost bins.
@@ -41,18 +39,11 @@ def det_records(scored: Sequence[ScoredTrials]) -> list[Record]:
     """Return points of the DET curve of each backend, most of them at low error rates."""
     records = []
     for result in scored:
-        rates = error_rates(result.trials.labels, result.scores)
-        size = len(rates.thresholds)
-        near = np.geomspace(1, size, POINTS) - 1
-        kept = np.unique(np.concatenate([near, size - 1 - near, np.linspace(0, size - 1, POINTS)]).astype(np.int64))
+        rates = error_rates(result.trials.labels, result.scores).thinned()
+        points = zip(rates.thresholds.tolist(), rates.false_accept.tolist(), rates.miss.tolist(), strict=True)
         records += [
-            {
-                "backend": result.backend,
-                "threshold": float(rates.thresholds[point]),
-                "false_accept": float(rates.false_accept[point]),
-                "miss": float(rates.miss[point]),
-            }
-            for point in kept.tolist()
+            {"backend": result.backend, "threshold": threshold, "false_accept": false_accept, "miss": miss}
+            for threshold, false_accept, miss in points
         ]
     return records
 

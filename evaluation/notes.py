@@ -6,6 +6,7 @@ import numpy as np
 
 from evaluation.outcome import Counts, Outcome
 from evaluation.summary import key_of, rank_by_validation
+from features import FeatureSet
 from files import Record, count_of, format_percent
 from heads import FittedHead, Head, ScikitLearnHead, WeightedHead, search_space
 from metrics import difference_interval
@@ -168,6 +169,24 @@ def describe_untested(untested: Mapping[str, Sequence[str]]) -> list[str]:
             listing = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
             notes.append(f"not tested by the split by {kind}: {count_of(len(names), 'speaker')} ({listing})")
     return notes
+
+
+def describe_seen_speakers(features: FeatureSet) -> list[str]:
+    """Warn of speakers who trained the encoder, where the encoder knows who did: on them, figures are optimistic.
+
+    Speakers are the same if they have the same name in a corpus of the same name.
+    """
+    corpora, speakers = (features.encoder.get(key) for key in ("trained_on", "trained_speakers"))
+    if not isinstance(corpora, list) or not isinstance(speakers, list) or features.corpus not in corpora:
+        return []
+    seen = sorted(set(features.speakers) & set(map(str, speakers)))
+    if not seen:
+        return []
+    listing = ", ".join(seen[:5]) + (", ..." if len(seen) > 5 else "")
+    return [
+        f"the encoder was trained on {len(seen)} of the {count_of(len(features.speakers), 'speaker')} of "
+        f"{features.corpus} ({listing}), so the figures are optimistic; test it on other speakers"
+    ]
 
 
 def _interval(low: float, high: float) -> str:

@@ -5,14 +5,17 @@ from collections.abc import Mapping, Sequence
 from evaluation.error_curves import lowest_eer
 from evaluation.summary import describe_selection, mean_by_layer, rank_by_validation
 from evaluation.table_columns import BACKEND_COLUMNS, HEAD_COLUMNS, Column, shown
+from evaluation.training_table import training_table
 from files import Record, Table
 
 
 def results_tables(metrics: Record) -> list[Table]:
-    """Make the tables of a comparison of heads or of backends from the content of its ``metrics.json``.
+    """Make the tables of a comparison of heads or of backends, or of training, from the content of ``metrics.json``.
 
     Before the table of the heads there is one for each encoder with several layers.
     """
+    if "selected_epoch" in metrics:
+        return [training_table(metrics)]
     if "summary" not in metrics:
         return [backends_table(metrics["rows"], metrics["notes"])]
     summary, best, sizes, notes = (metrics[name] for name in ("summary", "best", "sizes", "notes"))

@@ -1,7 +1,7 @@
 """Columns of the result tables. The terminal's table, the page's table and the page's glossary use these lists.
 
 To add a figure, compute it where the row is made (`evaluation.outcome` for heads, `evaluation.compare_backends` for
-backends), and list it here.
+backends, `training.evaluate` for networks in training), and list it here.
 """
 
 import math
@@ -128,6 +128,19 @@ BACKEND_COLUMNS = (
         meaning="cost of the calibrated log-likelihood ratios (bits); 1 is the cost of having no scores",
     ),
     Column("min_cllr"),
+)
+
+# Figures of a training run.
+TRAINING_COLUMNS = (
+    Column("n_utterances", "utterances", "count", meaning="number of utterances, for train of crops in the epoch"),
+    Column("loss", "loss", digits=3, meaning="mean loss (cross entropy in nats, or the triplet loss)"),
+    Column("accuracy", "accuracy", "percent", meaning="share of the utterances whose speaker is classified correctly"),
+    Column("macro_f1", "macro-F1", "percent", meaning="F1 score, averaged over the speakers"),
+    Column("top3", "top-3", "percent", meaning="share of utterances whose speaker is among the three most probable"),
+    Column("top5", "top-5", "percent", meaning="share of utterances whose speaker is among the five most probable"),
+    Column("eer", "EER", "percent", meaning="equal error rate of the cosines of pairs of utterances, in percent"),
+    Column("eer_triplets", "EER, triplets", "percent", meaning="equal error rate of drawn triplets, in percent"),
+    Column("min_dcf", "minDCF", digits=3, meaning="minimum normalised detection cost, if 1 pair in 100 is a target"),
 )
 
 

@@ -4,7 +4,7 @@ from files.arrays import load_arrays, write_arrays
 from files.choices import check_options, describe_type, load_choice, unknown_choice
 from files.digests import file_digest
 from files.errors import InputError, OutputError
-from files.extras import missing_requirement, optional_imports
+from files.extras import missing_requirement, optional_imports, require
 from files.file_kinds import AUDIO_START, STORE_ID, WEIGHTS, describe_file, other_kind
 from files.names import (
     UNKNOWN,
@@ -18,7 +18,7 @@ from files.names import (
 )
 from files.paths import PathLike, as_paths, existing_path, is_file_name, safe_file_name
 from files.plugins import PluginFiles, is_reference, load_plugin
-from files.progress import Progress, announce, track
+from files.progress import Progress, announce, format_duration, track
 from files.records import Record, read_csv, without_nan, write_csv, write_json
 from files.representations import fields_repr, html_table, note_of_rest, short_repr
 from files.result_table import TABLE_FILES, Table, TableFormat, write_tables
@@ -77,6 +77,7 @@ __all__ = [
     "describe_type",
     "existing_path",
     "file_digest",
+    "format_duration",
     "format_percent",
     "format_table",
     "html_table",
@@ -101,6 +102,7 @@ __all__ = [
     "read_text",
     "reserved_problem",
     "safe_file_name",
+    "require",
     "short_repr",
     "table_rows",
     "tensors_from_bytes",

@@ -6,13 +6,18 @@ import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 
 from files.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[1]
-# Files that list optional packages, each with the options of pip that it needs.
-LISTS = {"requirements-extra.txt": "", "requirements-parts.txt": "--no-deps "}
+# Files that list optional packages, each with what pip installs of it; packages of training are needed together.
+LISTS = {
+    "requirements-extra.txt": "{package}",
+    "requirements-training.txt": "-r {file}",
+    "requirements-parts.txt": "--no-deps {package}",
+}
 # Modules that do not have the name of their package.
 PACKAGES = {"sklearn": "scikit-learn", "yaml": "PyYAML"}
 LINE = re.compile(r"(?P<name>[\w.-]+)(?P<version>==\S+)\s+#\s*(?P<purpose>.+)")
@@ -25,8 +30,7 @@ def optional_imports() -> Iterator[None]:
     Raises
     ------
     InputError
-        A package of ``requirements-extra.txt`` or ``requirements-parts.txt`` is absent. The message says what needs it
-        and which command installs it.
+        A package of one of the `LISTS` is absent. The message says what needs it and which command installs it.
 
     Examples
     --------
@@ -45,15 +49,40 @@ def optional_imports() -> Iterator[None]:
 def _install_message(module: str) -> str | None:
     """Return the message for an absent module, or None if no list has its package."""
     wanted = module.partition(".")[0].replace("_", "-").lower()
-    for name, options in LISTS.items():
+    for name, arguments in LISTS.items():
         for line in (ROOT / name).read_text(encoding="utf-8").splitlines():
             match = LINE.fullmatch(line)
             if match and match["name"].replace("_", "-").lower() == wanted:
+                given = arguments.format(package=match["name"] + match["version"], file=_from_here(ROOT / name))
                 return (
                     f"The package {match['name']} is not installed; it is needed for {match['purpose'].rstrip('.')}. "
-                    f"Run: pip install {options}{match['name']}{match['version']}"
+                    f"Run: pip install {given}"
                 )
     return None
+
+
+def require(file_name: str, purpose: str) -> None:
+    """Check that all packages of a list of requirements are installed, without importing them.
+
+    Parameters
+    ----------
+    file_name : str
+        Name of the list, such as ``requirements-training.txt``.
+    purpose : str
+        What the packages are needed for.
+
+    Raises
+    ------
+    InputError
+        Some are absent. The message names them and the command that installs the list.
+    """
+    names = re.findall(r"^([\w.-]+)==", (ROOT / file_name).read_text(encoding="utf-8"), re.MULTILINE)
+    absent = [name for name in names if find_spec(name.replace("-", "_")) is None]
+    if absent:
+        packages = f"packages {', '.join(absent)} are" if len(absent) > 1 else f"package {absent[0]} is"
+        raise InputError(
+            f"The {packages} not installed, which {purpose} needs. Run: pip install -r {_from_here(ROOT / file_name)}"
+        )
 
 
 def missing_requirement(module: str, environment: Path = ROOT / ".venv") -> str | None:

@@ -16,6 +16,7 @@ STORE = "a store of speakers, for --store of speaker_verification.py"
 SCALER = "a scaler, which other programs can use"
 RESULTS = "a file of results, which make_report.py reads from its folder --output_dir"
 VERIFICATION_RESULTS = "a file of verification results, which make_report.py reads from its folder --output_dir"
+TRAINING_RESULTS = "a file of training results, which make_report.py reads from its folder --output_dir"
 TABLE = "a table of results, an output of the scripts"
 REPORT = "a report, an output of the scripts"
 PICTURE = "a picture of a report, an output of the scripts"
@@ -27,6 +28,8 @@ SETTINGS = "a YAML file of settings, for --config"
 RTTM = "an RTTM file, for --rttm of speaker_verification.py enroll"
 AUDIO = "an audio file, for --audio_path (for --data_dir, give the folder that contains it)"
 WEIGHTS = "a checkpoint of a network, for --encoder_weights"
+TRAINED = "a trained encoder, for --encoder trained --encoder_weights"
+TRAINING = "a checkpoint of train_encoder.py, from which the same command continues"
 
 # The first 12 bytes of audio files.
 AUDIO_START = re.compile(
@@ -49,8 +52,11 @@ KEYS = (
     ({"head", "scaler", "speakers"}, CLASSIFIER),
     ({"members", "speakers"}, CLASSIFIER),
     ({"features", "labels"}, FEATURES),
+    ({"network", "front_end", "tensors"}, TRAINED),
+    ({"identity", "epoch", "step", "members"}, TRAINING),
     ({"rows", "summary"}, RESULTS),
     ({"rows", "notes", "command"}, VERIFICATION_RESULTS),
+    ({"rows", "selected_epoch"}, TRAINING_RESULTS),
     ({"slope", "offset"}, "a calibration of scores, a part of a speaker verifier"),
     ({"name", "mean", "scale"}, SCALER),
     ({"model_type"}, "the settings of a model of the Hugging Face hub, whose folder is for --encoder_weights"),
@@ -61,6 +67,7 @@ TENSORS = {
     "audio_branch.patch_embed.proj.weight": "audiosep",
     "feature_extractor.conv_layers.0.conv.weight": "wav2vec2",
     "lstm.weight_ih_l0": "scratch",
+    "decoder.layers.0.multihead_attn.in_proj_weight": "scratch",
 }
 # Columns of a table -> what it is.
 COLUMNS = (
@@ -75,6 +82,10 @@ COLUMNS = (
     ({"features", "encoder"}, RESULTS),
     ({"backend", "false_accept", "miss"}, VERIFICATION_RESULTS),
     ({"backend", "targets", "nontargets"}, VERIFICATION_RESULTS),
+    ({"epoch", "part", "network"}, TRAINING_RESULTS),
+    ({"speaker", "train", "validation", "test"}, TRAINING_RESULTS),
+    ({"quantity", "part", "low"}, TRAINING_RESULTS),
+    ({"network", "false_accept", "miss"}, TRAINING_RESULTS),
 )
 TRIAL = re.compile(r"[01]\s+\S+\s+\S+|\S+\s+\S+\s+(target|nontarget)")
 # Names of settings that other files with lines like 'note: call anna' do not have.
@@ -160,6 +171,7 @@ def _describe_tensors(path: Path) -> str | None:
     """Describe a file of `torch.save`, which is opened with ``weights_only=True``, or another archive."""
     import torch
 
+    encoder = None
     try:
         is_archive = zipfile.is_zipfile(path)
         if is_archive:
@@ -174,11 +186,11 @@ def _describe_tensors(path: Path) -> str | None:
                     return None
                 # Checkpoints with objects, which are not loaded, are recognised by the names of their tensors.
                 encoder = _describe_names(archive.read(pickles[0]).decode("utf-8", "replace"))
-            if encoder is not None:
-                return encoder
-        return describe_content(torch.load(path, map_location="cpu", weights_only=True, mmap=is_archive))
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=is_archive)
     except Exception:  # on arbitrary bytes, the archive and the unpickler can raise any error
-        return None
+        return encoder
+    is_own = isinstance(content, Mapping) and "format" in content  # its tensors may be those of any encoder's network
+    return describe_content(content) or (None if is_own else encoder)
 
 
 def _describe_text(path: Path, text: str) -> str | None:

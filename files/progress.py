@@ -51,6 +51,7 @@ class Progress:
         self._is_steady = steady and self._is_logged
         self._is_drawn = visible and sys.stderr.isatty()
         self._stack = ExitStack()
+        self._note = ""
 
     def __enter__(self) -> "Progress":
         if self._is_drawn:
@@ -71,10 +72,12 @@ class Progress:
     ) -> None:
         self._stack.close()
 
-    def advance(self, n: int = 1) -> None:
-        """Count `n` more steps."""
+    def advance(self, n: int = 1, note: str = "") -> None:
+        """Count `n` more steps; `note` is shown after the counts, such as the current loss."""
         self.done += n
+        self._note = note
         if self._is_drawn:
+            self._bar.set_postfix_str(note, refresh=False)
             self._bar.update(n)
         elif self._is_logged and not self._is_steady and time.monotonic() - self._logged >= INTERVAL:
             self._log()
@@ -98,9 +101,10 @@ class Progress:
             counts += f" of {self.total / scale:,.0f}"
         new = self.done - self._done_before
         if self.total is None or not new:
-            return f"{self.task}: {counts} {things}, running for {format_duration(seconds)}"
-        left = seconds / new * max(self.total - self.done, 0)
-        return f"{self.task}: {counts} {things}, {format_duration(left)} left"
+            time_text = f"running for {format_duration(seconds)}"
+        else:
+            time_text = f"{format_duration(seconds / new * max(self.total - self.done, 0))} left"
+        return ", ".join(filter(None, [f"{self.task}: {counts} {things}", time_text, self._note]))
 
 
 def track(items: Iterable[T], task: str, total: int, *, unit: str, visible: bool = True) -> Iterator[T]:

@@ -35,6 +35,13 @@ class ErrorRates:
 
     __repr__ = fields_repr
 
+    def thinned(self, n_points: int = 500) -> "ErrorRates":
+        """Return at most `3 * n_points` of the points, most of them at low error rates, for a drawing."""
+        size = len(self.thresholds)
+        near = np.geomspace(1, size, n_points) - 1
+        kept = np.unique(np.concatenate([near, size - 1 - near, np.linspace(0, size - 1, n_points)]).astype(np.int64))
+        return ErrorRates(self.thresholds[kept], self.false_accept[kept], self.miss[kept])
+
 
 def error_rates(labels: ArrayLike, scores: ArrayLike, weights: ArrayLike | None = None) -> ErrorRates:
     """Compute the rates of false accepts and misses at every threshold at which they change.

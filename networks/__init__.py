@@ -1,9 +1,21 @@
 """Networks: every `nn.Module` that is not an encoder. Imports only `files`; any room may import it."""
 
 from networks.campplus import CAMPlusPlus
+from networks.frame_windows import embed_frames
+from networks.front_ends import LogMel
 from networks.htsat import CLIP_SAMPLE_RATE, CLIP_SAMPLES, AudioTower
-from networks.lstm import build_lstm
+from networks.masking import masked_mean, valid_frames
 from networks.packed_linear import PackedLinear
+from networks.registry import (
+    FRONT_ENDS,
+    NETWORKS,
+    NetworkError,
+    create_front_end,
+    create_network,
+    default_settings,
+    network_options,
+)
+from networks.speaker_network import SpeakerNetwork
 from networks.wav2vec2_network import SpeechNetwork
 
 __all__ = [
@@ -11,7 +23,18 @@ __all__ = [
     "CLIP_SAMPLE_RATE",
     "AudioTower",
     "CAMPlusPlus",
+    "FRONT_ENDS",
+    "LogMel",
+    "NETWORKS",
+    "NetworkError",
     "PackedLinear",
+    "SpeakerNetwork",
     "SpeechNetwork",
-    "build_lstm",
+    "create_front_end",
+    "create_network",
+    "default_settings",
+    "embed_frames",
+    "masked_mean",
+    "network_options",
+    "valid_frames",
 ]

@@ -36,7 +36,7 @@ def draw_heads(summary: Sequence[Record], best: Record) -> "Figure":
     names = [f"{head} on {encoder}" if several else head for encoder, head in rows]
     selected = rows.index((best["encoder"], best["head"]))
     names[selected] += " *"
-    names = [textwrap.fill(_short(name, len(name)), MAX_LABEL) for name in names]
+    names = [textwrap.fill(short_name(name, len(name)), MAX_LABEL) for name in names]
     n_lines = max(name.count("\n") for name in names) + 1
     figure = new_figure(7.5, 1.1 + max(0.2 + 0.12 * len(splits), 0.18 * n_lines) * len(rows))
     axes = figure.subplots()
@@ -89,7 +89,10 @@ def draw_confusion(cells: Sequence[Record], speakers: Sequence[str]) -> "Figure"
     if size <= MAX_NAMED:
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_ticks(
-                range(size), [_short(name) for name in speakers], fontsize=max(4, min(9, 300 / size)), parse_math=False
+                range(size),
+                [short_name(name) for name in speakers],
+                fontsize=max(4, min(9, 300 / size)),
+                parse_math=False,
             )
         axes.tick_params("x", rotation=90)
     else:
@@ -108,7 +111,7 @@ def draw_speakers(records: Sequence[Record]) -> "Figure":
         figure = new_figure(7.5, 1 + 0.15 * len(records))
         axes = figure.subplots()
         axes.barh(range(len(records)), 100 * shares, color=np.where(shares < 1, RED, BLUE), height=0.7)
-        names = [_short(record["speaker"]) for record in records]
+        names = [short_name(record["speaker"]) for record in records]
         axes.set_yticks(range(len(records)), names, fontsize=8, parse_math=False)
         axes.set(xlabel="accuracy (%)", xlim=(0, 100), ylim=(len(records) - 0.4, -0.6))
     else:
@@ -224,7 +227,7 @@ def speaker_marker(speakers: NDArray[np.int64]) -> NDArray[np.int64]:
     return markers
 
 
-def _short(name: str, length: int = 16) -> str:
+def short_name(name: str, length: int = 16) -> str:
     """Shorten a name so that it fits on an axis, and replace characters that cannot be printed."""
     shown = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in name)
     return shown if len(shown) <= length else shown[: length - 1] + "…"

@@ -198,8 +198,8 @@ def _difference_table(differences: list[Record]) -> str:
     return table(["first", "second", "difference", "from", "to", "verdict"], lines, text=(0, 1, 5))
 
 
-def confusion_section(pictures: Pictures, cells: list[Record]) -> str:
-    """Make the section with the confusion matrix."""
+def confusion_section(pictures: Pictures, cells: list[Record], what: str = "over all seeds") -> str:
+    """Make the section with the confusion matrix of `what`."""
     speakers = sorted({cell[key] for cell in cells for key in ("speaker", "predicted")})
     wrong = sorted(
         (cell for cell in cells if cell["speaker"] != cell["predicted"]), key=lambda cell: -int(cell["count"])
@@ -207,8 +207,7 @@ def confusion_section(pictures: Pictures, cells: list[Record]) -> str:
     lines = [[cell["speaker"], cell["predicted"], (cell["count"], int(cell["count"]))] for cell in wrong[:MAX_ROWS]]
     order = "" if len(speakers) <= MAX_NAMED else ", sorted by name"
     caption = (
-        "True speakers by row, predicted speakers by column, over all seeds "
-        f"({count_of(len(speakers), 'speaker')}{order})."
+        f"True speakers by row, predicted speakers by column, {what} ({count_of(len(speakers), 'speaker')}{order})."
     )
     parts = [pictures.add("confusion", draw_confusion(cells, speakers), caption=caption)]
     if lines:

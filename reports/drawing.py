@@ -37,10 +37,14 @@ def new_figure(width: float, height: float) -> "Figure":
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def legend_below(figure: "Figure", axes: "Axes") -> None:
-    """Put the legend of axes below a figure, in as many columns as fit."""
-    handles, labels = axes.get_legend_handles_labels()
-    labels = [label if len(label) <= MAX_LABEL else f"{label[: MAX_LABEL - 1]}…" for label in labels]
+def legend_below(figure: "Figure", *axes: "Axes") -> None:
+    """Put one legend of all axes below a figure, in as many columns as fit; each label is listed once."""
+    named: dict[str, Any] = {}
+    for each in axes:
+        for handle, label in zip(*each.get_legend_handles_labels(), strict=True):
+            named.setdefault(label, handle)
+    handles = list(named.values())
+    labels = [label if len(label) <= MAX_LABEL else f"{label[: MAX_LABEL - 1]}…" for label in named]
     columns = max(int(12 * figure.get_figwidth() / (max(map(len, labels)) + 7)), 1)
     figure.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False)
 

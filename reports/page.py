@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 # Files of a results folder that the page links, if they exist.
 DOWNLOADS = {
-    "metrics.csv": "all rows of the comparison, as fractions",
+    "metrics.csv": "all rows, as fractions",
     "metrics.json": "all figures, with the command and the versions",
     "table.md": "the table in Markdown",
     "table.tex": "the table in LaTeX",
@@ -29,6 +29,8 @@ DOWNLOADS = {
     "det_curve.csv": "points of the DET curves",
     "score_histogram.csv": "histograms of the scores",
     "trials.txt": "trials that were drawn",
+    "training_speakers.csv": "utterances of each speaker in each part",
+    "training_histograms.csv": "histograms of durations and of log-mel values",
 }
 GLOSSARY = Path(__file__).resolve().parents[1] / "docs" / "glossary.md"
 
@@ -92,7 +94,7 @@ def columns_table(
     columns: Sequence[Column],
     records: Sequence[Record],
     *,
-    best: int,
+    best: int | None = None,
     text: Mapping[str, str],
 ) -> str:
     """Make a table of records.
@@ -102,7 +104,7 @@ def columns_table(
     columns : sequence of Column
         Figures to show; those with an interval are followed by its bounds.
     records : sequence of dict
-    best : int
+    best : int, optional
         Index of the row to mark.
     text : mapping
         Keys and headings of the columns of text before the figures.
@@ -181,7 +183,8 @@ def provenance_section(metrics: Record) -> str:
     sentence, bibtex = citation_of(metrics)
     parts = [f"<pre>{escape(metrics['command'])}</pre>\n", *date, paragraph(versions, kind="faint")]
     parts += [paragraph(f"To cite the software: {sentence}"), f"<pre>{escape(bibtex)}</pre>\n"]
-    parts += [f"<pre>{escape(json.dumps(about, indent=1, ensure_ascii=False))}</pre>\n" for about in metrics["origins"]]
+    origins = metrics.get("origins", ())  # a training run has none
+    parts += [f"<pre>{escape(json.dumps(about, indent=1, ensure_ascii=False))}</pre>\n" for about in origins]
     return section("Provenance", *parts)
 
 

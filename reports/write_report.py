@@ -14,6 +14,7 @@ from files import InputError, OutputError, PathLike, Record, TableFormat, write_
 from reports.comparison_sections import comparison_sections
 from reports.drawing import PictureFormat
 from reports.page import Pictures, downloads_section, glossary_link, provenance_section, terms_section
+from reports.training_sections import training_sections
 from reports.verification_sections import verification_sections
 
 
@@ -82,7 +83,7 @@ def write_report(folder: PathLike, picture_formats: Sequence[PictureFormat] = ("
     Parameters
     ----------
     folder : path-like
-        Folder that `HeadComparison.save` or `BackendComparison.save` wrote.
+        Folder that `HeadComparison.save`, `BackendComparison.save` or `train_encoder` wrote.
     picture_formats : sequence of {"png", "pdf", "svg"}
         Formats in which the pictures are written beside the page, which contains them itself.
 
@@ -129,8 +130,17 @@ def _damage_named(folder: Path) -> Iterator[None]:
         ) from error
 
 
+def _sections(pictures: Pictures, metrics: Record) -> tuple[str, list[str]]:
+    """Return what the results are of, and the sections for their kind."""
+    if "selected_epoch" in metrics:
+        return str(metrics["corpus"]), training_sections(pictures, metrics)
+    is_verification = "eer" in metrics["rows"][0]
+    make = verification_sections if is_verification else comparison_sections
+    return str(metrics["rows"][0]["features"]), make(pictures, metrics)
+
+
 def _page(pictures: Pictures, metrics: Record) -> str:
-    sections = (verification_sections if "eer" in metrics["rows"][0] else comparison_sections)(pictures, metrics)
+    name, sections = _sections(pictures, metrics)
     digest = base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode()
     policy = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
     return f"""<!DOCTYPE html>
@@ -139,7 +149,7 @@ def _page(pictures: Pictures, metrics: Record) -> str:
 <meta charset="utf-8"/>
 <meta http-equiv="Content-Security-Policy" content="{policy}"/>
 <meta name="viewport" content="width=device-width, initial-scale=1"/>
-<title>{escape(str(metrics["rows"][0]["features"]))}: speaker recognition</title>
+<title>{escape(name)}: speaker recognition</title>
 <style>{STYLE}</style>
 </head>
 <body>

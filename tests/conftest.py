@@ -3,6 +3,7 @@
 import importlib
 import os
 import runpy
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -21,8 +22,9 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["PIP_NO_INDEX"] = "1"
 
 from corpora import Corpus, load_corpus
-from encoders import Encoder, load_encoder
+from encoders import Encoder, TrainedNetwork, load_encoder
 from features import FeatureSet, extract
+from networks import create_front_end, create_network, default_settings
 
 Audio = NDArray[np.float64]
 ROOT = Path(__file__).parents[1]
@@ -88,6 +90,16 @@ def corpus_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def corpus(corpus_root: Path) -> Corpus:
     return load_corpus(corpus_root)
+
+
+@pytest.fixture(scope="session")
+def subsets(corpus_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the small corpus as three subsets, each with other speakers."""
+    root = tmp_path_factory.mktemp("subsets") / "LibriSpeech"
+    for subset, speakers in (("train-small", ("101", "102")), ("dev-small", ("103",)), ("test-small", ("104",))):
+        for speaker in speakers:
+            shutil.copytree(corpus_root / speaker, root / subset / speaker)
+    return root
 
 
 @pytest.fixture(scope="session")
@@ -196,6 +208,61 @@ def scratch_weights(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., P
         path = tmp_path_factory.mktemp("scratch") / "saved_model.pt"
         torch.save({"encoder_state_dict": state, "losses": [0.5, 0.25], "training_time": 12.5}, path)
         return path
+
+    return save
+
+
+@pytest.fixture(scope="session")
+def published_transformer(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Return a function that saves a small random Transformer in the form of SpeakerRecognitionFromScratch."""
+
+    def save(width: int = 16, layers: int = 2, feed_forward: int = 24, seed: int = 0) -> Path:
+        nn = torch.nn
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            encoder = nn.TransformerEncoder(
+                nn.TransformerEncoderLayer(width, 8, feed_forward, batch_first=True), layers
+            )
+            decoder = nn.TransformerDecoder(nn.TransformerDecoderLayer(width, 8, feed_forward), 1)
+            linear = nn.Linear(40, width)
+            torch.nn.init.normal_(linear.weight, 0, 0.02)  # MFCC are large; the sigmoid is not to be 0 or 1
+            for module in (encoder, decoder):  # PyTorch copies the first layer, so that all are equal
+                for parameter in module.parameters():
+                    parameter.data += 0.2 * torch.randn_like(parameter)
+        parts = {"linear_layer": linear, "encoder": encoder, "decoder": decoder}
+        state = {f"{part}.{name}": tensor for part, each in parts.items() for name, tensor in each.state_dict().items()}
+        path = tmp_path_factory.mktemp("scratch") / "saved_model.pt"
+        torch.save({"encoder_state_dict": state, "losses": [0.5, 0.25], "training_time": 12.5}, path)
+        return path
+
+    return save
+
+
+@pytest.fixture(scope="session")
+def trained_weights(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Return a function that saves a network with random weights in the form of `train_encoder.py`."""
+
+    def save(network: str = "conv1d", seed: int = 0, window: tuple[int, int] | None = None, **settings: Any) -> Path:
+        defaults = default_settings(network)
+        front_end = create_front_end(defaults["front_end"], **defaults["front_end_options"])
+        options = settings.pop("network_options", {})
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            tensors = create_network(network, front_end.n_features, **options).state_dict()
+        trained = TrainedNetwork(
+            network=network,
+            network_options=options,
+            front_end=defaults["front_end"],
+            window=window,
+            tensors=dict(tensors),
+            **{
+                "front_end_options": defaults["front_end_options"],
+                "speakers": ("101", "102"),
+                "corpora": ("librispeech",),
+                **settings,
+            },
+        )
+        return trained.save(tmp_path_factory.mktemp("trained") / f"encoder_{network}.pt")
 
     return save
 

@@ -13,6 +13,7 @@ import torch
 import config
 from command_line import parse
 from config import ScriptConfig
+from configs import training as training_choices
 from corpora import LAYOUTS
 from encoders import ALIASES, ENCODERS
 from evaluation import compare_heads
@@ -20,12 +21,19 @@ from features import extract
 from files import TableFormat
 from files.file_kinds import SETTINGS_NAMES
 from heads import HEADS, SCALERS, MinibatchHead
+from networks import FRONT_ENDS, NETWORKS
 from reports import PictureFormat
+from training import train_encoder
+from training.settings import MINERS, OBJECTIVES, OPTIMIZERS, PRECISIONS, SCHEDULES, TrainingSettings
+from training.train_encoder import SPLITS
 from verification import BACKENDS
 
 ROOT = Path(__file__).parents[1]
 # Data flows from left to right.
-ROOMS = ["audio", "corpora", "encoders", "embedding", "features", "heads", "verification", "evaluation", "reports"]
+ROOMS = [
+    "audio", "corpora", "encoders", "embedding", "features", "heads", "verification", "training", "evaluation",
+    "reports",
+]  # fmt: skip
 # Any room may import these; the others import `files` at most.
 LEAVES = ["files", "metrics", "networks"]
 SCRIPTS = ["config", "configs", "command_line", *(path.stem for path in ROOT.glob("*.py"))]
@@ -63,6 +71,16 @@ def test_rooms_import_each_other_through_their_init(path: Path) -> None:
     others = {*ROOMS, *LEAVES} - {path.parent.name}
     names = [name for name in imported(ast.parse(path.read_text())) if name.partition(".")[0] in others]
     assert [name for name in names if "." in name] == []
+
+
+def test_only_its_script_and_benchmarks_import_training() -> None:
+    importers = {
+        path.relative_to(ROOT).as_posix()
+        for path in CODE
+        if path.parent.name not in {"training", "benchmarks"}
+        and any(name.partition(".")[0] == "training" for name in imported(ast.parse(path.read_text())))
+    }
+    assert importers == {"train_encoder.py"}
 
 
 def test_scripts_import_rooms_through_their_init() -> None:
@@ -167,6 +185,15 @@ def test_choices_of_the_command_lines_are_those_of_the_registries() -> None:
     assert set(typing.get_args(config.HeadName)) == {"all", *HEADS}
     assert set(typing.get_args(config.ScalerName)) == set(SCALERS)
     assert set(typing.get_args(config.BackendName)) == set(BACKENDS)
+    assert set(typing.get_args(training_choices.NetworkName)) == set(NETWORKS)
+    assert set(typing.get_args(training_choices.FrontEndName)) == set(FRONT_ENDS)
+    assert set(typing.get_args(training_choices.Objective)) == set(OBJECTIVES)
+    assert set(typing.get_args(training_choices.Miner)) == set(MINERS)
+    assert set(typing.get_args(training_choices.TrainingSplit)) == set(SPLITS)
+    fields_of_training = typing.get_type_hints(config.TrainingConfig)
+    assert set(typing.get_args(fields_of_training["optimizer"])) == set(OPTIMIZERS)
+    assert set(typing.get_args(fields_of_training["schedule"])) == set(SCHEDULES)
+    assert set(typing.get_args(config.Precision)) == {"auto", *PRECISIONS}
     assert config.TableFormat == TableFormat
     assert config.PictureFormat == PictureFormat
 
@@ -178,11 +205,18 @@ def test_names_that_identify_a_file_of_settings_are_settings() -> None:
 
 def test_defaults_of_scripts_and_libraries_agree() -> None:
     of_comparison = ["heads", "scaler", "split_by", "fractions", "seed", "seeds", "ensemble"]
-    of_training = ["epochs", "batch_size", "patience", "device", "class_weight", "balanced_sampling"]
+    of_heads = ["epochs", "batch_size", "patience", "device", "class_weight", "balanced_sampling"]
+    of_networks = (
+        "front_end objective margin miner n_frames window mask_probability mask_features mask_frames epochs "
+        "steps_per_epoch optimizer lr weight_decay schedule warmup_steps max_norm patience precision seed start_from"
+    )
+    of_runs = ["objective", "fractions", "start_from", "save_published", "device", "test_every_epoch"]
     for function, config_class, names in (
         (extract, config.ExtractionConfig, ["max_duration"]),
         (compare_heads, config.ComparisonConfig, of_comparison),
-        (MinibatchHead, config.ComparisonConfig, of_training),
+        (MinibatchHead, config.ComparisonConfig, of_heads),
+        (TrainingSettings, config.TrainingConfig, of_networks.split()),
+        (train_encoder, config.TrainingConfig, of_runs),
     ):
         parameters = inspect.signature(function).parameters
         for name in names:

@@ -45,6 +45,18 @@ def test_tests_install_the_reference_without_its_dependencies(tmp_path: Path) ->
     assert lines[-2].endswith("-r requirements-dev.txt")
 
 
+def test_tests_install_the_packages_of_training(tmp_path: Path) -> None:
+    listed = (ROOT / "requirements-dev.txt").read_text(encoding="utf-8").splitlines()
+    assert {"-r requirements-extra.txt", "-r requirements-training.txt"} <= set(listed)
+    (tmp_path / ".venv" / "bin").mkdir(parents=True)
+    for step in ("made", "installed", "installed-dev"):
+        (tmp_path / ".venv" / step).touch()
+    assert pip_lines(make(tmp_path, "-n", "test").stdout) == []
+    # When one of the lists is new, they are installed again.
+    for name in ("extra", "training", "parts"):
+        assert len(pip_lines(make(tmp_path, "-n", "-W", f"requirements-{name}.txt", "test").stdout)) == 2
+
+
 def test_interrupted_installation_starts_with_the_step_that_was_not_complete(tmp_path: Path) -> None:
     (tmp_path / ".venv" / "bin").mkdir(parents=True)
     printed = make(tmp_path, "-n", "demo").stdout

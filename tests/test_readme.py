@@ -20,7 +20,8 @@ from heads import create_head, register_head
 
 ROOT = Path(__file__).parents[1]
 PAGES = {path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8") for path in
-         [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]}  # fmt: skip
+         [*(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "recipes/README.md")),
+          *sorted((ROOT / "docs").glob("*.md"))]}  # fmt: skip
 EXAMPLES = {
     name: code
     for text in PAGES.values()

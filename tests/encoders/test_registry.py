@@ -27,6 +27,7 @@ def weights(
     clap_weights: Path,
     speech_model: Callable[..., Path],
     scratch_weights: Callable[..., Path],
+    trained_weights: Callable[..., Path],
 ) -> dict[str, Path]:
     """Return random weights of the encoders that have weights."""
     return {
@@ -34,13 +35,17 @@ def weights(
         "audiosep": clap_weights,
         "wav2vec2": speech_model(),
         "scratch": scratch_weights(),
+        "trained": trained_weights(),
     }
 
 
 @pytest.mark.parametrize("name", ENCODERS)
 def test_every_spec_has_the_required_keys_and_plain_values(name: str, weights: dict[str, Path]) -> None:
     spec = lazy_encoder(name, weights.get(name)).spec
-    optional = {"clip_seconds", "min_seconds", "whole_seconds", "piece_seconds", "normalises", "source", "trained_on"}
+    optional = {
+        "clip_seconds", "min_seconds", "whole_seconds", "piece_seconds", "normalises", "source",
+        "trained_on", "trained_speakers", "network", "front_end", "frames",
+    }  # fmt: skip
     assert set(spec) - optional == {
         "name", "version", "sample_rate", "dim", "layers", "weights", "precision", "options",
     }  # fmt: skip

@@ -1,4 +1,4 @@
-"""`scratch`: a comparison with a reference implementation in numpy, also on the published checkpoint."""
+"""`scratch`: comparisons with references in numpy and of plain PyTorch modules, also on the published checkpoint."""
 
 import math
 from collections.abc import Callable
@@ -11,7 +11,8 @@ import scipy.fft
 import torch
 from numpy.typing import NDArray
 
-from encoders import Encoder, EncoderError, load_encoder
+from encoders import Encoder, EncoderError, encoder_from_spec, load_encoder
+from encoders.weights import tensors_digest
 
 PUBLISHED = Path(__file__).parents[3] / "shared/data/published/saved_model.bilstm.mean.all.specaug.gpu100000.pt"
 Floats = NDArray[np.float64]
@@ -107,6 +108,105 @@ def test_embeddings_of_published_checkpoint_equal_reference() -> None:
     np.testing.assert_allclose(encoder.encode([noise(5.0)])[0], expected, atol=1e-5 * float(np.linalg.norm(expected)))
 
 
+def reference_transformer_embedding(path: Path, waveform: torch.Tensor, n_heads: int) -> Floats:
+    """Compute the embedding with the modules that the published system is made of, one window at a time."""
+    state = torch.load(path, map_location="cpu", weights_only=True)["encoder_state_dict"]
+    width, feed_forward = len(state["linear_layer.weight"]), len(state["decoder.layers.0.linear1.weight"])
+    n_layers = len([name for name in state if name.startswith("encoder") and name.endswith("linear1.weight")])
+    network = torch.nn.ModuleDict(
+        {
+            "linear_layer": torch.nn.Linear(40, width),
+            "encoder": torch.nn.TransformerEncoder(
+                torch.nn.TransformerEncoderLayer(width, n_heads, feed_forward, batch_first=True), n_layers
+            ),
+            "decoder": torch.nn.TransformerDecoder(
+                torch.nn.TransformerDecoderLayer(width, n_heads, feed_forward, batch_first=True), 1
+            ),
+        }
+    )
+    network.load_state_dict(state)
+    network.double().eval()
+    frames = torch.from_numpy(reference_mfcc(waveform.double().numpy()))
+    starts = [start for start in range(0, len(frames), 50) if start + 100 <= len(frames)] or [0]
+    with torch.no_grad():
+        windows = [
+            network["decoder"](
+                torch.zeros(1, 1, width, dtype=torch.float64),
+                network["encoder"](torch.sigmoid(network["linear_layer"](frames[None, start : start + 100]))),
+            )[0, 0]
+            for start in starts
+        ]
+    return np.asarray(torch.stack(windows).mean(0))
+
+
+@pytest.mark.parametrize(("n_heads", "sizes"), [(8, {}), (2, {"width": 32, "layers": 1, "feed_forward": 40})])
+@pytest.mark.parametrize("seconds", [0.6, 3.2, 7.0])
+def test_embeddings_of_transformer_equal_reference(
+    seconds: float, n_heads: int, sizes: dict[str, int], published_transformer: Callable[..., Path]
+) -> None:
+    path = published_transformer(**sizes)
+    encoder = load_encoder("scratch", path, device="cpu", n_heads=n_heads)
+    found = encoder.encode([noise(seconds)])[0]
+    expected = reference_transformer_embedding(path, noise(seconds), n_heads)
+    np.testing.assert_allclose(found, expected, atol=1e-5 * float(np.linalg.norm(expected)))
+    # The number of heads and the audio change the embedding by more than ten times the tolerance.
+    for other in (
+        reference_transformer_embedding(path, noise(seconds, 1), n_heads),
+        reference_transformer_embedding(path, noise(seconds), 4),
+    ):
+        assert np.linalg.norm(expected - other) > 1e-4 * np.linalg.norm(expected)
+
+
+def test_batches_of_transformer_do_not_change_embeddings(published_transformer: Callable[..., Path]) -> None:
+    encoder = load_encoder("scratch", published_transformer(), device="cpu")
+    waveforms = [noise(seconds, seed) for seed, seconds in enumerate([0.1, 6.3, 1.7, 3.2, 9.9])]
+    alone = torch.cat([encoder.encode([waveform]) for waveform in waveforms])
+    torch.testing.assert_close(encoder.encode(waveforms, batch_size=3), alone, rtol=1e-4, atol=1e-5)
+
+
+def test_last_frame_is_an_option_of_a_bilstm(scratch_weights: Callable[..., Path]) -> None:
+    path = scratch_weights(layers=1, bidirectional=False)
+    state = torch.load(path, weights_only=True)["encoder_state_dict"]
+    frames = reference_mfcc(noise(5.0).double().numpy())
+    windows = [reference_lstm(state, frames[start : start + 100])[-1] for start in range(0, len(frames) - 99, 50)]
+    expected = np.mean(windows, axis=0)
+    found = load_encoder("scratch", path, device="cpu", pooling="last").encode([noise(5.0)])[0]
+    np.testing.assert_allclose(found, expected, atol=1e-5 * float(np.linalg.norm(expected)))
+
+
+def test_spec_has_options_only_where_they_are_not_the_defaults(
+    scratch_weights: Callable[..., Path], published_transformer: Callable[..., Path]
+) -> None:
+    path = scratch_weights()
+    names = {name.removeprefix("lstm."): tensor for name, tensor in torch.load(path)["encoder_state_dict"].items()}
+    spec = load_encoder("scratch", path, device="cpu").spec
+    # That of earlier versions: features and classifiers that they saved stay valid.
+    assert spec == {
+        "name": "scratch", "version": 1, "sample_rate": 16_000, "dim": 24, "layers": [], "options": {},
+        "weights": tensors_digest(names), "precision": "fp32",
+    }  # fmt: skip
+    assert load_encoder("scratch", path, device="cpu", pooling="mean", n_heads=8).spec == spec
+    last = load_encoder("scratch", path, device="cpu", pooling="last")
+    assert last.spec["options"] == {"pooling": "last"}
+    assert encoder_from_spec(last.spec, path, "cpu").spec == last.spec
+    transformer = load_encoder("scratch", published_transformer(), device="cpu", n_heads=4)
+    assert transformer.spec["options"] == {"n_heads": 4}
+
+
+def test_options_that_do_not_fit_are_refused(
+    scratch_weights: Callable[..., Path], published_transformer: Callable[..., Path]
+) -> None:
+    with pytest.raises(EncoderError, match=r"its network, bilstm, has no option 'n_heads'; it has 'pooling'"):
+        load_encoder("scratch", scratch_weights(), n_heads=4)
+    with pytest.raises(EncoderError, match=r"query_transformer, has no option 'pooling'; it has 'n_heads'"):
+        load_encoder("scratch", published_transformer(), pooling="last")
+    for n_heads in (5, 0, -1):
+        with pytest.raises(EncoderError, match=rf"n_heads is {n_heads}; expected a divisor .* width, 16"):
+            load_encoder("scratch", published_transformer(), n_heads=n_heads)
+    with pytest.raises(EncoderError, match=r"pooling='median'; expected mean or last"):
+        load_encoder("scratch", scratch_weights(), pooling="median")
+
+
 def test_batching_does_not_change_embeddings(encoder: Encoder) -> None:
     waveforms = [noise(seconds, seed) for seed, seconds in enumerate([0.1, 6.3, 1.7, 3.2, 9.9])]
     alone = torch.cat([encoder.encode([waveform]) for waveform in waveforms])
@@ -130,7 +230,7 @@ def test_other_files_are_refused(tmp_path: Path, write_audio: Callable[..., Path
         [
             (
                 {"encoder_state_dict": {"linear.weight": torch.ones(2, 2)}},
-                "it has no 'lstm.weight_ih_l0'.*linear.weight",
+                "it has neither 'lstm.weight_ih_l0' nor 'linear_layer.weight'.*linear.weight",
             ),
             (
                 {"lstm.weight_ih_l0": torch.ones(8, 39)},
@@ -143,6 +243,16 @@ def test_other_files_are_refused(tmp_path: Path, write_audio: Callable[..., Path
             (
                 {f"{part}lstm.weight_ih_l0": torch.ones(8, 40) for part in ("", "decoder_")},
                 "holds several LSTMs.*decoder_lstm",
+            ),
+            (
+                {f"{part}linear_layer.weight": torch.ones(8, 40) for part in ("a.", "b.")},
+                "holds several Transformers.*a.linear_layer, b.linear_layer",
+            ),
+            ({"linear_layer.weight": torch.ones(8, 39)}, r"linear_layer.weight is \(8, 39\); expected \(width, 40\)"),
+            ({"linear_layer.weight": torch.ones(8, 40)}, "has no 'encoder.layers.0.linear1.weight'"),
+            (
+                {"linear_layer.weight": torch.ones(8, 40), "encoder.layers.0.linear1.weight": torch.ones(6, 8)},
+                "the weights are not those of a Transformer with 1 layer ",
             ),
         ]
     ):

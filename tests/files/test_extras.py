@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from files import InputError, missing_requirement, optional_imports
+from files import InputError, missing_requirement, optional_imports, require
 
 ROOT = Path(__file__).resolve().parents[2]
+FILES = ("requirements-extra.txt", "requirements-training.txt", "requirements-parts.txt")
 PACKAGES = [
     (file, match[1], match[2])
-    for file in ("requirements-extra.txt", "requirements-parts.txt")
+    for file in FILES
     for match in re.finditer(r"^([\w-]+)(==\S+)  # \w", (ROOT / file).read_text(encoding="utf-8"), re.MULTILINE)
 ]
 
@@ -20,11 +21,16 @@ PACKAGES = [
 def test_each_optional_package_has_a_version_and_a_purpose() -> None:
     lines = [
         line
-        for file in ("requirements-extra.txt", "requirements-parts.txt")
+        for file in FILES
         for line in (ROOT / file).read_text(encoding="utf-8").splitlines()
         if not line.startswith("#")
     ]
     assert len(lines) == len(PACKAGES) > 0
+
+
+def test_packages_in_several_lists_have_one_version() -> None:
+    versions = {package: version for _, package, version in PACKAGES}
+    assert [(file, package) for file, package, version in PACKAGES if versions[package] != version] == []
 
 
 def hide(module: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -39,12 +45,26 @@ def test_absent_package_is_answered_with_its_pip_command(
 ) -> None:
     module = package.replace("-", "_")
     hide(module, monkeypatch)
-    option = "--no-deps " if file == "requirements-parts.txt" else ""
-    expected = (
-        rf"The package {package} is not installed; it is needed for .+\. Run: pip install {option}{package}{version}$"
-    )
+    command = {
+        "requirements-extra.txt": f"{package}{version}",
+        "requirements-training.txt": r"-r \S*requirements-training\.txt",
+        "requirements-parts.txt": f"--no-deps {package}{version}",
+    }[file]
+    if package == "torchvision":  # saved networks need it without the rest of training
+        command = f"{package}{version}"
+    expected = rf"The package {package} is not installed; it is needed for .+\. Run: pip install {command}$"
     with pytest.raises(InputError, match=expected), optional_imports():
         __import__(module)
+
+
+def test_absent_packages_of_a_list_are_answered_with_its_pip_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    require("requirements-extra.txt", "this test")
+    hide("librosa", monkeypatch)
+    with pytest.raises(InputError, match=r"^The package librosa is not installed, which this test needs\. Run: pip "):
+        require("requirements-extra.txt", "this test")
+    hide("h5py", monkeypatch)
+    with pytest.raises(InputError, match=r"packages h5py, librosa are not .* install -r \S*requirements-extra\.txt$"):
+        require("requirements-extra.txt", "this test")
 
 
 def test_errors_of_other_modules_are_raised_as_they_are() -> None:

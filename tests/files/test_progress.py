@@ -134,6 +134,24 @@ def test_terminal_has_a_bar_and_no_lines(log: Lines, clock: Clock, monkeypatch: 
     assert log.lines == []
 
 
+def test_note_follows_the_counts(log: Lines, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    def work() -> None:
+        with Progress("Epoch 1 of 2", 4, unit="step") as progress:
+            for number in range(4):
+                clock.now += 40
+                progress.advance(note=f"loss {number}.00")
+
+    work()
+    assert log.lines == [
+        "Epoch 1 of 2: 2 of 4 steps, 1 min left, loss 1.00",
+        "Epoch 1 of 2: 4 of 4 steps, 0 s left, loss 3.00",
+    ]
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stderr", terminal)
+    work()
+    assert "loss 3.00" in terminal.getvalue()
+
+
 def test_early_end_closes_the_items() -> None:
     closed = []
 

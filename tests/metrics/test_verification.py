@@ -241,3 +241,17 @@ def test_too_few_speakers_have_no_trial_interval(n_speakers: int) -> None:
     low, high = trial_interval(lambda weights: float(weights @ scores), one, other)
     assert math.isnan(low)
     assert math.isnan(high)
+
+
+def test_thinned_error_rates_are_points_of_the_curve_with_both_ends() -> None:
+    random = np.random.default_rng(0)
+    labels = random.random(50_000) < 0.1
+    rates = error_rates(labels, random.standard_normal(50_000) + labels)
+    thinned = rates.thinned(100)
+    assert 100 < len(thinned.thresholds) <= 300
+    places = np.searchsorted(-rates.thresholds, -thinned.thresholds)
+    for name in ("thresholds", "false_accept", "miss"):
+        np.testing.assert_array_equal(getattr(thinned, name), getattr(rates, name)[places])
+    assert (places[0], places[-1]) == (0, len(rates.thresholds) - 1)
+    few = error_rates([1, 0], [0.5, 0.1])
+    assert few.thinned().thresholds.tolist() == few.thresholds.tolist()

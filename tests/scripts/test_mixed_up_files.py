@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from command_line import parse
 from config import ComparisonConfig
@@ -31,6 +32,8 @@ PHRASES = {
     "audio": "an audio file, for --audio_path (for --data_dir, give the folder that contains it)",
     "rttm": "an RTTM file, for --rttm",
     "arrays": "an .npz file of features, for --features_path",
+    "encoder": "a trained encoder, for --encoder trained --encoder_weights",
+    "training": "a checkpoint of train_encoder.py, from which the same command continues",
 }
 # The loader of each flag, and the kind of file that it expects.
 LOADERS: Mapping[str, tuple[str, Callable[[Path], Any]]] = {
@@ -44,6 +47,7 @@ LOADERS: Mapping[str, tuple[str, Callable[[Path], Any]]] = {
     "--encoder campplus": ("campplus", lambda path: load_encoder("campplus", path)),
     "--encoder audiosep": ("checkpoint", lambda path: load_encoder("audiosep", path)),
     "--encoder scratch": ("scratch", lambda path: load_encoder("scratch", path)),
+    "--encoder trained": ("encoder", lambda path: load_encoder("trained", path)),
     "--encoder wav2vec2": ("wav2vec2", lambda path: load_encoder("wav2vec2", path)),
 }
 
@@ -54,6 +58,7 @@ def kinds(
     trained_features: Path,
     classifier: Path,
     clap_weights: Path,
+    trained_weights: Callable[..., Path],
     write_audio: Callable[..., Path],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> dict[str, Path]:
@@ -65,6 +70,12 @@ def kinds(
     (folder / "settings.yaml").write_text("epochs: 50\n")
     (folder / "predictions.csv").write_text("path,speaker,probability,error\na.wav,anna,0.5,\n")
     SpeakerStore.create(folder / "speakers.db", verifier).close()
+    # With the names of tensors that checkpoints for `scratch` have too.
+    torch.save(
+        {"format": 1, "identity": {}, "epoch": 1, "step": 0, "rows": [],
+         "members": [{"model": {"network.lstm.weight_ih_l0": torch.ones(4, 4)}}]},
+        folder / "training",
+    )  # fmt: skip
     return {
         "features": trained_features,
         "classifier": classifier,
@@ -79,6 +90,8 @@ def kinds(
         "rttm": folder / "day.rttm",
         "arrays": FeatureSet.load(trained_features).save(folder / "features.npz").rename(folder / "arrays"),
         "audio": write_audio(folder / "a.wav"),
+        "encoder": trained_weights("bilstm", network_options={"hidden": 8}).rename(folder / "encoder"),
+        "training": folder / "training",
     }
 
 

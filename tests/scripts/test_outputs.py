@@ -20,9 +20,10 @@ from config import (
     ReportConfig,
     ScoreConfig,
     ScriptConfig,
+    TrainingConfig,
     TrainVerifierConfig,
 )
-from configs.paths import COMPARISON_FILES, EVALUATION_FILES, REPORT_FILES, Writes, WritesInto, marks_of
+from configs.paths import COMPARISON_FILES, EVALUATION_FILES, REPORT_FILES, TRAINING_FILES, Writes, WritesInto, marks_of
 from files import OutputError
 from sample.make_sample import check_output_dir
 
@@ -49,6 +50,7 @@ FOLDERS = [
     (lambda folder: ComparisonConfig(corpus=(), output_dir=folder), COMPARISON_FILES),
     (lambda folder: EvaluateConfig(output_dir=folder), EVALUATION_FILES),
     (lambda folder: ReportConfig(folder=(folder,)), REPORT_FILES),
+    (lambda folder: TrainingConfig(corpus=(), output_dir=folder), TRAINING_FILES),
 ]
 
 

@@ -1,0 +1,149 @@
+"""Settings of the script that trains a network."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
+
+from configs.base import ClassWeight, Count, InputPath, Layout, Precision, Range, ScriptConfig, Seed, assignment_problem
+from configs.paths import TRAINING_FILES, WritesInto
+
+# Choices. A test compares them with the registries.
+NetworkName = Literal[
+    "conv1d", "conv2d", "transformer", "mamba", "mamba2", "bilstm", "query_transformer", "resnet18", "densenet121"
+]  # fmt: skip
+FrontEndName = Literal["log_mel", "mfcc"]
+Objective = Literal["classification", "triplet"]
+Miner = Literal["random", "semihard", "hard"]
+TrainingSplit = Literal["utterance", "session", "speaker", "mixed"]
+
+Share = Annotated[float, Range(0, 1)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingConfig(ScriptConfig):
+    """Train a network on a corpus, and save it as a frozen encoder."""
+
+    is_positional: ClassVar[bool] = True
+    after_interrupt: ClassVar[str] = "Run the same command again to continue."
+
+    corpus: tuple[InputPath, ...]
+    """Folder of the corpus, or the CSV file of a manifest."""
+    data_dir: InputPath | None = None
+    """Folder of the corpus, or the CSV file of a manifest, instead of CORPUS."""
+    download: bool = False
+    """First download LibriSpeech dev-clean (338 MB) from OpenSLR into the folder of the corpus (by default data)."""
+    download_url: str = "https://www.openslr.org/resources/12/dev-clean.tar.gz"
+    """URL for --download; OpenSLR lists mirrors in other parts of the world."""
+    layout: Layout = "auto"
+    """Layout of the corpus; auto detects the layout and logs it."""
+    pattern: str | None = None
+    """Where the speaker and the session are in the paths below --data_dir, instead of a layout."""
+    subsets: tuple[str, ...] = ()
+    """Folders of the corpus to use, such as train-clean-100 dev-clean; by default all."""
+    network: tuple[NetworkName, ...] = ("conv1d",)
+    """Network to train; several are an ensemble of classifiers, trained on the same batches."""
+    network_options: tuple[str, ...] = ()
+    """Options of the network, such as bidirectional=false pooling=last for bilstm."""
+    start_from: InputPath | None = None
+    """File with the weights at the start: a trained encoder (encoder_NETWORK.pt), whose classifier is used too if it
+    has the same speakers, or a checkpoint of SpeakerRecognitionFromScratch."""
+    save_published: bool = False
+    """Also save bilstm or query_transformer in the form of SpeakerRecognitionFromScratch, as published_NETWORK.pt."""
+    front_end: FrontEndName | Literal["auto"] = "auto"
+    """Frames of the network; auto is mfcc for bilstm and query_transformer, otherwise log_mel."""
+    front_end_options: tuple[str, ...] = ()
+    """Options of the front end, such as n_mels=64."""
+    objective: Objective = "classification"
+    """What the network learns: to classify the training speakers, or to compare triplets."""
+    miner: Miner = "random"
+    """Triplets that are used: the drawn ones, or all semi-hard or hard ones of a step."""
+    margin: Annotated[float, Range(0, 2)] = 0.1
+    """Margin of the triplet loss."""
+    n_frames: Count | Literal["auto"] | None = "auto"
+    """Length of a crop (frames), and for resnet18 and densenet121 the width of the image; None uses whole utterances;
+    auto is 100 for bilstm and query_transformer, 256 for resnet18 and densenet121, otherwise 200."""
+    window: Count | Literal["auto"] | None = "auto"
+    """Length of the windows (frames) whose embeddings are averaged after training, half a window apart; None embeds
+    whole utterances; auto is 100 for bilstm and query_transformer, otherwise None."""
+    mask_probability: Share = 0.0
+    """Probability of each of the two masks of SpecAugment."""
+    mask_features: Count = 8
+    """Largest width of SpecAugment's mask over features."""
+    mask_frames: Count = 20
+    """Largest width of SpecAugment's mask over frames."""
+    split_by: TrainingSplit | Literal["auto"] = "auto"
+    """What is assigned to the training, validation and test parts; auto is speaker for triplets, and utterance
+    otherwise; mixed draws parts of the sizes of the corpus's own from all of them."""
+    fractions: tuple[float, float, float] = (0.8, 0.1, 0.1)
+    """Shares of the training, validation and test parts."""
+    class_weight: ClassWeight | None = None
+    """Weights in the loss; balanced gives every speaker the same total weight, however many utterances there are."""
+    epochs: Count = 20
+    """Maximum number of epochs."""
+    steps_per_epoch: Count | None = None
+    """Number of steps of an epoch; by default one crop of every training utterance, or each once as anchor."""
+    batch_size: Count | None = None
+    """Number of utterances, or triplets, of a step over all processes; by default 32, or 8 triplets."""
+    optimizer: Literal["adam", "adamw"] = "adam"
+    """Optimizer."""
+    lr: Annotated[float, Range(1e-12, 1e3)] = 1e-3
+    """Learning rate after the warm-up."""
+    weight_decay: Annotated[float, Range(0, 1e3)] = 0.0
+    """Weight decay of the optimizer."""
+    schedule: Literal["constant", "cosine"] = "constant"
+    """Course of the learning rate; cosine falls to zero over all epochs."""
+    warmup_steps: Annotated[int, Range(0, 10**9)] = 0
+    """Number of steps in which the learning rate rises from zero."""
+    max_norm: Annotated[float, Range(1e-6, 1e6)] | None = None
+    """Largest norm of a network's gradients; by default no limit."""
+    patience: Count | None = None
+    """Number of epochs without a better validation figure after which training stops; by default it does not."""
+    precision: Precision = "fp32"
+    """Precision of the network in training; auto is fp16 on a CUDA GPU, otherwise fp32. The saved encoder computes in
+    fp32."""
+    seed: Seed = 0
+    """Random seed of the weights, the split and the batches."""
+    test_every_epoch: bool = False
+    """Also evaluate the test part after each epoch; it never selects."""
+    num_workers: Annotated[int, Range(0, 1000)] = 1
+    """Number of processes that read crops."""
+    output_dir: Annotated[Path, WritesInto(TRAINING_FILES)] = Path("outputs")
+    """Folder for the encoder, the figures and the checkpoint."""
+    device: str = "auto"
+    """Device: auto (CUDA if available), cpu, cuda, cuda:N or mps."""
+
+    def __post_init__(self) -> None:
+        # The rest of the code reads `data_dir` alone.
+        if self.corpus and self.data_dir is None:
+            object.__setattr__(self, "data_dir", self.corpus[0])
+
+    def training_settings(self) -> dict[str, Any]:
+        """Return the settings of `train_encoder` that have their own flag."""
+        triplets = self.objective == "triplet"
+        same = (
+            "start_from save_published front_end objective miner margin n_frames window mask_probability mask_features "
+            "mask_frames fractions epochs steps_per_epoch optimizer lr weight_decay schedule warmup_steps max_norm "
+            "patience precision seed test_every_epoch num_workers output_dir device"
+        )
+        return {name: getattr(self, name) for name in same.split()} | {
+            "class_weight": self.class_weight is not None,
+            "batch_size": self.batch_size or (8 if triplets else 32),
+            "split_by": ("speaker" if triplets else "utterance") if self.split_by == "auto" else self.split_by,
+        }
+
+    def problem(self) -> str | None:
+        if len(self.corpus) > 1:
+            return f"Expected one corpus; found {len(self.corpus)}: {', '.join(map(str, self.corpus))}."
+        if self.corpus and self.data_dir != self.corpus[0]:
+            return "The corpus is given as an argument and with --data_dir; give it in one of the two ways."
+        if self.data_dir is None and not self.download:
+            return "No corpus is given. Give the folder of the corpus, as an argument or with --data_dir."
+        fractions = self.fractions
+        if not (fractions[0] > 0 and min(fractions) >= 0 and abs(sum(fractions) - 1) <= 1e-6):
+            shares = " ".join(map(str, fractions))
+            return (
+                f"--fractions is {shares}; expected three shares that sum to 1; the first (training) must be above 0, "
+                "the others at least 0."
+            )
+        options = [assignment_problem(self, flag) for flag in ("network_options", "front_end_options")]
+        return next(filter(None, options), None) or super().problem()

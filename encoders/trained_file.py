@@ -1,0 +1,175 @@
+"""The file of a network that was trained here: what `train_encoder.py` saves and the encoder `trained` loads."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from encoders.base import EncoderError
+from encoders.weights import tensors_digest
+from files import FormatReader, InputError, load_checked, versions, write_tensors
+from networks import LogMel, NetworkError, SpeakerNetwork, create_front_end, create_network
+
+FORMAT = 1
+FILE_KIND = "a trained encoder, as train_encoder.py saves one"
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class TrainedNetwork:
+    """A trained network with everything that it needs to embed audio.
+
+    Attributes
+    ----------
+    network : str
+        Name in `NETWORKS`.
+    network_options, front_end_options : dict
+        Options of the network and of the front end, as plain values.
+    front_end : str
+        Name in `FRONT_ENDS`.
+    window : (int, int) or None
+        Length and step of the windows (frames) whose embeddings are averaged; None embeds a whole utterance at once.
+    tensors : dict
+        State dict of the network.
+    classifier : (Tensor (n_speakers, dim), Tensor (n_speakers,)) or None
+        Weights and biases of the layer that classified the training speakers.
+    speakers : tuple of str
+        Training speakers; for a classifier, in the order of its rows.
+    corpora : tuple of str
+        Names of the training corpora.
+    earlier_speakers : tuple of str
+        Speakers that trained the weights that the training started from.
+    figures : dict
+        Figures of the selected epoch.
+    settings : dict
+        Settings of the training.
+    """
+
+    network: str
+    network_options: dict[str, Any]
+    front_end: str
+    front_end_options: dict[str, Any]
+    window: tuple[int, int] | None
+    tensors: dict[str, Tensor]
+    classifier: tuple[Tensor, Tensor] | None = None
+    speakers: tuple[str, ...] = ()
+    corpora: tuple[str, ...] = ()
+    earlier_speakers: tuple[str, ...] = ()
+    figures: dict[str, Any] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def digest(self) -> str:
+        """Digest of the network's tensors (64 hex digits)."""
+        return tensors_digest(self.tensors)
+
+    @property
+    def all_speakers(self) -> tuple[str, ...]:
+        """Speakers that trained the weights, sorted."""
+        return tuple(sorted({*self.speakers, *self.earlier_speakers}))
+
+    def build(self) -> tuple[LogMel, SpeakerNetwork]:
+        """Build the front end, and the network with its weights, in eval mode.
+
+        Raises
+        ------
+        ValueError, InputError
+            The tensors are not those of the network.
+        """
+        front_end = create_front_end(self.front_end, **self.front_end_options)
+        network = create_network(self.network, front_end.n_features, **self.network_options)
+        try:
+            network.load_state_dict(self.tensors)
+        except RuntimeError as error:
+            raise ValueError(f"its weights are not those of the network {self.network!r} ({error})") from error
+        return front_end.eval(), network.eval()
+
+    def save(self, path: Path) -> Path:
+        """Write the network to a ``.pt`` file, atomically.
+
+        Raises
+        ------
+        EncoderError
+            A weight is NaN or infinite.
+        OutputError
+            The file cannot be written.
+        """
+        check_finite(path, self.tensors)
+        content = {
+            "format": FORMAT,
+            "network": {"name": self.network, "options": self.network_options},
+            "front_end": {"name": self.front_end, "options": self.front_end_options},
+            "window": None if self.window is None else list(self.window),
+            "tensors": self.tensors,
+            "classifier": None
+            if self.classifier is None
+            else dict(zip(("weight", "bias"), self.classifier, strict=True)),
+            "speakers": list(self.speakers),
+            "corpora": list(self.corpora),
+            "earlier_speakers": list(self.earlier_speakers),
+            "figures": self.figures,
+            "settings": self.settings,
+            "created_with": versions(),
+        }
+        return write_tensors(path, content)
+
+    @classmethod
+    def load(cls, path: Path) -> "TrainedNetwork":
+        """Read a file that `save` wrote; nothing in it can run code.
+
+        Raises
+        ------
+        EncoderError
+            There is no such file, it is of another kind, or it is damaged.
+        """
+        advice = "Train it again."
+        trained = load_checked(path, READERS, kind=FILE_KIND, error_class=EncoderError, advice=advice)
+        try:
+            trained.build()
+        except (NetworkError, TypeError, ValueError) as error:
+            if isinstance(error, InputError) and not isinstance(error, NetworkError):
+                raise  # a package is absent
+            reason = " ".join(str(error).split()).rstrip(".")[:200]
+            raise EncoderError(f"{path}: this is not {FILE_KIND}, or it is damaged ({reason}). {advice}") from error
+        return trained
+
+
+def check_finite(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Refuse weights that are not finite.
+
+    Raises
+    ------
+    EncoderError
+        A tensor holds NaN or infinity.
+    """
+    for name, tensor in tensors.items():
+        if not bool(torch.isfinite(tensor).all()):
+            raise EncoderError(f"{path}: the weights of {name!r} are not finite. Train again with a smaller --lr.")
+
+
+def _read_format_1(content: dict[str, Any], path: Path) -> TrainedNetwork:
+    window, classifier = content["window"], content["classifier"]
+    if window is not None and not (len(window) == 2 and all(type(size) is int and size > 0 for size in window)):
+        raise ValueError(f"its window is {window!r}")
+    trained = TrainedNetwork(
+        network=content["network"]["name"],
+        network_options=content["network"]["options"],
+        front_end=content["front_end"]["name"],
+        front_end_options=content["front_end"]["options"],
+        window=None if window is None else (window[0], window[1]),
+        tensors=content["tensors"],
+        classifier=None if classifier is None else (classifier["weight"], classifier["bias"]),
+        speakers=tuple(content["speakers"]),
+        corpora=tuple(content["corpora"]),
+        earlier_speakers=tuple(content.get("earlier_speakers", ())),
+        figures=content["figures"],
+        settings=content["settings"],
+    )
+    check_finite(path, trained.tensors)
+    return trained
+
+
+# Readers by format.
+READERS: dict[int, FormatReader[TrainedNetwork]] = {1: _read_format_1}

@@ -1,0 +1,160 @@
+"""Front ends: from waveforms to frames, with the frames of each utterance as if it were alone."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import pad
+from torchaudio.functional import amplitude_to_DB, create_dct, melscale_fbanks
+
+# Frames per call of the FFT, which bounds the memory of a long recording.
+BLOCK = 4096
+# Least energy of a mel band; quieter bands have this energy before the logarithm.
+MIN_ENERGY = 1e-10
+
+
+class LogMel(nn.Module):
+    """Log-mel spectrogram in decibels, as librosa computes it: slaney mels of the power spectrum, centred frames.
+
+    Parameters
+    ----------
+    n_mels : int
+        Number of mel bands.
+    n_fft : int
+        Length of a frame (samples), with a Hann window.
+    hop : int
+        Distance from a frame to the next (samples).
+    top_db : float
+        Bands more than this below the loudest band of the utterance are raised to this level (dB).
+    normalize : {"none", "mean", "unit"}
+        ``mean`` subtracts the mean of each band over the utterance. ``unit`` maps the range of `top_db` below the
+        loudest band to 0 to 1, so that zero padding is silence.
+    sample_rate : int
+        Sampling rate of the waveforms (Hz).
+
+    Attributes
+    ----------
+    n_features : int
+        Number of values in a frame.
+    margin : int
+        Samples before the first and after the last frame centre that the frames need.
+    """
+
+    mel: Tensor
+    window: Tensor
+
+    def __init__(
+        self,
+        n_mels: int = 80,
+        n_fft: int = 400,
+        hop: int = 160,
+        *,
+        top_db: float = 80.0,
+        normalize: str = "mean",
+        sample_rate: int = 16_000,
+    ) -> None:
+        super().__init__()
+        if normalize not in ("none", "mean", "unit"):
+            raise ValueError(f"normalize is {normalize!r}; choose none, mean or unit")
+        if not (0 < n_mels <= n_fft // 2 + 1 and 0 < hop <= n_fft and top_db > 0):
+            raise ValueError(
+                f"n_mels is {n_mels}, n_fft is {n_fft}, hop is {hop} and top_db is {top_db:g}; expected at most "
+                f"{n_fft // 2 + 1} mel bands, a hop of at most n_fft, and a positive top_db"
+            )
+        self.sample_rate, self.n_fft, self.hop, self.margin = sample_rate, n_fft, hop, n_fft // 2
+        self.top_db, self.normalize, self.n_features = top_db, normalize, n_mels
+        mel = melscale_fbanks(n_fft // 2 + 1, 0.0, sample_rate / 2, n_mels, sample_rate, "slaney", "slaney")
+        # Constants, which follow from the settings, are not persistent: persistent tensors count as weights.
+        self.register_buffer("mel", mel, persistent=False)
+        self.register_buffer("window", torch.hann_window(n_fft), persistent=False)
+
+    def n_frames(self, n_samples: Tensor) -> Tensor:
+        """Return the number of frames of waveforms with these numbers of samples."""
+        return 1 + n_samples // self.hop
+
+    def forward(self, waveforms: Tensor, n_samples: Tensor) -> tuple[Tensor, Tensor]:
+        """Compute the frames of a zero-padded batch, each utterance as if it were alone.
+
+        Parameters
+        ----------
+        waveforms : Tensor (batch, samples)
+        n_samples : Tensor (batch,)
+            int64, valid samples of each.
+
+        Returns
+        -------
+        frames : Tensor (batch, time, n_features)
+            Zero after the valid frames.
+        n_frames : Tensor (batch,)
+            int64, valid frames of each.
+        """
+        n_frames = self.n_frames(n_samples)
+        return self.frames(pad(waveforms, (self.margin, self.margin)), n_frames), n_frames
+
+    def frames(self, waveforms: Tensor, n_frames: Tensor) -> Tensor:
+        """Compute frames of waveforms that include the margin on both sides, as a crop of a recording does.
+
+        Parameters
+        ----------
+        waveforms : Tensor (batch, samples)
+            The first frame begins with the first sample.
+        n_frames : Tensor (batch,)
+            int64, valid frames of each.
+
+        Returns
+        -------
+        Tensor (batch, time, n_features)
+            Zero after the valid frames.
+        """
+        framed = waveforms.unfold(1, self.n_fft, self.hop)
+        energies = torch.cat([self._energies(block) for block in torch.split(framed, BLOCK, dim=1)], dim=1)
+        valid = (torch.arange(energies.shape[1], device=energies.device) < n_frames[:, None])[..., None]
+        energies = torch.where(valid, energies, 0.0)
+        # The range is that of each utterance, which four dimensions say.
+        decibels = amplitude_to_DB(energies[:, None], 10.0, MIN_ENERGY, 0.0, self.top_db)[:, 0]
+        return torch.where(valid, self._normalized(decibels, n_frames), 0.0)
+
+    def _energies(self, frames: Tensor) -> Tensor:
+        spectrum = torch.fft.rfft(frames * self.window)
+        power: Tensor = spectrum.real.square().add_(spectrum.imag.square())  # 5 times faster than abs().square()
+        return torch.matmul(power, self.mel)
+
+    def _normalized(self, decibels: Tensor, n_frames: Tensor) -> Tensor:
+        if self.normalize == "unit":
+            loudest = decibels.amax(dim=(1, 2), keepdim=True)
+            return (decibels - loudest) / self.top_db + 1
+        if self.normalize == "mean":
+            valid = (torch.arange(decibels.shape[1], device=decibels.device) < n_frames[:, None])[..., None]
+            return decibels - torch.where(valid, decibels, 0.0).sum(1, keepdim=True) / n_frames[:, None, None]
+        return decibels
+
+
+class Mfcc(LogMel):
+    """MFCC, as librosa computes them by default: a DCT of the log-mel spectrogram, without normalisation.
+
+    Parameters
+    ----------
+    n_mfcc : int
+        Number of coefficients.
+    n_mels, n_fft, hop, top_db, sample_rate
+        As in `LogMel`.
+    """
+
+    dct: Tensor
+
+    def __init__(
+        self,
+        n_mfcc: int = 40,
+        n_mels: int = 128,
+        n_fft: int = 2048,
+        *,
+        hop: int = 512,
+        top_db: float = 80.0,
+        sample_rate: int = 16_000,
+    ) -> None:
+        super().__init__(n_mels, n_fft, hop, top_db=top_db, normalize="none", sample_rate=sample_rate)
+        if not 0 < n_mfcc <= n_mels:
+            raise ValueError(f"n_mfcc is {n_mfcc}; expected at most n_mels, {n_mels}")
+        self.n_features = n_mfcc
+        self.register_buffer("dct", create_dct(n_mfcc, n_mels, norm="ortho"), persistent=False)
+
+    def _normalized(self, decibels: Tensor, n_frames: Tensor) -> Tensor:
+        return decibels @ self.dct

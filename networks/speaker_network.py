@@ -1,0 +1,44 @@
+"""The base class of networks that can be trained."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from torch import Tensor, nn
+
+
+class SpeakerNetwork(nn.Module):
+    """A network from frames to embeddings.
+
+    Attributes
+    ----------
+    dim : int
+        Length of an embedding.
+    front_end, front_end_options : str, dict
+        Default front end.
+    crop_frames : int
+        Default length of a crop (frames).
+    window : int or None
+        Default length of the windows whose embeddings are averaged (frames); None embeds whole utterances.
+    """
+
+    dim: int
+    front_end: ClassVar[str] = "log_mel"
+    front_end_options: ClassVar[Mapping[str, Any]] = {}
+    crop_frames: ClassVar[int] = 200
+    window: ClassVar[int | None] = None
+
+    def forward(self, frames: Tensor, n_frames: Tensor) -> Tensor:
+        """Embed a zero-padded batch, each utterance as if it were alone.
+
+        Parameters
+        ----------
+        frames : Tensor (batch, time, features)
+            Zero after the valid frames.
+        n_frames : Tensor (batch,)
+            int64, valid frames of each, at least 1.
+
+        Returns
+        -------
+        Tensor (batch, dim)
+        """
+        raise NotImplementedError

@@ -1,0 +1,6 @@
+"""Train a network that is then a frozen encoder. Needs the packages of requirements-training.txt."""
+
+from training.settings import TrainingError, TrainingSettings
+from training.train_encoder import TrainedEncoder, train_encoder
+
+__all__ = ["TrainedEncoder", "TrainingError", "TrainingSettings", "train_encoder"]

@@ -1,0 +1,134 @@
+"""Which crops are in which training step: a pure function of the seed, the epoch and the step."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import ceil
+
+import numpy as np
+
+from corpora import Indices
+from training.settings import TrainingError
+
+
+@dataclass(frozen=True)
+class Step:
+    """Crops of a step.
+
+    Attributes
+    ----------
+    epoch, number : int
+        Epoch, and number of the step in it, from 0.
+    rows : ndarray (n,)
+        int64, training utterances of this process. Of triplets, first all anchors, then the utterances of the same
+        speakers, then those of others.
+    positions : ndarray (n,)
+        float64, starts of the crops as shares of the starts that are possible, from 0 to below 1.
+    share : float
+        Share of this process in the step, times the number of processes.
+    """
+
+    epoch: int
+    number: int
+    rows: Indices
+    positions: np.ndarray[tuple[int], np.dtype[np.float64]]
+    share: float = 1.0
+
+
+class BatchPlan:
+    """The steps of a training run.
+
+    An epoch has one crop of each training utterance, or `steps_per_epoch` steps, which continue through the utterances.
+    They are shuffled each time that all were used. Of triplets, each utterance is the anchor once; the utterances of
+    the same speaker and of another speaker are drawn.
+
+    Parameters
+    ----------
+    labels : ndarray (n,)
+        int64, speaker of each training utterance.
+    batch_size : int
+        Utterances or triplets of a step, over all processes.
+    triplets : bool
+        Whether to draw triplets.
+    steps_per_epoch : int, optional
+        Number of steps of an epoch.
+    seed : int
+    rank, n_ranks : int
+        Number of this process, and of all. Each has its share of every step.
+
+    Attributes
+    ----------
+    n_steps : int
+        Number of steps of an epoch.
+    """
+
+    def __init__(
+        self,
+        labels: Indices,
+        batch_size: int,
+        *,
+        triplets: bool = False,
+        steps_per_epoch: int | None = None,
+        seed: int = 0,
+        rank: int = 0,
+        n_ranks: int = 1,
+    ) -> None:
+        self._labels, self._batch_size, self._triplets = labels, batch_size, triplets
+        self._seed, self._rank, self._n_ranks = seed, rank, n_ranks
+        self._order = np.argsort(labels, kind="stable")
+        self._counts = np.bincount(labels)
+        self._starts = self._counts.cumsum() - self._counts
+        self._anchors = np.flatnonzero(self._counts[labels] > 1) if triplets else np.arange(len(labels))
+        if triplets and (not len(self._anchors) or (self._counts > 0).sum() < 2):
+            raise TrainingError(
+                "Triplets need two speakers, one of them with two utterances; use --objective classification, or a "
+                "larger corpus."
+            )
+        if min(batch_size, len(self._anchors)) < n_ranks:
+            raise TrainingError(
+                f"A step has {min(batch_size, len(self._anchors))} of the {len(self._anchors)} training utterances, "
+                f"fewer than the {n_ranks} processes; give a larger --batch_size or use fewer processes."
+            )
+        self._is_whole_epoch = steps_per_epoch is None
+        self.n_steps = steps_per_epoch or ceil(len(self._anchors) / batch_size)
+        self._shuffled: tuple[int, Indices] = (-1, self._anchors)
+
+    def steps(self, epoch: int, first: int = 0) -> Iterator[Step]:
+        """Yield the steps of an epoch from the step `first` on."""
+        for number in range(first, self.n_steps):
+            yield self.step(epoch, number)
+
+    def step(self, epoch: int, number: int) -> Step:
+        """Return one step."""
+        rows = self._rows(epoch, number)
+        random = np.random.default_rng([self._seed, epoch, number])
+        drawn = self._draw_triplets(rows, random) if self._triplets else rows[None]  # (roles, anchors)
+        positions = random.random(drawn.shape)
+        own = slice(self._rank, None, self._n_ranks)
+        share = len(rows[own]) * self._n_ranks / len(rows)
+        return Step(epoch, number, rows=drawn[:, own].reshape(-1), positions=positions[:, own].reshape(-1), share=share)
+
+    def _rows(self, epoch: int, number: int) -> Indices:
+        """Return the anchors of a step, over all processes."""
+        n = len(self._anchors)
+        if self._is_whole_epoch:  # parts of nearly equal size, so that no step has a single utterance
+            first, last = (n * edge // self.n_steps for edge in (number, number + 1))
+            return self._pass(epoch)[first:last]
+        places = (epoch * self.n_steps + number) * self._batch_size + np.arange(self._batch_size)
+        return np.concatenate([self._pass(each)[places[places // n == each] % n] for each in np.unique(places // n)])
+
+    def _pass(self, number: int) -> Indices:
+        """Return the anchors in the order of one pass through them."""
+        if self._shuffled[0] != number:
+            self._shuffled = number, np.random.default_rng([self._seed, number]).permutation(self._anchors)
+        return self._shuffled[1]
+
+    def _draw_triplets(self, anchors: Indices, random: np.random.Generator) -> Indices:
+        """Return anchors, utterances of the same speakers, and utterances of others (3, n)."""
+        label = self._labels[anchors]
+        place = np.empty(len(self._order), np.int64)
+        place[self._order] = np.arange(len(self._order))
+        count, start = self._counts[label], self._starts[label]
+        same = start + (place[anchors] - start + random.integers(1, count)) % count  # any but the anchor
+        other = random.integers(len(self._order) - count)
+        other += np.where(other >= start, count, 0)  # skip the speaker's own utterances
+        return np.stack([anchors, self._order[same], self._order[other]])

@@ -1,0 +1,75 @@
+"""The checkpoint from which an interrupted training run continues."""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from files import FormatReader, load_checked, write_tensors
+from training.data import PARTS, TrainingData
+from training.settings import TrainingError, TrainingSettings
+
+FORMAT = 1
+FILE_KIND = "a checkpoint of train_encoder.py"
+
+
+def save_checkpoint(path: Path, content: dict[str, Any]) -> Path:
+    """Write a checkpoint atomically: a full disk leaves the last one.
+
+    Raises
+    ------
+    OutputError
+        The file cannot be written.
+    """
+    return write_tensors(path, {"format": FORMAT, **content})
+
+
+def load_checkpoint(path: Path, identity: dict[str, Any]) -> dict[str, Any]:
+    """Read a checkpoint of the same training run.
+
+    Parameters
+    ----------
+    path : Path
+        The checkpoint.
+    identity : dict
+        What `identity_of` returned for this run.
+
+    Raises
+    ------
+    TrainingError
+        The file is no checkpoint, or one of another run; the message lists the differences.
+    """
+    content = load_checked(path, READERS, kind=FILE_KIND, error_class=TrainingError, advice="Delete it to begin again.")
+    found = content["identity"]
+    differences = [
+        f"{name} was {found.get(name)!r}, now it is {identity.get(name)!r}"
+        for name in sorted(found.keys() | identity.keys())
+        if found.get(name) != identity.get(name)
+    ]
+    if differences:
+        raise TrainingError(
+            f"{path.parent}: this folder holds a training run with other settings: {'; '.join(differences)}. Give "
+            "the same settings to continue it, or another --output_dir."
+        )
+    return content
+
+
+def identity_of(settings: TrainingSettings, data: TrainingData) -> dict[str, Any]:
+    """Return what makes a training run the same: its settings, and a digest of its utterances and parts."""
+    lines = [
+        f"{part} {data.utterances[row].id} {data.utterances[row].speaker}"
+        for part in PARTS
+        for row in data.parts[part].tolist()
+    ]
+    digest = hashlib.sha256("\n".join(lines).encode("utf-8", "surrogatepass")).hexdigest()
+    return {**settings.content(), "corpus": digest[:16]}
+
+
+def _read_format_1(content: dict[str, Any], path: Path) -> dict[str, Any]:
+    for name in ("identity", "epoch", "step", "members", "rows"):
+        if name not in content:
+            raise ValueError(f"it has no {name!r}")
+    return content
+
+
+# Readers by format.
+READERS: dict[int, FormatReader[dict[str, Any]]] = {1: _read_format_1}

@@ -1,0 +1,128 @@
+"""Read the crops of a step, in worker processes."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from audio import AudioError, read_audio
+
+
+@dataclass(frozen=True)
+class Crop:
+    """A stretch of an utterance: valid frames from the frame `first` on.
+
+    The samples are those of the frames' centres with a margin on both sides; outside of the utterance they are zero.
+    """
+
+    path: str
+    start: float
+    n_samples: int
+    first: int
+    n_frames: int
+
+
+@dataclass(frozen=True)
+class CropRequest:
+    """Crops to read: `what` comes back with them, such as their step."""
+
+    crops: tuple[Crop, ...]
+    what: Any = None
+
+
+@dataclass
+class CropBatch:
+    """Crops that were read.
+
+    Attributes
+    ----------
+    waveforms : Tensor (n, samples)
+        float32, zero-padded; without the crops that could not be read.
+    n_frames : Tensor (n,)
+        int64, valid frames of each.
+    kept : Tensor (n,)
+        int64, places of these crops in the request.
+    faults : list of (int, str)
+        Places of the files that could not be read, with the reasons.
+    what : object
+        That of the request.
+    """
+
+    waveforms: Tensor
+    n_frames: Tensor
+    kept: Tensor
+    faults: list[tuple[int, str]] = field(default_factory=list)
+    what: Any = None
+
+
+class CropReader(Dataset[CropBatch]):
+    """Reads the crops of a request by seeking.
+
+    Parameters
+    ----------
+    sample_rate, hop, n_fft : int
+        Those of the front end: Hz and samples.
+    """
+
+    def __init__(self, sample_rate: int, hop: int, n_fft: int) -> None:
+        self._rate, self._hop, self._n_fft = sample_rate, hop, n_fft
+
+    def __getitem__(self, request: CropRequest) -> CropBatch:
+        longest = max(crop.n_frames for crop in request.crops)
+        waveforms = torch.zeros(len(request.crops), (longest - 1) * self._hop + self._n_fft)
+        kept: list[int] = []
+        faults: list[tuple[int, str]] = []
+        for place, crop in enumerate(request.crops):
+            try:
+                first, samples = self._read(crop)
+            except AudioError as error:
+                # Silence within a recording is normal, and there is nothing to learn from it.
+                if error.fault != "silent" or crop.n_frames == 1 + crop.n_samples // self._hop:
+                    faults.append((place, error.reason))
+                continue
+            waveforms[len(kept), first : first + len(samples)] = samples
+            kept.append(place)
+        counts = torch.tensor([request.crops[place].n_frames for place in kept], dtype=torch.int64)
+        places = torch.tensor(kept, dtype=torch.int64)
+        return CropBatch(waveforms[: len(kept)], counts, places, faults=faults, what=request.what)
+
+    def _read(self, crop: Crop) -> tuple[int, Tensor]:
+        """Return the samples of a crop, and where they begin in it."""
+        margin = self._n_fft // 2
+        first = crop.first * self._hop - margin
+        begin, end = max(first, 0), min(first + (crop.n_frames - 1) * self._hop + self._n_fft, crop.n_samples)
+        waveform = read_audio(
+            crop.path, self._rate, crop.start + begin / self._rate, duration=max(end - begin, 1) / self._rate
+        )
+        return begin - first, waveform[: end - begin]
+
+
+class _Requests(Sampler[CropRequest]):
+    """Gives requests to a `DataLoader`, which sends each to a worker."""
+
+    def __init__(self, requests: Iterable[CropRequest]) -> None:
+        self._requests = requests
+
+    def __iter__(self) -> Iterator[CropRequest]:
+        return iter(self._requests)
+
+
+def read_crops(
+    reader: CropReader, requests: Iterable[CropRequest], num_workers: int, *, pin: bool = False
+) -> Iterator[CropBatch]:
+    """Read requests in order, ahead of the caller, in processes; without workers in this process.
+
+    Requests go to the workers one by one, so a worker holds no list of the corpus.
+    """
+    loader = DataLoader(
+        reader,
+        batch_size=None,
+        sampler=_Requests(requests),
+        num_workers=num_workers,
+        prefetch_factor=4 if num_workers else None,
+        pin_memory=pin,
+    )
+    yield from loader

@@ -1,0 +1,155 @@
+"""Settings of a training run, as plain values."""
+
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Literal
+
+from files import InputError, unknown_choice
+from networks import default_settings, network_options
+
+OBJECTIVES = ("classification", "triplet")
+MINERS = ("random", "semihard", "hard")
+OPTIMIZERS = ("adam", "adamw")
+SCHEDULES = ("constant", "cosine")
+PRECISIONS: dict[str, Any] = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
+
+
+class TrainingError(InputError):
+    """A network cannot be trained with these settings, on this corpus, or any further."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingSettings:
+    """Everything that changes the weights of a trained network, except the corpus.
+
+    Attributes
+    ----------
+    networks : tuple of str
+        Names in `NETWORKS`. Several networks are trained on the same batches, and their logits are averaged.
+    network_options : dict
+        Options of the networks. Those whose images have a fixed width also get `n_frames`; see `options_of`.
+    front_end : str
+        Name in `FRONT_ENDS`; ``auto`` is that of the first network.
+    front_end_options : dict
+        Options of the front end, instead of its defaults or those of the network.
+    objective : {"classification", "triplet"}
+        ``classification`` trains a linear layer that tells the training speakers apart, with cross entropy. ``triplet``
+        compares cosines of an anchor with the same and with another speaker.
+    class_weight : bool
+        Whether every speaker has the same total weight in the cross entropy.
+    margin : float
+        Margin of the triplet loss.
+    miner : {"random", "semihard", "hard"}
+        Triplets of a batch that are used: those that were drawn, or all that are semi-hard or hard.
+    n_frames : int, "auto" or None
+        Length of a crop (frames); ``auto`` is that of the first network, None uses whole utterances.
+    window : int, "auto" or None
+        Length of the windows (frames), half a window apart, whose embeddings are averaged after training; ``auto`` is
+        that of the first network, None embeds whole utterances.
+    mask_probability : float
+        Probability of each of the two masks of SpecAugment; 0 switches it off.
+    mask_features, mask_frames : int
+        Largest width of the mask over features, and over frames.
+    epochs : int
+        Number of epochs.
+    steps_per_epoch : int or None
+        Number of steps; None takes one crop of each training utterance.
+    batch_size : int
+        Utterances of a step, or triplets, over all processes.
+    optimizer : {"adam", "adamw"}
+    lr : float
+        Learning rate, after the warm-up.
+    weight_decay : float
+    schedule : {"constant", "cosine"}
+        Course of the learning rate; ``cosine`` falls to zero over all epochs.
+    warmup_steps : int
+        Number of steps in which the learning rate rises from zero.
+    max_norm : float or None
+        Largest norm of the gradients of a network; None does not limit it.
+    patience : int or None
+        Number of epochs without a better validation figure after which training stops.
+    precision : {"auto", "fp32", "bf16", "fp16"}
+        ``auto`` is fp16 on a CUDA GPU, otherwise fp32.
+    seed : int
+        Random seed of the weights, the split and the batches.
+    start_from : str or None
+        Digest of the weights that training starts from; None starts from random ones.
+    """
+
+    networks: tuple[str, ...]
+    network_options: dict[str, Any] = field(default_factory=dict)
+    front_end: str = "auto"
+    front_end_options: dict[str, Any] = field(default_factory=dict)
+    objective: str = "classification"
+    class_weight: bool = False
+    margin: float = 0.1
+    miner: str = "random"
+    n_frames: int | Literal["auto"] | None = "auto"
+    window: int | Literal["auto"] | None = "auto"
+    mask_probability: float = 0.0
+    mask_features: int = 8
+    mask_frames: int = 20
+    epochs: int = 20
+    steps_per_epoch: int | None = None
+    batch_size: int = 32
+    optimizer: str = "adam"
+    lr: float = 1e-3
+    weight_decay: float = 0.0
+    schedule: str = "constant"
+    warmup_steps: int = 0
+    max_norm: float | None = None
+    patience: int | None = None
+    precision: str = "fp32"
+    seed: int = 0
+    start_from: str | None = None
+
+    def __post_init__(self) -> None:
+        for name, value, valid in (
+            ("objective", self.objective, OBJECTIVES),
+            ("miner", self.miner, MINERS),
+            ("optimizer", self.optimizer, OPTIMIZERS),
+            ("schedule", self.schedule, SCHEDULES),
+            ("precision", self.precision, ("auto", *PRECISIONS)),
+        ):
+            if value not in valid:
+                raise TrainingError(unknown_choice(name, value, valid))
+        if not self.networks or len(set(self.networks)) != len(self.networks):
+            raise TrainingError(f"The networks are {', '.join(self.networks) or 'none'}; give each one once.")
+        if len(self.networks) > 1 and self.objective != "classification":
+            raise TrainingError("Several networks are trained together only as an ensemble of classifiers.")
+
+    @property
+    def windows(self) -> tuple[int, int] | None:
+        """Length and step of the windows (frames)."""
+        return (self.window, max(self.window // 2, 1)) if isinstance(self.window, int) else None
+
+    def options_of(self, network: str) -> dict[str, Any]:
+        """Return the options of a network; the width of an image is the length of a crop."""
+        has_width = isinstance(self.n_frames, int) and "n_frames" in network_options(network)
+        return {"n_frames": self.n_frames, **self.network_options} if has_width else self.network_options
+
+    def resolve(self, device: str = "cpu") -> "TrainingSettings":
+        """Return the settings with the defaults of the first network in the place of ``auto``.
+
+        Parameters
+        ----------
+        device : str
+            Type of the device, such as ``cuda``.
+        """
+        defaults = default_settings(self.networks[0])
+        options = self.front_end_options
+        if self.front_end in ("auto", defaults["front_end"]):
+            options = {**defaults["front_end_options"], **options}
+        return replace(
+            self,
+            front_end=defaults["front_end"] if self.front_end == "auto" else self.front_end,
+            front_end_options=options,
+            n_frames=defaults["n_frames"] if self.n_frames == "auto" else self.n_frames,
+            window=defaults["window"] if self.window == "auto" else self.window,
+            precision=("fp16" if device == "cuda" else "fp32") if self.precision == "auto" else self.precision,
+        )
+
+    def content(self) -> dict[str, Any]:
+        """Return the settings as plain values, which a file can hold."""
+        content = asdict(self)
+        content["networks"] = list(self.networks)
+        return content
