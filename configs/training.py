@@ -14,7 +14,7 @@ NetworkName = Literal[
 FrontEndName = Literal["log_mel", "mfcc"]
 Objective = Literal["classification", "triplet"]
 Miner = Literal["random", "semihard", "hard"]
-TrainingSplit = Literal["utterance", "session", "speaker", "mixed"]
+TrainingSplit = Literal["utterance", "session", "speaker", "mixed", "given"]
 
 Share = Annotated[float, Range(0, 1)]
 
@@ -73,7 +73,7 @@ class TrainingConfig(ScriptConfig):
     """Largest width of SpecAugment's mask over frames."""
     split_by: TrainingSplit | Literal["auto"] = "auto"
     """What is assigned to the training, validation and test parts; auto is speaker for triplets, and utterance
-    otherwise; mixed draws parts of the sizes of the corpus's own from all of them."""
+    otherwise; mixed draws parts of the sizes of the corpus's own from all of them; given takes the corpus's own."""
     fractions: tuple[float, float, float] = (0.8, 0.1, 0.1)
     """Shares of the training, validation and test parts."""
     class_weight: ClassWeight | None = None

@@ -1,6 +1,5 @@
 """Splits for training a network: by speaker, and mixed from the parts that a corpus has."""
 
-import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -8,10 +7,8 @@ from numpy.typing import ArrayLike
 
 from corpora.corpus import Corpus, CorpusError
 from corpora.given_splits import Indices
+from corpora.split_names import split_of
 from files import count_of, unknown_choice
-
-# Beginning of the name of a folder, such as train-clean-100 -> part.
-PARTS = {"train": "train", "dev": "validation", "val": "validation", "test": "test", "eval": "test"}
 
 
 def split_by_speaker(
@@ -119,14 +116,12 @@ def parts_of_folders(corpus: Corpus) -> list[str]:
     CorpusError
         A folder has another name.
     """
-    found = []
-    for utterance_id in corpus.ids:
-        folder = utterance_id.partition("/")[0]
-        match = re.match("|".join(PARTS), folder.lower())
-        if match is None:
+    folders = [utterance_id.partition("/")[0] for utterance_id in corpus.ids]
+    parts = {folder: split_of(folder) for folder in dict.fromkeys(folders)}
+    for folder, part in parts.items():
+        if part is None:
             raise CorpusError(
-                f"{corpus.root}: the folder {folder!r} is not the name of a part; a mixed split needs folders whose "
-                "names begin with train, dev or test, such as train-clean-100."
+                f"{corpus.root}: the folder {folder!r} is not the name of a part; a mixed split needs folders with the "
+                "names of parts, such as train-clean-100, dev and test."
             )
-        found.append(PARTS[match[0]])
-    return found
+    return [str(parts[folder]) for folder in folders]

@@ -2,7 +2,7 @@
 
 from embedding.decode import Piece, decode, n_workers_of
 from embedding.embed_utterances import Row, Timing, embed_utterances, measure_utterances
-from embedding.worker import MAX_OFFSET, DecodeSettings, FileState
+from embedding.worker import MAX_OFFSET, DecodeSettings, FileState, remove_offset
 
 __all__ = [
     "MAX_OFFSET",
@@ -15,4 +15,5 @@ __all__ = [
     "embed_utterances",
     "measure_utterances",
     "n_workers_of",
+    "remove_offset",
 ]

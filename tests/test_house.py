@@ -24,8 +24,8 @@ from heads import HEADS, SCALERS, MinibatchHead
 from networks import FRONT_ENDS, NETWORKS
 from reports import PictureFormat
 from training import train_encoder
+from training.parts import KINDS
 from training.settings import MINERS, OBJECTIVES, OPTIMIZERS, PRECISIONS, SCHEDULES, TrainingSettings
-from training.train_encoder import SPLITS
 from verification import BACKENDS
 
 ROOT = Path(__file__).parents[1]
@@ -189,7 +189,7 @@ def test_choices_of_the_command_lines_are_those_of_the_registries() -> None:
     assert set(typing.get_args(training_choices.FrontEndName)) == set(FRONT_ENDS)
     assert set(typing.get_args(training_choices.Objective)) == set(OBJECTIVES)
     assert set(typing.get_args(training_choices.Miner)) == set(MINERS)
-    assert set(typing.get_args(training_choices.TrainingSplit)) == set(SPLITS)
+    assert set(typing.get_args(training_choices.TrainingSplit)) == set(KINDS)
     fields_of_training = typing.get_type_hints(config.TrainingConfig)
     assert set(typing.get_args(fields_of_training["optimizer"])) == set(OPTIMIZERS)
     assert set(typing.get_args(fields_of_training["schedule"])) == set(SCHEDULES)

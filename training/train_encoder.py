@@ -12,12 +12,6 @@ import torch
 
 from corpora import (
     Corpus,
-    Indices,
-    divide,
-    parts_of_folders,
-    split_by_speaker,
-    split_mixed,
-    warn_of_shared_sessions,
 )
 from encoders import TrainedNetwork, lazy_encoder, resolve_device
 from files import (
@@ -25,7 +19,6 @@ from files import (
     Record,
     check_writable,
     require,
-    unknown_choice,
 )
 from heads import FittedHead, SpeakerClassifier, create_head, create_scaler
 from networks import create_front_end
@@ -33,9 +26,10 @@ from training.data import TrainingData, measure, warn_of_single_utterances
 from training.data_charts import describe_parts, part_records, write_data_charts
 from training.member import Member
 from training.part_problems import missing_speakers, part_problems
+from training.parts import split_parts
 from training.published_form import check_publishable, write_published
 from training.run_results import RunResults
-from training.settings import PRECISIONS, TrainingError, TrainingSettings
+from training.settings import PRECISIONS, TrainingSettings
 from training.starting_point import StartingPoint
 from training.training_run import TrainingRun
 
@@ -45,7 +39,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 # What can be assigned to the parts.
-SPLITS = ("utterance", "session", "speaker", "mixed")
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,7 +156,7 @@ def train_encoder(
     folder = Path(output_dir)
     check_writable(folder)
     utterances, n_samples, faults = measure(corpus, front_end.sample_rate, progress=progress)
-    parts = _split(Corpus(utterances, corpus.root, corpus.name), split_by, fractions, seed=chosen.seed)
+    parts = split_parts(Corpus(utterances, corpus.root, corpus.name), split_by, fractions, seed=chosen.seed)
     data = TrainingData(
         utterances,
         n_samples,
@@ -215,22 +208,6 @@ def train_encoder(
     elif len(data.parts["validation"]):
         run.outputs = run.outputs_of("validation")
     return _save(run, corpus, folder, epoch=epoch, notes=notes, start=start, save_published=save_published)
-
-
-def _split(corpus: Corpus, split_by: str, fractions: Sequence[float], *, seed: int) -> tuple[Indices, Indices, Indices]:
-    """Return the rows of the training, validation and test parts."""
-    speakers = [utterance.speaker for utterance in corpus]
-    if split_by == "speaker":
-        return split_by_speaker(speakers, fractions, seed)
-    if split_by == "mixed":
-        return split_mixed(speakers, parts_of_folders(corpus), seed)
-    if split_by not in ("utterance", "session"):
-        raise TrainingError(unknown_choice("split", split_by, SPLITS))
-    sessions = [utterance.session for utterance in corpus]
-    parts = divide(speakers, sessions, fractions, split_by=split_by, seed=seed)  # type: ignore[arg-type]
-    if split_by == "session":
-        warn_of_shared_sessions(sessions, parts)
-    return parts
 
 
 def create_fabric(device: str, precision: str) -> "Fabric":

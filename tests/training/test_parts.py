@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -22,7 +24,7 @@ from corpora import (
     split_mixed,
     take_subsets,
 )
-from training import TrainedEncoder
+from training import TrainedEncoder, TrainingError
 from training.data import TrainingData
 from training.part_problems import missing_speakers, part_problems
 
@@ -211,3 +213,16 @@ def test_parts_that_cannot_be_measured_are_reported(validation: str, found: str)
     assert len(notes) == 1
     assert found in notes[0]
     assert "the last epoch is selected" in notes[0]
+
+
+def test_given_parts_are_those_of_the_folders(train: Train, corpus_root: Path, tmp_path: Path) -> None:
+    for split, speakers in (("train", ("101", "102")), ("dev", ("103", "104"))):
+        for speaker in speakers:
+            shutil.copytree(corpus_root / speaker, tmp_path / "given" / split / speaker)
+    corpus = load_corpus(tmp_path / "given", "folder")
+    trained = train(corpus=corpus, split_by="given", epochs=1)
+    assert [(row["part"], row["n_utterances"]) for row in trained.rows] == [("train", 20), ("validation", 20)]
+    assert 0 <= trained.rows[1]["eer"] <= 1
+    assert torch.load(trained.paths[0], weights_only=True)["speakers"] == ["101", "102"]
+    with pytest.raises(TrainingError, match="the corpus gives no train split"):
+        train(corpus=load_corpus(corpus_root), split_by="given", output_dir=tmp_path / "other")
