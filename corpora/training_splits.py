@@ -117,11 +117,12 @@ def parts_of_folders(corpus: Corpus) -> list[str]:
         A folder has another name.
     """
     folders = [utterance_id.partition("/")[0] for utterance_id in corpus.ids]
-    parts = {folder: split_of(folder) for folder in dict.fromkeys(folders)}
+    # The first word of the name decides.
+    parts = {folder: split_of(folder.replace("_", "-").partition("-")[0]) for folder in dict.fromkeys(folders)}
     for folder, part in parts.items():
         if part is None:
             raise CorpusError(
-                f"{corpus.root}: the folder {folder!r} is not the name of a part; a mixed split needs folders with the "
-                "names of parts, such as train-clean-100, dev and test."
+                f"{corpus.root}: the folder {folder!r} is not the name of a part; a mixed split needs folders whose "
+                "names begin with train, dev or test, such as train-clean-100."
             )
     return [str(parts[folder]) for folder in folders]
