@@ -26,6 +26,7 @@ class BiLstm(SpeakerNetwork):
     """
 
     front_end, crop_frames, window = "mfcc", 100, 100
+    training_threads = 1  # its products are small, and each waits for the one before
 
     def __init__(
         self,

@@ -2,11 +2,10 @@
 
 import logging
 import math
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Literal
 
 import torch
 
@@ -33,12 +32,10 @@ from training.data import TrainingData, measure, warn_of_single_utterances
 from training.data_charts import describe_parts, part_records, write_data_charts
 from training.member import Member
 from training.part_problems import missing_speakers, part_problems
+from training.processes import create_fabric, default_workers, end_together
 from training.run_results import RunResults
-from training.settings import PRECISIONS, TrainingError, TrainingSettings
+from training.settings import TrainingError, TrainingSettings
 from training.training_run import TrainingRun
-
-if TYPE_CHECKING:
-    from lightning.fabric import Fabric
 
 logger = logging.getLogger(__name__)
 
@@ -86,7 +83,7 @@ def train_encoder(
     fractions: Sequence[float] = (0.8, 0.1, 0.1),
     output_dir: PathLike = "outputs",
     device: str = "auto",
-    num_workers: int = 2,
+    num_workers: int | Literal["auto"] = "auto",
     test_every_epoch: bool = False,
     command: str = "",
     progress: bool = True,
@@ -110,8 +107,9 @@ def train_encoder(
         Folder for the checkpoint, the figures, and the files ``encoder_{network}.pt``.
     device : str
         ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
-    num_workers : int
-        Number of processes that read crops.
+    num_workers : int or "auto"
+        Number of processes that read crops; 0 reads them in this process. ``auto`` is one less than the cores, at most
+        8.
     test_every_epoch : bool
         Whether the test part is evaluated after each epoch too. It never selects.
     command : str
@@ -140,6 +138,8 @@ def train_encoder(
     folder = Path(output_dir)
     check_writable(folder)
     front_end = create_front_end(chosen.front_end, **chosen.front_end_options)
+    fabric = create_fabric(device, chosen.precision)
+    progress = progress and fabric.is_global_zero
     utterances, n_samples, faults = measure(corpus, front_end.sample_rate, progress=progress)
     parts = _split(Corpus(utterances, corpus.root, corpus.name), split_by, fractions, seed=chosen.seed)
     data = TrainingData(
@@ -152,7 +152,6 @@ def train_encoder(
     )
     if chosen.objective == "triplet":
         warn_of_single_utterances(utterances, parts[0])
-    fabric = create_fabric(device, chosen.precision)
     notes = part_problems(data, chosen.objective)
     for note in notes if fabric.is_global_zero else ():
         logger.warning(note)
@@ -168,28 +167,29 @@ def train_encoder(
         "notes": list(notes),
         "command": command,
     }
-    run = TrainingRun(
-        chosen,
-        data,
-        front_end,
-        fabric=fabric,
-        output_dir=folder,
-        results=RunResults(folder, about, data.faults),
-        num_workers=num_workers,
-        test_every_epoch=test_every_epoch,
-        progress=progress,
-    )
-    run.resume()
-    if fabric.is_global_zero:
-        for line in describe_parts(data):
-            logger.info("%s", line)
-        write_data_charts(folder, data, front_end, n_frames=run.crop_frames, seed=chosen.seed)
-    run.fit()
-    epoch = run.load_best()
-    if len(data.parts["test"]):
-        run.evaluate("test", epoch)
-    elif len(data.parts["validation"]):
-        run.outputs = run.outputs_of("validation")
+    with end_together(fabric.world_size):
+        run = TrainingRun(
+            chosen,
+            data,
+            front_end,
+            fabric=fabric,
+            output_dir=folder,
+            results=RunResults(folder, about, data.faults),
+            num_workers=default_workers() if num_workers == "auto" else num_workers,
+            test_every_epoch=test_every_epoch,
+            progress=progress,
+        )
+        run.resume()
+        if fabric.is_global_zero:
+            for line in describe_parts(data):
+                logger.info("%s", line)
+            write_data_charts(folder, data, front_end, n_frames=run.crop_frames, seed=chosen.seed)
+        run.fit()
+        epoch = run.load_best()
+        if len(data.parts["test"]):
+            run.evaluate("test", epoch)
+        elif len(data.parts["validation"]):
+            run.outputs = run.outputs_of("validation")
     return _save(run, corpus, folder, epoch=epoch, notes=notes)
 
 
@@ -207,28 +207,6 @@ def _split(corpus: Corpus, split_by: str, fractions: Sequence[float], *, seed: i
     if split_by == "session":
         warn_of_shared_sessions(sessions, parts)
     return parts
-
-
-def create_fabric(device: str, precision: str) -> "Fabric":
-    """Return a launched Fabric: one process, or all that torchrun started."""
-    from lightning.fabric import Fabric
-
-    n_processes = int(os.environ.get("WORLD_SIZE", "1"))
-    place = resolve_device(device)
-    if n_processes > 1:
-        local = int(os.environ.get("LOCAL_WORLD_SIZE", n_processes))
-        fabric = Fabric(
-            accelerator=place.type,
-            devices=local,
-            num_nodes=n_processes // local,
-            strategy="ddp",
-            precision=PRECISIONS[precision],
-        )
-    else:
-        devices: Any = 1 if place.index is None else [place.index]
-        fabric = Fabric(accelerator=place.type, devices=devices, precision=PRECISIONS[precision])
-    fabric.launch()
-    return fabric
 
 
 def _save(run: TrainingRun, corpus: Corpus, folder: Path, *, epoch: int, notes: Sequence[str]) -> TrainedEncoder:
