@@ -74,9 +74,10 @@ def _run(config_class: type[Config], main: Callable[[Config], int]) -> int:
     config = parse(config_class, sys.argv[1:])
     logging.basicConfig(format="%(levelname)s %(message)s", stream=sys.stderr)
     signal.signal(signal.SIGTERM, _interrupt)  # sent by SLURM and torchrun
-    is_first = not _is_of_torchrun() or os.environ.get("RANK") == "0"
+    is_one_of_many = config_class.is_joint and "TORCHELASTIC_RUN_ID" in os.environ
+    is_silent = is_one_of_many and os.environ.get("RANK") != "0"
     for room in ROOMS:  # this project's rooms only: other libraries log a lot at this level
-        logging.getLogger(room).setLevel(config.log_level.upper() if is_first else "ERROR")
+        logging.getLogger(room).setLevel("ERROR" if is_silent else config.log_level.upper())
     # The terminal's encoding may lack characters of the names of files and speakers.
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -84,40 +85,35 @@ def _run(config_class: type[Config], main: Callable[[Config], int]) -> int:
     try:
         return main(config)
     except InputError as error:
-        _report(f"ERROR {error}{_order_advice(config)}")
+        _report(f"ERROR {error}{_order_advice(config)}", is_one_of_many)
         return EXIT_BAD_INPUT
     except PermissionError as error:
-        _report(f"ERROR {error.filename}: {error.strerror}; check the permissions of the file and its folder.")
+        advice = "check the permissions of the file and its folder."
+        _report(f"ERROR {error.filename}: {error.strerror}; {advice}", is_one_of_many)
         return EXIT_BAD_INPUT
     except KeyboardInterrupt:
-        _report(f"Interrupted. {config_class.after_interrupt}".rstrip())
+        _report(f"Interrupted. {config_class.after_interrupt}".rstrip(), is_one_of_many)
         return EXIT_ERROR
     except BrokenPipeError:  # the reader of the pipe, such as head, has closed it; output files are complete
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_ERROR
 
 
-def _report(sentence: str) -> None:
+def _report(sentence: str, is_one_of_many: bool) -> None:
     """Print why the script ends; of the processes that torchrun started, only the first one that ends prints it."""
-    if _is_first_to_end():
+    if not is_one_of_many or _is_first_to_end():
         print(sentence, file=sys.stderr)
-
-
-def _is_of_torchrun() -> bool:
-    return "TORCHELASTIC_RUN_ID" in os.environ
 
 
 def _is_first_to_end() -> bool:
     """Return whether no other process of torchrun has ended with a sentence; they count in the store of torchrun."""
-    if not _is_of_torchrun():
-        return True
     from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
     try:
         port, attempt = int(os.environ["MASTER_PORT"]), os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
         store = TCPStore(os.environ["MASTER_ADDR"], port, is_master=False, timeout=STORE_TIMEOUT)
         return bool(store.add(f"ended in attempt {attempt}", 1) == 1)
-    except (KeyError, ValueError, RuntimeError):  # it cannot be asked
+    except (KeyError, ValueError, RuntimeError):  # the store cannot be reached
         return True
 
 

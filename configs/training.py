@@ -23,6 +23,7 @@ class TrainingConfig(ScriptConfig):
     """Train a network on a corpus, and save it as a frozen encoder."""
 
     is_positional: ClassVar[bool] = True
+    is_joint: ClassVar[bool] = True
     after_interrupt: ClassVar[str] = "Run the same command again to continue."
 
     corpus: tuple[Path, ...]

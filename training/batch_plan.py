@@ -101,7 +101,7 @@ class BatchPlan:
         drawn = self._draw_triplets(rows, random) if self._triplets else rows[None]  # (roles, anchors)
         positions = random.random(drawn.shape)
         own = slice(self._rank, None, self._n_ranks)
-        return Step(epoch, number, drawn[:, own].reshape(-1), positions[:, own].reshape(-1))
+        return Step(epoch, number, rows=drawn[:, own].reshape(-1), positions=positions[:, own].reshape(-1))
 
     def _rows(self, epoch: int, number: int) -> Indices:
         """Return the anchors of a step, over all processes."""

@@ -108,7 +108,8 @@ class CropReader(Dataset[CropBatch]):
         if self._front_end is not None and kept:
             with threads(1), torch.no_grad():
                 inputs = self._front_end.frames(inputs, counts)
-        return CropBatch(inputs, counts, torch.tensor(kept, dtype=torch.int64), faults, request.what)
+        places = torch.tensor(kept, dtype=torch.int64)
+        return CropBatch(inputs, counts, places, faults=faults, what=request.what)
 
     def _read(self, crop: Crop) -> tuple[int, Tensor]:
         """Return the samples of a crop, and where they begin in it."""

@@ -249,8 +249,9 @@ class TrainingRun:
         counts = agreed[:, 0]
         if not bool(counts.all()):
             kept = kept[:0]
-        places = torch.isin(batch.kept, kept)
-        batch.inputs, batch.n_frames, batch.kept = batch.inputs[places], batch.n_frames[places], kept
+        if len(kept) < len(batch.kept):
+            places = torch.isin(batch.kept, kept)
+            batch.inputs, batch.n_frames, batch.kept = batch.inputs[places], batch.n_frames[places], kept
         # The mean of the gradients of the processes, so weighted, is that of the step.
         batch.share = len(kept) * len(counts) / max(float(counts.sum()), 1.0)
         return bool(agreed[0, 1])
