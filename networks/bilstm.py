@@ -48,7 +48,7 @@ class BiLstm(SpeakerNetwork):
         self.pooling, self.dim = pooling, hidden * (1 + bidirectional)
 
     def forward(self, frames: Tensor, n_frames: Tensor) -> Tensor:
-        lengths: list[int] = n_frames.unique().tolist()
+        lengths = sorted(set(n_frames.tolist()))
         if len(lengths) <= MAX_LENGTHS:
             outputs: Tensor = frames.new_zeros((frames.shape[0], frames.shape[1], self.dim))
             for length in lengths:
