@@ -11,6 +11,7 @@ import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stderr, redirect_stdout
+from datetime import timedelta
 from itertools import chain
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar, get_args, get_type_hints
@@ -35,6 +36,9 @@ EXIT_DONE = 0
 EXIT_ERROR = 1
 EXIT_BAD_INPUT = 2
 EXIT_SOME_FAILED = 3
+
+# Time after which the store of torchrun cannot be reached.
+STORE_TIMEOUT = timedelta(seconds=5)
 
 ROOMS = (
     "files",
@@ -70,8 +74,10 @@ def _run(config_class: type[Config], main: Callable[[Config], int]) -> int:
     config = parse(config_class, sys.argv[1:])
     logging.basicConfig(format="%(levelname)s %(message)s", stream=sys.stderr)
     signal.signal(signal.SIGTERM, _interrupt)  # sent by SLURM and torchrun
+    is_one_of_many = config_class.is_joint and "TORCHELASTIC_RUN_ID" in os.environ
+    is_silent = is_one_of_many and os.environ.get("RANK") != "0"
     for room in ROOMS:  # this project's rooms only: other libraries log a lot at this level
-        logging.getLogger(room).setLevel(config.log_level.upper())
+        logging.getLogger(room).setLevel("ERROR" if is_silent else config.log_level.upper())
     # The terminal's encoding may lack characters of the names of files and speakers.
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -80,20 +86,36 @@ def _run(config_class: type[Config], main: Callable[[Config], int]) -> int:
         config.check_outputs()
         return main(config)
     except InputError as error:
-        print(f"ERROR {error}{_order_advice(config)}", file=sys.stderr)
+        _report(f"ERROR {error}{_order_advice(config)}", is_one_of_many)
         return EXIT_BAD_INPUT
     except PermissionError as error:
-        print(
-            f"ERROR {error.filename}: {error.strerror}; check the permissions of the file and its folder.",
-            file=sys.stderr,
-        )
+        advice = "check the permissions of the file and its folder."
+        _report(f"ERROR {error.filename}: {error.strerror}; {advice}", is_one_of_many)
         return EXIT_BAD_INPUT
     except KeyboardInterrupt:
-        print(f"Interrupted. {config_class.after_interrupt}".rstrip(), file=sys.stderr)
+        _report(f"Interrupted. {config_class.after_interrupt}".rstrip(), is_one_of_many)
         return EXIT_ERROR
     except BrokenPipeError:  # the reader of the pipe, such as head, has closed it; output files are complete
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_ERROR
+
+
+def _report(sentence: str, is_one_of_many: bool) -> None:
+    """Print why the script ends; of the processes that torchrun started, only the first one that ends prints it."""
+    if not is_one_of_many or _is_first_to_end():
+        print(sentence, file=sys.stderr)
+
+
+def _is_first_to_end() -> bool:
+    """Return whether no other process of torchrun has ended with a sentence; they count in the store of torchrun."""
+    from torch.distributed import TCPStore  # type: ignore[attr-defined]
+
+    try:
+        port, attempt = int(os.environ["MASTER_PORT"]), os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+        store = TCPStore(os.environ["MASTER_ADDR"], port, is_master=False, timeout=STORE_TIMEOUT)
+        return bool(store.add(f"ended in attempt {attempt}", 1) == 1)
+    except (KeyError, ValueError, RuntimeError):  # the store cannot be reached
+        return True
 
 
 def _interrupt(*_: object) -> None:

@@ -8,7 +8,7 @@ import shlex
 from dataclasses import replace
 from pathlib import Path
 
-from command_line import command, read_assignments, run
+from command_line import EXIT_DONE, command, read_assignments, run
 from config import TrainingConfig
 from extract_features import open_corpus, report_failures
 
@@ -30,14 +30,15 @@ def main(config: TrainingConfig) -> int:
         command=command(),
         **config.training_settings(),
     )
-    if trained.paths:  # in the first process
-        print("\n\n".join(format_results(config.output_dir, "plain")))
-        with announce("Drawing the report"):
-            page = write_report(config.output_dir)
-        for path in (*trained.saved, page):
-            print(f"Saved {path}")
-        weights = shlex.quote(str(trained.paths[0]))
-        print(f"Use it: python extract_features.py CORPUS --encoder trained --encoder_weights {weights}")
+    if not trained.paths:  # the first process writes and prints
+        return EXIT_DONE
+    print("\n\n".join(format_results(config.output_dir, "plain")))
+    with announce("Drawing the report"):
+        page = write_report(config.output_dir)
+    for path in (*trained.saved, page):
+        print(f"Saved {path}")
+    weights = shlex.quote(str(trained.paths[0]))
+    print(f"Use it: python extract_features.py CORPUS --encoder trained --encoder_weights {weights}")
     return report_failures(trained.failures, "Fix what failed, and give another --output_dir to train with it.")
 
 

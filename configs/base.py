@@ -98,6 +98,8 @@ class ScriptConfig:
     """Whether arguments without a default are given without a flag, as in: verify A.wav B.wav."""
     after_interrupt: ClassVar[str] = ""
     """Sentence for a user who interrupted the script: what the same command continues."""
+    is_joint: ClassVar[bool] = False
+    """Whether the processes that torchrun starts do one job together; one of them logs, and one reports an error."""
 
     config: InputPath | None = None
     """YAML file with values of flags, such as max_duration: 5.0; flags on the command line override it."""

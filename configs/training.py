@@ -24,6 +24,7 @@ class TrainingConfig(ScriptConfig):
     """Train a network on a corpus, and save it as a frozen encoder."""
 
     is_positional: ClassVar[bool] = True
+    is_joint: ClassVar[bool] = True
     after_interrupt: ClassVar[str] = "Run the same command again to continue."
 
     corpus: tuple[InputPath, ...]
@@ -105,8 +106,8 @@ class TrainingConfig(ScriptConfig):
     """Random seed of the weights, the split and the batches."""
     test_every_epoch: bool = False
     """Also evaluate the test part after each epoch; it never selects."""
-    num_workers: Annotated[int, Range(0, 1000)] = 1
-    """Number of processes that read crops."""
+    num_workers: Annotated[int, Range(0, 1000)] | Literal["auto"] = "auto"
+    """Number of processes that read crops; auto is one less than the cores, at least 1 and at most 8."""
     output_dir: Annotated[Path, WritesInto(TRAINING_FILES)] = Path("outputs")
     """Folder for the encoder, the figures and the checkpoint."""
     device: str = "auto"

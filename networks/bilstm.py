@@ -7,6 +7,10 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from networks.masking import masked_mean
 from networks.speaker_network import SpeakerNetwork
 
+# Maximum number of different lengths that are computed one after another: the gradient of a packed batch takes several
+# times as long on a CPU.
+MAX_LENGTHS = 4
+
 
 class BiLstm(SpeakerNetwork):
     """An LSTM over the frames, and the mean of its outputs or the last one. The names of its tensors are the published.
@@ -26,6 +30,7 @@ class BiLstm(SpeakerNetwork):
     """
 
     front_end, crop_frames, window = "mfcc", 100, 100
+    training_threads = 1  # its products are small, and each waits for the one before
 
     def __init__(
         self,
@@ -43,8 +48,12 @@ class BiLstm(SpeakerNetwork):
         self.pooling, self.dim = pooling, hidden * (1 + bidirectional)
 
     def forward(self, frames: Tensor, n_frames: Tensor) -> Tensor:
-        if bool((n_frames == frames.shape[1]).all()):
-            outputs = self.lstm(frames)[0]
+        lengths = sorted(set(n_frames.tolist()))
+        if len(lengths) <= MAX_LENGTHS:
+            outputs: Tensor = frames.new_zeros((frames.shape[0], frames.shape[1], self.dim))
+            for length in lengths:
+                rows = n_frames == length
+                outputs[rows, :length] = self.lstm(frames[rows, :length])[0].to(outputs.dtype)
         else:
             packed = pack_padded_sequence(frames, n_frames.cpu(), batch_first=True, enforce_sorted=False)
             outputs = pad_packed_sequence(self.lstm(packed)[0], batch_first=True)[0]

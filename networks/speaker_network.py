@@ -19,6 +19,8 @@ class SpeakerNetwork(nn.Module):
         Default length of a crop (frames).
     window : int or None
         Default length of the windows whose embeddings are averaged (frames); None embeds whole utterances.
+    training_threads : int or None
+        Number of threads with which a training step is fastest on a CPU; None uses all.
     """
 
     dim: int
@@ -26,6 +28,7 @@ class SpeakerNetwork(nn.Module):
     front_end_options: ClassVar[Mapping[str, Any]] = {}
     crop_frames: ClassVar[int] = 200
     window: ClassVar[int | None] = None
+    training_threads: ClassVar[int | None] = None
 
     def forward(self, frames: Tensor, n_frames: Tensor) -> Tensor:
         """Embed a zero-padded batch, each utterance as if it were alone.

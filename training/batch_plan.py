@@ -23,15 +23,12 @@ class Step:
         speakers, then those of others.
     positions : ndarray (n,)
         float64, starts of the crops as shares of the starts that are possible, from 0 to below 1.
-    share : float
-        Share of this process in the step, times the number of processes.
     """
 
     epoch: int
     number: int
     rows: Indices
     positions: np.ndarray[tuple[int], np.dtype[np.float64]]
-    share: float = 1.0
 
 
 class BatchPlan:
@@ -104,8 +101,7 @@ class BatchPlan:
         drawn = self._draw_triplets(rows, random) if self._triplets else rows[None]  # (roles, anchors)
         positions = random.random(drawn.shape)
         own = slice(self._rank, None, self._n_ranks)
-        share = len(rows[own]) * self._n_ranks / len(rows)
-        return Step(epoch, number, rows=drawn[:, own].reshape(-1), positions=positions[:, own].reshape(-1), share=share)
+        return Step(epoch, number, rows=drawn[:, own].reshape(-1), positions=positions[:, own].reshape(-1))
 
     def _rows(self, epoch: int, number: int) -> Indices:
         """Return the anchors of a step, over all processes."""

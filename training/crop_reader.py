@@ -1,6 +1,8 @@
 """Read the crops of a step, in worker processes."""
 
-from collections.abc import Iterable, Iterator
+import gc
+import signal
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,6 +11,13 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from audio import AudioError, read_audio
+from embedding import remove_offset
+from networks import LogMel
+from training.processes import threads
+from training.settings import TrainingError
+
+# Batches that each process reads ahead.
+PREFETCH = 4
 
 
 @dataclass(frozen=True)
@@ -39,8 +48,9 @@ class CropBatch:
 
     Attributes
     ----------
-    waveforms : Tensor (n, samples)
-        float32, zero-padded; without the crops that could not be read.
+    inputs : Tensor (n, time, n_features) or (n, samples)
+        float32, zero-padded frames or, from a reader without a front end, waveforms; without the crops that could not
+        be read.
     n_frames : Tensor (n,)
         int64, valid frames of each.
     kept : Tensor (n,)
@@ -49,13 +59,16 @@ class CropBatch:
         Places of the files that could not be read, with the reasons.
     what : object
         That of the request.
+    share : float
+        Share of this process in the step, times the number of processes.
     """
 
-    waveforms: Tensor
+    inputs: Tensor
     n_frames: Tensor
     kept: Tensor
     faults: list[tuple[int, str]] = field(default_factory=list)
     what: Any = None
+    share: float = 1.0
 
 
 class CropReader(Dataset[CropBatch]):
@@ -65,10 +78,13 @@ class CropReader(Dataset[CropBatch]):
     ----------
     sample_rate, hop, n_fft : int
         Those of the front end: Hz and samples.
+    front_end : LogMel, optional
+        Computes the frames where the crops are read, on the CPU and in one thread, so that they do not depend on the
+        number of processes; without it, batches have waveforms.
     """
 
-    def __init__(self, sample_rate: int, hop: int, n_fft: int) -> None:
-        self._rate, self._hop, self._n_fft = sample_rate, hop, n_fft
+    def __init__(self, sample_rate: int, hop: int, n_fft: int, *, front_end: LogMel | None = None) -> None:
+        self._rate, self._hop, self._n_fft, self._front_end = sample_rate, hop, n_fft, front_end
 
     def __getitem__(self, request: CropRequest) -> CropBatch:
         longest = max(crop.n_frames for crop in request.crops)
@@ -83,11 +99,18 @@ class CropReader(Dataset[CropBatch]):
                 if error.fault != "silent" or crop.n_frames == 1 + crop.n_samples // self._hop:
                     faults.append((place, error.reason))
                 continue
+            except Exception as error:  # an error of a decoder must not stop the other files
+                faults.append((place, f"it cannot be decoded ({type(error).__name__}: {error})"))
+                continue
             waveforms[len(kept), first : first + len(samples)] = samples
             kept.append(place)
         counts = torch.tensor([request.crops[place].n_frames for place in kept], dtype=torch.int64)
+        inputs = waveforms[: len(kept)]
+        if self._front_end is not None and kept:
+            with threads(1), torch.no_grad():
+                inputs = self._front_end.frames(inputs, counts)
         places = torch.tensor(kept, dtype=torch.int64)
-        return CropBatch(waveforms[: len(kept)], counts, places, faults=faults, what=request.what)
+        return CropBatch(inputs, counts, places, faults=faults, what=request.what)
 
     def _read(self, crop: Crop) -> tuple[int, Tensor]:
         """Return the samples of a crop, and where they begin in it."""
@@ -97,7 +120,9 @@ class CropReader(Dataset[CropBatch]):
         waveform = read_audio(
             crop.path, self._rate, crop.start + begin / self._rate, duration=max(end - begin, 1) / self._rate
         )
-        return begin - first, waveform[: end - begin]
+        samples = waveform[: end - begin]
+        remove_offset(samples)  # as `embed_utterances` does
+        return begin - first, samples
 
 
 class _Requests(Sampler[CropRequest]):
@@ -110,19 +135,42 @@ class _Requests(Sampler[CropRequest]):
         return iter(self._requests)
 
 
+def _init_worker(number: int) -> None:
+    """Prepare a worker process."""
+    # The handler of the script would print the traceback of an interruption.
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    gc.freeze()  # a collection would write to, and so copy, all objects of the parent process, such as the corpus
+
+
 def read_crops(
     reader: CropReader, requests: Iterable[CropRequest], num_workers: int, *, pin: bool = False
-) -> Iterator[CropBatch]:
+) -> Generator[CropBatch]:
     """Read requests in order, ahead of the caller, in processes; without workers in this process.
 
-    Requests go to the workers one by one, so a worker holds no list of the corpus.
+    Requests go to the workers one by one, so a worker holds no list of the corpus. Close the iterator to end the
+    processes.
+
+    Raises
+    ------
+    TrainingError
+        A process was killed.
     """
     loader = DataLoader(
         reader,
         batch_size=None,
         sampler=_Requests(requests),
         num_workers=num_workers,
-        prefetch_factor=4 if num_workers else None,
+        prefetch_factor=PREFETCH if num_workers else None,
         pin_memory=pin,
+        worker_init_fn=_init_worker,
     )
-    yield from loader
+    try:
+        yield from loader
+    except RuntimeError as error:
+        if not str(error).startswith("DataLoader worker"):
+            raise
+        raise TrainingError(
+            "A process that reads crops was killed, perhaps because memory ran out. Give a smaller --num_workers; the "
+            "same command continues the run."
+        ) from error

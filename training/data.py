@@ -2,7 +2,7 @@
 
 import logging
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -19,6 +19,8 @@ from training.settings import TrainingError
 logger = logging.getLogger(__name__)
 
 PARTS = ("train", "validation", "test")
+# Number of headers that are read at a time.
+HEADERS = 1000
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,22 +94,28 @@ def measure(
     Only headers are read.
     """
     kept, lengths, faults = [], [], {}
-    with ThreadPoolExecutor() as pool:
-        found = pool.map(_seconds, corpus.utterances)
-        for utterance, seconds in zip(
-            corpus, track(found, "Reading headers", len(corpus), unit="file", visible=progress), strict=True
-        ):
-            if isinstance(seconds, str):
-                faults[utterance.id] = seconds
-            else:
-                kept.append(utterance)
-                lengths.append(max(round(seconds * sample_rate), 1))
+    found = _read_headers(corpus.utterances)
+    for utterance, seconds in zip(
+        corpus, track(found, "Reading headers", len(corpus), unit="file", visible=progress), strict=True
+    ):
+        if isinstance(seconds, str):
+            faults[utterance.id] = seconds
+        else:
+            kept.append(utterance)
+            lengths.append(max(round(seconds * sample_rate), 1))
     if not kept:
         raise TrainingError(
             f"{corpus.root}: none of the {count_of(len(corpus), 'utterance')} can be read; the first: "
             f"{next(iter(faults.values()))}."
         )
     return tuple(kept), np.array(lengths, np.int64), faults
+
+
+def _read_headers(utterances: Sequence[Utterance]) -> Iterator[float | str]:
+    """Return the duration (seconds) of each utterance, or why it cannot be read."""
+    with ThreadPoolExecutor() as pool:
+        for first in range(0, len(utterances), HEADERS):  # a list of all futures would be larger than the corpus
+            yield from pool.map(_seconds, utterances[first : first + HEADERS])
 
 
 def _seconds(utterance: Utterance) -> float | str:

@@ -98,7 +98,7 @@ def measure_levels(
     for first in range(0, len(crops), BATCH):
         batch = reader[CropRequest(tuple(crops[first : first + BATCH]))]
         if len(batch.kept):
-            frames = log_mel.frames(batch.waveforms, batch.n_frames)
+            frames = log_mel.frames(batch.inputs, batch.n_frames)
             valid = [one[:n] for one, n in zip(frames, batch.n_frames.tolist(), strict=True)]
             found += [(float(one.min()), float(one.max())) for one in valid]
     smallest, largest = np.array(found, np.float64).reshape(-1, 2).T

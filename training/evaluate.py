@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,7 @@ from networks import LogMel
 from training.crop_reader import CropReader, CropRequest, read_crops
 from training.data import TrainingData
 from training.member import Member
+from training.processes import exchange_faults
 from verification import random_triplets
 
 if TYPE_CHECKING:
@@ -78,18 +80,24 @@ class Evaluator:
         requests = (CropRequest(tuple(data.crop(row) for row in batch.tolist()), batch) for batch in batches)
         found = []
         for member in members:
+            member.share_buffers()
             member.model.eval()
-        with torch.inference_mode():
-            for batch in read_crops(self.reader, requests, self.num_workers):
+        with torch.inference_mode(), closing(read_crops(self.reader, requests, self.num_workers)) as crops:
+            for batch in crops:
                 data.faults.update({data.utterances[batch.what[place]].id: reason for place, reason in batch.faults})
                 if not len(batch.kept):
                     continue
                 n_frames = batch.n_frames.to(self.fabric.device)
-                frames = self.front_end.frames(batch.waveforms.to(self.fabric.device), n_frames)
+                frames = self.frames_of(batch.inputs.to(self.fabric.device), n_frames)
                 found.append((batch.what[batch.kept.numpy()], [member.embed(frames, n_frames) for member in members]))
         for member in members:
             member.model.train()
+        exchange_faults(self.fabric, data.faults)
         return _join(_gather(found, n_ranks), len(members))
+
+    def frames_of(self, inputs: Tensor, n_frames: Tensor) -> Tensor:
+        """Return the frames of crops: a reader without a front end has read waveforms."""
+        return inputs if inputs.ndim == 3 else self.front_end.frames(inputs, n_frames)
 
     def figures(self, outputs: Outputs) -> Record:
         """Return the figures of a network for a part.

@@ -88,6 +88,12 @@ class Member:
         embeddings = embed_frames(self.model.network, frames, n_frames, window=self._settings.windows)
         return embeddings.cpu(), None if self.classifier is None else self.classifier(embeddings).cpu()
 
+    def share_buffers(self) -> None:
+        """Copy the statistics of batch normalisation from the first process, as each training step does before it."""
+        if self._fabric.world_size > 1:
+            for buffer in self.model.buffers():
+                torch.distributed.broadcast(buffer, src=0)
+
     def state(self) -> dict[str, Any]:
         """Return the weights and the optimizer's state, as tensors and plain values."""
         return {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}

@@ -134,7 +134,14 @@ class TrainingSettings:
         ----------
         device : str
             Type of the device, such as ``cuda``.
+
+        Raises
+        ------
+        TrainingError
+            The precision needs another device.
         """
+        if self.precision == "fp16" and device != "cuda":
+            raise TrainingError(f"The precision fp16 needs a CUDA GPU; on {device}, give --precision bf16 or fp32.")
         defaults = default_settings(self.networks[0])
         options = self.front_end_options
         if self.front_end in ("auto", defaults["front_end"]):

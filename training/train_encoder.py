@@ -2,11 +2,10 @@
 
 import logging
 import math
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Literal
 
 import torch
 
@@ -27,14 +26,12 @@ from training.data_charts import describe_parts, part_records, write_data_charts
 from training.member import Member
 from training.part_problems import missing_speakers, part_problems
 from training.parts import split_parts
+from training.processes import create_fabric, default_workers, end_together
 from training.published_form import check_publishable, write_published
 from training.run_results import RunResults
-from training.settings import PRECISIONS, TrainingSettings
+from training.settings import TrainingSettings
 from training.starting_point import StartingPoint
 from training.training_run import TrainingRun
-
-if TYPE_CHECKING:
-    from lightning.fabric import Fabric
 
 logger = logging.getLogger(__name__)
 
@@ -89,7 +86,7 @@ def train_encoder(
     save_published: bool = False,
     output_dir: PathLike = "outputs",
     device: str = "auto",
-    num_workers: int = 2,
+    num_workers: int | Literal["auto"] = "auto",
     test_every_epoch: bool = False,
     command: str = "",
     progress: bool = True,
@@ -118,8 +115,9 @@ def train_encoder(
         Folder for the checkpoint, the figures, and the files ``encoder_{network}.pt``.
     device : str
         ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
-    num_workers : int
-        Number of processes that read crops.
+    num_workers : int or "auto"
+        Number of processes that read crops; 0 reads them in this process. ``auto`` is one less than the cores, at most
+        8.
     test_every_epoch : bool
         Whether the test part is evaluated after each epoch too. It never selects.
     command : str
@@ -155,6 +153,8 @@ def train_encoder(
         check_publishable(chosen)
     folder = Path(output_dir)
     check_writable(folder)
+    fabric = create_fabric(device, chosen.precision)
+    progress = progress and fabric.is_global_zero
     utterances, n_samples, faults = measure(corpus, front_end.sample_rate, progress=progress)
     parts = split_parts(Corpus(utterances, corpus.root, corpus.name), split_by, fractions, seed=chosen.seed)
     data = TrainingData(
@@ -167,7 +167,6 @@ def train_encoder(
     )
     if chosen.objective == "triplet":
         warn_of_single_utterances(utterances, parts[0])
-    fabric = create_fabric(device, chosen.precision)
     notes = part_problems(data, chosen.objective)
     for note in notes if fabric.is_global_zero else ():
         logger.warning(note)
@@ -183,53 +182,32 @@ def train_encoder(
         "notes": list(notes),
         "command": command,
     }
-    run = TrainingRun(
-        chosen,
-        data,
-        front_end,
-        fabric=fabric,
-        output_dir=folder,
-        results=RunResults(folder, about, data.faults),
-        num_workers=num_workers,
-        test_every_epoch=test_every_epoch,
-        progress=progress,
-    )
-    if start is not None:
-        start.copy_to(run.members[0], data.speakers)
-    run.resume()
-    if fabric.is_global_zero:
-        for line in describe_parts(data):
-            logger.info("%s", line)
-        write_data_charts(folder, data, front_end, n_frames=run.crop_frames, seed=chosen.seed)
-    run.fit()
-    epoch = run.load_best()
-    if len(data.parts["test"]):
-        run.evaluate("test", epoch)
-    elif len(data.parts["validation"]):
-        run.outputs = run.outputs_of("validation")
-    return _save(run, corpus, folder, epoch=epoch, notes=notes, start=start, save_published=save_published)
-
-
-def create_fabric(device: str, precision: str) -> "Fabric":
-    """Return a launched Fabric: one process, or all that torchrun started."""
-    from lightning.fabric import Fabric
-
-    n_processes = int(os.environ.get("WORLD_SIZE", "1"))
-    place = resolve_device(device)
-    if n_processes > 1:
-        local = int(os.environ.get("LOCAL_WORLD_SIZE", n_processes))
-        fabric = Fabric(
-            accelerator=place.type,
-            devices=local,
-            num_nodes=n_processes // local,
-            strategy="ddp",
-            precision=PRECISIONS[precision],
+    with end_together(fabric.world_size):
+        run = TrainingRun(
+            chosen,
+            data,
+            front_end,
+            fabric=fabric,
+            output_dir=folder,
+            results=RunResults(folder, about, data.faults),
+            num_workers=default_workers() if num_workers == "auto" else num_workers,
+            test_every_epoch=test_every_epoch,
+            progress=progress,
         )
-    else:
-        devices: Any = 1 if place.index is None else [place.index]
-        fabric = Fabric(accelerator=place.type, devices=devices, precision=PRECISIONS[precision])
-    fabric.launch()
-    return fabric
+        if start is not None:
+            start.copy_to(run.members[0], data.speakers)
+        run.resume()
+        if fabric.is_global_zero:
+            for line in describe_parts(data):
+                logger.info("%s", line)
+            write_data_charts(folder, data, front_end, n_frames=run.crop_frames, seed=chosen.seed)
+        run.fit()
+        epoch = run.load_best()
+        if len(data.parts["test"]):
+            run.evaluate("test", epoch)
+        elif len(data.parts["validation"]):
+            run.outputs = run.outputs_of("validation")
+    return _save(run, corpus, folder, epoch=epoch, notes=notes, start=start, save_published=save_published)
 
 
 def _save(

@@ -8,7 +8,10 @@ continues from a checkpoint computes what it would have computed without the int
 import logging
 import math
 import time
+from collections.abc import Generator, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +28,7 @@ from training.data import TrainingData
 from training.describe_epoch import describe_epoch, describe_sums
 from training.evaluate import VERIFICATION_FIGURES, Evaluator, Outputs, average
 from training.member import Member
+from training.processes import exchange, exchange_faults, threads
 from training.run_results import RunResults
 from training.settings import TrainingError, TrainingSettings
 from training.tensorboard_log import TensorBoardLog
@@ -105,7 +109,12 @@ class TrainingRun:
         self.settings, self.data, self.fabric = settings, data, fabric
         self._num_workers, self._progress, self._test_every_epoch = num_workers, progress, test_every_epoch
         self.front_end = front_end.to(fabric.device)
-        self._reader = CropReader(front_end.sample_rate, front_end.hop, front_end.n_fft)
+        self._reader = CropReader(
+            front_end.sample_rate,
+            front_end.hop,
+            front_end.n_fft,
+            front_end=front_end if fabric.device.type == "cpu" else None,  # a GPU computes it faster
+        )
         train = data.parts["train"]
         labels = torch.from_numpy(data.labels[train])
         self.plan = BatchPlan(
@@ -139,6 +148,9 @@ class TrainingRun:
         TrainingError
             The checkpoint is that of a run with other settings.
         """
+        if self.fabric.is_global_zero:
+            for left in self._checkpoint.parent.glob(f".{CHECKPOINT}.*.tmp"):  # by a run that was killed
+                left.unlink(missing_ok=True)
         if not self._checkpoint.exists():
             return False
         content = load_checkpoint(self._checkpoint, self._identity)
@@ -164,9 +176,15 @@ class TrainingRun:
         """
         if self._is_complete():
             return
-        with TensorBoardLog(self._curves_folder, self._n_done, enabled=self.fabric.is_global_zero) as curves:
+        is_first = self.fabric.is_global_zero
+        limits = [member.model.network.training_threads for member in self.members]
+        with (
+            threads(None if None in limits else max(filter(None, limits))),
+            TensorBoardLog(self._curves_folder, self._n_done, enabled=is_first) as curves,
+            closing(self._batches()) as batches,
+        ):
             while not self._is_complete():
-                self._train_epoch(curves)
+                self._train_epoch(batches, curves)
                 self._end_epoch(curves)
                 self._save()
 
@@ -175,16 +193,22 @@ class TrainingRun:
         """Number of steps that are done, over all epochs."""
         return self.state.epoch * self.plan.n_steps + self.state.step
 
-    def _train_epoch(self, curves: TensorBoardLog) -> None:
-        state, saved = self.state, time.monotonic()
-        requests = map(self._request, self.plan.steps(state.epoch, state.step))
+    def _batches(self) -> Generator[CropBatch]:
+        """Read the crops of all steps from here on, also ahead of the evaluation between two epochs."""
+        epoch, step = self.state.epoch, self.state.step
+        later = map(self.plan.steps, range(epoch + 1, self.settings.epochs))
+        steps = chain(self.plan.steps(epoch, step), chain.from_iterable(later))
         is_on_gpu = self.fabric.device.type == "cuda"
-        batches = read_crops(self._reader, requests, self._num_workers, pin=is_on_gpu)
+        return read_crops(self._reader, map(self._request, steps), self._num_workers, pin=is_on_gpu)
+
+    def _train_epoch(self, batches: Iterator[CropBatch], curves: TensorBoardLog) -> None:
+        state, saved = self.state, time.monotonic()
         task = f"Epoch {state.epoch + 1} of {self.settings.epochs}"
         is_shown = self._progress and self.fabric.is_global_zero
         with Progress(task, self.plan.n_steps, unit="step", visible=is_shown, done=state.step) as progress:
             started = time.monotonic()
-            for batch in batches:
+            for batch in islice(batches, self.plan.n_steps - state.step):
+                is_due = self._agree(batch, started - saved > CHECKPOINT_SECONDS)
                 figures = self._train_step(batch)
                 state.step += 1
                 if self._n_done % STEPS_PER_POINT == 0:
@@ -193,7 +217,7 @@ class TrainingRun:
                 self._add("seconds", now - started)
                 started = now
                 progress.advance(note=describe_sums(state.sums, self.settings.networks, self.fabric.world_size))
-                if now - saved > CHECKPOINT_SECONDS:
+                if is_due:
                     curves.flush()
                     self._save()
                     saved = now
@@ -206,32 +230,53 @@ class TrainingRun:
         )
         return CropRequest(crops, (step, rows))
 
+    def _agree(self, batch: CropBatch, is_due: bool) -> bool:
+        """Agree with the other processes on the crops of a step; return whether all save the state after it.
+
+        The batch keeps the crops to use: those that could be read, of triplets those of complete ones. If a process has
+        none, the step is skipped in all of them.
+
+        Parameters
+        ----------
+        batch : CropBatch
+        is_due : bool
+            Whether the state should be saved, which the first process decides.
+        """
+        _, rows = batch.what
+        self.data.faults.update({self.data.utterances[rows[place]].id: reason for place, reason in batch.faults})
+        kept = self._complete(batch.kept, len(rows))
+        agreed = exchange(self.fabric, float(len(kept)), float(is_due))
+        counts = agreed[:, 0]
+        if not bool(counts.all()):
+            kept = kept[:0]
+        if len(kept) < len(batch.kept):
+            places = torch.isin(batch.kept, kept)
+            batch.inputs, batch.n_frames, batch.kept = batch.inputs[places], batch.n_frames[places], kept
+        # The mean of the gradients of the processes, so weighted, is that of the step.
+        batch.share = len(kept) * len(counts) / max(float(counts.sum()), 1.0)
+        return bool(agreed[0, 1])
+
     def _train_step(self, batch: CropBatch) -> dict[str, float]:
         """Update all networks; return the figures of the step, of this process."""
         step, rows = batch.what
-        self.data.faults.update({self.data.utterances[rows[place]].id: reason for place, reason in batch.faults})
-        kept = self._complete(batch.kept, len(rows))
+        if not len(batch.kept):
+            return {}
         torch.manual_seed(_seed(self.settings.seed, step.epoch, step.number, rank=self.fabric.global_rank))
         device = self.fabric.device
-        places = torch.isin(batch.kept, kept)
-        waveforms, n_frames = batch.waveforms[places].to(device), batch.n_frames[places].to(device)
-        labels = torch.from_numpy(self.data.labels[rows[kept.numpy()]]).to(device)
-        if not len(labels):
-            if self.fabric.world_size > 1:
-                raise TrainingError("None of the crops of a step could be read, which several processes cannot skip.")
-            return {}
+        inputs, n_frames = batch.inputs.to(device), batch.n_frames.to(device)
+        labels = torch.from_numpy(self.data.labels[rows[batch.kept.numpy()]]).to(device)
         with torch.no_grad():
-            frames = self.front_end.frames(waveforms, n_frames)
+            frames = self.evaluator.frames_of(inputs, n_frames)
             if self._augment is not None:
                 frames = self._augment(frames, n_frames)
         lr = self.learning_rate(step.epoch * self.plan.n_steps + step.number)
         self._add("crops", len(labels))
         figures = {"step/learning_rate": lr}
         for member in self.members:
-            loss, logits = member.train_step(frames, n_frames, labels, share=step.share, lr=lr)
+            loss, logits = member.train_step(frames, n_frames, labels, share=batch.share, lr=lr)
             value = float(loss)
             if not math.isfinite(value):
-                ids = ", ".join(self.data.utterances[row].id for row in rows[kept.numpy()].tolist())
+                ids = ", ".join(self.data.utterances[row].id for row in rows[batch.kept.numpy()].tolist())
                 raise TrainingError(
                     f"The loss of {member.name} is {value} in step {step.number + 1} of epoch {step.epoch + 1}. Give a "
                     f"smaller --lr, --max_norm or --precision fp32. The utterances of the step are: {ids}."
@@ -269,7 +314,7 @@ class TrainingRun:
         state.rows += self._training_rows()
         parts = ["validation", "test"] if self._test_every_epoch else ["validation"]
         scores = {part: self.evaluate(part) for part in parts}
-        score = scores["validation"]
+        score = tuple(exchange(self.fabric, *scores["validation"])[0].tolist())  # the first process decides
         if not state.best or score > tuple(state.best["score"]):
             tensors = [
                 {name: tensor.detach().cpu().clone() for name, tensor in member.model.state_dict().items()}
@@ -359,14 +404,13 @@ class TrainingRun:
     def _summed(self) -> dict[str, float]:
         """Return the sums of this epoch over all processes."""
         names = sorted(self.state.sums)
-        values = torch.tensor([self.state.sums[name] for name in names], dtype=torch.float64)
-        if self.fabric.world_size > 1:
-            torch.distributed.all_reduce(values)
-        return dict(zip(names, values.tolist(), strict=True))
+        sums = exchange(self.fabric, *(self.state.sums[name] for name in names)).sum(0)
+        return dict(zip(names, sums.tolist(), strict=True))
 
     def _save(self) -> None:
         """Write the checkpoint, in the first process."""
         sums = self._summed()
+        exchange_faults(self.fabric, self.data.faults)
         if not self.fabric.is_global_zero:
             return
         state = self.state

@@ -117,7 +117,7 @@ def read_one(path: Path, n_frames: int | None, position: float, front_end: LogMe
     batch = next(iter(read_crops(reader, [CropRequest((data.crop(0, position, n_frames),))], 0)))
     if not len(batch.kept):
         return None, batch.faults
-    return front_end.frames(batch.waveforms, batch.n_frames)[0, : batch.n_frames[0]], batch.faults
+    return front_end.frames(batch.inputs, batch.n_frames)[0, : batch.n_frames[0]], batch.faults
 
 
 def test_an_utterance_that_is_shorter_than_a_crop_is_whole_and_padded(
@@ -131,7 +131,7 @@ def test_an_utterance_that_is_shorter_than_a_crop_is_whole_and_padded(
     )  # fmt: skip
     crops = (data.crop(0, 0.7, 100), data.crop(1, 0.0, 100))
     batch = next(iter(read_crops(CropReader(16_000, front_end.hop, front_end.n_fft), [CropRequest(crops)], 0)))
-    frames = front_end.frames(batch.waveforms, batch.n_frames)
+    frames = front_end.frames(batch.inputs, batch.n_frames)
     alone, n_frames = front_end(read_audio(short, 16_000)[None], torch.tensor([4800]))
     assert batch.n_frames.tolist() == [n_frames.item(), 100] == [31, 100]
     # The FFT of a batch may use another algorithm than that of one frame; both are float32 in dB below 100.
