@@ -24,8 +24,8 @@ from heads import HEADS, SCALERS, MinibatchHead
 from networks import FRONT_ENDS, NETWORKS
 from reports import PictureFormat
 from training import train_encoder
-from training.parts import KINDS
 from training.settings import MINERS, OBJECTIVES, OPTIMIZERS, PRECISIONS, SCHEDULES, TrainingSettings
+from training.split_parts import KINDS
 from verification import BACKENDS
 
 ROOT = Path(__file__).parents[1]

@@ -25,11 +25,11 @@ from training.data import TrainingData, measure, warn_of_single_utterances
 from training.data_charts import describe_parts, part_records, write_data_charts
 from training.member import Member
 from training.part_problems import missing_speakers, part_problems
-from training.parts import split_parts
 from training.processes import create_fabric, default_workers, end_together
 from training.published_form import check_publishable, write_published
 from training.run_results import RunResults
 from training.settings import TrainingSettings
+from training.split_parts import split_parts
 from training.starting_point import StartingPoint
 from training.training_run import TrainingRun
 

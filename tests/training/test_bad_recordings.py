@@ -14,6 +14,7 @@ import torch
 
 from audio import read_audio
 from corpora import Corpus, Utterance, load_corpus, split
+from heads import SpeakerClassifier
 from networks import LogMel
 from training import TrainedEncoder, TrainingError
 from training.crop_reader import CropReader, CropRequest, read_crops
@@ -206,3 +207,21 @@ def test_one_speaker_is_refused(objective: str, words: str, train: Train, corpus
     alone = Corpus(tuple(each for each in corpus if each.speaker == "101"), corpus.root, corpus.name)
     with pytest.raises(TrainingError, match=words):
         train(objective=objective, corpus=alone, split_by="utterance")
+
+
+def test_an_offset_of_a_recording_is_removed_as_in_extraction(train: Train, corpus_root: Path, tmp_path: Path) -> None:
+    shutil.copytree(corpus_root, tmp_path / "shifted")
+    for path in (tmp_path / "shifted").rglob("*.flac"):
+        samples, rate = soundfile.read(path)
+        soundfile.write(path, 0.5 * samples + 0.05, rate)
+    trained = train(corpus=load_corpus(tmp_path / "shifted"))
+    assert trained.classifier is not None
+    corpus = load_corpus(tmp_path / "shifted")
+    tested = [corpus.utterances[row] for row in split([each.speaker for each in corpus])[2]]
+    classifier = SpeakerClassifier.load(trained.classifier)
+    answers = classifier.predict([each.path for each in tested], encoder_weights=trained.paths[0], device="cpu")
+    losses = [
+        -math.log(answer.probabilities[answer.speakers.index(each.speaker)])
+        for answer, each in zip(answers, tested, strict=True)
+    ]
+    assert trained.figures["loss"] == pytest.approx(sum(losses) / len(losses), rel=1e-4)
