@@ -2,7 +2,7 @@
 
 import csv
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from corpora.corpus import CorpusError, Split, Utterance
 from corpora.layout_registry import Unused, layout
@@ -17,7 +17,8 @@ def read_common_voice(root: Path, files: Sequence[str]) -> Iterator[Utterance | 
     """Read Common Voice: the clips that ``validated.tsv`` lists; the speaker is the ``client_id``.
 
     The splits are those of ``train.tsv``, ``dev.tsv`` and ``test.tsv``, which list the clips if there is no
-    ``validated.tsv``. Each speaker has one session. The root may be above the folders of several languages.
+    ``validated.tsv``. Each speaker has one session. The root may be above the folders of several languages. Clips that
+    were converted are found by their names without the suffix.
     """
     inside = [(file[: -len(name)], name) for file in files if (name := _name_of_clip(file))]
     for folder in sorted({folder for folder, _ in inside}):
@@ -62,6 +63,7 @@ def _read_table(path: Path, clips: set[str]) -> Mapping[str, str]:
     CorpusError
         The columns ``client_id`` and ``path`` are missing, or empty in a row.
     """
+    by_stem = {PurePosixPath(clip).stem: clip for clip in sorted(clips, reverse=True)}
     try:
         with open(path, encoding="utf-8-sig", newline="") as file:
             # Sentences have quotation marks that belong to their text.
@@ -76,8 +78,9 @@ def _read_table(path: Path, clips: set[str]) -> Mapping[str, str]:
                 clip, speaker = (row["path"] or "").strip(), (row["client_id"] or "").strip()
                 if not clip or not speaker:
                     raise CorpusError(f"{path}, line {table.line_num}: client_id or path is empty; expected both.")
-                # Tables of early versions have no suffixes.
-                speakers[f"{clip}.mp3" if clip not in clips and "." not in clip else clip] = speaker
+                # Tables of early versions have no suffixes, and clips that were converted have others.
+                listed = f"{clip}.mp3" if clip not in clips and "." not in clip else clip
+                speakers[listed if listed in clips else by_stem.get(PurePosixPath(listed).stem, listed)] = speaker
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise CorpusError(f"{path}: this cannot be read as a table in UTF-8 ({error}).") from error
     return speakers

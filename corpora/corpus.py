@@ -4,7 +4,7 @@ import hashlib
 import math
 import os
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -165,7 +165,9 @@ class Corpus:
             raise CorpusError(f"The corpus {self.name!r} cannot be used in a file name; give another name.")
         for utterance_id, count in Counter(self.ids).most_common(1):
             if count > 1:
-                raise CorpusError(f"{self.root}: the utterance {utterance_id} is listed {count} times; list it once.")
+                same = [utterance for utterance in self.utterances if utterance.id == utterance_id]
+                listed = f"the utterance {utterance_id} is listed {count} times; list it once."
+                raise CorpusError(f"{self.root}: {_describe_forms(same) or listed}")
 
     def __len__(self) -> int:
         return len(self.utterances)
@@ -236,6 +238,18 @@ class Corpus:
                 message = f"Speaker {speaker} has one utterance, which is enough for training but not for testing."
                 problems.append(Problem("single_utterance", speaker, message))
         return tuple(problems)
+
+
+def _describe_forms(same: Sequence[Utterance]) -> str | None:
+    """Return that utterances with one id are in files whose names look the same, or None if they are in one file."""
+    first, second = same[0].path, next((each.path for each in same if each.path != same[0].path), same[0].path)
+    if first == second or normal_form(str(first)) != normal_form(str(second)):
+        return None
+    one, other = next(names for names in zip(first.parts, second.parts, strict=True) if names[0] != names[1])
+    return (
+        f"the names {one!a} and {other!a} look the same, but are written in two Unicode forms (NFC and NFD), and both "
+        f"have the utterance {same[0].id}. Rename one of them so that they look different."
+    )
 
 
 def _content(utterance: Utterance) -> bytes | AudioError:

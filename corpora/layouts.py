@@ -13,7 +13,7 @@ from corpora.layout_registry import LAYOUTS, Unused
 from corpora.manifest import MANIFEST
 from corpora.name_pattern import NamePattern
 from corpora.scan import require_audio
-from corpora.speaker_folders import check_one_folder, first_names, warn_of_doubtful_speakers
+from corpora.speaker_folders import check_one_folder, first_names, warn_of_doubtful_speakers, warn_of_split_names
 from corpora.speaker_names import check_speaker_names
 from corpora.split_names import SPLITS
 from files import count_of, existing_path, safe_file_name, unknown_choice
@@ -100,7 +100,9 @@ def _load_by_pattern(root: Path, layout: str, pattern: str, *, allow_unknown: bo
     for file in files:
         found = names.read(file)
         if found is not None:
-            utterances.append(Utterance(root / file, found[0], found[1] or found[0], root=root))
+            speaker, session = found
+            split = names.given_split(file)
+            utterances.append(Utterance(root / file, speaker, session or speaker, root=root, split=split))
     if not utterances:
         raise CorpusError(
             f"{root}: the pattern {pattern!r} matches none of the {count_of(len(files), 'audio file')}, such as "
@@ -108,6 +110,7 @@ def _load_by_pattern(root: Path, layout: str, pattern: str, *, allow_unknown: bo
             "characters except '/', and '**/' for any folders."
         )
     _log_contents(root, f"pattern {pattern}", utterances=utterances, files=files)
+    warn_of_split_names(root, utterances, "If the speakers are elsewhere in the paths, move {speaker} in the pattern")
     check_speaker_names(root, utterances, allow_unknown=allow_unknown)
     return Corpus(tuple(utterances), root, _name_of(root))
 

@@ -7,10 +7,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from corpora.corpus import CorpusError, Split, Utterance
+from corpora.corpus import CorpusError, Utterance
 from corpora.layout_registry import layout
 from corpora.manifest_columns import Columns, columns_without_header, find_columns
-from corpora.split_names import read_split
+from corpora.split_names import split_of
 from files import existing_path, is_missing, listing, other_kind, read_text, table_rows
 
 logger = logging.getLogger(__name__)
@@ -21,6 +21,10 @@ EXPECTED = "path,speaker[,session,start,duration|end,split]"
 DELIMITERS = ",;\t|"
 # The columns of a table of predictions of this project, whose speakers are not labels.
 PREDICTIONS = {"path", "speaker", "probability", "error"}
+# A number, or a time of day such as 00:01:02.5.
+TIME = re.compile(r"[-+]?[\d.,:]*\d[\d.,:]*(?:e[-+]?\d+)?", re.IGNORECASE)
+# A number with a comma that can separate thousands or decimals.
+AMBIGUOUS = re.compile(r"[-+]?[1-9]\d{0,2},\d{3}")
 # Maximum difference of the duration from the end minus the start, if all are given (seconds): they may be rounded.
 TOLERANCE = 0.01 + 1e-9
 
@@ -50,6 +54,7 @@ def read_manifest(root: Path, files: Sequence[str]) -> Iterator[Utterance]:
     if not table.rows:
         raise CorpusError(f"{manifest}: the manifest lists no utterance.")
     _check_names(manifest, table)
+    _warn_of_other_splits(manifest, table)
     for line, cells in table.rows:
         values = {column: cells[place] for column, place in table.columns.places.items() if place < len(cells)}
         yield _utterance(manifest, line, values, table=table)
@@ -121,9 +126,22 @@ def _log_columns(manifest: Path, table: _Table) -> None:
         for place in columns.unused
         if columns.header[place] or any("".join(cells[place : place + 1]) for _, cells in table.rows)
     ]
+    _check_times(manifest, table, unused)
     if unused:
         noun, verb = ("column", "is") if len(unused) == 1 else ("columns", "are")
         logger.warning("%s: the %s %s %s not used", manifest, noun, columns.describe(unused), verb)
+
+
+def _check_times(manifest: Path, table: _Table, unused: Sequence[int]) -> None:
+    """Refuse a column of numbers that is not used, but is probably a time: without it, whole files would be read."""
+    for place in unused:
+        column = table.columns.probable_time(place)
+        cells = [cell for _, row in table.rows for cell in row[place : place + 1] if not is_missing(cell)]
+        if column is not None and cells and all(TIME.fullmatch(cell) for cell in cells):
+            raise CorpusError(
+                f"{manifest}: the column {table.columns.header[place]!r} is probably the {column} of segments. Call it "
+                f"{column!r} if it is (in seconds), or delete it if it is not."
+            )
 
 
 def _check_names(manifest: Path, table: _Table) -> None:
@@ -136,6 +154,21 @@ def _check_names(manifest: Path, table: _Table) -> None:
             where = f"line {empty[0]}" if len(empty) == 1 else f"lines {listing(empty)}"
             found = f"{cells[empty[0]]!r}, which stands for a missing name" if cells[empty[0]] else "empty"
             raise CorpusError(f"{manifest}, {where}: the {column} is {found}; give a path and a speaker in each row.")
+
+
+def _warn_of_other_splits(manifest: Path, table: _Table) -> None:
+    """Warn of words in the column of the split that are the name of none."""
+    place = table.columns.places.get("split")
+    if place is None:
+        return
+    cells = [cell for _, row in table.rows for cell in row[place : place + 1]]
+    others = sorted({cell for cell in cells if not is_missing(cell) and split_of(cell) is None})
+    if others:
+        logger.warning(
+            "%s: the column %r has other words than train, validation (or dev) and test: %s; rows with them are in no "
+            "split",
+            manifest, table.columns.header[place], listing([repr(other) for other in others]),
+        )  # fmt: skip
 
 
 def _utterance(manifest: Path, line: int, values: dict[str, str], *, table: _Table) -> Utterance:
@@ -160,22 +193,20 @@ def _utterance(manifest: Path, line: int, values: dict[str, str], *, table: _Tab
         values["speaker"] if is_missing(session) else session,
         start=start,
         duration=duration,
-        split=_split(where, values.get("split")),
+        split=split_of(values.get("split", "")),
         root=folder,
     )
-
-
-def _split(where: str, text: str | None) -> Split | None:
-    try:
-        return read_split(text)
-    except CorpusError as error:
-        raise CorpusError(f"{where}: {error}") from error
 
 
 def _seconds(where: str, column: str, text: str, *, table: _Table) -> float | None:
     """Return a time in seconds, or None for an empty cell."""
     if not text:
         return None
+    if table.delimiter != "," and AMBIGUOUS.fullmatch(text):
+        raise CorpusError(
+            f"{where}: {column} is {text!r}, where the comma can separate decimals or thousands; write "
+            f"{text.replace(',', '.')} or {text.replace(',', '')}."
+        )
     # Without a comma between cells, one in a number is a decimal comma; otherwise it may also separate thousands.
     number = text.replace(",", ".") if table.delimiter != "," and text.count(",") == 1 else text
     try:

@@ -18,12 +18,26 @@ NAMES: Mapping[str, Sequence[str]] = {
     "session": ("session", "sessionid", "sessionname"),
     "start": ("start", "starttime", "begin", "begintime", "onset"),
     "duration": ("duration", "dur"),
-    "end": ("end", "endtime", "stop", "stoptime"),
+    "end": ("end", "endtime", "stop", "stoptime", "finish", "finishtime"),
     "split": ("split",),
 }  # fmt: skip
 TIMES = ("start", "duration", "end")
 # NeMo's offset is the start of a segment; beside a column for the start, an offset is its end.
 OFFSET = "offset"
+TIME_NAMES = frozenset(name for column in TIMES for name in NAMES[column]) | {OFFSET}
+# Words before the name of a time that say what it is the time of.
+PREFIXES = ("segment", "seg", "utterance", "utt")
+# Names that are times only beside another one: alone, a length can be that of the file, and "from" can be a place.
+PAIRED: Mapping[str, tuple[str, Sequence[str]]] = {
+    "from": ("start", ("to", "end", "duration", "length")),
+    "to": ("end", ("from", "start")),
+    "length": ("duration", ("from", "start")),
+}
+# Names and words that are probably those of a time, but of which it is not clear.
+PROBABLE: Mapping[str, Sequence[str]] = {
+    "start": ("start", "starts", "begin", "begins", "beginning", "onset", "from", "t0", "tmin", "xmin"),
+    "end": ("end", "ends", "ending", "stop", "stops", "finish", "to", "t1", "tmax", "xmax"),
+}
 # Units that may follow the name of a time (seconds), and units that need the sampling rate.
 UNITS = {
     **dict.fromkeys(("s", "sec", "secs", "second", "seconds"), 1.0),
@@ -63,6 +77,17 @@ class Columns:
         """Places of the columns that are not used."""
         return [place for place in range(len(self.header)) if place not in self.places.values()]
 
+    def probable_time(self, place: int) -> str | None:
+        """Return the column of times that one that is not used probably is, if the file has no other for it."""
+        words, key = _words(self.header[place]), _key(self.header[place])
+        near = get_close_matches(key, TIME_NAMES, n=1, cutoff=0.85)
+        for column in TIMES:
+            is_near = bool(near) and near[0] in NAMES[column]
+            if is_near or not {*words, key}.isdisjoint(PROBABLE.get(column, ())):
+                taken = {column} if column == "start" else {"duration", "end"}
+                return None if taken & self.places.keys() else column
+        return None
+
     def describe(self, places: Sequence[int]) -> str:
         """Return the names of some columns, with the column that each is probably meant to be."""
         parts = []
@@ -84,6 +109,9 @@ def find_columns(header: Sequence[str]) -> Columns:
             places[column] = found[0]
     if OFFSET in keys and (column := "end" if "start" in places else "start") not in places:
         places[column] = keys.index(OFFSET)
+    for name, (column, others) in PAIRED.items():
+        if name in keys and column not in places and (places.keys() | set(keys)) & set(others):
+            places[column] = keys.index(name)
     units = {column: _unit(header[place]) for column, place in places.items() if column in TIMES}
     return Columns(header, places, units, problem=_problem(header, keys, places))
 
@@ -102,19 +130,31 @@ def columns_without_header(rows: Sequence[Sequence[str]]) -> Columns | None:
 
 
 def _words(name: str) -> list[str]:
-    return re.findall(r"[^\W_]+", name.casefold())
+    """Return the words of a name, such as ``start`` and ``time`` of ``startTime``."""
+    apart = re.sub(r"(?<=[^\W\d_A-Z])(?=[A-Z])", " ", name)
+    return re.findall(r"[^\W_]+", apart.casefold())
 
 
 def _key(name: str) -> str:
-    """Return a name without case, characters between words, and the unit of a time."""
-    words = _words(name)
-    times = {each for column in TIMES for each in NAMES[column]} | {OFFSET}
-    return "".join(words[:-1]) if words[-1:] and words[-1] in UNITS and "".join(words[:-1]) in times else "".join(words)
+    """Return a name without case, characters between words, and what is beside the name of a time."""
+    return _read_name(name)[0]
 
 
 def _unit(name: str) -> float:
+    return _read_name(name)[1]
+
+
+def _read_name(name: str) -> tuple[str, float]:
+    """Return the key of a name, and the unit that follows it if it is that of a time (otherwise 1)."""
     words = _words(name)
-    return UNITS.get(words[-1], 1.0) if len(words) > 1 else 1.0
+    joined = "".join(words)
+    inner = "".join(words[1:]) if words[:1] and words[0] in PREFIXES else joined
+    for unit, seconds in UNITS.items():
+        is_unit = unit in words[1:][-1:] or len(unit) > 1  # "starts" is another word, "startsec" is not
+        base = inner.removesuffix(unit)
+        if is_unit and base != inner and base in {*TIME_NAMES, *PAIRED}:
+            return base, seconds
+    return (inner if inner in {*TIME_NAMES, *PAIRED} else joined), 1.0
 
 
 def _problem(header: Sequence[str], keys: Sequence[str], places: Mapping[str, int]) -> str | None:
@@ -125,7 +165,9 @@ def _problem(header: Sequence[str], keys: Sequence[str], places: Mapping[str, in
             same = [repr(name) for name, key in zip(header, keys, strict=True) if key == keys[place]]
             return f"the columns {' and '.join(same)} have the same meaning; keep one of them"
     for column in TIMES:
-        units = {f"{name}{unit}" for name in (*NAMES[column], OFFSET) for unit in COUNTED_UNITS}
+        others = [name for name, (meaning, _) in PAIRED.items() if meaning == column]
+        units = {f"{name}{unit}" for name in (*NAMES[column], *others, OFFSET) for unit in COUNTED_UNITS}
+        units |= {f"{prefix}{name}" for prefix in PREFIXES for name in units}
         counted = next((name for name, key in zip(header, keys, strict=True) if key in units), None)
         if counted is not None and column not in places:
             return f"the column {counted!r} counts samples or frames; give a column {column!r} in seconds"

@@ -3,8 +3,9 @@
 import re
 from pathlib import PurePosixPath
 
-from corpora.corpus import CorpusError
+from corpora.corpus import CorpusError, Split
 from corpora.scan import SUFFIXES
+from corpora.split_names import split_above
 from files import normal_form, unknown_choice
 
 PLACEHOLDERS = ("speaker", "session")
@@ -64,10 +65,24 @@ class NamePattern:
 
     def read(self, file: str) -> tuple[str, str | None] | None:
         """Return the speaker and the session, if the pattern has one, of a POSIX path; None if it does not match."""
-        match = self._expression.fullmatch(_without_suffix(normal_form(file)))
+        match = self._match(file)
         if match is None:
             return None
         return match["speaker"], match.groupdict().get("session")
+
+    def given_split(self, file: str) -> Split | None:
+        """Return the split that the folders above the speaker give; None if they give none, or nothing matches.
+
+        Examples
+        --------
+        >>> NamePattern("*/{speaker}_*").given_split("train/anna_1.wav")
+        'train'
+        """
+        match = self._match(file)
+        return None if match is None else split_above(match.string[: match.start("speaker")].split("/")[:-1])
+
+    def _match(self, file: str) -> re.Match[str] | None:
+        return self._expression.fullmatch(_without_suffix(normal_form(file)))
 
 
 def _expression(token: str, name: str) -> str:

@@ -1,15 +1,20 @@
 """Read the layouts of published corpora, one function each."""
 
+import logging
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 from corpora.corpus import CorpusError, Split, Utterance
 from corpora.layout_registry import Unused, layout
-from corpora.split_names import SPLITS, split_of
+from corpora.split_names import SPLITS, split_above
+from files import count_of
+
+logger = logging.getLogger(__name__)
 
 # The list of VoxCeleb 1 for identification: "1 id10001/1zcIwhmdeo4/00001.wav"; 1 is training, 2 validation, 3 test.
 IDENTIFICATION_LIST = "iden_split.txt"
+SAME_UTTERANCE = "another file in the same folder has the same utterance"
 
 
 @layout("librispeech")
@@ -66,20 +71,22 @@ def read_vctk(root: Path, files: Sequence[str]) -> Iterator[Utterance | Unused]:
     """Read VCTK: ``wav48/p225/p225_001.wav``, or ``wav48_silence_trimmed/p225/p225_001_mic1.flac`` of version 0.92.
 
     Each speaker has one session. Two microphones recorded each utterance at once; the first one (``mic1``) is used, and
-    the second where the first is missing.
+    the second where the folder lacks the first. The splits are those of the folders above.
     """
     found = []
     for file in files:
-        match = re.fullmatch(r"(?:(?:.*/)?(p[23]\d\d|s5)/)?(p[23]\d\d|s5)_(\d{3})(?:_(mic\d))?\.\w+", file)
-        if match and match[1] in (None, match[2]):
-            found.append((match[4] or "", file, (match[2], match[3])))
-    used = set()
-    for _, file, utterance in sorted(found):
-        if utterance in used:
-            yield Unused(file, "the layout vctk leaves out, because another file (mic1) has the same utterance")
+        match = re.fullmatch(r"(?:(.*/)?(p[23]\d\d|s5)/)?(p[23]\d\d|s5)_(\d{3})(?:_(mic\d))?\.\w+", file)
+        if match and match[2] in (None, match[3]):
+            found.append((match[5] or "", file, match))
+    used: dict[tuple[str, str], list[str]] = {}
+    for _, file, match in sorted(found, key=lambda each: each[:2]):
+        others = used.setdefault((match[3], match[4]), [])
+        if _is_beside(file, others):
+            yield Unused(file, f"the layout vctk leaves out, because {SAME_UTTERANCE}")
         else:
-            yield Utterance(root / file, utterance[0], utterance[0], root=root)
-        used.add(utterance)
+            yield Utterance(root / file, match[3], match[3], root=root, split=_split_above(match[1]))
+            others.append(file)
+    _warn_of_versions(root, used.values())
 
 
 @layout("aishell1")
@@ -99,20 +106,38 @@ def read_timit(root: Path, files: Sequence[str]) -> Iterator[Utterance | Unused]
     """Read TIMIT: ``TRAIN/DR1/FCJF0/SA1.WAV``, in upper or lower case; each speaker has one session.
 
     The splits have different speakers. Where ``SA1.WAV.wav`` is a copy of ``SA1.WAV`` in another format, the latter is
-    used.
+    used. Files in different folders, such as those of NTIMIT beside TIMIT, are different utterances.
     """
-    used = set()
+    used: dict[tuple[str, str], list[str]] = {}
     for file in sorted(files):
         pattern = r"(.*/)?dr[1-8]/([fm][a-z]{3}\d)/(s[aix]\d+)(?:\.\w+)?\.\w+"
         match = re.fullmatch(pattern, file, re.IGNORECASE)
         if not match:
             continue
-        speaker, utterance = match[2].upper(), (match[2].upper(), match[3].upper())
-        if utterance in used:
-            yield Unused(file, "the layout timit leaves out, because another file has the same utterance")
+        speaker = match[2].upper()
+        others = used.setdefault((speaker, match[3].upper()), [])
+        if _is_beside(file, others):
+            yield Unused(file, f"the layout timit leaves out, because {SAME_UTTERANCE}")
         else:
             yield Utterance(root / file, speaker, speaker, root=root, split=_split_above(match[1]))
-        used.add(utterance)
+            others.append(file)
+    _warn_of_versions(root, used.values())
+
+
+def _is_beside(file: str, others: Iterable[str]) -> bool:
+    """Return whether a file is in the folder of another one; files in different folders are no copies."""
+    return PurePosixPath(file).parent in {PurePosixPath(other).parent for other in others}
+
+
+def _warn_of_versions(root: Path, used: Iterable[Sequence[str]]) -> None:
+    """Warn of utterances in several folders, given the files of each: a split can separate versions of a recording."""
+    several = [files for files in used if len(files) > 1]
+    if several:
+        logger.warning(
+            "%s: found %s in several folders, such as %s; all of them are used. If they are versions of one recording, "
+            "give the folder of one: versions in the training and in the test set make the accuracy optimistic.",
+            root, count_of(len(several), "utterance"), " and ".join(several[0][:2]),
+        )  # fmt: skip
 
 
 def _folders_match(file: str, speaker: str, chapter: str) -> bool:
@@ -122,6 +147,5 @@ def _folders_match(file: str, speaker: str, chapter: str) -> bool:
 
 
 def _split_above(folders: str | None) -> Split | None:
-    """Return the split that the innermost folder with the name of one gives, in a path that ends in a slash."""
-    names = (folders or "").split("/")
-    return next((split for name in reversed(names) if (split := split_of(name))), None)
+    """Return the split that the innermost folder of a path with the name of one gives."""
+    return split_above((folders or "").split("/"))

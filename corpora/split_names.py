@@ -1,6 +1,7 @@
 """Names of the splits that a corpus gives, in folders and in tables."""
 
 import re
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import get_args
 
@@ -23,15 +24,28 @@ PART = re.compile(r"clean|other|100|360|500|silence|trimmed|padded")
 
 @lru_cache(maxsize=1024)  # a corpus has many files, but few folders
 def split_of(name: str) -> Split | None:
-    """Return the split that the name of a folder gives, or None.
+    """Return the split that the name of a folder, or a cell of a table, gives; None if it is not that of one split.
 
     Examples
     --------
     >>> split_of("Training"), split_of("dev-clean"), split_of("wav_test"), split_of("anna")
     ('train', 'validation', 'test', None)
+    >>> split_of("train_test"), split_of("test1"), split_of("ann-test")
+    (None, None, None)
     """
     found = {WORDS[word] for word in _words(name) if word in WORDS}
     return found.pop() if len(found) == 1 and is_no_speaker(name) else None
+
+
+def split_above(folders: Iterable[str]) -> Split | None:
+    """Return the split that the innermost folder with the name of one gives.
+
+    Examples
+    --------
+    >>> split_above(["speech_test", "train", "wav"]), split_above(["wav"])
+    ('train', None)
+    """
+    return next((split for name in reversed(list(folders)) if (split := split_of(name))), None)
 
 
 def is_no_speaker(name: str) -> bool:

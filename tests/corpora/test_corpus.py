@@ -244,3 +244,17 @@ def test_file_name_that_is_not_utf8_is_valid(voices: Path) -> None:
     except OSError:
         pytest.skip("this file system refuses names that are not UTF-8")
     assert load_corpus(voices).validate() == ()
+
+
+@pytest.mark.parametrize("name", ["jos\u00e9/0.flac", "ann/jos\u00e9.flac", "jos\u00e9/jos\u00e9.flac"])
+def test_names_in_two_unicode_forms_are_named(name: str) -> None:
+    other = name.replace("\u00e9", "e\u0301", 1)
+    with pytest.raises(CorpusError) as refused:
+        Corpus((utterance(name), utterance(other)), ROOT, "voices")
+    message = str(refused.value)
+    assert message.startswith(f"{ROOT}: the names 'jos\\xe9")
+    assert "and 'jose\\u0301" in message
+    assert (
+        f"look the same, but are written in two Unicode forms (NFC and NFD), and both have the utterance {name}"
+        in message
+    )

@@ -126,7 +126,7 @@ def test_invalid_manifest_is_refused(text: str, message: str, layout_name: str, 
     assert str(tmp_path / "m") in str(caught.value)
 
 
-@pytest.mark.parametrize(("column", "expected"), [("sesion", "session"), ("durations", "duration")])
+@pytest.mark.parametrize(("column", "expected"), [("sesion", "session"), ("spilt", "split")])
 def test_columns_that_are_not_used_are_logged_once(
     column: str, expected: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -149,6 +149,17 @@ def test_columns_that_are_not_used_are_logged_once(
         ("offset,duration", "1.5,2.25"),
         ("begin (s),end [s]", "1.5,3.75"),
         ("start_ms,end_ms", "1500,3750"),
+        ("startSec,endSec", "1.5,3.75"),
+        ("startTimeMs,durationMs", "1500,2250"),
+        ("startsec,endsec", "1.5,3.75"),
+        ("segment_start,segment_end", "1.5,3.75"),
+        ("utt_start_ms,utt_dur_ms", "1500,2250"),
+        ("segmentStartTime,segmentEndTime", "1.5,3.75"),
+        ("from,to", "1.5,3.75"),
+        ("from,length", "1.5,2.25"),
+        ("from_ms,to_ms", "1500,3750"),
+        ("start,length", "1.5,2.25"),
+        ("start,finish", "1.5,3.75"),
     ],
 )
 def test_end_and_other_names_of_times_are_read(
@@ -157,6 +168,46 @@ def test_end_and_other_names_of_times_are_read(
     corpus = load_corpus(write_manifest(tmp_path, f"path,speaker,{header}\na.wav,ann,{times}\n"))
     assert corpus.ids[0].startswith("a.wav#1.5-2.2")
     assert not caplog.records
+
+
+@pytest.mark.parametrize(
+    ("header", "cells", "name", "column"),
+    [
+        ("durations", "2.5", "durations", "duration"),
+        ("clip_start,end", "1,2", "clip_start", "start"),
+        ("start,end_at", "1,2", "end_at", "end"),
+        ("t0,t1", "1,2", "t0", "start"),
+        ("start,tmax", "1,00:00:05.5", "tmax", "end"),
+        ("from", "1e1", "from", "start"),
+    ],
+)
+def test_columns_that_are_probably_times_are_refused(
+    header: str, cells: str, name: str, column: str, tmp_path: Path
+) -> None:
+    root = write_manifest(tmp_path, f"path,speaker,{header}\na.wav,ann,{cells}\n")
+    with pytest.raises(CorpusError, match=rf"manifest\.csv: the column '{name}' is probably the {column} of segments"):
+        load_corpus(root)
+
+
+@pytest.mark.parametrize(
+    ("header", "cells"),
+    [
+        ("length", "5"),  # of the file
+        ("from", "Berlin"),
+        ("file_duration", "5"),
+        ("start_word", "so"),
+        ("durations", "NaN"),
+        ("start,end,durations", "0,1,1"),
+    ],
+)
+def test_columns_that_are_not_those_of_segments_are_named_in_a_warning(
+    header: str, cells: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    corpus = load_corpus(write_manifest(tmp_path, f"path,speaker,{header}\na.wav,ann,{cells}\n"))
+    assert corpus.ids[0] == ("a.wav#0-1" if "end" in header else "a.wav")
+    [message] = caplog.messages
+    assert f"the column {header.split(',')[-1]!r}" in message
+    assert message.endswith("is not used")
 
 
 def test_names_of_columns_that_are_read_are_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -169,6 +220,13 @@ def test_names_of_columns_that_are_read_are_logged(tmp_path: Path, caplog: pytes
 def test_decimal_commas_are_read_without_commas_between_cells(delimiter: str, tmp_path: Path) -> None:
     text = "path;speaker;start;end\na.wav;ann;0,5;1,75\n".replace(";", delimiter)
     assert load_corpus(write_manifest(tmp_path, text)).ids == ("a.wav#0.5-1.25",)
+
+
+@pytest.mark.parametrize("delimiter", [";", "\t", "|"])
+def test_comma_that_can_separate_thousands_is_refused(delimiter: str, tmp_path: Path) -> None:
+    text = "path;speaker;start;end\na.wav;ann;0,500;1,002\n".replace(";", delimiter)
+    with pytest.raises(CorpusError, match=r"line 2: end is '1,002', .* decimals or thousands; write 1\.002 or 1002\."):
+        load_corpus(write_manifest(tmp_path, text))
 
 
 @pytest.mark.parametrize(
@@ -240,6 +298,16 @@ def test_manifest_written_by_csv_is_read_back(rows: list[tuple[str, str, str, in
 def test_column_of_the_split(tmp_path: Path) -> None:
     root = write_manifest(tmp_path / "given", "path,speaker,split\na.wav,ann,train\nb.wav,ann,Dev\nc.wav,ann,\n")
     assert [utterance.split for utterance in load_corpus(root)] == ["train", "validation", None]
-    write_manifest(root, "path,speaker,split\na.wav,ann,train\nb.wav,ann,blue\n")
-    with pytest.raises(CorpusError, match=r"manifest\.csv, line 3: The split is 'blue'; expected train, validation"):
-        load_corpus(root)
+
+
+def test_words_in_the_column_of_the_split(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    words = ["train-clean-100", "dev_other", "n/a", "NaN", "other", "train-test", "other", "TEST"]
+    rows = [f"{number}.wav,ann,{word}\n" for number, word in enumerate(words)]
+    root = write_manifest(tmp_path, "path,speaker,split\n" + "".join(rows))
+    expected = ["train", "validation", None, None, None, None, None, "test"]
+    assert [utterance.split for utterance in load_corpus(root)] == expected
+    [message] = caplog.messages
+    assert message == (
+        f"{tmp_path / 'manifest.csv'}: the column 'split' has other words than train, validation (or dev) and test: "
+        "'other', 'train-test'; rows with them are in no split"
+    )

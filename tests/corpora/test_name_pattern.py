@@ -109,6 +109,24 @@ def test_patterns_that_define_no_speaker_are_refused(pattern: str, problem: str,
     assert problem in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    ("file", "pattern", "split"),
+    [
+        ("train/ann_0.wav", "*/{speaker}_*", "train"),
+        ("test/train/ann_0.wav", "**/{speaker}_*", "train"),
+        ("W/dev-clean/wav/ann/0.wav", "**/{speaker}/*", "validation"),
+        ("test/ann/train/0.wav", "*/{speaker}/{session}/*", "test"),
+        ("eval/monday/ann_0.wav", "*/{session}/{speaker}_*", "test"),
+        ("ann/train/0.wav", "{speaker}/{session}/*", None),  # a session
+        ("train-ann/0.wav", "*-{speaker}/*", None),  # a part of the speaker's folder
+        ("josé/test/ann/0.wav", "jos\u00e9/*/{speaker}/*", "test"),
+    ],
+)
+def test_folders_above_the_speaker_give_the_split(file: str, pattern: str, split: str | None, tmp_path: Path) -> None:
+    (utterance,) = load_corpus(lay_out(tmp_path, [file]), pattern=pattern)
+    assert (utterance.speaker, utterance.split) == ("ann", split)
+
+
 def test_a_pattern_is_given_instead_of_a_layout_or_a_manifest(tmp_path: Path) -> None:
     lay_out(tmp_path, TAKES)
     (tmp_path / "manifest.csv").write_text("path,speaker\nanna_monday_01.wav,anna\n")

@@ -82,14 +82,45 @@ def test_vctk_uses_one_microphone_of_each_utterance(tmp_path: Path, caplog: pyte
     used = [Path(utterance_id).stem for utterance_id in load_corpus(tmp_path).ids]
     assert sorted(used) == ["p225_001_mic1", "p225_002_mic2", "p225_003_mic1"]
     (warning,) = warnings_of(caplog)
-    assert "skipped 2 audio files that the layout vctk leaves out, because another file (mic1)" in warning
+    assert "skipped 2 audio files that the layout vctk leaves out, because another file in the same folder" in warning
     assert f"{folder}/p225_001_mic2.flac, {folder}/p225_003_mic2.flac" in warning
 
 
-def test_vctk_in_two_versions_has_each_utterance_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    lay_out(tmp_path, ["wav48/p225/p225_001.wav", "wav48_silence_trimmed/p225/p225_001_mic1.flac"])
-    assert load_corpus(tmp_path).ids == ("wav48/p225/p225_001.wav",)
-    assert "skipped 1 audio file that the layout vctk leaves out" in caplog.text
+@pytest.mark.parametrize(
+    "files",
+    [
+        ["wav48/p225/p225_001.wav", "wav48_silence_trimmed/p225/p225_001_mic1.flac"],
+        ["wav16/p225/p225_001.wav", "wav48/p225/p225_001.wav"],
+        ["timit/TRAIN/DR1/FCJF0/SA1.WAV", "ntimit/TRAIN/DR1/FCJF0/SA1.WAV"],
+        ["TRAIN/DR1/FCJF0/SA1.WAV", "TEST/DR1/FCJF0/SA1.WAV"],
+    ],
+)
+def test_files_in_different_folders_are_different_utterances(
+    files: list[str], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert set(load_corpus(lay_out(tmp_path, files)).ids) == set(files)
+    (warning,) = warnings_of(caplog)
+    assert (
+        f"found 1 utterance in several folders, such as {' and '.join(sorted(files))}; all of them are used" in warning
+    )
+
+
+def test_vctk_files_without_folders_are_different_utterances(tmp_path: Path) -> None:
+    assert load_corpus(lay_out(tmp_path, ["p225_001.wav", "p226_001.wav"])).speakers == ("p225", "p226")
+
+
+def test_vctk_has_the_splits_of_the_folders_above(tmp_path: Path) -> None:
+    lay_out(tmp_path, ["VV/train/p225/p225_001.wav", "VV/test/wav48/p225/p225_002.wav", "VV/p226/p226_001.wav"])
+    assert sorted(rows_of(load_corpus(tmp_path)), key=str) == [
+        ("VV/p226/p226_001.wav", "p226", "p226", None),
+        ("VV/test/wav48/p225/p225_002.wav", "p225", "p225", "test"),
+        ("VV/train/p225/p225_001.wav", "p225", "p225", "train"),
+    ]
+
+
+def test_innermost_folder_gives_the_split(tmp_path: Path) -> None:
+    lay_out(tmp_path, ["test/train/S0002/BAC009S0002W0122.wav", "train/wav/test/S0764/BAC009S0764W0121.wav"])
+    assert [utterance.split for utterance in load_corpus(tmp_path, "aishell1")] == ["train", "test"]
 
 
 # AISHELL-1
@@ -135,7 +166,9 @@ def test_timit_copies_in_another_format_are_left_out(tmp_path: Path, caplog: pyt
     lay_out(tmp_path, ["TRAIN/DR1/FCJF0/SA1.WAV", "TRAIN/DR1/FCJF0/SA1.WAV.wav", "TRAIN/DR1/FCJF0/SA2.WAV.wav"])
     assert load_corpus(tmp_path).ids == ("TRAIN/DR1/FCJF0/SA1.WAV", "TRAIN/DR1/FCJF0/SA2.WAV.wav")
     (warning,) = warnings_of(caplog)
-    assert warning.endswith("because another file has the same utterance: TRAIN/DR1/FCJF0/SA1.WAV.wav")
+    assert warning.endswith(
+        "because another file in the same folder has the same utterance: TRAIN/DR1/FCJF0/SA1.WAV.wav"
+    )
 
 
 def test_sphere_file_with_the_suffix_of_a_wav_file_is_read(write_audio: Callable[..., Path], tmp_path: Path) -> None:
@@ -198,6 +231,22 @@ def test_common_voice_without_validated_tsv_has_the_splits(common_voice: Path) -
 def test_common_voice_paths_without_suffix_are_those_of_mp3_files(common_voice: Path) -> None:
     write_table(common_voice / "validated.tsv", [("ann", 0, ""), ("bob", 1, "")], suffix="")
     assert load_corpus(common_voice).speakers == ("ann", "bob")
+
+
+@pytest.mark.parametrize("suffix", [".mp3", ""])
+def test_common_voice_clips_that_were_converted_are_found(
+    suffix: str, common_voice: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for clip in (common_voice / "clips").iterdir():
+        clip.rename(clip.with_suffix(".wav"))
+    (common_voice / "clips/common_voice_de_1.mp3").touch()  # preferred, because the table lists it
+    write_table(common_voice / "validated.tsv", [("ann", 0, ""), ("bob", 1, "")], suffix=suffix)
+    assert rows_of(load_corpus(common_voice)) == [
+        ("clips/common_voice_de_0.wav", "ann", "ann", "train"),
+        ("clips/common_voice_de_1.mp3", "bob", "bob", "train"),
+    ]
+    (warning,) = warnings_of(caplog)
+    assert "skipped 5 audio files that validated.tsv does not list" in warning
 
 
 @pytest.mark.parametrize(

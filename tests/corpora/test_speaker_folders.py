@@ -40,6 +40,18 @@ def rows_of(root: Path, layout: str = "auto") -> list[Row]:
         (["data/train/wav/ann/1.wav", "data/test/bob/2.wav"], [("ann", "ann", "train"), ("bob", "bob", "test")]),
         (["clips/ann/a.wav", "clips/bob/train/b.wav"], [("ann", "ann", None), ("bob", "train", None)]),
         (["train-clean-100/19/198/a.wav", "dev_other/20/1/b.wav"], [("19", "198", "train"), ("20", "1", "validation")]),
+        (["myset/train/ann/0.wav", "myset/test/bob/1.wav"], [("ann", "ann", "train"), ("bob", "bob", "test")]),
+        (["myset/wav/ann/0.wav", "myset/wav/bob/1.wav"], [("ann", "ann", None), ("bob", "bob", None)]),
+        (["a/myset/dev/ann/0.wav", "a/myset/eval/bob/1.wav"], [("ann", "ann", "validation"), ("bob", "bob", "test")]),
+        (["data/myset/wav/ann/0.wav", "data/myset/wav/bob/1.wav"], [("ann", "ann", None), ("bob", "bob", None)]),
+        (
+            ["LibriTTS/train-clean-100/1/2/x.wav", "LibriTTS/train-clean-100/3/4/x.wav"],
+            [("1", "2", "train"), ("3", "4", "train")],
+        ),
+        (
+            ["speech_test/train/ann/0.wav", "speech_test/wav/bob/1.wav"],
+            [("ann", "ann", "train"), ("bob", "bob", "test")],
+        ),
     ],
 )
 def test_speakers_are_below_splits_and_kinds_of_files(
@@ -51,6 +63,24 @@ def test_speakers_are_below_splits_and_kinds_of_files(
     assert {record.levelno for record in caplog.records} == {logging.INFO}
 
 
+def test_folders_above_the_speakers_are_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    load_corpus(lay_out(tmp_path, ["myset/train/ann/0.wav", "myset/test/bob/1.wav", "beside.wav"]))
+    assert "the speakers are the folders inside myset/test, myset/train (by name," in caplog.text
+    assert "skipped 1 audio file that the layout folder does not recognise: beside.wav" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        ["train/ann/wav/phone/0.wav", "train/bob/wav/phone/1.wav", "test/ann/wav/phone/2.wav"],
+        ["ann/wav/phone/0.wav", "bob/wav/phone/1.wav"],
+    ],
+)
+def test_kinds_of_files_inside_speakers_are_sessions(files: Sequence[str], tmp_path: Path) -> None:
+    assert {row[:2] for row in rows_of(lay_out(tmp_path, files))} == {("ann", "wav"), ("bob", "wav")}
+
+
 def test_outer_folders_are_speakers_with_the_pattern_of_the_log(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -58,7 +88,10 @@ def test_outer_folders_are_speakers_with_the_pattern_of_the_log(
     caplog.set_level(logging.INFO)
     assert load_corpus(tmp_path).speakers == ("ann", "bob")
     assert "give --pattern '{speaker}/**'" in caplog.text
+    caplog.clear()
     assert load_corpus(tmp_path, pattern="{speaker}/**").speakers == ("data", "wav")
+    (warning,) = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert "read as speakers, but named like splits or kinds of files: data, wav. If the speakers are else" in warning
 
 
 def test_splits_beside_other_folders_are_speakers_with_a_warning(
@@ -97,13 +130,19 @@ def test_sizes_of_given_splits_are_logged(
     assert f"utterances in the splits that the corpus gives: {expected}" in caplog.text
 
 
+@pytest.mark.parametrize("name", ["train-test", "train test", "test1", "ann-test", "devon"])
+def test_folders_with_names_of_no_single_split_give_no_split(name: str, tmp_path: Path) -> None:
+    lay_out(tmp_path, [f"{name}/wav/id10001/vid/1.wav"])
+    assert [utterance.split for utterance in load_corpus(tmp_path, "voxceleb")] == [None]
+
+
 # One folder
 
 
-@pytest.mark.parametrize("above", ["", "wav/"])
+@pytest.mark.parametrize("above", ["", "wav/", "anna/train/"])
 def test_folder_that_is_a_speaker_or_holds_speakers_is_asked_about(above: str, tmp_path: Path) -> None:
     lay_out(tmp_path, [f"{above}anna/phone/1.wav", f"{above}anna/laptop/2.wav"])
-    pattern = "*/*/{speaker}/**" if above else "*/{speaker}/**"
+    pattern = f"{'*/' * above.count('/')}*/{{speaker}}/**"
     with pytest.raises(CorpusError) as refused:
         load_corpus(tmp_path)
     assert str(refused.value) == (
@@ -112,6 +151,31 @@ def test_folder_that_is_a_speaker_or_holds_speakers_is_asked_about(above: str, t
     )
     assert load_corpus(tmp_path, "folder").speakers == ("anna",)
     assert load_corpus(tmp_path, pattern=pattern).speakers == ("laptop", "phone")
+
+
+@pytest.mark.parametrize("above", ["", "data/"])
+def test_one_folder_inside_kinds_of_files_of_one_folder_is_asked_about(above: str, tmp_path: Path) -> None:
+    lay_out(tmp_path, [f"{above}anna/wav/phone/1.wav", f"{above}anna/wav/phone/2.wav"])
+    pattern = f"{'*/' if above else ''}{{speaker}}/**"
+    with pytest.raises(CorpusError) as refused:
+        load_corpus(tmp_path)
+    assert str(refused.value) == (
+        f"{tmp_path}: the only folder inside {above}anna/wav is phone. If phone is the speaker, give --layout folder. "
+        f"If anna is the speaker, give --pattern '{pattern}'."
+    )
+    assert load_corpus(tmp_path, "folder").speakers == ("phone",)
+    assert load_corpus(tmp_path, pattern=pattern).speakers == ("anna",)
+
+
+def test_one_speaker_inside_splits_of_one_folder_is_read(tmp_path: Path) -> None:
+    lay_out(tmp_path, ["myset/train/ann/0.wav", "myset/test/ann/1.wav"])
+    assert rows_of(tmp_path) == [("ann", "ann", "test"), ("ann", "ann", "train")]
+
+
+def test_recordings_directly_in_kinds_of_files_of_one_folder_are_asked_about(tmp_path: Path) -> None:
+    lay_out(tmp_path, ["anna/wav/1.wav", "anna/mp3/old/2.mp3"])
+    with pytest.raises(CorpusError, match=r"the only folder is anna, with 2 folders inside \(mp3, wav\)"):
+        load_corpus(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["2024-01-31", "monday", "take1"])
