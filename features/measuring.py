@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import math
+import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from corpora import Indices
 from embedding import MAX_OFFSET, measure_utterances
+from features.feature_set import FeatureSet
 from features.job import ExtractionJob
 from features.parts import Block, PartFile
 from features.planning import Plan
@@ -25,6 +27,25 @@ logger = logging.getLogger(__name__)
 SAVE_INTERVAL = 1.0
 # Faults of audio that say nothing of its content.
 ACCESS_FAULTS = ("missing", "unreadable")
+
+
+def load_features(path: str | os.PathLike[str]) -> FeatureSet:
+    """Open a features file as `FeatureSet.load` does; warn of rows of an earlier version that were never measured.
+
+    Raises
+    ------
+    FeaturesError
+        As in `FeatureSet.load`.
+    """
+    features = FeatureSet.load(path)
+    n_unmeasured = 0 if features.audio is None else int(features.audio.offset.isnan().sum())
+    if n_unmeasured:
+        logger.warning(
+            "%s: %d of %d rows are of a version that did not remove DC offsets; run extract_features.py again with "
+            "this --features_path and the corpus, which recomputes those with an offset.",
+            path, n_unmeasured, len(features),
+        )  # fmt: skip
+    return features
 
 
 def find_unmeasured(plan: Plan, blocks: Sequence[Block]) -> Indices:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -92,7 +93,12 @@ def test_files_without_seeking_are_decoded_once(
         soundfile.write(path, np.roll(voice, 1_000 * number), 8_000, subtype="GSM610")
     whole = {path: read_audio(path, None) for path in paths}
     decoded, read = [], soundfile.SoundFile.read
-    monkeypatch.setattr(soundfile.SoundFile, "read", lambda *args, **kw: decoded.append(1) or read(*args, **kw))
+
+    def count(*arguments: Any, **options: Any) -> Any:
+        decoded.append(arguments[0])
+        return read(*arguments, **options)
+
+    monkeypatch.setattr(soundfile.SoundFile, "read", count)
     spans = [(path, start) for start in (1.0, 2.5, 5.0, 11.0) for path in paths]
     with ThreadPoolExecutor(4) as pool:
         found = list(pool.map(lambda span: read_audio(span[0], None, span[1], duration=1.0), spans))

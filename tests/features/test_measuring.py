@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from corpora import Corpus, load_corpus
-from features import FeatureSet, Shard, extract_shard
+from features import FeatureSet, Shard, extract_shard, load_features
 
 RunExtract = Callable[..., tuple[FeatureSet, int]]
 RATE = 16_000
@@ -212,3 +212,18 @@ def test_row_whose_file_cannot_be_read_now_is_kept(
     assert kept_rows(found, before) == list(range(6))
     found, n_encoded = run_extract(six, old)
     assert n_encoded == len(CHANGED)
+
+
+def test_rows_that_were_never_measured_cause_one_warning(
+    six: Corpus, old: Path, tmp_path: Path, run_extract: RunExtract, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert len(load_features(old)) == 6
+    [warning] = caplog.records
+    assert f"{old}: 6 of 6 rows are of a version that did not remove DC offsets; run extract_features.py" in caplog.text
+    assert warning.levelno == logging.WARNING
+    run_extract(six, old)
+    torch.save({"features": torch.randn(4, 3), "labels": ["ann", "ben"] * 2}, tmp_path / "plain.pt")
+    caplog.clear()
+    assert len(load_features(old)) == 6
+    assert len(load_features(tmp_path / "plain.pt")) == 4
+    assert not caplog.records
