@@ -61,11 +61,11 @@ def main(config: ComparisonConfig) -> int:
 def find_features(config: ComparisonConfig) -> list[FeatureSet]:
     """Load the finished features files, or extract the corpus with each encoder."""
     from evaluation import check_heads, check_split
-    from features import FeaturesError, FeatureSet, check_stored, extract
+    from features import FeaturesError, check_stored, extract, load_features
 
     paths = config.features_path
     if config.data_dir is None and paths:
-        finished = [FeatureSet.load(path).take_layers(config.layers) for path in paths]
+        finished = [load_features(path).take_layers(config.layers) for path in paths]
         config.check_outputs(corpus=finished[0].corpus)
         return finished
     if len(paths) not in (0, len(config.encoder)):

@@ -48,16 +48,16 @@ if TYPE_CHECKING:
 def evaluate(config: EvaluateConfig) -> int:
     """Score trials of cached embeddings: EER, minDCF, Cllr."""
     from evaluation import compare_backends
-    from features import FeatureSet
+    from features import load_features
     from reports import write_report
     from verification import TrialError, check_trial_ids, read_trials
 
     check_writable(config.output_dir)
     if config.features_path is None:
         raise TrialError("Give the features file of the trials: --features_path FILE.")
-    features, train = FeatureSet.load(config.features_path), None
+    features, train = load_features(config.features_path), None
     if config.train_features is not None:
-        train = FeatureSet.load(config.train_features)
+        train = load_features(config.train_features)
     trials = None if config.trials is None else read_trials(config.trials, features.ids)
     if config.triplets is not None:
         check_trial_ids(features.ids)
@@ -86,13 +86,13 @@ def evaluate(config: EvaluateConfig) -> int:
 
 def train(config: TrainVerifierConfig) -> int:
     """Train a backend, calibrate its scores, and save both as a verifier."""
-    from features import FeatureSet
+    from features import load_features
     from verification import SpeakerVerifier, VerifierError, compare_with_ready
 
     if config.features_path is None:
         raise VerifierError("Give the features file to train on: --features_path FILE.")
     check_writable(config.output.parent)
-    features = FeatureSet.load(config.features_path)
+    features = load_features(config.features_path)
     with announce("Training the verifier"):
         verifier = SpeakerVerifier.train(features, config.backend, config.seed)
     n_trained, n_calibrated = (len(verifier.training[name]) for name in ("trained_on", "calibrated_on"))
@@ -139,14 +139,14 @@ def verify(config: VerifyConfig) -> int:
 def enroll(config: EnrollConfig) -> int:
     """Enrol a speaker with some recordings, or the speakers of a corpus, an RTTM file or a features file."""
     from corpora import Utterance, find_recordings
-    from features import FeatureSet
+    from features import load_features
     from verification import SpeakerStore, add_background_rows, check_background, enroll_feature_set, enroll_rows
 
     utterances, others = list_utterances(config), []
     if config.background is not None:
         others = [Utterance(path, speaker="", session="") for path in find_recordings([config.background])]
     verifier, is_new = verifier_of(config, sorted({each.speaker for each in utterances})), not config.store.exists()
-    features = None if config.features_path is None else FeatureSet.load(config.features_path)
+    features = None if config.features_path is None else load_features(config.features_path)
     if config.background is not None:
         check_background(config.store, verifier)
     # All audio is embedded before the store is changed.
@@ -314,13 +314,13 @@ def show_timeline(config: IdentifyConfig, paths: list[Path]) -> int:
 
 def score(config: ScoreConfig) -> int:
     """Find the enrolled speakers that cached embeddings are most similar to."""
-    from features import FeatureSet
+    from features import load_features
     from verification import SHOWN, SpeakerStore, StoreError, scores_table, write_scores
 
     if config.features_path is None:
         raise StoreError("Give the features file to score: --features_path FILE.")
     check_writable(config.output.parent)
-    features = FeatureSet.load(config.features_path)
+    features = load_features(config.features_path)
     with SpeakerStore.open(config.store) as store, announce("Scoring the recordings"):
         nearest = store.nearest_features(features, config.top_k)
     saved = write_scores(config.output, features.ids, nearest)

@@ -7,8 +7,8 @@ from typing import Literal
 from files import InputError
 
 AudioFault = Literal[
-    "missing", "empty", "truncated", "not_audio", "unreadable", "not_finite", "unknown_scale", "silent", "out_of_range",
-    "too_short",
+    "missing", "empty", "truncated", "not_audio", "damaged", "unreadable", "not_finite", "unknown_scale", "silent",
+    "out_of_range", "too_short",
 ]  # fmt: skip
 
 
@@ -20,7 +20,8 @@ class AudioError(InputError):
     path : Path
         The file.
     fault : str
-        Kind of fault, one of `AudioFault`.
+        Kind of fault, one of `AudioFault`. All but ``missing`` and ``unreadable``, which may be different at the next
+        try, are faults of the content or of the requested span.
     reason : str
         Description of the fault, without the path.
     """

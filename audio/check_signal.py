@@ -3,22 +3,33 @@
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from audio.audio_error import AudioError
-from audio.sound_file import Samples
+from audio.samples import Samples
 
 # Channels cancel if the largest sample of their mean is below this share of what the loudest channel alone would give.
 CANCELLED_SHARE = 0.01
+# Samples that differ by at most this share of their peak are equal; averaging channels and resampling round them.
+ROUNDING = 1e-6
+
+
+def is_constant(samples: NDArray[np.float32]) -> bool:
+    """Return whether samples are all zero, or several and all equal except for rounding: then they are no signal."""
+    lowest, highest = float(samples.min()), float(samples.max())
+    if len(samples) == 1:
+        return highest == 0
+    return highest - lowest <= ROUNDING * max(highest, -lowest)
 
 
 def check_signal(path: Path, samples: Samples, seconds: tuple[float, float], *, is_whole: bool, is_crop: bool) -> None:
-    """Refuse samples that are all zero, and channels that cancel each other.
+    """Refuse samples that are all zero or all equal, and channels that cancel each other.
 
     Parameters
     ----------
     path : Path
     samples : Samples
-        Finite samples.
+        Finite samples, before resampling, which makes ripples at the ends of a constant.
     seconds : (float, float)
         Where the samples begin and end in the file (seconds).
     is_whole, is_crop : bool
@@ -40,10 +51,11 @@ def check_signal(path: Path, samples: Samples, seconds: tuple[float, float], *, 
             f"the {samples.n_channels} channels have a signal, but cancel each other in their mean, because one is "
             "inverted; keep one channel: ffmpeg -i x.wav -af 'pan=mono|c0=c0' y.wav",
         )
-    if samples.mono.any():
+    if not is_constant(samples.mono):
         return
+    kind = "equal" if samples.mono.any() else "zero"
     if is_whole:
-        raise AudioError(path, "silent", "all samples are zero; the recording has no signal")
+        raise AudioError(path, "silent", f"all samples are {kind}; the recording has no signal")
     begin, end = seconds
     part = f"from {begin:g} s to {end:g} s" if begin or not is_crop else f"of the first {end:g} s"
     advice = "this part has no signal"
@@ -52,4 +64,4 @@ def check_signal(path: Path, samples: Samples, seconds: tuple[float, float], *, 
             "no more of the recording was read: give a part with speech (--start, or start in a manifest), a longer "
             "--max_duration, or --window, which reads all of it; or cut off the silence"
         )
-    raise AudioError(path, "silent", f"all samples {part} are zero; {advice}")
+    raise AudioError(path, "silent", f"all samples {part} are {kind}; {advice}")

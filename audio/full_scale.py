@@ -5,18 +5,16 @@ from functools import lru_cache
 from pathlib import Path
 
 from audio.audio_error import AudioError
-from audio.sound_file import blocks_of, open_sound, peak_of
+from audio.sound_file import BOUNDED_SUBTYPES, blocks_of, open_sound, peak_of
 
 # Encodings whose samples can have any level.
 FLOAT_SUBTYPES = ("FLOAT", "DOUBLE")
-# Encodings whose decoded samples are between -1 and 1; those of lossy encodings go a little beyond.
-BOUNDED_SUBTYPES = ("PCM_S8", "PCM_U8", "PCM_16", "PCM_24", "PCM_32")
 # Up to this peak, full scale is 1: mixing, filters and lossy formats go beyond 1, but not by 12 dB.
 MAX_PEAK = 4.0
 # Full scale of samples that were stored as numbers of 16 or 32 bits, with the lowest and highest peak that it explains.
 # The highest is 6 dB above full scale. The lowest is so that a peak of 24-bit numbers, up to 2^23, is not taken for a
-# quiet one of 32 bits, nor a recording that was scaled to unit variance for a quiet one of 16 bits.
-INTEGER_SCALES = ((2.0**15, 2.0**6, 2.0**16), (2.0**31, 2.0**24, 2.0**32))
+# quiet one of 32 bits, nor a click in a recording that was scaled to unit variance for a quiet one of 16 bits.
+INTEGER_SCALES = ((2.0**15, 2.0**10, 2.0**16), (2.0**31, 2.0**24, 2.0**32))
 
 
 def full_scale_of(path: str | os.PathLike[str]) -> float:
@@ -108,5 +106,6 @@ def unknown_scale(path: Path, peak: float) -> AudioError:
         path,
         "unknown_scale",
         f"its samples reach {peak:.6g}; expected at most 1, or the scale of 16-bit or 32-bit integers (32,768 or "
-        "2,147,483,648); divide them by their full scale, and write the file again",
+        "2,147,483,648); divide them by their full scale or, if it is not known, normalise the recording "
+        "to a peak of 1, and write the file again",
     )

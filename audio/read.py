@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from audio.audio_error import AudioError
-from audio.check_signal import check_signal
+from audio.check_signal import check_signal, is_constant
 from audio.cut_off import missing_seconds
 from audio.full_scale import full_scale_of_samples
+from audio.samples import Samples
 from audio.sound_file import (
     MAX_FRAMES,
-    Samples,
     SequentialFile,
     check_size,
     count_frames,
@@ -26,7 +26,7 @@ from audio.sound_file import (
     open_sound,
     read_samples,
 )
-from audio.span import SPAN_TOLERANCE, Span, find_span
+from audio.span import MAX_MISSING_SHARE, SPAN_TOLERANCE, Span, find_span
 
 # Audio read on each side of a window, longer than the resampling filters: seconds, and samples at the rate that limits
 # the bandwidth.
@@ -39,11 +39,12 @@ class Recording(NamedTuple):
     Attributes
     ----------
     waveform : Tensor (samples,)
-        float32, on the CPU; finite and not all zero.
+        float32, on the CPU; finite and not all equal.
     file_rate : int
         Sampling rate of the file (Hz).
     missing : float
-        Length at the end of the span that the header declares but the file lacks (seconds), at most 0.1 s.
+        Length at the end of the span that the header declares but the file lacks (seconds), at most 0.1 s and a tenth
+        of the file.
     full_scale : float
         Number by which the samples of the file were divided; see `full_scale_of`.
     """
@@ -88,13 +89,14 @@ def read_audio(
     Returns
     -------
     Tensor (samples,)
-        float32, on the CPU; finite and not all zero. Full scale is 1.
+        float32, on the CPU; finite and not all equal. Full scale is 1.
 
     Raises
     ------
     AudioError
-        The file is missing, empty, cut off by more than 0.1 s, not audio or unreadable; the span is outside the file;
-        or the samples contain NaN or infinity, are on an unknown scale, are all zero, or cancel between the channels.
+        The file is missing, empty, not audio or unreadable, or cut off by more than 0.1 s or a tenth of its length; the
+        span is outside the file; or the samples contain NaN or infinity, are on an unknown scale, are all equal, or
+        cancel between the channels.
     ValueError
         `start` is negative or not finite, or a duration or `max_bandwidth` is not a positive finite number.
     """
@@ -130,8 +132,8 @@ def read_recording(
     for rate, new_rate in pairwise(rates):
         if rate != new_rate:
             mono = _resample(path, mono, rate, new_rate=new_rate)
-    if not mono.any():
-        raise AudioError(path, "silent", "all samples are zero after resampling; the recording has no signal")
+    if is_constant(mono):
+        raise AudioError(path, "silent", "all samples are equal after resampling; the recording has no signal")
     waveform = torch.from_numpy(np.ascontiguousarray(mono))
     return Recording(waveform, native_rate, missing, full_scale=full_scale)
 
@@ -175,7 +177,7 @@ def span_seconds(path: str | os.PathLike[str], start: float = 0.0, duration: flo
         if file.frames > MAX_FRAMES:
             raise AudioError(
                 path,
-                "unreadable",
+                "damaged",
                 "the header of this FLAC file gives no length, because the file was written into a pipe; write it "
                 "again (flac -d, flac)",
             )
@@ -224,7 +226,7 @@ def read_window(
     Raises
     ------
     AudioError
-        The same faults as in `read_audio`; "silent" if the samples of the window are all zero.
+        The same faults as in `read_audio`; "silent" if the samples of the window are all equal.
     """
     path = Path(path)
     with open_sound(path) as file:
@@ -243,8 +245,8 @@ def read_window(
     )
     skipped = first - begin * sample_rate // grid
     window = around.waveform[skipped : skipped + count]
-    if not bool(window.any()):
-        raise AudioError(path, "silent", "all samples are zero; the window has no signal")
+    if is_constant(window.numpy()):
+        raise AudioError(path, "silent", "all samples are equal; the window has no signal")
     return around._replace(waveform=window)
 
 
@@ -268,7 +270,7 @@ def _decode(
         samples, subtype = read_samples(path, file, span.first, count=span.n_frames), file.subtype
     n_read = len(samples.mono)
     missing = max(missing, (span.n_frames - n_read) / rate)
-    if not n_read or missing > SPAN_TOLERANCE:
+    if not n_read or _is_cut_off(missing, (span.first + n_read) / rate):
         raise _truncated_error(path, (span.first + n_read) / rate)
     scale = full_scale_of_samples(path, samples.peak, subtype=subtype, is_whole=span.is_last and not span.first)
     return samples, span, rate, missing, scale
@@ -277,15 +279,20 @@ def _decode(
 def _missing(path: Path, file: SequentialFile) -> float:
     """Return the length (seconds) that the end of an open file lacks; refuse a file that lacks more than a little."""
     missing = missing_seconds(path, file)
-    if missing > SPAN_TOLERANCE:
+    if _is_cut_off(missing, file.frames / file.samplerate):
         raise _truncated_error(path, file.frames / file.samplerate)
     return missing
+
+
+def _is_cut_off(missing: float, end: float) -> bool:
+    """Return whether a file that ends at `end` lacks too much of its end (both in seconds)."""
+    return missing > min(SPAN_TOLERANCE, MAX_MISSING_SHARE * (end + missing))
 
 
 def _unknown_length_error(path: Path, seconds: float, end: float) -> AudioError:
     return AudioError(
         path,
-        "unreadable",
+        "damaged",
         f"this MP3 file has no header with its length, so that libsndfile reads only {seconds:.2f} of its {end:.2f} s; "
         "add the header: ffmpeg -i x.mp3 -c copy y.mp3",
     )

@@ -5,9 +5,8 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import lru_cache
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO
 
 import numpy as np
 import soundfile
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 from audio.audio_error import AudioError
 from audio.conversion import conversion_advice
 from audio.mp3_frames import count_mp3_samples
+from audio.samples import KeptSamples, Samples
 
 # Sampling rates of recordings (Hz). A header with another rate is damaged.
 MIN_RATE, MAX_RATE = 1_000, 768_000
@@ -23,34 +23,22 @@ MIN_RATE, MAX_RATE = 1_000, 768_000
 MAX_FRAMES = 2**62
 # A file may give this number of samples for each of its bytes, or `FREE_SAMPLES`. FLAC makes at most 350 of silence.
 SAMPLES_PER_BYTE, FREE_SAMPLES = 1_000, 2**24
+# Memory is taken for this number of frames for each byte of a file, and for more only when they are decoded.
+USUAL_FRAMES_PER_BYTE = 16
 # Number of samples, of all channels together, that are decoded at a time.
 BLOCK_SAMPLES = 1 << 20
 # Lossy decoders need earlier audio before their samples are those of decoding from the beginning (seconds).
 LEAD_IN = {"MPEG_LAYER_I": 1.0, "MPEG_LAYER_II": 1.0, "MPEG_LAYER_III": 1.0, "OPUS": 10.0}
 # libsndfile reports that it can seek in these, but fails.
 UNSEEKABLE = ("DWVW_12", "DWVW_16", "DWVW_24", "DWVW_N")
-# A file without seeking is kept in memory while its windows are read, up to this number of frames (128 MiB).
-MAX_KEPT_FRAMES = 2**25
+# Files without seeking are kept in memory while spans of them are read: each up to this number of frames (128 MiB), and
+# in each process up to this number of bytes.
+MAX_KEPT_FRAMES, MAX_KEPT_BYTES = 2**25, 2**28
+# Encodings whose decoded samples are between -1 and 1; those of lossy encodings go a little beyond.
+BOUNDED_SUBTYPES = ("PCM_S8", "PCM_U8", "PCM_16", "PCM_24", "PCM_32")
 # Codes of sf_error().
 FORMAT_NOT_RECOGNISED = 1
 ENCODING_UNKNOWN = (4, 18, 64)
-
-
-class Samples(NamedTuple):
-    """Decoded samples.
-
-    Attributes
-    ----------
-    mono : ndarray (frames,)
-        Mean of the channels, float32; NaN or infinity if a channel has one.
-    peak : float
-        Largest absolute value in a channel, without NaN and infinity.
-    n_channels : int
-    """
-
-    mono: NDArray[np.float32]
-    peak: float
-    n_channels: int
 
 
 class SequentialFile(soundfile.SoundFile):  # type: ignore[misc]
@@ -89,7 +77,7 @@ def open_sound(path: Path) -> Iterator[SequentialFile]:
             if not MIN_RATE <= file.samplerate <= MAX_RATE:
                 raise AudioError(
                     path,
-                    "unreadable",
+                    "damaged",
                     f"the header gives a sampling rate of {file.samplerate} Hz, expected {MIN_RATE} to {MAX_RATE} Hz; "
                     "the header is damaged; export the recording again",
                 )
@@ -114,7 +102,7 @@ def check_size(path: Path, n_samples: float) -> None:
     if n_samples > SAMPLES_PER_BYTE * size:
         raise AudioError(
             path,
-            "unreadable",
+            "damaged",
             f"its {size:,} bytes would become {n_samples:,.0f} samples; the header is damaged, or the recording is "
             "silent; export it again",
         )
@@ -156,33 +144,41 @@ def read_samples(path: Path, file: SequentialFile, first: int, *, count: int) ->
         First frame and number of frames.
     """
     if first and not file.can_seek and file.frames <= MAX_KEPT_FRAMES:
-        status = os.stat(path)
-        whole = _read_whole(path, status.st_size, status.st_mtime_ns)
+        whole = _kept.of(path)
         return whole._replace(mono=whole.mono[first : first + count].copy())
     begin = max(first - round(LEAD_IN.get(file.subtype, 0.0) * file.samplerate), 0) if file.can_seek else 0
     if begin:
         file.seek(begin)
     for _ in blocks_of(file, first - begin):
         pass
-    monos, peak = [np.empty(0, np.float32)], 0.0
+    needs_peak = file.channels > 1 or file.subtype not in BOUNDED_SUBTYPES
+    # A damaged header can claim any number of frames.
+    mono, n_read = np.empty(min(count, USUAL_FRAMES_PER_BYTE * os.stat(path).st_size), np.float32), 0
+    peak = 0.0 if needs_peak else 1.0
     for block in blocks_of(file, count):
-        peak = max(peak, peak_of(block))
+        if n_read + len(block) > len(mono):
+            mono = np.concatenate([mono[:n_read], np.empty(n_read + len(block), np.float32)])
+        if needs_peak:
+            peak = max(peak, peak_of(block))
+        part = mono[n_read : n_read + len(block)]
         if file.channels == 1:
-            monos.append(block[:, 0])
-            continue
-        with np.errstate(invalid="ignore"):  # the mean of infinities of both signs
-            monos.append(block.mean(axis=1, dtype=np.float64).astype(np.float32))
-    return Samples(monos[1] if len(monos) == 2 else np.concatenate(monos), peak, file.channels)
+            part[:] = block[:, 0]
+        else:
+            with np.errstate(invalid="ignore"):  # the mean of infinities of both signs
+                part[:] = block.mean(axis=1, dtype=np.float64)
+        n_read += len(block)
+    return Samples(mono[:n_read], peak, file.channels)
 
 
-@lru_cache(maxsize=1)
-def _read_whole(path: Path, size: int, mtime_ns: int) -> Samples:
-    """Decode a file, and keep the samples for the next span of it; the size and the time are those of the file.
-
-    Without this, each window of a recording would be decoded from the beginning of the file.
-    """
+def _read_whole(path: Path) -> Samples:
+    """Decode a whole file."""
     with open_sound(path) as file:
         return read_samples(path, file, 0, count=file.frames)
+
+
+# Without this, each span of a recording would be decoded from the beginning of the file. Spans of several files are
+# read in turn, for example the longest first.
+_kept = KeptSamples(_read_whole, MAX_KEPT_BYTES)
 
 
 def peak_of(samples: NDArray[np.float32]) -> float:

@@ -9,6 +9,8 @@ from audio.conversion import conversion_advice
 # A span may end this long after the end of the file (seconds): annotations are rounded, and lossy formats drop a frame.
 # A file may also be this much shorter than its header declares.
 SPAN_TOLERANCE = 0.1
+# A file may lack at most this share of its length.
+MAX_MISSING_SHARE = 0.1
 # A file without samples is larger than this (bytes) if its header does not declare its samples.
 MAX_HEADER = 4_096
 

@@ -28,8 +28,6 @@ MAX_OFFSET = 1e-3
 # Samples are summed in rows of this length, which are added in order: 3 times as fast as a mean in float64, and as the
 # mean of a tensor is not, independent of the number of threads.
 ROW_LENGTH = 1024
-# Samples that differ by less than this share of their peak are equal; resampling rounds them.
-ROUNDING = 1e-6
 # Reason why a file that was written to while it was read is not used.
 CHANGED = "the file changed while it was read; run the same command again"
 
@@ -194,13 +192,6 @@ def _read(request: DecodeRequest, settings: DecodeSettings) -> DecodedPiece:
         if len(waveform) < settings.min_seconds * rate:
             reason = f"the audio is {len(waveform) / rate:.3f} s long; this encoder needs {settings.min_seconds:g} s"
             raise AudioError(path, "too_short", reason)
-        lowest, highest = float(waveform.min()), float(waveform.max())
-        if len(waveform) > 1 and highest - lowest <= ROUNDING * max(highest, -lowest):
-            raise AudioError(
-                path,
-                "silent",
-                f"all samples of the {len(waveform) / rate:g} s that were read are equal; this is no signal",
-            )
         offset = remove_offset(waveform)
         bandwidth = measure_bandwidth(waveform, rate)
         if before is not None:

@@ -4,6 +4,7 @@ from features.extraction import Shard, extract, extract_shard
 from features.feature_set import FeatureSet
 from features.job import MaxDuration, crop_of
 from features.lock import LockedError
+from features.measuring import load_features
 from features.narrow_band import (
     NARROW_SHARE,
     find_narrow_speakers,
@@ -37,6 +38,7 @@ __all__ = [
     "find_narrow_speakers",
     "has_same_audio",
     "learned_bandwidth",
+    "load_features",
     "number_vectors",
     "warn_of_narrow_recordings",
     "warn_of_narrow_rows",

@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import math
+import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -13,7 +14,8 @@ import torch
 from numpy.typing import NDArray
 
 from corpora import Indices
-from embedding import MAX_OFFSET, Row, measure_utterances
+from embedding import MAX_OFFSET, measure_utterances
+from features.feature_set import FeatureSet
 from features.job import ExtractionJob
 from features.parts import Block, PartFile
 from features.planning import Plan
@@ -23,6 +25,27 @@ logger = logging.getLogger(__name__)
 
 # Seconds between two writes of measured rows.
 SAVE_INTERVAL = 1.0
+# Faults of audio that say nothing of its content.
+ACCESS_FAULTS = ("missing", "unreadable")
+
+
+def load_features(path: str | os.PathLike[str]) -> FeatureSet:
+    """Open a features file as `FeatureSet.load` does; warn of rows of an earlier version that were never measured.
+
+    Raises
+    ------
+    FeaturesError
+        As in `FeatureSet.load`.
+    """
+    features = FeatureSet.load(path)
+    n_unmeasured = 0 if features.audio is None else int(features.audio.offset.isnan().sum())
+    if n_unmeasured:
+        logger.warning(
+            "%s: %d of %d rows are of a version that did not remove DC offsets; run extract_features.py again with "
+            "this --features_path and the corpus, which recomputes those with an offset.",
+            path, n_unmeasured, len(features),
+        )  # fmt: skip
+    return features
 
 
 def find_unmeasured(plan: Plan, blocks: Sequence[Block]) -> Indices:
@@ -39,10 +62,11 @@ def find_unmeasured(plan: Plan, blocks: Sequence[Block]) -> Indices:
 
 
 def measure(job: ExtractionJob, plan: Plan, sources: dict[Path, list[Block]], *, numbers: Indices) -> PartFile:
-    """Measure stored rows, and mark in the plan as missing those that have to be recomputed.
+    """Measure stored rows, and mark in the plan as missing those that have to be recomputed or refused.
 
     Each utterance is decoded. If its audio was embedded as it is today, the row is copied to a part file with its
-    offset, so that it is measured once. A row whose file cannot be read now is kept without one.
+    offset, so that it is measured once. A row whose audio is refused today because of its content is dropped. A row
+    whose file cannot be read now is kept without an offset.
 
     Parameters
     ----------
@@ -63,23 +87,21 @@ def measure(job: ExtractionJob, plan: Plan, sources: dict[Path, list[Block]], *,
     changed = []
     with contextlib.closing(writer), contextlib.closing(rows):  # after Ctrl-C too
         for number, row in zip(numbers.tolist(), shown, strict=True):
-            if _changes_vector(row):
+            if row.fault is not None and row.fault not in ACCESS_FAULTS:
+                plan.refused.add(number)
+            elif abs(row.offset) > MAX_OFFSET or row.full_scale != 1:
                 changed.append(number)
             elif not math.isnan(row.offset):
                 writer.add(number, row.offset)
+    changed += sorted(plan.refused)
     plan.block[changed] = plan.row[changed] = -1
     if changed:
         logger.warning(
-            "%s: %d of %d stored rows are recomputed: earlier versions did not remove DC offsets above %g, and did not "
-            "divide samples on the scale of integers.",
+            "%s: %d of %d stored rows are recomputed or refused: earlier versions did not remove DC offsets above %g, "
+            "did not divide samples on the scale of integers, and refused fewer files.",
             job.path, len(changed), len(numbers), MAX_OFFSET,
         )  # fmt: skip
     return writer.part
-
-
-def _changes_vector(row: Row) -> bool:
-    """Return whether earlier versions computed another vector from this audio."""
-    return abs(row.offset) > MAX_OFFSET or row.full_scale != 1 or row.fault == "unknown_scale"
 
 
 class _MeasuredRows:

@@ -33,7 +33,7 @@ def merge(job: ExtractionJob, plan: Plan, sources: Mapping[Path, Sequence[Block]
     """Write the features file, and remove the part files that its rows were in.
 
     Rows that the corpus does not use now are set aside in a part file: the corpus may be a part of a larger one, or the
-    disk of some files may not be mounted.
+    disk of some files may not be mounted. Rows of audio that is refused today are dropped.
 
     Parameters
     ----------
@@ -144,7 +144,7 @@ def _set_aside(
     A part file in which no row is used is left as it is.
     """
     path = job.path
-    kept_keys = plan.keys(numbers)
+    kept_keys = plan.keys(np.union1d(numbers, np.array(sorted(plan.refused), np.int64)))
     aside = PartFile(job.parts)
     removable, n_left = [], 0
     for file, blocks in sources.items():

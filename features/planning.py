@@ -36,6 +36,8 @@ class Plan:
         int64, block of the stored row, and row within the block; -1 if the row is missing.
     failures : dict
         Reason why an utterance has no row, by its number.
+    refused : set of int
+        Numbers of utterances whose stored row is dropped, because their audio is refused today.
     """
 
     utterances: Sequence[Utterance]
@@ -46,6 +48,7 @@ class Plan:
     block: Indices
     row: Indices
     failures: dict[int, str] = field(default_factory=dict)
+    refused: set[int] = field(default_factory=set)
 
     def missing(self) -> Indices:
         """Return the numbers of the utterances without a row, the longest utterances first."""

@@ -15,7 +15,8 @@ from corpora import Indices
 from features.feature_set import FeatureSet
 from features.provenance import keys_of
 
-# Maximum distance of two vectors of the same audio, as a share of the norm. WAV and FLAC of a recording have equal
+# Maximum distance of two vectors of the same audio, as a share of the norm; of two numbers in vectors whose columns are
+# not standardised, as a share of the number and of the median number. WAV and FLAC of a recording have equal
 # vectors; another batch changes them by about 1e-6, half precision by at most 2**-11 = 4.9e-4. On LibriSpeech
 # dev-clean, the closest two utterances of one speaker are 0.17 apart with campplus, 0.05 with spectral and 0.14 with
 # scratch. Copies in MP3, Vorbis or Opus are 0.001 to 1.2 from their originals, so no bound separates them from other
@@ -41,11 +42,13 @@ class AudioIndex:
     ----------
     vectors : Tensor (n, D)
     lengths : Tensor (n,)
-        Seconds; 0 or NaN if not known.
+        Seconds; 0 or NaN if not known. Vectors without lengths are of the same audio only if they are exactly equal.
+    is_standardised : bool
+        Whether the columns are on one scale, so that the distance of two vectors is enough to compare them.
     """
 
-    def __init__(self, vectors: Tensor, lengths: Tensor) -> None:
-        self._vectors, self._lengths = vectors, lengths.nan_to_num()
+    def __init__(self, vectors: Tensor, lengths: Tensor, *, is_standardised: bool = False) -> None:
+        self._vectors, self._lengths, self._is_standardised = vectors, lengths.nan_to_num(), is_standardised
         self._tree = cKDTree(np.concatenate([_project(block) for block in torch.split(vectors, BLOCK)]))
 
     def pairs(self, vectors: Tensor, lengths: Tensor) -> tuple[Indices, Indices]:
@@ -64,9 +67,13 @@ class AudioIndex:
         apart, near = self._tree.query(_project(vectors), count, distance_upper_bound=farthest)
         own, rank = np.isfinite(apart.reshape(-1, count)).nonzero()
         other = near.reshape(-1, count)[own, rank].astype(np.int64)
-        distances = (vectors[own].double() - self._vectors[other].double()).norm(dim=1).numpy()
-        gaps = (lengths.nan_to_num()[own] - self._lengths[other]).abs().numpy()
-        same = (distances <= bounds[own]) & (gaps <= SAME_LENGTH)
+        one, two = vectors[own].double(), self._vectors[other].double()
+        distances = (one - two).norm(dim=1).numpy()
+        known, of_index = lengths.nan_to_num()[own], self._lengths[other]
+        same = (distances <= bounds[own]) & ((known - of_index).abs() <= SAME_LENGTH).numpy()
+        same &= (distances == 0) | ((known > 0) & (of_index > 0)).numpy()
+        if not self._is_standardised:
+            same &= _differ_by_rounding(one, two).numpy()
         return own[same].astype(np.int64), other[same]
 
 
@@ -83,16 +90,27 @@ def has_same_audio(vector: Tensor, others: Tensor) -> bool:
 
     A lossless copy of the audio has the same embedding, except for rounding. Two recordings of a voice do not.
     """
-    distances = (others.double() - vector.double()).norm(dim=-1)
-    return bool((distances <= SAME_AUDIO * vector.double().norm()).any())
+    return bool(_differ_by_rounding(vector.double(), others.double()).any())
+
+
+def _differ_by_rounding(one: Tensor, other: Tensor) -> Tensor:
+    """Return a bool mask (n,) of the vectors (n, D) whose numbers each differ by rounding only.
+
+    Each number has a bound of its own. The norm would be that of the largest numbers, such as a column that is nearly
+    constant, and hide the differences in all others.
+    """
+    size = one.abs()
+    bounds = SAME_AUDIO * (size + size.median(dim=-1, keepdim=True).values)
+    return ((one - other).abs() <= bounds).all(dim=-1)
 
 
 def audio_numbers(*sets: FeatureSet) -> tuple[Indices, ...]:
     """Return a number for each row of some sets, each (N,); rows of the same audio have the same number, in all sets.
 
     Two rows are of the same audio if their files have the same bytes and the same span, or if their lengths are equal
-    and their vectors are equal except for rounding. The columns of the vectors are standardised before, so that a
-    column of large numbers does not hide the differences in others. With several layers, the last is compared.
+    and their vectors are equal except for rounding. Vectors whose lengths are not known have to be exactly equal. The
+    columns of the vectors are standardised before, so that a column of large numbers does not hide the differences in
+    others. With several layers, the last is compared.
 
     Parameters
     ----------
@@ -133,7 +151,7 @@ def _same_vectors(vectors: Tensor, lengths: Tensor, *, standardised: bool) -> tu
         return first, first
     kept, of_kept = vectors[first], lengths[first]
     kept = _standardise(kept) if standardised else kept
-    own, other = AudioIndex(kept, of_kept).pairs(kept, of_kept)
+    own, other = AudioIndex(kept, of_kept, is_standardised=standardised).pairs(kept, of_kept)
     return np.concatenate([usable, first[own]]), np.concatenate([equal, first[other]])
 
 

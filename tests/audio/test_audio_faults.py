@@ -9,7 +9,7 @@ import pytest
 import soundfile
 from numpy.typing import NDArray
 
-from audio import AudioError, read_audio
+from audio import AudioError, read_audio, read_window
 
 RATE = 16_000
 
@@ -147,6 +147,19 @@ def test_silent_means_that_all_samples_are_zero(name: str, subtype: str, fault_o
     samples[-1, 1] = 0.01
     soundfile.write(tmp_path / name, samples, RATE, subtype=subtype)
     assert len(read_audio(tmp_path / name, RATE)) == RATE
+
+
+@pytest.mark.parametrize("rate", [8_000, RATE, 44_100])
+@pytest.mark.parametrize("value", [0.05, -1e-4])
+def test_equal_samples_are_silent_at_each_rate(rate: int, value: float, fault_of: FaultOf, tmp_path: Path) -> None:
+    """Resampling makes ripples at the ends of a constant."""
+    soundfile.write(tmp_path / "a.wav", np.full((2 * rate, 2), value), rate, subtype="FLOAT")
+    for span in ({}, {"max_bandwidth": 2_000}):
+        error = fault_of(tmp_path / "a.wav", **span)
+        assert (error.fault, error.reason) == ("silent", "all samples are equal; the recording has no signal")
+    assert fault_of(tmp_path / "a.wav", max_duration=1.0).reason.startswith("all samples of the first 1 s are equal;")
+    with pytest.raises(AudioError, match="equal"):
+        read_window(tmp_path / "a.wav", RATE, 8_000, count=8_000, start=0.0, duration=2.0)
 
 
 @pytest.mark.parametrize(

@@ -82,6 +82,18 @@ def test_file_that_lacks_less_than_a_tenth_of_a_second_is_read(
     assert read_recording(path, None, duration=0.5).missing == 0
 
 
+@pytest.mark.parametrize("name", ["a.wav", "a.aiff", "a.w64"])
+def test_short_file_that_lacks_a_tenth_of_its_length_is_truncated(
+    name: str, write_container: WriteAudio, fault_of: FaultOf, tmp_path: Path
+) -> None:
+    path = write_container(tmp_path / name, 0.5)
+    recording = read_recording(cut(path, -1_400), None)
+    assert recording.missing == pytest.approx(700 / RATE, rel=0.02)
+    assert fault_of(cut(path, -300)).fault == "truncated"
+    with pytest.raises(AudioError, match="cut off"):
+        span_seconds(path)
+
+
 def test_length_is_that_of_the_file_if_the_header_declares_a_little_more(
     write_audio: WriteAudio, tmp_path: Path
 ) -> None:

@@ -33,7 +33,7 @@ def test_scale_of_integers_is_divided(scale: float, subtype: str, tone: Tone, tm
 
 @pytest.mark.parametrize(
     ("peak", "full_scale"),
-    [(3.9, 1), (100.0, 2**15), (32_767.0, 2**15), (1.5 * 2**15, 2**15), (0.02 * 2**31, 2**31), (1.5 * 2**31, 2**31)],
+    [(3.9, 1), (1_100.0, 2**15), (32_767.0, 2**15), (1.5 * 2**15, 2**15), (0.02 * 2**31, 2**31), (1.5 * 2**31, 2**31)],
 )
 def test_peak_decides_between_the_scales(peak: float, full_scale: float, tone: Tone, tmp_path: Path) -> None:
     path = write(tmp_path / "a.wav", tone(440, RATE, amplitude=peak))
@@ -41,15 +41,22 @@ def test_peak_decides_between_the_scales(peak: float, full_scale: float, tone: T
     assert float(read_audio(path, None).abs().max()) == pytest.approx(peak / full_scale, rel=1e-2)
 
 
-@pytest.mark.parametrize("peak", [5.0, 20.0, 100_000.0, 2.0**23, 1e12, 3e38])
+@pytest.mark.parametrize("peak", [5.0, 20.0, 100.0, 1_000.0, 100_000.0, 2.0**23, 1e12, 3e38])
 def test_peak_that_no_scale_explains_is_refused(peak: float, tone: Tone, fault_of: FaultOf, tmp_path: Path) -> None:
     path = write(tmp_path / "a.wav", tone(440, RATE, amplitude=peak))
     for options in ({}, {"duration": 0.5}):
         error = fault_of(path, **options)
         assert error.fault == "unknown_scale"
         assert "expected at most 1, or the scale of 16-bit or 32-bit integers (32,768 or 2,147,483,648)" in error.reason
+        assert "normalise the recording to a peak of 1" in error.reason
     with pytest.raises(AudioError, match="its samples reach"):
         full_scale_of(path)
+
+
+def test_click_in_a_recording_of_unit_variance_does_not_make_it_quiet(fault_of: FaultOf, tmp_path: Path) -> None:
+    samples = np.random.default_rng(0).standard_normal(RATE)
+    samples[5_000] = 70
+    assert fault_of(write(tmp_path / "a.wav", samples)).fault == "unknown_scale"
 
 
 def test_whole_file_decides_for_each_part_of_it(tone: Tone, tmp_path: Path) -> None:

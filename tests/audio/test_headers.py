@@ -38,7 +38,7 @@ def test_rate_that_no_recording_has_is_refused(
 ) -> None:
     path = with_rate(write_audio(tmp_path / "a.wav"), rate)
     error = fault_of(path)
-    assert error.fault == "unreadable"
+    assert error.fault == "damaged"
     assert f"a sampling rate of {rate} Hz, expected 1000 to 768000 Hz" in error.reason
     with pytest.raises(AudioError, match="sampling rate"):
         span_seconds(path)
@@ -76,7 +76,7 @@ def test_header_that_claims_more_than_its_file_can_hold_takes_no_memory(
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert error.fault == "unreadable"
+    assert error.fault == "damaged"
     assert f"would become {n_frames:,} samples" in error.reason
     assert peak < 2**24
     with pytest.raises(AudioError, match="would become"):
@@ -104,6 +104,6 @@ def test_small_file_that_would_become_large_by_resampling_is_refused(fault_of: F
     assert (tmp_path / "a.flac").stat().st_size < 20_000
     assert len(read_audio(tmp_path / "a.flac", None)) == 2**21
     error = fault_of(tmp_path / "a.flac", 48_000)
-    assert error.fault == "unreadable"
+    assert error.fault == "damaged"
     assert "would become" in error.reason
     assert len(read_audio(tmp_path / "a.flac", 48_000, max_duration=10)) == 480_000

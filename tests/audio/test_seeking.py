@@ -1,7 +1,9 @@
 """Spans and windows are slices of the recording, in each encoding that libsndfile writes, with or without seeking."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from audio import AudioError, read_audio, read_window, span_seconds
+from audio import samples as audio_samples
 
 Samples = NDArray[np.float64]
 # RAW has no header. SD2 has it in a second file.
@@ -81,6 +84,45 @@ def test_file_is_decoded_again_after_it_has_changed(voice: Samples, tmp_path: Pa
         assert torch.equal(read_audio(path, None, start=2.0), whole[16_000:])
 
 
+def test_files_without_seeking_are_decoded_once(
+    voice: Samples, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Spans of six files in turn, also by several threads."""
+    paths = [tmp_path / f"{number}.wav" for number in range(6)]
+    for number, path in enumerate(paths):
+        soundfile.write(path, np.roll(voice, 1_000 * number), 8_000, subtype="GSM610")
+    whole = {path: read_audio(path, None) for path in paths}
+    decoded, read = [], soundfile.SoundFile.read
+
+    def count(*arguments: Any, **options: Any) -> Any:
+        decoded.append(arguments[0])
+        return read(*arguments, **options)
+
+    monkeypatch.setattr(soundfile.SoundFile, "read", count)
+    spans = [(path, start) for start in (1.0, 2.5, 5.0, 11.0) for path in paths]
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda span: read_audio(span[0], None, span[1], duration=1.0), spans))
+    assert len(decoded) == len(paths)
+    for (path, start), samples in zip(spans, found, strict=True):
+        assert torch.equal(samples, whole[path][round(8_000 * start) :][:8_000])
+
+
+def test_kept_samples_are_bounded(tmp_path: Path) -> None:
+    decoded = []
+
+    def decode(path: Path) -> audio_samples.Samples:
+        decoded.append(path.name)
+        return audio_samples.Samples(np.zeros(100, np.float32), 0.0, 1)
+
+    kept = audio_samples.KeptSamples(decode, max_bytes=800)
+    for name in "ab":
+        (tmp_path / name).write_text(name)
+    (tmp_path / "c").write_text("c")
+    for name in "abbacaab":
+        kept.of(tmp_path / name)
+    assert decoded == ["a", "b", "c", "b"]
+
+
 def strip_header(path: Path) -> Path:
     """Remove the first frame of an MP3 file, which has no audio but the length of the file."""
     content = path.read_bytes()
@@ -113,6 +155,6 @@ def test_mp3_of_which_libsndfile_reads_a_part_is_refused_beyond_it(
     assert guess < 0.8 * len(samples) / 44_100
     for options in ({}, {"start": guess + 0.5}, {"start": guess - 0.5, "duration": 1.0}):
         error = fault_of(path, **options)
-        assert error.fault == "unreadable"
+        assert error.fault == "damaged"
         assert "ffmpeg -i x.mp3 -c copy y.mp3" in error.reason
     assert len(read_audio(path, None, max_duration=guess - 0.5)) == round((guess - 0.5) * 44_100)

@@ -3,6 +3,7 @@
 import logging
 import math
 from collections.abc import Callable
+from hashlib import sha256
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,10 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from numpy.typing import NDArray
 
 from corpora import Corpus, load_corpus
-from features import FeatureSet, Shard, extract_shard
+from features import FeatureSet, Shard, extract_shard, load_features
 
 RunExtract = Callable[..., tuple[FeatureSet, int]]
 RATE = 16_000
@@ -82,7 +84,10 @@ def test_rows_of_an_older_version_are_measured_once(
     assert found.audio.offset.tolist() == pytest.approx([0, 0.02, 0, 0, 0, 0], abs=1e-6)
     assert abs(float(found.audio.offset[BALANCED])) < 1e-9
     messages = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
-    assert any("2 of 6 stored rows are recomputed: earlier versions did not remove DC offsets" in m for m in messages)
+    assert any(
+        "2 of 6 stored rows are recomputed or refused: earlier versions did not remove DC offsets" in m
+        for m in messages
+    )
     assert not old.with_name("old.pt.parts").exists()
     refuse_to_decode(monkeypatch)
     again, n_encoded = run_extract(six, old)
@@ -150,19 +155,49 @@ def test_shards_measure_their_shares(six: Corpus, old: Path, run_extract: RunExt
     assert kept_rows(found, before) == [row for row in range(6) if row not in CHANGED]
 
 
-def test_row_whose_file_is_refused_today_is_set_aside(
-    six: Corpus, old: Path, run_extract: RunExtract, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("samples", "rate", "reason"),
+    [
+        (np.full(2 * RATE, 0.02), 44_100, "all samples are equal"),
+        (np.tile([20.0, -20.0], RATE), RATE, "its samples reach 20"),
+        (np.tile([0.5, -0.4], RATE), 500, "the header gives a sampling rate of 500 Hz"),
+    ],
+)
+def test_row_whose_file_is_refused_today_is_dropped(
+    samples: NDArray[np.float64],
+    rate: int,
+    reason: str,
+    six: Corpus,
+    old: Path,
+    run_extract: RunExtract,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """A peak that no scale explains was embedded by earlier versions. The row is not lost, and not used either."""
-    full_scale = import_module("audio.full_scale")
-    with monkeypatch.context() as patch:
-        patch.setattr(full_scale, "INTEGER_SCALES", ())
+    """An earlier version embedded this file. A second run has nothing to measure, and leaves no part files."""
+    refused = six.utterances[0].path
+    soundfile.write(refused, samples, rate, subtype="FLOAT")
+    content, status = torch.load(old, weights_only=True), refused.stat()
+    content["audio"]["digest"][0] = torch.frombuffer(
+        bytearray(sha256(refused.read_bytes()).digest()), dtype=torch.uint8
+    )
+    content["audio"]["size"][0], content["audio"]["mtime_ns"][0] = status.st_size, status.st_mtime_ns
+    torch.save(content, old)
+    before = copy_of(old)
+    found, n_encoded = run_extract(six, old)
+    assert n_encoded == len(CHANGED)
+    assert any("3 of 6 stored rows are recomputed or refused" in record.getMessage() for record in caplog.records)
+    caplog.clear()
+    for _ in range(2):
+        assert [failed for failed, _ in found.failures] == [six.ids[0]]
+        assert found.failures[0][1].startswith(reason)
+        assert found.ids == six.ids[1:]
+        kept = [row for row in range(5) if row + 1 not in CHANGED]
+        assert kept_rows(found, before.select(range(1, 6))) == kept
+        assert not old.with_name("old.pt.parts").exists()
+        monkeypatch.setattr(import_module("features.measuring"), "measure_utterances", None)
         found, n_encoded = run_extract(six, old)
-    assert n_encoded == 1
-    assert [failed for failed, _ in found.failures] == [six.ids[SCALED]]
-    assert "its samples reach" in found.failures[0][1]
-    assert len(found) == 5
-    assert list(old.with_name("old.pt.parts").glob("*.part"))
+        assert n_encoded == 0
+    assert not [record for record in caplog.records if "not in the corpus" in record.getMessage()]
 
 
 def test_row_whose_file_cannot_be_read_now_is_kept(
@@ -177,3 +212,18 @@ def test_row_whose_file_cannot_be_read_now_is_kept(
     assert kept_rows(found, before) == list(range(6))
     found, n_encoded = run_extract(six, old)
     assert n_encoded == len(CHANGED)
+
+
+def test_rows_that_were_never_measured_cause_one_warning(
+    six: Corpus, old: Path, tmp_path: Path, run_extract: RunExtract, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert len(load_features(old)) == 6
+    [warning] = caplog.records
+    assert f"{old}: 6 of 6 rows are of a version that did not remove DC offsets; run extract_features.py" in caplog.text
+    assert warning.levelno == logging.WARNING
+    run_extract(six, old)
+    torch.save({"features": torch.randn(4, 3), "labels": ["ann", "ben"] * 2}, tmp_path / "plain.pt")
+    caplog.clear()
+    assert len(load_features(old)) == 6
+    assert len(load_features(tmp_path / "plain.pt")) == 4
+    assert not caplog.records

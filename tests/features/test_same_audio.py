@@ -10,7 +10,7 @@ import torch
 
 from corpora import Indices, load_corpus
 from encoders import Encoder
-from features import FeatureSet, audio_numbers, extract, without_copies
+from features import AudioIndex, FeatureSet, audio_numbers, extract, has_same_audio, number_vectors, without_copies
 
 
 def vectors_of(n_rows: int, dim: int = 24, seed: int = 0) -> torch.Tensor:
@@ -49,7 +49,9 @@ def test_wav_and_flac_of_a_recording_are_the_same_audio(corpus_root: Path, tmp_p
 def test_rounding_does_not_hide_a_copy(scale: float, expected: bool) -> None:
     vectors = vectors_of(200)
     copies = vectors[:50] + scale * vectors_of(50, seed=1)
-    found = groups(audio_numbers(set_of(torch.cat([vectors, copies])))[0])
+    joined = torch.cat([vectors, copies])
+    found = groups(audio_numbers(set_of(joined, [2.0] * 250))[0])
+    assert found == groups(number_vectors(joined, torch.full((250,), 2.0)))
     assert found == ({(row, 200 + row) for row in range(50)} if expected else set())
 
 
@@ -81,6 +83,27 @@ def test_a_large_column_does_not_make_copies() -> None:
     vectors[:, 1] = 7.0
     vectors[99] = vectors[98]
     assert groups(audio_numbers(set_of(vectors))[0]) == {(98, 99)}
+
+
+@pytest.mark.parametrize("large", [1e4, 1e6])
+def test_a_large_column_does_not_make_copies_in_stores(large: float) -> None:
+    """The columns of one vector alone, as in a store, cannot be standardised."""
+    vectors, lengths = vectors_of(100), torch.full((100,), 2.0)
+    vectors[:, 0] = large
+    vectors[99] = vectors[98] * (1 + 1e-7)
+    assert groups(number_vectors(vectors, lengths)) == {(98, 99)}
+    own, other = AudioIndex(vectors[:99], lengths[:99]).pairs(vectors[99:], lengths[99:])
+    assert (own.tolist(), other.tolist()) == ([0], [98])
+    assert has_same_audio(vectors[99], vectors[:99])
+    assert not has_same_audio(vectors[99], vectors[:98])
+
+
+def test_vectors_of_unknown_lengths_are_copies_only_if_they_are_equal() -> None:
+    vectors = vectors_of(6)
+    vectors[4], vectors[5] = vectors[0], (1 + 1e-6) * vectors[1]
+    assert groups(audio_numbers(set_of(vectors))[0]) == {(0, 4)}
+    assert groups(number_vectors(vectors, torch.zeros(6))) == {(0, 4)}
+    assert groups(number_vectors(vectors, torch.ones(6))) == {(0, 4), (1, 5)}
 
 
 def test_lengths_of_copies_are_equal() -> None:

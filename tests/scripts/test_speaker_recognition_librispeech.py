@@ -17,6 +17,7 @@ Run = Callable[..., "subprocess.CompletedProcess[str]"]
 Check = Callable[..., None]
 COMPARE = "speaker_recognition_librispeech.py"
 INFER = "speaker_recognition_inference.py"
+VERIFY = "speaker_verification.py"
 EXTRACT = "extract_features.py"
 
 
@@ -291,3 +292,17 @@ def test_bad_options_are_refused(
 ) -> None:
     command = [COMPARE, "--features_path", trained_features, "--output_dir", tmp_path, "--heads", "cosine"]
     assert_refused(call_script(*command, *flags), expected)
+
+
+def test_features_of_an_earlier_version_cause_one_warning(
+    trained_features: Path, call_script: Run, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    content = torch.load(trained_features, weights_only=True)
+    del content["audio"]["offset"]
+    torch.save(content, tmp_path / "old.pt")
+    for command in ((COMPARE, "--heads", "cosine"), (VERIFY, "evaluate")):
+        for path, n_warnings in ((tmp_path / "old.pt", 1), (trained_features, 0)):
+            caplog.clear()
+            made = call_script(*command, "--features_path", path, "--output_dir", tmp_path / Path(command[0]).stem)
+            assert made.returncode == 0, made.stderr
+            assert caplog.text.count("did not remove DC offsets; run extract_features.py again") == n_warnings

@@ -1,0 +1,82 @@
+"""Decoded samples, and a store that keeps those of some files in memory."""
+
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Samples(NamedTuple):
+    """Decoded samples.
+
+    Attributes
+    ----------
+    mono : ndarray (frames,)
+        Mean of the channels, float32; NaN or infinity if a channel has one.
+    peak : float
+        Largest absolute value in a channel, without NaN and infinity; 1 for one channel of an encoding between -1 and
+        1, whose peak is not needed.
+    n_channels : int
+    """
+
+    mono: NDArray[np.float32]
+    peak: float
+    n_channels: int
+
+
+class _File:
+    """A file that is kept: its samples once they are decoded, and a lock for decoding them."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.samples: Samples | None = None
+
+
+class KeptSamples:
+    """Samples of the files that were read last, up to a number of bytes; threads decode a file once.
+
+    Parameters
+    ----------
+    decode : callable
+        Decodes a whole file.
+    max_bytes : int
+        Samples of all files together (bytes); the file that was read last is kept in any case.
+    """
+
+    def __init__(self, decode: Callable[[Path], Samples], max_bytes: int) -> None:
+        self._decode, self._max_bytes = decode, max_bytes
+        self._clear()
+        if hasattr(os, "register_at_fork"):  # in the child, no thread would release a lock
+            os.register_at_fork(after_in_child=self._clear)
+
+    def _clear(self) -> None:
+        self._lock = threading.Lock()
+        self._files: OrderedDict[tuple[Path, int, int], _File] = OrderedDict()
+
+    def of(self, path: Path) -> Samples:
+        """Return the samples of a file, decoded again if its size or its modification time has changed."""
+        status = os.stat(path)
+        key = path, status.st_size, status.st_mtime_ns
+        with self._lock:
+            file = self._files.setdefault(key, _File())
+            self._files.move_to_end(key)
+        with file.lock:
+            samples = file.samples = file.samples or self._decode(path)
+        with self._lock:
+            self._remove_oldest()
+        return samples
+
+    def _remove_oldest(self) -> None:
+        """Remove files that were not read for the longest time, until the others are small enough."""
+        sizes = [0 if file.samples is None else file.samples.mono.nbytes for file in self._files.values()]
+        total = sum(sizes)
+        for size in sizes[:-1]:
+            if total <= self._max_bytes:
+                break
+            self._files.popitem(last=False)
+            total -= size
