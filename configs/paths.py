@@ -44,9 +44,12 @@ class WritesInto:
     ----------
     kinds : mapping
         Kind of each file by its name, in which ``{corpus}`` is the name of the corpus, and ``*`` any characters.
+    only_with : mapping
+        For a file that is not always written, the setting that it is written with, by the name of the file.
     """
 
     kinds: Mapping[str, str] = field(hash=False)
+    only_with: Mapping[str, str] = field(default_factory=dict, hash=False)
 
 
 Mark = Reads | Continues | Writes | WritesInto
@@ -110,7 +113,12 @@ def check_outputs(config: Any, **names: str) -> None:
             suffix = "" if "" in mark.kinds else check_suffix(path, *mark.kinds, flag=flag)
             files = {path: mark.kinds[suffix]}
         elif isinstance(mark, WritesInto):
-            files = _files_in(path, mark.kinds, names)
+            written = {
+                name: kind
+                for name, kind in mark.kinds.items()
+                if name not in mark.only_with or getattr(config, mark.only_with[name]) is not None
+            }
+            files = _files_in(path, written, names)
         for file, kind in files.items():
             check_destination(file)
             check_not_input(file, inputs, flag)

@@ -47,7 +47,7 @@ def test_every_setting_with_a_path_says_what_is_done_with_it(config_class: type[
 
 FOLDERS = [
     (lambda folder: ComparisonConfig(corpus=(), output_dir=folder), COMPARISON_FILES),
-    (lambda folder: EvaluateConfig(output_dir=folder), EVALUATION_FILES),
+    (lambda folder: EvaluateConfig(output_dir=folder, triplets=50), EVALUATION_FILES),
     (lambda folder: ReportConfig(folder=(folder,)), REPORT_FILES),
 ]
 
@@ -130,6 +130,16 @@ def test_a_refused_output_costs_no_work_and_changes_nothing(
         assert_refused(call_script(*arguments), found)
     assert {path: path.read_bytes() for path in before} == before
     assert sorted(tmp_path.iterdir()) == sorted([folder, manifest, settings])
+
+
+def test_a_list_of_trials_in_the_folder_of_the_results_can_be_scored(tmp_path: Path) -> None:
+    trials = tmp_path / "trials.txt"
+    trials.write_text("1 a.wav b.wav\n")
+    EvaluateConfig(trials=trials, output_dir=tmp_path).check_outputs()
+    trials.write_text("my notes\n")  # not written without --triplets
+    EvaluateConfig(output_dir=tmp_path).check_outputs()
+    with pytest.raises(OutputError, match=r"trials\.txt: this is a file of an unknown kind"):
+        EvaluateConfig(output_dir=tmp_path, triplets=50).check_outputs()
 
 
 def test_links_and_other_spellings_are_the_same_file(tmp_path: Path) -> None:
