@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from files.paths import is_utf8
+
 FEATURES = "a features file, for --features_path"
 ARRAYS = "an .npz file of features, for --features_path with a name that ends in .npz"
 CLASSIFIER = "a speaker classifier, for --classifier of speaker_recognition_inference.py"
@@ -176,7 +178,8 @@ def _describe_tensors(path: Path) -> str | None:
                 encoder = _describe_names(archive.read(pickles[0]).decode("utf-8", "replace"))
             if encoder is not None:
                 return encoder
-        return describe_content(torch.load(path, map_location="cpu", weights_only=True, mmap=is_archive))
+        is_mapped = is_archive and is_utf8(path)
+        return describe_content(torch.load(path, map_location="cpu", weights_only=True, mmap=is_mapped))
     except Exception:  # on arbitrary bytes, the archive and the unpickler can raise any error
         return None
 
