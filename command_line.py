@@ -28,6 +28,8 @@ NOT_IN_A_FILE = ("config", "version")
 INPUTS = ("data_dir", "audio_path")
 
 YAML_TAG = "tag:yaml.org,2002:"
+# YAML reads 010 as 8 and 12:30 as 750; here, numbers are read as a flag reads them.
+NUMBER_TAGS = {f"{YAML_TAG}int", f"{YAML_TAG}float"}
 # Kinds of YAML values that are read as they are written where a text is expected.
 TEXT_TAGS = {f"{YAML_TAG}{kind}" for kind in ("str", "int", "float", "bool", "timestamp", "merge", "value")}
 
@@ -244,13 +246,15 @@ def _takes_text(annotation: Any) -> bool:
 
 
 def _construct(loader: Any, node: Any, *, is_text: bool, place: str) -> Any:
-    """Return the value of a node; a text as it is written, as YAML reads 007, 12:30 and No as other values."""
+    """Return the value of a node; a text as it is written, and a number as a flag, where YAML reads other values."""
     import yaml
 
-    if is_text and node.tag == f"{YAML_TAG}seq":
-        return [_construct(loader, each, is_text=True, place=place) for each in node.value]
+    if node.tag == f"{YAML_TAG}seq" and isinstance(node, yaml.SequenceNode):
+        return [_construct(loader, each, is_text=is_text, place=place) for each in node.value]
     if is_text and isinstance(node, yaml.ScalarNode) and node.tag in TEXT_TAGS:
         return node.value
+    if isinstance(node, yaml.ScalarNode) and node.tag in NUMBER_TAGS:
+        return _read_value(node.value)
     try:
         return loader.construct_object(node, deep=True)
     except (yaml.YAMLError, RecursionError):
