@@ -16,7 +16,17 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeVar, get_args, get_type_hints
 
 from config import ScriptConfig
-from files import VERSION, InputError, commit, describe_type, missing_requirement, other_kind, read_text, unknown_choice
+from files import (
+    VERSION,
+    InputError,
+    commit,
+    describe_type,
+    existing_path,
+    missing_requirement,
+    other_kind,
+    read_text,
+    unknown_choice,
+)
 
 Config = TypeVar("Config", bound=ScriptConfig)
 
@@ -122,7 +132,7 @@ def parse(config_class: type[Config], arguments: Sequence[str]) -> Config:
     finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     finder.add_argument("--config", type=Path)
     known, _ = finder.parse_known_args([part for part in arguments if part != "--config="])
-    from_file = _read_settings(known.config, config_class) if known.config else {}
+    from_file = _read_settings(existing_path(known.config), config_class) if known.config else {}
     # If a flag occurs twice, the last one counts, so the flags of the command line follow those of the file. The flag
     # between them ends a list, which would otherwise take inputs without a flag as its values.
     between = [f"--config={known.config}"] if known.config else []

@@ -247,6 +247,7 @@ class IdentifyConfig(RecordingsConfig, StoreConfig, EmbeddingConfig):
     folder of the store."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         object.__setattr__(self, "output", self.results)
 
     @property

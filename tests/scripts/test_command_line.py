@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -143,6 +144,13 @@ def test_numbers_of_a_settings_file_are_read_as_those_of_flags(tmp_path: Path) -
     config = parse(ComparisonConfig, [f"--config={settings}"])
     assert (config.seed, config.patience, config.lr, config.max_duration) == (10, 1000, 0.001, 8.5)
     assert config.fractions == (0.5, 0.25, 0.25)
+
+
+def test_a_settings_file_is_found_in_the_other_unicode_form(tmp_path: Path) -> None:
+    nfc, nfd = (unicodedata.normalize(form, "Zoë.yaml") for form in ("NFC", "NFD"))
+    (tmp_path / nfd).write_text("seed: 7\n")
+    config = parse(ComparisonConfig, [f"--config={tmp_path / nfc}"])
+    assert (config.seed, config.config) == (7, tmp_path / nfd)
 
 
 def test_a_settings_file_of_another_program_is_read_or_named(

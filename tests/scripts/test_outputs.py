@@ -2,9 +2,11 @@
 
 import os
 import shutil
+import unicodedata
 from collections.abc import Callable
+from dataclasses import MISSING, fields
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
 import pytest
 
@@ -43,6 +45,21 @@ def test_every_setting_with_a_path_says_what_is_done_with_it(config_class: type[
         assert len(marks_of(annotation)) == expected, name
         if name.startswith("output"):
             assert isinstance(marks_of(annotation)[0], Writes | WritesInto), name
+
+
+@pytest.mark.parametrize("config_class", CONFIGS)
+def test_files_are_found_in_the_other_unicode_form(config_class: type[ScriptConfig], tmp_path: Path) -> None:
+    given, on_disk = (tmp_path / unicodedata.normalize(form, "Zoë") / "x.pt" for form in ("NFC", "NFD"))
+    on_disk.parent.mkdir()
+    on_disk.touch()
+    inputs: dict[str, Any] = {each.name: () for each in fields(config_class) if each.default is MISSING}
+    for name, annotation in get_type_hints(config_class, include_extras=True).items():
+        if marks_of(annotation):
+            paths = [path if has_path(annotation) else str(path) for path in (given, on_disk)]
+            values = [(path,) if get_origin(annotation) is tuple else path for path in paths]
+            found, expected = (config_class(**{**inputs, name: value}) for value in values)
+            assert found == expected, name
+            assert getattr(found, name) == values[1], name
 
 
 FOLDERS = [
