@@ -17,7 +17,17 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeVar, get_args, get_type_hints
 
 from config import ScriptConfig
-from files import VERSION, InputError, commit, describe_type, missing_requirement, other_kind, read_text, unknown_choice
+from files import (
+    VERSION,
+    InputError,
+    commit,
+    describe_type,
+    existing_path,
+    missing_requirement,
+    other_kind,
+    read_text,
+    unknown_choice,
+)
 
 Config = TypeVar("Config", bound=ScriptConfig)
 
@@ -29,6 +39,8 @@ NOT_IN_A_FILE = ("config", "version")
 INPUTS = ("data_dir", "audio_path")
 
 YAML_TAG = "tag:yaml.org,2002:"
+# YAML reads 010 as 8 and 12:30 as 750; here, numbers are read as a flag reads them.
+NUMBER_TAGS = {f"{YAML_TAG}int", f"{YAML_TAG}float"}
 # Kinds of YAML values that are read as they are written where a text is expected.
 TEXT_TAGS = {f"{YAML_TAG}{kind}" for kind in ("str", "int", "float", "bool", "timestamp", "merge", "value")}
 
@@ -153,7 +165,7 @@ def parse(config_class: type[Config], arguments: Sequence[str]) -> Config:
     finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     finder.add_argument("--config", type=Path)
     known, _ = finder.parse_known_args([part for part in arguments if part != "--config="])
-    from_file = _read_settings(known.config, config_class) if known.config else {}
+    from_file = _read_settings(existing_path(known.config), config_class) if known.config else {}
     # If a flag occurs twice, the last one counts, so the flags of the command line follow those of the file. The flag
     # between them ends a list, which would otherwise take inputs without a flag as its values.
     between = [f"--config={known.config}"] if known.config else []
@@ -277,13 +289,15 @@ def _takes_text(annotation: Any) -> bool:
 
 
 def _construct(loader: Any, node: Any, *, is_text: bool, place: str) -> Any:
-    """Return the value of a node; a text as it is written, as YAML reads 007, 12:30 and No as other values."""
+    """Return the value of a node; a text as it is written, and a number as a flag, where YAML reads other values."""
     import yaml
 
-    if is_text and node.tag == f"{YAML_TAG}seq":
-        return [_construct(loader, each, is_text=True, place=place) for each in node.value]
+    if node.tag == f"{YAML_TAG}seq" and isinstance(node, yaml.SequenceNode):
+        return [_construct(loader, each, is_text=is_text, place=place) for each in node.value]
     if is_text and isinstance(node, yaml.ScalarNode) and node.tag in TEXT_TAGS:
         return node.value
+    if isinstance(node, yaml.ScalarNode) and node.tag in NUMBER_TAGS:
+        return _read_value(node.value)
     try:
         return loader.construct_object(node, deep=True)
     except (yaml.YAMLError, RecursionError):

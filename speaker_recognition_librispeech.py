@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 def main(config: ComparisonConfig) -> int:
     from evaluation import check_heads, compare_heads, save_embedding_map
     from files import announce, check_writable, write_tables
+    from heads import warn_of_replaced_speakers
     from reports import write_report
 
     check_writable(config.output_dir)
@@ -32,6 +33,8 @@ def main(config: ComparisonConfig) -> int:
         target = config.data_dir or Path("data")
         config = replace(config, data_dir=download_librispeech(target, config.download_url))
     sets = find_features(config)
+    speakers = {speaker for features in sets for speaker in features.speakers}
+    warn_of_replaced_speakers(config.output_dir / f"speaker_classifier_{sets[0].corpus}.pt", speakers)
     comparison = compare_heads(
         sets,
         config.heads,

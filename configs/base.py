@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, get_args, get_origin, get_type_hints
 
-from configs.paths import Reads, check_outputs
+from configs.paths import Reads, check_outputs, use_existing_forms
 from files import is_reference, unknown_choice
 
 # Choices. A test compares them with the registries.
@@ -107,6 +107,9 @@ class ScriptConfig:
     """Lowest level of messages to log."""
     version: bool = False
     """Print the version and exit."""
+
+    def __post_init__(self) -> None:
+        use_existing_forms(self)
 
     def problem(self) -> str | None:
         """Return a sentence about the first invalid value, or None. Scripts call this before they start work."""

@@ -77,6 +77,7 @@ class CorpusConfig(ScriptConfig):
     """Device: auto (CUDA if available), cpu, cuda, cuda:N or mps."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         # The rest of the code reads `data_dir` alone.
         if self.corpus and self.data_dir is None:
             object.__setattr__(self, "data_dir", self.corpus[0])
@@ -263,6 +264,7 @@ class ReportConfig(ScriptConfig):
     """Format in which the table is printed and written to table.md or table.tex; plain prints no table."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not self.folder:
             object.__setattr__(self, "output_dir", self.results)
 

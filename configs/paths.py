@@ -1,7 +1,7 @@
 """Marks of the settings that name files: what a command reads, and what it writes.
 
-Each setting with a path has one of these marks. `check_outputs` refuses outputs that would destroy a file, before any
-work is done.
+Each setting with a path has one of these marks. `use_existing_forms` finds the files whose names have another Unicode
+form on the disk, and `check_outputs` refuses outputs that would destroy a file, before any work is done.
 """
 
 import os
@@ -10,7 +10,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
-from files import check_destination, check_not_input, check_not_other_kind, check_suffix, file_kinds
+from files import (
+    check_destination,
+    check_not_input,
+    check_not_other_kind,
+    check_suffix,
+    existing_path,
+    file_kinds,
+)
 
 
 @dataclass(frozen=True)
@@ -44,9 +51,12 @@ class WritesInto:
     ----------
     kinds : mapping
         Kind of each file by its name, in which ``{corpus}`` is the name of the corpus, and ``*`` any characters.
+    only_with : mapping
+        For a file that is not always written, the setting that it is written with, by the name of the file.
     """
 
     kinds: Mapping[str, str] = field(hash=False)
+    only_with: Mapping[str, str] = field(default_factory=dict, hash=False)
 
 
 Mark = Reads | Continues | Writes | WritesInto
@@ -126,11 +136,35 @@ def check_outputs(config: Any, **names: str) -> None:
             suffix = "" if "" in mark.kinds else check_suffix(path, *mark.kinds, flag=flag)
             files = {path: mark.kinds[suffix]}
         elif isinstance(mark, WritesInto):
-            files = _files_in(path, mark.kinds, names)
+            written = {
+                name: kind
+                for name, kind in mark.kinds.items()
+                if name not in mark.only_with or getattr(config, mark.only_with[name]) is not None
+            }
+            files = _files_in(path, written, names)
         for file, kind in files.items():
             check_destination(file)
             check_not_input(file, inputs, flag)
             check_not_other_kind(file, kind, flag)
+
+
+def use_existing_forms(config: Any) -> None:
+    """Change the paths of the settings to the Unicode forms that their names have on the disk, as `existing_path` does.
+
+    Other spellings of a path are not changed, and neither are texts that name no file, such as ids of a hub.
+    """
+    for name, annotation in get_type_hints(type(config), include_extras=True).items():
+        value = getattr(config, name)
+        if marks_of(annotation) and not str(value).isascii():
+            found = tuple(map(_existing, value)) if isinstance(value, tuple) else _existing(value)
+            object.__setattr__(config, name, found)
+
+
+def _existing(given: Path | str) -> Path | str:
+    found = existing_path(Path(given))
+    if isinstance(given, Path):
+        return found
+    return given if found == Path(given) else str(found)
 
 
 def _files_in(folder: Path, kinds: Mapping[str, str], names: Mapping[str, str]) -> dict[Path, str]:

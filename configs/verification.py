@@ -44,7 +44,7 @@ class EvaluateConfig(ScriptConfig):
     """Normalise each score by the scores against the most similar recordings of the training speakers (AS-norm)."""
     seed: Seed = 0
     """Random seed of the split of the speakers, the triplets and the intervals."""
-    output_dir: Annotated[Path, WritesInto(EVALUATION_FILES)] = Path("outputs/verification")
+    output_dir: Annotated[Path, WritesInto(EVALUATION_FILES, {"trials.txt": "triplets"})] = Path("outputs/verification")
     """Folder for the output files."""
     picture_formats: tuple[PictureFormat, ...] = ("png",)
     """Formats of the pictures that are written beside the report."""
@@ -247,6 +247,7 @@ class IdentifyConfig(RecordingsConfig, StoreConfig, EmbeddingConfig):
     folder of the store."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         object.__setattr__(self, "output", self.results)
 
     @property

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from encoders.base import EncoderError
 from encoders.weights import check_kind, tensors_digest
+from files import is_utf8
 from networks import AudioTower
 
 FILE_KIND = "a CLAP checkpoint of LAION or AudioSep"
@@ -87,7 +88,8 @@ def _read(path: Path) -> Mapping[str, Any]:
 
             return dict(load_file(path))
         with torch.serialization.safe_globals(ALLOWED_GLOBALS):
-            content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+            is_mapped = zipfile.is_zipfile(path) and is_utf8(path)
+            content = torch.load(path, map_location="cpu", weights_only=True, mmap=is_mapped)
     except pickle.UnpicklingError as error:
         found = re.search(r"GLOBAL (\S+)", str(error))
         if found:

@@ -19,6 +19,9 @@ from files import PathLike, safe_file_name
 
 logger = logging.getLogger(__name__)
 
+# Number of utterances whose files are compared with stored rows before those of all the others.
+N_COMPARED = 100
+
 
 def open_sources(job: ExtractionJob) -> dict[Path, list[Block]]:
     """Open the stored rows, in the part files of earlier runs and in the features file.
@@ -85,7 +88,7 @@ def choose_path(path: PathLike, corpus: Corpus, data_dir: PathLike) -> Path:
 
     The name of the file beside it has the part of the corpus at its end (see `part_of`), such as
     ``librispeech_features_audiosep_test-other.pt``. A file that has utterances of the corpus is preferred, so that the
-    same call continues the same file.
+    same call continues the same file. The content of the audio decides: other corpora can have the same ids.
 
     Parameters
     ----------
@@ -139,13 +142,14 @@ def _candidates(path: Path, part: str) -> Iterator[Path]:
 
 
 def _stored_blocks(path: Path) -> list[Block] | None:
-    """Return the rows that are stored for a features file; None if there are none, or no file yet."""
-    blocks = []
+    """Return the rows of a features file, or those of its part files if it was never finished; None if there are none.
+
+    The part files of a finished file can have rows that an earlier corpus left there.
+    """
     if path.exists():
         finished = FeatureSet.load(path)
-        if finished.audio is None:  # of another project: the extraction refuses it
-            return []
-        blocks.append(block_of(finished))
+        return [] if finished.audio is None else [block_of(finished)]  # of another project: the extraction refuses it
+    blocks = []
     for part in sorted(parts_of(path).glob("*.part")):
         try:
             blocks += read_part(part)
@@ -155,8 +159,14 @@ def _stored_blocks(path: Path) -> list[Block] | None:
 
 
 def _shares(corpus: Corpus, blocks: list[Block]) -> bool:
-    """Return whether rows are of utterances of a corpus: by their ids, or by the content of their files."""
-    ids = set(corpus.ids)
-    if not blocks or any(not ids.isdisjoint(block.ids) for block in blocks):
+    """Return whether rows are of utterances of a corpus, by the content of their files."""
+    if not blocks:
         return True
-    return bool((make_plan(corpus, StoredRows(blocks)).block >= 0).any())
+    stored = StoredRows(blocks)
+    first = Corpus(corpus.utterances[:N_COMPARED], corpus.root, corpus.name)
+    # The first plan opens no files, and the second, for files that were moved or touched, opens a few.
+    plans = (
+        make_plan(compared, stored, stat_only=stat_only)
+        for compared, stat_only in ((corpus, True), (first, False), (corpus, False))
+    )
+    return any((plan.block >= 0).any() for plan in plans)

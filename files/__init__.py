@@ -16,7 +16,7 @@ from files.names import (
     reserved_problem,
     without_case_and_spaces,
 )
-from files.paths import PathLike, as_paths, existing_path, is_file_name, safe_file_name
+from files.paths import PathLike, as_paths, existing_path, is_file_name, is_utf8, safe_file_name
 from files.plugins import PluginFiles, is_reference, load_plugin
 from files.progress import Progress, announce, format_duration, track
 from files.records import Record, read_csv, without_nan, write_csv, write_json
@@ -72,6 +72,7 @@ __all__ = [
     "count_of",
     "fields_repr",
     "is_file_name",
+    "is_utf8",
     "describe_file",
     "describe_similar",
     "describe_type",

@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from files.paths import is_utf8
+
 FEATURES = "a features file, for --features_path"
 ARRAYS = "an .npz file of features, for --features_path with a name that ends in .npz"
 CLASSIFIER = "a speaker classifier, for --classifier of speaker_recognition_inference.py"
@@ -186,7 +188,8 @@ def _describe_tensors(path: Path) -> str | None:
                     return None
                 # Checkpoints with objects, which are not loaded, are recognised by the names of their tensors.
                 encoder = _describe_names(archive.read(pickles[0]).decode("utf-8", "replace"))
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=is_archive)
+        is_mapped = is_archive and is_utf8(path)
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=is_mapped)
     except Exception:  # on arbitrary bytes, the archive and the unpickler can raise any error
         return encoder
     is_own = isinstance(content, Mapping) and "format" in content  # its tensors may be those of any encoder's network

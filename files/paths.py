@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 import unicodedata
 from collections.abc import Iterable
 from pathlib import Path
@@ -43,6 +44,15 @@ def existing_path(path: Path) -> Path:
     return found
 
 
+def is_utf8(path: PathLike) -> bool:
+    """Return whether a path is valid UTF-8; libraries that do not open files by Python, such as torch, need that."""
+    try:
+        os.fspath(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def is_file_name(name: Any) -> bool:
     """Return whether a name can be used in a file name, and cannot point outside the folder."""
     return isinstance(name, str) and bool(name) and not set(name) & set("/\\\0") and not name.startswith(".")
@@ -51,16 +61,16 @@ def is_file_name(name: Any) -> bool:
 def safe_file_name(name: str) -> str:
     r"""Return a name that can be used in a file name: most names are returned as they are.
 
-    Characters that are not allowed become ``_``, dots at the beginning are removed, and a long name is cut off, with a
-    digest at the end. If nothing is left, the result is empty.
+    Characters that are not allowed, and bytes that are not valid UTF-8, become ``_``. Dots at the beginning are
+    removed, and a long name is cut off, with a digest at the end. If nothing is left, the result is empty.
 
     Examples
     --------
     >>> safe_file_name("calls"), safe_file_name(".calls"), safe_file_name("a/b\\c")
     ('calls', 'calls', 'a_b_c')
     """
-    safe = name.translate(dict.fromkeys(map(ord, "/\\\0"), "_")).lstrip(".")
-    encoded = safe.encode("utf-8", "surrogatepass")
+    safe = re.sub("[/\\\\\0\ud800-\udfff]", "_", name).lstrip(".")
+    encoded = safe.encode()
     if len(encoded) <= MAX_NAME_BYTES:
         return safe
     kept = encoded[:KEPT_BYTES].decode("utf-8", "ignore")

@@ -14,6 +14,7 @@ from typing import Any
 
 from files.choices import unknown_choice
 from files.errors import InputError
+from files.paths import existing_path
 
 # Beginning of the names of the modules that are loaded from files.
 PREFIX = "voxprobe_plugin_"
@@ -86,7 +87,7 @@ def _load_files(paths: tuple[str, ...]) -> PluginFiles:
 
 
 def _load_file(given: Path, error_class: type[InputError]) -> ModuleType:
-    path = given.expanduser().absolute()
+    path = existing_path(given.expanduser().absolute())
     try:
         content = path.read_bytes()
     except OSError as error:

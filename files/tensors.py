@@ -11,6 +11,7 @@ from typing import Any, BinaryIO, TypeVar
 
 from files.errors import InputError
 from files.file_kinds import other_kind
+from files.paths import is_utf8
 from files.writing import write_atomically
 
 Loaded = TypeVar("Loaded")
@@ -62,8 +63,9 @@ def load_tensors(path: Path, kind: str, error_class: type[InputError]) -> dict[s
     """
     if not path.is_file():
         raise error_class(f"{path}: {'this is a folder' if path.is_dir() else 'no such file'}. Expected {kind}.")
-    # The format of torch before 1.6 cannot be mapped, and Windows cannot replace a mapped file.
-    mmap = zipfile.is_zipfile(path) and os.name != "nt"
+    # The format of torch before 1.6 cannot be mapped, Windows cannot replace a mapped file, and torch maps only files
+    # whose paths are valid UTF-8.
+    mmap = zipfile.is_zipfile(path) and os.name != "nt" and is_utf8(path)
     with _recognised(path, kind, error_class=error_class):
         return _load(path, path, kind=kind, error_class=error_class, mmap=mmap)
 

@@ -21,6 +21,7 @@ from heads.registry import (
     search_space,
     takes_layers,
 )
+from heads.replaced_speakers import warn_of_replaced_speakers
 from heads.scalers import SCALERS, Scaler, create_scaler
 from heads.scikit_learn import ScikitLearnHead
 from heads.weighted import WeightedHead
@@ -58,5 +59,6 @@ __all__ = [
     "register_heads",
     "search_space",
     "takes_layers",
+    "warn_of_replaced_speakers",
     "write_predictions",
 ]

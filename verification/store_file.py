@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from encoders import spec_differences
-from files import STORE_ID, UNKNOWN, InputError, is_reserved, other_kind, tensors_from_bytes
+from files import STORE_ID, UNKNOWN, InputError, is_missing, is_reserved, other_kind, tensors_from_bytes
 from verification.verifier import FILE_KIND, SpeakerVerifier, VerifierError
 
 FORMAT = 1
@@ -186,10 +186,11 @@ def check_background(path: Path, verifier: SpeakerVerifier) -> None:
         )
 
 
-def name_problem(name: str) -> str | None:
+def name_problem(name: str, *, is_new: bool = True) -> str | None:
     """Return why a name is invalid, without a full stop, or None.
 
-    A name is invalid if it is empty or too long, has spaces around it or unprintable characters, or is `UNKNOWN`.
+    A name is invalid if it is empty or too long, has spaces around it or unprintable characters, or is `UNKNOWN`. A new
+    name is also invalid if it stands for a missing name, such as ``nan``; stores of earlier versions can have those.
     """
     printable = all(unicodedata.category(letter)[0] != "C" for letter in name)
     if not name or name != name.strip() or not printable or len(name) > MAX_NAME_LENGTH or is_reserved(name):
@@ -197,10 +198,12 @@ def name_problem(name: str) -> str | None:
             f"{name[:MAX_NAME_LENGTH]!r} cannot be a speaker's name; give 1 to {MAX_NAME_LENGTH} printable characters "
             f"without spaces around them, other than {UNKNOWN!r}"
         )
+    if is_new and is_missing(name):
+        return f"{name!r} cannot be a speaker's name, because it stands for a missing name; give another name"
     return None
 
 
-def check_name(name: str) -> None:
+def check_name(name: str, *, is_new: bool = True) -> None:
     """Raise an error if a name is invalid.
 
     Raises
@@ -208,6 +211,6 @@ def check_name(name: str) -> None:
     StoreError
         The name is invalid, as `name_problem` describes.
     """
-    problem = name_problem(name)
+    problem = name_problem(name, is_new=is_new)
     if problem is not None:
         raise StoreError(f"{problem}.")

@@ -109,7 +109,7 @@ class StoreRows:
         StoreError
             There is no such speaker; the message suggests a similar name if there is one.
         """
-        check_name(name)
+        check_name(name, is_new=False)
         number = self.find(name)
         if number is None:
             names = [row[0] for row in self._connection.execute("SELECT name FROM speakers ORDER BY name LIMIT 1000")]
@@ -271,10 +271,10 @@ class StoreRows:
         self._connection.execute("DELETE FROM speakers WHERE id = ?", [number])
 
     def _check_stored_names(self, names: Sequence[str]) -> None:
-        """Raise an error if `SpeakerStore.enroll` would not have accepted one of the names."""
+        """Raise an error if no version of `SpeakerStore.enroll` would have accepted one of the names."""
         try:
             for name in names:
-                check_name(name if isinstance(name, str) else "")
+                check_name(name if isinstance(name, str) else "", is_new=False)
         except StoreError as error:
             raise damaged(self.path, str(error).partition(";")[0]) from error
 

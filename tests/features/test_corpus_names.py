@@ -7,13 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from config import ComparisonConfig
 from corpora import Corpus, CorpusError, load_corpus
 from encoders import Encoder
 from features import FeatureSet, default_file_name
+from files import is_utf8
 
 # Names that a folder can have; bytes that are not valid UTF-8 are surrogates.
 LETTERS = st.characters(exclude_characters="/\0", exclude_categories=["Cs"]) | st.sampled_from(["\udc80", "\udcff"])
@@ -24,6 +25,8 @@ NAMES = st.text(LETTERS, min_size=1, max_size=255).filter(
 
 @settings(max_examples=60, deadline=None)
 @given(name=NAMES | st.sampled_from([".calls", "back\\slash", "...", "\\", "x" * 255, "ä" * 127, " ", "a\nb"]))
+@example(name="caf\udce9")
+@example(name="\udcff" * 255)
 def test_files_of_any_corpus_load_again(name: str, made_up: Callable[..., FeatureSet], spectral: Encoder) -> None:
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder, name)
@@ -32,6 +35,7 @@ def test_files_of_any_corpus_load_again(name: str, made_up: Callable[..., Featur
         corpus = load_corpus(root)
         ComparisonConfig(corpus=(), output_dir=Path(folder, "outputs")).check_outputs(corpus=corpus.name)
         features = replace(made_up(2, 4), corpus=corpus.name)
+        assert is_utf8(corpus.name)
         file_name = default_file_name(corpus.name, spectral, 3.0, store_dtype="fp16")
         for suffix in (".pt", ".npz"):
             saved = features.save(Path(folder, "outputs", file_name).with_suffix(suffix))
@@ -48,12 +52,12 @@ def test_a_corpus_with_another_name_is_refused(name: str, corpus: Corpus) -> Non
 
 def test_a_changed_name_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
-    for name, expected in ((".calls", "calls"), ("calls", "calls")):
+    for name, expected in ((".calls", "calls"), ("calls", "calls"), ("caf\udce9", "caf_")):
         caplog.clear()
         (tmp_path / name / "anna").mkdir(parents=True)
         (tmp_path / name / "anna" / "0.wav").touch()
         assert load_corpus(tmp_path / name).name == expected
         logged = [text for text in caplog.messages if "in the names of files" in text]
         assert logged == (
-            [f"{tmp_path / name}: the corpus is called 'calls' in the names of files"] * (name != expected)
+            [f"{tmp_path / name}: the corpus is called {expected!r} in the names of files"] * (name != expected)
         )

@@ -8,7 +8,7 @@ import pytest
 
 from corpora import Corpus, load_corpus
 from encoders import Encoder
-from features import FeaturesError, check_stored, choose_path, extract
+from features import FeaturesError, FeatureSet, check_stored, choose_path, extract
 from features.sources import part_of
 
 
@@ -70,6 +70,42 @@ def test_files_of_interrupted_runs_and_third_corpora(libri: Path, spectral: Enco
     shutil.copytree(again, third)
     extract(load_corpus(libri / "dev-clean"), spectral, path, progress=False)
     assert place(path, third)[1].name == "librispeech_features_spectral_test-other_2.pt"
+
+
+def test_subsets_of_one_manifest_do_not_replace_each_other(libri: Path, spectral: Encoder, tmp_path: Path) -> None:
+    path, subsets = tmp_path / "calls_features_spectral.pt", {}
+    for name, split in (("all", libri), ("train", libri / "dev-clean"), ("test", libri / "test-other")):
+        subsets[name] = libri.parent / f"{name}.csv"
+        rows = [f"{each.path},{each.speaker}" for each in load_corpus(split)]
+        subsets[name].write_text("\n".join(["path,speaker", *rows]))
+    beside = path.with_name("calls_features_spectral_test.pt")
+    for name, expected in (("all", path), ("train", path), ("test", beside), ("train", path), ("all", path)):
+        corpus, chosen = place(path, subsets[name])
+        assert chosen == expected, name
+        assert extract(corpus, spectral, chosen, progress=False).ids == corpus.ids
+    assert FeatureSet.load(beside).ids == load_corpus(subsets["test"]).ids
+
+
+def test_equal_ids_with_other_audio_are_another_corpus(corpus_root: Path, spectral: Encoder, tmp_path: Path) -> None:
+    path, roots = tmp_path / "rec_features_spectral.pt", []
+    for parent, speakers in (("x", ("101", "102")), ("y", ("103", "104"))):
+        roots.append(tmp_path / parent / "rec")
+        for name, speaker in zip(("ann", "ben"), speakers, strict=True):
+            for number, file in enumerate(sorted((corpus_root / speaker).rglob("*.flac"))):
+                target = roots[-1] / name / f"{number}.flac"
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(file, target)
+    (corpus, first), (other, second) = (place(path, root) for root in roots)
+    assert (corpus.ids, first, second) == (other.ids, path, path)
+    extract(corpus, spectral, path, progress=False)
+    assert place(path, roots[1])[1] == path.with_name("rec_features_spectral_y.pt")
+    # A file that was touched, and one recording that is left, are enough to find the file again.
+    for file in roots[0].rglob("*.flac"):
+        file.touch()
+    assert place(path, roots[0])[1] == path
+    for file in sorted(roots[0].rglob("*.flac"))[:-1]:
+        shutil.copy(roots[1] / file.relative_to(roots[0]), file)
+    assert place(path, roots[0])[1] == path
 
 
 def test_rows_that_are_set_aside_are_logged(

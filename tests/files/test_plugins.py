@@ -3,6 +3,7 @@
 import pickle
 import subprocess
 import sys
+import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,12 @@ def test_references_have_a_class(name: str) -> None:
 @pytest.mark.parametrize("name", ["linear", "a.py", "a.py:", ":A", "C:\\a.py", "a.py:A.b", ""])
 def test_other_names_are_no_references(name: str) -> None:
     assert not is_reference(name)
+
+
+def test_a_file_is_found_in_the_other_unicode_form(folder: Path) -> None:
+    nfc, nfd = (unicodedata.normalize(form, "Zoë") for form in ("NFC", "NFD"))
+    (folder / f"{nfd}.py").write_text("class Toy:\n    part = 'bell'\n")
+    assert load(folder / f"{nfc}.py:Toy").part == "bell"
 
 
 def test_class_of_a_file_is_loaded_with_the_files_beside_it(folder: Path) -> None:

@@ -12,6 +12,8 @@ import torch
 from files import (
     InputError,
     OutputError,
+    describe_file,
+    file_kinds,
     load_checked,
     load_tensors,
     read_checked,
@@ -55,6 +57,12 @@ def test_tensors_are_read_as_they_were_written(path: Path) -> None:
     assert {**loaded, "rows": None} == {**CONTENT, "rows": None}
     assert torch.equal(loaded["rows"], CONTENT["rows"])  # type: ignore[arg-type]
     assert [entry.name for entry in path.parent.iterdir()] == ["toy.pt"]
+
+
+def test_files_in_a_folder_whose_name_is_not_utf8_are_read(tmp_path: Path) -> None:
+    path = write_tensors(tmp_path / "caf\udce9" / "toy.pt", {**CONTENT, "features": CONTENT["rows"], "labels": [0, 1]})
+    assert torch.equal(load_tensors(path, "a toy file", ToyError)["rows"], CONTENT["rows"])  # type: ignore[arg-type]
+    assert describe_file(path) == file_kinds.FEATURES
 
 
 def test_bytes_are_those_of_the_file(path: Path) -> None:

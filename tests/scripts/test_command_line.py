@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -96,6 +97,9 @@ def test_bad_yaml_files_are_refused(call_script: Run, assert_refused: Check, tmp
         ("tune: 3\n", "line 1, column 7: tune is 3; expected true or false."),
         ("pooling: max\n", "line 1, column 10: pooling is 'max'; expected mean or mean+std or none."),
         ("fractions: [1, 2]\n", "line 1, column 12: fractions is [1, 2]; expected a list of 3, each a number."),
+        ("patience: 12:30\n", "line 1, column 11: patience is '12:30'; expected a whole number."),
+        ("seed: 0x1F\n", "line 1, column 7: seed is '0x1F'; expected a whole number."),
+        ("fractions: [1:30, 0.1, 0.1]\n", "fractions is ['1:30', 0.1, 0.1]; expected a list of 3, each a number."),
         ("lr: 1e-3\nepochs: 0\n", "line 2, column 9: --epochs is 0; expected 1 to 1e+06."),
         ("epochs: 3\nseed: 1\nepochs: 4\n", "line 3, column 1: epochs is given twice"),
         ("- 3\n", "settings.yaml: ", "found a list"),
@@ -132,6 +136,21 @@ def test_texts_of_a_settings_file_are_read_as_they_are_written(name: str, tmp_pa
     assert (config.name, config.store, config.encoder) == (name, Path(name), None)
     settings.write_text(f"encoder_weights: [{name}]\n")
     assert parse(ComparisonConfig, [f"--config={settings}"]).encoder_weights == (name,)
+
+
+def test_numbers_of_a_settings_file_are_read_as_those_of_flags(tmp_path: Path) -> None:
+    settings = tmp_path / "settings.yaml"
+    settings.write_text("seed: 010\npatience: 1_000\nlr: 1.0e-3\nmax_duration: 08.50\nfractions: [0.5, .25, 2.5e-1]\n")
+    config = parse(ComparisonConfig, [f"--config={settings}"])
+    assert (config.seed, config.patience, config.lr, config.max_duration) == (10, 1000, 0.001, 8.5)
+    assert config.fractions == (0.5, 0.25, 0.25)
+
+
+def test_a_settings_file_is_found_in_the_other_unicode_form(tmp_path: Path) -> None:
+    nfc, nfd = (unicodedata.normalize(form, "Zoë.yaml") for form in ("NFC", "NFD"))
+    (tmp_path / nfd).write_text("seed: 7\n")
+    config = parse(ComparisonConfig, [f"--config={tmp_path / nfc}"])
+    assert (config.seed, config.config) == (7, tmp_path / nfd)
 
 
 def test_a_settings_file_of_another_program_is_read_or_named(

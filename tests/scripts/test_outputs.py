@@ -2,9 +2,11 @@
 
 import os
 import shutil
+import unicodedata
 from collections.abc import Callable
+from dataclasses import MISSING, fields
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
 import pytest
 
@@ -46,9 +48,24 @@ def test_every_setting_with_a_path_says_what_is_done_with_it(config_class: type[
             assert isinstance(marks_of(annotation)[0], Writes | WritesInto), name
 
 
+@pytest.mark.parametrize("config_class", CONFIGS)
+def test_files_are_found_in_the_other_unicode_form(config_class: type[ScriptConfig], tmp_path: Path) -> None:
+    given, on_disk = (tmp_path / unicodedata.normalize(form, "Zoë") / "x.pt" for form in ("NFC", "NFD"))
+    on_disk.parent.mkdir()
+    on_disk.touch()
+    inputs: dict[str, Any] = {each.name: () for each in fields(config_class) if each.default is MISSING}
+    for name, annotation in get_type_hints(config_class, include_extras=True).items():
+        if marks_of(annotation):
+            paths = [path if has_path(annotation) else str(path) for path in (given, on_disk)]
+            values = [(path,) if get_origin(annotation) is tuple else path for path in paths]
+            found, expected = (config_class(**{**inputs, name: value}) for value in values)
+            assert found == expected, name
+            assert getattr(found, name) == values[1], name
+
+
 FOLDERS = [
     (lambda folder: ComparisonConfig(corpus=(), output_dir=folder), COMPARISON_FILES),
-    (lambda folder: EvaluateConfig(output_dir=folder), EVALUATION_FILES),
+    (lambda folder: EvaluateConfig(output_dir=folder, triplets=50), EVALUATION_FILES),
     (lambda folder: ReportConfig(folder=(folder,)), REPORT_FILES),
     (lambda folder: TrainingConfig(corpus=(), output_dir=folder), TRAINING_FILES),
 ]
@@ -132,6 +149,16 @@ def test_a_refused_output_costs_no_work_and_changes_nothing(
         assert_refused(call_script(*arguments), found)
     assert {path: path.read_bytes() for path in before} == before
     assert sorted(tmp_path.iterdir()) == sorted([folder, manifest, settings])
+
+
+def test_a_list_of_trials_in_the_folder_of_the_results_can_be_scored(tmp_path: Path) -> None:
+    trials = tmp_path / "trials.txt"
+    trials.write_text("1 a.wav b.wav\n")
+    EvaluateConfig(trials=trials, output_dir=tmp_path).check_outputs()
+    trials.write_text("my notes\n")  # not written without --triplets
+    EvaluateConfig(output_dir=tmp_path).check_outputs()
+    with pytest.raises(OutputError, match=r"trials\.txt: this is a file of an unknown kind"):
+        EvaluateConfig(output_dir=tmp_path, triplets=50).check_outputs()
 
 
 def test_links_and_other_spellings_are_the_same_file(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from files import write_tensors
 from heads import SpeakerClassifier
 
 ROOT = Path(__file__).parents[2]
@@ -171,12 +172,18 @@ def test_wav2vec2_layers_work_from_weights_to_inference(
     assert all(prediction["error"] is None for prediction in predictions)
 
 
-def test_existing_download_is_used(corpus_root: Path, call_script: Run, assert_refused: Check, tmp_path: Path) -> None:
+def test_existing_download_is_used(
+    corpus_root: Path, call_script: Run, assert_refused: Check, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     shutil.copytree(corpus_root, tmp_path / "LibriSpeech" / "dev-clean")
     arguments = ["--encoder", "spectral", "--heads", "lda", "--output_dir", tmp_path / "out"]
+    earlier = tmp_path / "out" / "speaker_classifier_librispeech.pt"
+    write_tensors(earlier, {"members": [], "speakers": ["anna"]})
     done = call_script(COMPARE, "--download", "--data_dir", tmp_path, *arguments)
     assert done.returncode == 0, done.stderr
     assert "lda *" in done.stdout
+    assert f"{earlier}: this classifier of an earlier run knows 1 speaker who is not in these features" in caplog.text
+    assert "anna" not in SpeakerClassifier.load(earlier).speakers
     gone = ["--download_url", "http://127.0.0.1:9/dev-clean.tar.gz", "--data_dir", tmp_path / "new"]
     assert_refused(call_script(COMPARE, "--download", *gone, *arguments), "dev-clean.tar.gz", "by hand")
 

@@ -109,11 +109,26 @@ def test_file_names_need_not_be_valid_text(store: SpeakerStore, recordings: Reco
             method("\udcff")
 
 
-@pytest.mark.parametrize("name", ["", " anna", "anna\n", "\udcff", "unknown", "Unknown", "x" * 201, "a\x1b[31m"])
+@pytest.mark.parametrize(
+    "name", ["", " anna", "anna\n", "\udcff", "unknown", "Unknown", "x" * 201, "a\x1b[31m", "nan", "N/A"]
+)
 def test_misleading_speaker_names_are_refused(name: str, store: SpeakerStore, recordings: Recordings) -> None:
     for existing in get_args(Existing):
         with pytest.raises(StoreError, match="cannot be a speaker's name"):
             store.enroll(name, recordings(65), existing)
+    assert len(store) == 0
+
+
+def test_speakers_of_earlier_stores_can_have_missing_names(
+    store: SpeakerStore, recordings: Recordings, tmp_path: Path
+) -> None:
+    store.enroll("anna", recordings(65))
+    with sqlite3.connect(store.path) as connection:
+        connection.execute("UPDATE speakers SET name = 'nan'")
+    connection.close()
+    assert [each.name for each in store.speakers()] == ["nan"]
+    store.check_name("nan")
+    store.remove("nan")
     assert len(store) == 0
 
 
