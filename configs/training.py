@@ -114,6 +114,7 @@ class TrainingConfig(ScriptConfig):
     """Device: auto (CUDA if available), cpu, cuda, cuda:N or mps."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         # The rest of the code reads `data_dir` alone.
         if self.corpus and self.data_dir is None:
             object.__setattr__(self, "data_dir", self.corpus[0])

@@ -95,7 +95,7 @@ def test_bad_yaml_files_are_refused(call_script: Run, assert_refused: Check, tmp
         ("seed: 1\nepochs: many\n", "line 2, column 9: epochs is 'many'; expected a whole number."),
         ("heads:\n  - lda\n  - lad\n", "line 2, column 3: There is no head 'lad'; perhaps you meant 'lda'."),
         ("tune: 3\n", "line 1, column 7: tune is 3; expected true or false."),
-        ("pooling: max\n", "line 1, column 10: pooling is 'max'; expected mean or mean+std or none."),
+        ("pooling: max\n", "line 1, column 10: pooling is 'max'; expected mean or mean+std or last or none."),
         ("fractions: [1, 2]\n", "line 1, column 12: fractions is [1, 2]; expected a list of 3, each a number."),
         ("patience: 12:30\n", "line 1, column 11: patience is '12:30'; expected a whole number."),
         ("seed: 0x1F\n", "line 1, column 7: seed is '0x1F'; expected a whole number."),
