@@ -28,6 +28,7 @@ sys.path.insert(0, {str(ROOT)!r})
 import torch
 import training.training_run as module
 torch.set_num_threads(1)
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background of a shell ignores it
 moment, number = sys.argv[1], int(sys.argv[2])
 module.CHECKPOINT_SECONDS, done = 0.0, []
 original, save = module.save_checkpoint, torch.save
