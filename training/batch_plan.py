@@ -56,6 +56,8 @@ class BatchPlan:
     ----------
     n_steps : int
         Number of steps of an epoch.
+    has_triplets : bool
+        Whether the steps have triplets.
     """
 
     def __init__(
@@ -69,7 +71,7 @@ class BatchPlan:
         rank: int = 0,
         n_ranks: int = 1,
     ) -> None:
-        self._labels, self._batch_size, self._triplets = labels, batch_size, triplets
+        self._labels, self._batch_size, self.has_triplets = labels, batch_size, triplets
         self._seed, self._rank, self._n_ranks = seed, rank, n_ranks
         self._order = np.argsort(labels, kind="stable")
         self._counts = np.bincount(labels)
@@ -98,7 +100,7 @@ class BatchPlan:
         """Return one step."""
         rows = self._rows(epoch, number)
         random = np.random.default_rng([self._seed, epoch, number])
-        drawn = self._draw_triplets(rows, random) if self._triplets else rows[None]  # (roles, anchors)
+        drawn = self._draw_triplets(rows, random) if self.has_triplets else rows[None]  # (roles, anchors)
         positions = random.random(drawn.shape)
         own = slice(self._rank, None, self._n_ranks)
         return Step(epoch, number, rows=drawn[:, own].reshape(-1), positions=positions[:, own].reshape(-1))

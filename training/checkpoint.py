@@ -10,6 +10,8 @@ from training.settings import TrainingError, TrainingSettings
 
 FORMAT = 1
 FILE_KIND = "a checkpoint of train_encoder.py"
+# Key of the digest of the utterances and of their parts.
+UTTERANCES = "corpus"
 
 
 def save_checkpoint(path: Path, content: dict[str, Any]) -> Path:
@@ -42,9 +44,11 @@ def load_checkpoint(path: Path, identity: dict[str, Any]) -> dict[str, Any]:
     found = content["identity"]
     differences = [
         f"{name} was {found.get(name)!r}, now it is {identity.get(name)!r}"
-        for name in sorted(found.keys() | identity.keys())
+        for name in sorted((found.keys() | identity.keys()) - {UTTERANCES})
         if found.get(name) != identity.get(name)
     ]
+    if found.get(UTTERANCES) != identity.get(UTTERANCES):
+        differences.append("the utterances of the corpus, or their assignment to the parts, are others")
     if differences:
         raise TrainingError(
             f"{path.parent}: this folder holds a training run with other settings: {'; '.join(differences)}. Give "
@@ -61,7 +65,7 @@ def identity_of(settings: TrainingSettings, data: TrainingData) -> dict[str, Any
         for row in data.parts[part].tolist()
     ]
     digest = hashlib.sha256("\n".join(lines).encode("utf-8", "surrogatepass")).hexdigest()
-    return {**settings.content(), "corpus": digest[:16]}
+    return {**settings.content(), UTTERANCES: digest[:16]}
 
 
 def _read_format_1(content: dict[str, Any], path: Path) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Read the crops of a step, in worker processes."""
 
 import gc
+import os
 import signal
 from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -18,6 +19,8 @@ from training.settings import TrainingError
 
 # Batches that each process reads ahead.
 PREFETCH = 4
+# Niceness of the processes that read: the network goes first.
+LOWEST_PRIORITY = 19
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,8 @@ class CropBatch:
         That of the request.
     share : float
         Share of this process in the step, times the number of processes.
+    n_of_step : float
+        Number of crops of the step, of all processes.
     """
 
     inputs: Tensor
@@ -69,6 +74,13 @@ class CropBatch:
     faults: list[tuple[int, str]] = field(default_factory=list)
     what: Any = None
     share: float = 1.0
+    n_of_step: float = 0.0
+
+    def keep(self, places: Tensor) -> None:
+        """Keep the crops at these places of the request alone."""
+        if len(places) < len(self.kept):
+            is_kept = torch.isin(self.kept, places)
+            self.inputs, self.n_frames, self.kept = self.inputs[is_kept], self.n_frames[is_kept], self.kept[is_kept]
 
 
 class CropReader(Dataset[CropBatch]):
@@ -137,6 +149,8 @@ class _Requests(Sampler[CropRequest]):
 
 def _init_worker(number: int) -> None:
     """Prepare a worker process."""
+    if hasattr(os, "nice"):  # a thread of the network that waits for its core holds up all others
+        os.nice(LOWEST_PRIORITY)
     # The handler of the script would print the traceback of an interruption.
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)

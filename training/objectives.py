@@ -90,5 +90,16 @@ def create_objective(settings: TrainingSettings, dim: int, labels: Tensor) -> nn
         )
     if settings.objective == "triplet":
         return Triplet(settings.margin, settings.miner)
-    weights = len(labels) / (len(counts) * counts.float()) if settings.class_weight else None
-    return Classification(dim, len(counts), weights)
+    return Classification(dim, len(counts), class_weights(labels) if settings.class_weight else None)
+
+
+def class_weights(labels: Tensor) -> Tensor:
+    """Return the weights with which every speaker has the same total weight in the loss (n_speakers,).
+
+    Parameters
+    ----------
+    labels : Tensor (n,)
+        int64, speaker of each training utterance, from 0.
+    """
+    counts = labels.bincount()
+    return len(labels) / (len(counts) * counts.float())

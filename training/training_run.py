@@ -8,12 +8,11 @@ continues from a checkpoint computes what it would have computed without the int
 import logging
 import math
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass, field
-from itertools import chain, islice
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -21,16 +20,20 @@ import torch
 from files import Progress, Record
 from networks import LogMel
 from training.augmentation import SpecAugment
-from training.batch_plan import BatchPlan, Step
+from training.batch_plan import BatchPlan
 from training.checkpoint import identity_of, load_checkpoint, save_checkpoint
-from training.crop_reader import CropBatch, CropReader, CropRequest, read_crops
+from training.crop_reader import CropBatch, CropReader
 from training.data import TrainingData
 from training.describe_epoch import describe_epoch, describe_sums
 from training.evaluate import VERIFICATION_FIGURES, Evaluator, Outputs, average
 from training.member import Member
+from training.objectives import class_weights
 from training.processes import exchange, exchange_faults, threads
 from training.run_results import RunResults
+from training.run_state import State
+from training.schedule import learning_rate
 from training.settings import TrainingError, TrainingSettings
+from training.step_crops import StepCrops
 from training.tensorboard_log import TensorBoardLog
 
 if TYPE_CHECKING:
@@ -46,29 +49,6 @@ TENSORBOARD = "tensorboard"
 STEPS_PER_POINT = 50
 ENSEMBLE = "ensemble"
 FIGURES = ("n_utterances", "loss", "accuracy", "macro_f1", "top3", "top5", *VERIFICATION_FIGURES)
-
-
-@dataclass
-class State:
-    """How far a run is.
-
-    Attributes
-    ----------
-    epoch, step : int
-        The next step, and the epoch that it belongs to.
-    rows : list of dict
-        Figures of the epochs that are complete.
-    sums : dict
-        For each network the sums of this epoch: crops, losses, correct answers, seconds.
-    best : dict
-        Epoch, score and weights of the best epoch by validation.
-    """
-
-    epoch: int = 0
-    step: int = 0
-    rows: list[Record] = field(default_factory=list)
-    sums: dict[str, float] = field(default_factory=dict)
-    best: dict[str, Any] = field(default_factory=dict)
 
 
 class TrainingRun:
@@ -107,9 +87,9 @@ class TrainingRun:
         progress: bool = True,
     ) -> None:
         self.settings, self.data, self.fabric = settings, data, fabric
-        self._num_workers, self._progress, self._test_every_epoch = num_workers, progress, test_every_epoch
+        self._progress, self._test_every_epoch = progress, test_every_epoch
         self.front_end = front_end.to(fabric.device)
-        self._reader = CropReader(
+        reader = CropReader(
             front_end.sample_rate,
             front_end.hop,
             front_end.n_fft,
@@ -129,9 +109,18 @@ class TrainingRun:
         torch.manual_seed(settings.seed)
         self.members = [Member(name, settings, front_end, labels=labels, fabric=fabric) for name in settings.networks]
         self.evaluator = Evaluator(
-            data=data, front_end=self.front_end, reader=self._reader, fabric=fabric, num_workers=num_workers
+            data=data, front_end=self.front_end, reader=reader, fabric=fabric, num_workers=num_workers
         )
         self.crop_frames = settings.n_frames if isinstance(settings.n_frames, int) else None
+        self._crops = StepCrops(
+            self.plan,
+            data,
+            reader,
+            fabric=fabric,
+            n_frames=self.crop_frames,
+            class_weights=class_weights(labels) if settings.class_weight else None,
+            num_workers=num_workers,
+        )
         self._augment = None
         if settings.mask_probability > 0:
             self._augment = SpecAugment(settings.mask_probability, settings.mask_features, settings.mask_frames)
@@ -161,7 +150,11 @@ class TrainingRun:
         if not self.fabric.is_global_zero:
             self.state.sums = {}  # the saved ones are those of all processes
         self.data.faults.update(content["faults"])
-        logger.info("%s: continuing at epoch %d, step %d", self._checkpoint, self.state.epoch + 1, self.state.step + 1)
+        if self._is_complete():
+            logger.info("%s: the training is finished; its best epoch is tested and saved again", self._checkpoint)
+        else:
+            epoch, step = self.state.epoch + 1, self.state.step + 1
+            logger.info("%s: continuing at epoch %d, step %d", self._checkpoint, epoch, step)
         return True
 
     def fit(self) -> None:
@@ -181,7 +174,7 @@ class TrainingRun:
         with (
             threads(None if None in limits else max(filter(None, limits))),
             TensorBoardLog(self._curves_folder, self._n_done, enabled=is_first) as curves,
-            closing(self._batches()) as batches,
+            closing(self._crops.read(self.state.epoch, self.state.step, self.settings.epochs)) as batches,
         ):
             while not self._is_complete():
                 self._train_epoch(batches, curves)
@@ -193,14 +186,6 @@ class TrainingRun:
         """Number of steps that are done, over all epochs."""
         return self.state.epoch * self.plan.n_steps + self.state.step
 
-    def _batches(self) -> Generator[CropBatch]:
-        """Read the crops of all steps from here on, also ahead of the evaluation between two epochs."""
-        epoch, step = self.state.epoch, self.state.step
-        later = map(self.plan.steps, range(epoch + 1, self.settings.epochs))
-        steps = chain(self.plan.steps(epoch, step), chain.from_iterable(later))
-        is_on_gpu = self.fabric.device.type == "cuda"
-        return read_crops(self._reader, map(self._request, steps), self._num_workers, pin=is_on_gpu)
-
     def _train_epoch(self, batches: Iterator[CropBatch], curves: TensorBoardLog) -> None:
         state, saved = self.state, time.monotonic()
         task = f"Epoch {state.epoch + 1} of {self.settings.epochs}"
@@ -208,53 +193,19 @@ class TrainingRun:
         with Progress(task, self.plan.n_steps, unit="step", visible=is_shown, done=state.step) as progress:
             started = time.monotonic()
             for batch in islice(batches, self.plan.n_steps - state.step):
-                is_due = self._agree(batch, started - saved > CHECKPOINT_SECONDS)
+                is_due = self._crops.agree(batch, started - saved > CHECKPOINT_SECONDS)
                 figures = self._train_step(batch)
                 state.step += 1
                 if self._n_done % STEPS_PER_POINT == 0:
                     curves.add(self._n_done, figures)
                 now = time.monotonic()
-                self._add("seconds", now - started)
+                self.state.add("seconds", now - started)
                 started = now
                 progress.advance(note=describe_sums(state.sums, self.settings.networks, self.fabric.world_size))
                 if is_due:
                     curves.flush()
                     self._save()
                     saved = now
-
-    def _request(self, step: Step) -> CropRequest:
-        rows = self.data.parts["train"][step.rows]
-        crops = tuple(
-            self.data.crop(row, position, self.crop_frames)
-            for row, position in zip(rows.tolist(), step.positions.tolist(), strict=True)
-        )
-        return CropRequest(crops, (step, rows))
-
-    def _agree(self, batch: CropBatch, is_due: bool) -> bool:
-        """Agree with the other processes on the crops of a step; return whether all save the state after it.
-
-        The batch keeps the crops to use: those that could be read, of triplets those of complete ones. If a process has
-        none, the step is skipped in all of them.
-
-        Parameters
-        ----------
-        batch : CropBatch
-        is_due : bool
-            Whether the state should be saved, which the first process decides.
-        """
-        _, rows = batch.what
-        self.data.faults.update({self.data.utterances[rows[place]].id: reason for place, reason in batch.faults})
-        kept = self._complete(batch.kept, len(rows))
-        agreed = exchange(self.fabric, float(len(kept)), float(is_due))
-        counts = agreed[:, 0]
-        if not bool(counts.all()):
-            kept = kept[:0]
-        if len(kept) < len(batch.kept):
-            places = torch.isin(batch.kept, kept)
-            batch.inputs, batch.n_frames, batch.kept = batch.inputs[places], batch.n_frames[places], kept
-        # The mean of the gradients of the processes, so weighted, is that of the step.
-        batch.share = len(kept) * len(counts) / max(float(counts.sum()), 1.0)
-        return bool(agreed[0, 1])
 
     def _train_step(self, batch: CropBatch) -> dict[str, float]:
         """Update all networks; return the figures of the step, of this process."""
@@ -264,13 +215,13 @@ class TrainingRun:
         torch.manual_seed(_seed(self.settings.seed, step.epoch, step.number, rank=self.fabric.global_rank))
         device = self.fabric.device
         inputs, n_frames = batch.inputs.to(device), batch.n_frames.to(device)
-        labels = torch.from_numpy(self.data.labels[rows[batch.kept.numpy()]]).to(device)
+        labels = self._crops.labels(batch).to(device)
         with torch.no_grad():
             frames = self.evaluator.frames_of(inputs, n_frames)
             if self._augment is not None:
                 frames = self._augment(frames, n_frames)
-        lr = self.learning_rate(step.epoch * self.plan.n_steps + step.number)
-        self._add("crops", len(labels))
+        lr = self._learning_rate(step.epoch, step.number)
+        self.state.add("crops", len(labels))
         figures = {"step/learning_rate": lr}
         for member in self.members:
             loss, logits = member.train_step(frames, n_frames, labels, share=batch.share, lr=lr)
@@ -281,32 +232,18 @@ class TrainingRun:
                     f"The loss of {member.name} is {value} in step {step.number + 1} of epoch {step.epoch + 1}. Give a "
                     f"smaller --lr, --max_norm or --precision fp32. The utterances of the step are: {ids}."
                 )
-            self._add(f"{member.name} loss", value * len(labels))
+            self.state.add(f"{member.name} loss", value * batch.share * batch.n_of_step / self.fabric.world_size)
             end = f"/{member.name}" if len(self.members) > 1 else ""
             figures[f"step/loss{end}"] = value
             if logits is not None:
                 n_correct = float((logits.argmax(1) == labels).sum())
-                self._add(f"{member.name} correct", n_correct)
+                self.state.add(f"{member.name} correct", n_correct)
                 figures[f"step/accuracy{end}"] = n_correct / len(labels)
         return figures
 
-    def _complete(self, kept: torch.Tensor, n_crops: int) -> torch.Tensor:
-        """Return the places of the crops to use: all that could be read, of triplets those of complete ones."""
-        if self.settings.objective != "triplet":
-            return kept
-        n = n_crops // 3
-        is_kept = torch.zeros(n_crops, dtype=torch.bool).index_fill_(0, kept, True).view(3, n).all(0)
-        return is_kept.repeat(3).nonzero()[:, 0]
-
-    def learning_rate(self, step: int) -> float:
-        """Return the learning rate of a step, counted over all epochs."""
-        settings, n_steps = self.settings, self.settings.epochs * self.plan.n_steps
-        if step < settings.warmup_steps:
-            return settings.lr * (step + 1) / settings.warmup_steps
-        if settings.schedule == "constant":
-            return settings.lr
-        done = (step - settings.warmup_steps) / max(n_steps - settings.warmup_steps, 1)
-        return settings.lr * (1 + math.cos(math.pi * done)) / 2
+    def _learning_rate(self, epoch: int, step: int) -> float:
+        n_steps = self.plan.n_steps
+        return learning_rate(self.settings, epoch * n_steps + step, self.settings.epochs * n_steps)
 
     def _end_epoch(self, curves: TensorBoardLog) -> None:
         """Evaluate, add the rows of the epoch and write them, and keep the weights if they are the best."""
@@ -328,7 +265,7 @@ class TrainingRun:
             curves.add_rows(self._n_done, own)
             curves.flush()
             self.results.write_figures(state.rows, selected_epoch=state.best["epoch"] + 1)
-        state.epoch, state.step, state.sums = state.epoch + 1, 0, {}
+        state.start_next_epoch()
 
     def _training_rows(self) -> list[Record]:
         sums = self._summed()
@@ -336,7 +273,7 @@ class TrainingRun:
         if not crops:
             first = next(iter(self.data.faults.values()), "they have no signal")
             raise TrainingError(f"None of the training utterances could be read; the first: {first}.")
-        lr = self.learning_rate(self.state.epoch * self.plan.n_steps + self.plan.n_steps - 1)
+        lr = self._learning_rate(self.state.epoch, self.plan.n_steps - 1)
         rows = []
         for member in self.members:
             is_classifier = member.classifier is not None
@@ -397,9 +334,6 @@ class TrainingRun:
         best, patience = self.state.best, self.settings.patience
         is_exhausted = patience is not None and bool(best) and self.state.epoch - best["epoch"] > patience
         return self.state.epoch >= self.settings.epochs or is_exhausted
-
-    def _add(self, name: str, value: float) -> None:
-        self.state.sums[name] = self.state.sums.get(name, 0.0) + value
 
     def _summed(self) -> dict[str, float]:
         """Return the sums of this epoch over all processes."""

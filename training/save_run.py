@@ -1,0 +1,169 @@
+"""Save what a training run made."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+from corpora import Corpus
+from encoders import TrainedNetwork, lazy_encoder, trained_file_name
+from files import Record
+from heads import FittedHead, SpeakerClassifier, create_head, create_scaler
+from training.member import Member
+from training.published_form import write_published
+from training.starting_point import StartingPoint
+from training.training_run import TrainingRun
+
+
+@dataclass(frozen=True, eq=False)
+class TrainedEncoder:
+    """What a training run made.
+
+    Attributes
+    ----------
+    paths : tuple of Path
+        Saved networks, for ``load_encoder("trained", weights=path)``, in the order of the networks.
+    classifier : Path or None
+        Saved `SpeakerClassifier` of the training speakers, if the objective was classification.
+    rows : list of dict
+        Figures: one row for each epoch, part and network.
+    figures : dict
+        Row of the test part or, without one, of the validation part at the selected epoch; that of the ensemble if
+        there are several networks.
+    failures : tuple of (str, str)
+        Utterances that could not be read, with the reasons.
+    notes : tuple of str
+        Sentences about what the validation and test parts cannot measure, and the speakers that they leave out.
+    published : tuple of Path
+        The networks in the form of SpeakerRecognitionFromScratch, if they were to be saved in it.
+    """
+
+    paths: tuple[Path, ...]
+    classifier: Path | None
+    rows: list[Record] = field(repr=False)
+    figures: Record = field(default_factory=dict)
+    failures: tuple[tuple[str, str], ...] = ()
+    notes: tuple[str, ...] = ()
+    published: tuple[Path, ...] = ()
+
+    @property
+    def saved(self) -> tuple[Path, ...]:
+        """Files that were saved, the networks first."""
+        return (*self.paths, *self.published, *([] if self.classifier is None else [self.classifier]))
+
+
+def save_run(
+    run: TrainingRun,
+    corpus: Corpus,
+    folder: Path,
+    *,
+    epoch: int,
+    notes: Sequence[str],
+    start: StartingPoint | None,
+    save_published: bool,
+) -> TrainedEncoder:
+    """Save what a finished run made: the encoders, the classifier and the figures.
+
+    Parameters
+    ----------
+    run : TrainingRun
+        The run, with the weights of its best epoch.
+    corpus : Corpus
+    folder : Path
+        Output folder.
+    epoch : int
+        The best epoch, from 1.
+    notes : sequence of str
+        Sentences about what the parts cannot measure.
+    start : StartingPoint or None
+        The weights that the training started from.
+    save_published : bool
+        Whether to save the network in the form of SpeakerRecognitionFromScratch too.
+
+    Raises
+    ------
+    EncoderError
+        A weight is not finite.
+    OutputError
+        A file cannot be written.
+    """
+    rows = run.state.rows
+    selected = [row for row in rows if row["part"] != "train" and row["epoch"] == epoch]
+    figures = selected[-1] if selected else rows[-1]
+    paths, published, heads = [], [], []
+    if run.fabric.is_global_zero:
+        for member in run.members:
+            path = folder / trained_file_name(member.name)
+            network = _network_of(run, member, corpus, figures=figures, start=start)
+            paths.append(network.save(path))
+            if save_published:
+                published.append(write_published(network, rows, folder))
+            if member.classifier is not None:
+                heads.append(_head_of(member, path))
+        _write_results(run, figures, epoch=epoch)
+    classifier = None
+    if heads:
+        trained = SpeakerClassifier(
+            tuple(heads), run.data.speakers, metrics=figures, training={"corpus": corpus.name, **run.settings.content()}
+        )
+        classifier = trained.save(folder / f"speaker_classifier_{corpus.name}.pt")
+    failures = tuple(sorted(run.data.faults.items()))
+    return TrainedEncoder(
+        tuple(paths),
+        classifier,
+        rows,
+        figures=figures,
+        failures=failures,
+        notes=tuple(notes),
+        published=tuple(published),
+    )
+
+
+def _write_results(run: TrainingRun, figures: Record, *, epoch: int) -> None:
+    """Write the figures of a finished run, and the confusion matrix or the DET curve of the part of the last row."""
+    if run.outputs and math.isfinite(figures["accuracy"]):
+        run.results.write_confusion(run.outputs[-1][1], run.evaluator)
+    elif run.outputs and math.isfinite(figures["eer"]):
+        run.results.write_det_curve(run.outputs, run.evaluator)
+    run.results.write_figures(run.state.rows, selected_epoch=epoch, is_finished=True)
+
+
+def _network_of(
+    run: TrainingRun, member: Member, corpus: Corpus, *, figures: Record, start: StartingPoint | None
+) -> TrainedNetwork:
+    layer = member.classifier
+    return TrainedNetwork(
+        network=member.name,
+        network_options=run.settings.options_of(member.name),
+        front_end=run.settings.front_end,
+        front_end_options=run.settings.front_end_options,
+        window=run.settings.windows,
+        tensors=_copied(member.model.network.state_dict()),
+        classifier=None if layer is None else (layer.weight.detach().cpu().clone(), layer.bias.detach().cpu().clone()),
+        speakers=run.data.speakers,
+        corpora=tuple(dict.fromkeys([*(start.corpora if start else ()), corpus.name])),
+        earlier_speakers=start.all_speakers if start else (),
+        figures=figures,
+        settings=run.settings.content(),
+    )
+
+
+def _head_of(member: Member, path: Path) -> FittedHead:
+    """Return the layer that classified the training speakers as a head on the saved encoder."""
+    layer = member.classifier
+    assert layer is not None
+    encoder = lazy_encoder("trained", path)
+    head = create_head("linear").load_state_dict(_copied(layer.state_dict()), list(range(layer.out_features)))
+    return FittedHead(
+        scaler=create_scaler("none").fit(torch.zeros(1, layer.in_features)),
+        head=head,
+        name="linear",
+        encoder=encoder.spec,
+        crop=encoder.max_duration,
+    )
+
+
+def _copied(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {name: tensor.detach().cpu().clone() for name, tensor in state.items()}

@@ -1,0 +1,24 @@
+"""The learning rate over a training run."""
+
+import math
+
+from training.settings import TrainingSettings
+
+
+def learning_rate(settings: TrainingSettings, step: int, n_steps: int) -> float:
+    """Return the learning rate of a step.
+
+    Parameters
+    ----------
+    settings : TrainingSettings
+    step : int
+        Number of the step over all epochs, from 0.
+    n_steps : int
+        Number of steps of all epochs.
+    """
+    if step < settings.warmup_steps:
+        return settings.lr * (step + 1) / settings.warmup_steps
+    if settings.schedule == "constant":
+        return settings.lr
+    done = (step - settings.warmup_steps) / max(n_steps - settings.warmup_steps, 1)
+    return settings.lr * (1 + math.cos(math.pi * done)) / 2
