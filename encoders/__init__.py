@@ -16,7 +16,7 @@ from encoders.registry import (
     register_encoder,
 )  # fmt: skip
 from encoders.spec import Spec, pieces_of, spec_differences, spec_digest, warn_of_precision, windows_of
-from encoders.trained_file import TrainedNetwork
+from encoders.trained_file import TrainedNetwork, trained_file_name
 from encoders.weights import tensors_digest
 
 __all__ = [
@@ -41,6 +41,7 @@ __all__ = [
     "spec_differences",
     "spec_digest",
     "tensors_digest",
+    "trained_file_name",
     "warn_of_precision",
     "windows_of",
 ]

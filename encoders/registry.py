@@ -14,6 +14,7 @@ from encoders.base import Encoder, EncoderError
 from encoders.device import resolve_device
 from encoders.own_encoder import Create, add_own_weights, check_encoder_class, check_own_spec
 from encoders.spec import Spec
+from encoders.trained_file import find_beside
 from files import check_options, is_reference, load_choice, load_plugin, short_repr, unknown_choice
 
 logger = logging.getLogger(__name__)
@@ -28,7 +29,7 @@ ENCODERS: dict[str, str] = {
     "wav2vec2": "encoders.wav2vec2:Wav2Vec2Encoder",
     "spectral": "encoders.spectral:SpectralEncoder",
     "scratch": "encoders.scratch:ScratchEncoder",
-    "trained": "encoders.trained:TrainedEncoder",
+    "trained": "encoders.trained:TrainedNetworkEncoder",
 }
 
 # Alias -> name in `ENCODERS`.
@@ -214,7 +215,12 @@ def lazy_encoder(
 
 
 def encoder_from_spec(
-    spec: Spec, weights: str | Path | None = None, device: str = "auto", *, precision: str = "auto"
+    spec: Spec,
+    weights: str | Path | None = None,
+    device: str = "auto",
+    *,
+    precision: str = "auto",
+    folder: Path | None = None,
 ) -> LazyEncoder:
     """Find the encoder whose vectors a saved classifier or verifier was trained on.
 
@@ -226,6 +232,8 @@ def encoder_from_spec(
         File or folder of the weights, if they are not in a default place.
     device, precision : str
         As in `load_encoder`; the precision ``auto`` is the one in the spec.
+    folder : Path, optional
+        Folder of the saved file, in which the network of a `trained` encoder is searched if no weights are given.
 
     Raises
     ------
@@ -246,6 +254,8 @@ def encoder_from_spec(
     if precision == "auto" and "+" not in trained_precision:  # mixed precisions, such as fp32+bf16: keep auto
         precision = trained_precision
     weights = weights or spec.get("source")  # an id of the hub, or None
+    if weights is None and folder is not None and name == "trained":
+        weights = find_beside(folder, spec)
     if weights is None and "source" in spec:
         default = default_spec(encoder)
         if default is None or default["weights"] != spec["weights"]:

@@ -19,7 +19,7 @@ class TrainedOptions:
     """Options of `trained`: none, because the file says everything."""
 
 
-class TrainedEncoder(Encoder):
+class TrainedNetworkEncoder(Encoder):
     """A network on the frames of its front end; both are in the file that `train_encoder.py` saved.
 
     If the file has a window, the embeddings of windows over the frames are averaged; an utterance shorter than a window

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from encoders.base import EncoderError
+from encoders.spec import Spec
 from encoders.weights import tensors_digest
 from files import FormatReader, InputError, load_checked, versions, write_tensors
 from networks import LogMel, NetworkError, SpeakerNetwork, create_front_end, create_network
@@ -134,6 +135,17 @@ class TrainedNetwork:
             reason = " ".join(str(error).split()).rstrip(".")[:200]
             raise EncoderError(f"{path}: this is not {FILE_KIND}, or it is damaged ({reason}). {advice}") from error
         return trained
+
+
+def trained_file_name(network: str) -> str:
+    """Return the name of the file of a trained network."""
+    return f"encoder_{network}.pt"
+
+
+def find_beside(folder: Path, spec: Spec) -> Path | None:
+    """Return the file of the network of a spec in a folder, if it is there."""
+    path = folder / trained_file_name(str(spec.get("network", {}).get("name")))
+    return path if path.is_file() and TrainedNetwork.load(path).digest == spec.get("weights") else None
 
 
 def check_finite(path: Path, tensors: Mapping[str, Tensor]) -> None:

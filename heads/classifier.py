@@ -58,6 +58,8 @@ class SpeakerClassifier:
         Figures of the comparison that selected the classifier.
     training : dict
         Settings of the training: corpus, head, split, seed, versions.
+    folder : Path or None
+        Folder from which it was loaded, which may hold the network of a `trained` encoder.
     """
 
     members: tuple[FittedHead, ...]
@@ -66,6 +68,7 @@ class SpeakerClassifier:
     detector: FittedHead | None = None
     metrics: dict[str, Any] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
+    folder: Path | None = field(default=None, compare=False)
 
     def __repr__(self) -> str:
         members = " + ".join(f"{member.name} on {member.encoder.get('name')}" for member in self.members)
@@ -154,7 +157,7 @@ class SpeakerClassifier:
         else:
             weights = _weights_of_encoders(encoder_weights, [member.encoder for member in origins.values()])
             encoders = [
-                encoder_from_spec(member.encoder, path, device, precision=precision)
+                encoder_from_spec(member.encoder, path, device, precision=precision, folder=self.folder)
                 for member, path in zip(origins.values(), weights, strict=True)
             ]
         for member, given in zip(origins.values(), encoders, strict=True):
@@ -282,6 +285,7 @@ def _read_format_1(content: dict[str, Any], path: Path) -> SpeakerClassifier:
         detector=FittedHead.from_content(content["detector"]) if content.get("detector") else None,
         metrics=metrics,
         training=content["training"],
+        folder=path.parent,
     )
     loaded._check_parts()
     return loaded

@@ -21,7 +21,7 @@ SHORT = ["--epochs", 1, "--batch_size", 16, "--n_frames", 32, "--num_workers", 0
 
 
 def test_encoder_and_classifier_are_used_by_the_other_scripts(
-    corpus_root: Path, run_script: Run, call_script: Run, tmp_path: Path
+    corpus_root: Path, run_script: Run, call_script: Run, assert_refused: Check, tmp_path: Path
 ) -> None:
     done = run_script(TRAIN, corpus_root, *SHORT, "--output_dir", tmp_path)
     assert done.returncode == 0, done.stderr
@@ -40,17 +40,19 @@ def test_encoder_and_classifier_are_used_by_the_other_scripts(
     )
     assert inferred.returncode == 0, inferred.stderr
     assert len(output.read_text().splitlines()) == 11
+    moved = tmp_path / "elsewhere" / classifier.name
+    moved.parent.mkdir()
+    classifier.rename(moved)
+    refused = call_script(INFER, corpus_root / "101", "--classifier", moved, "--output", output)
+    assert_refused(refused, "--encoder_weights FILE")
 
 
 def test_ensemble_is_one_classifier_for_inference(corpus_root: Path, call_script: Run, tmp_path: Path) -> None:
     recipe = ["--config", ROOT / "recipes/image_ensemble.yaml"]
     done = call_script(TRAIN, corpus_root, *recipe, *SHORT, "--steps_per_epoch", 1, "--output_dir", tmp_path)
     assert done.returncode == 0, done.stderr
-    encoders = [tmp_path / f"encoder_{name}.pt" for name in ("resnet18", "densenet121")]
     classifier, output = tmp_path / "speaker_classifier_librispeech.pt", tmp_path / "predictions.csv"
-    inferred = call_script(
-        INFER, corpus_root / "102", "--classifier", classifier, "--encoder_weights", *encoders, "--output", output
-    )
+    inferred = call_script(INFER, corpus_root / "102", "--classifier", classifier, "--output", output)
     assert inferred.returncode == 0, inferred.stderr
     with output.open(newline="") as file:
         rows = list(csv.DictReader(file))
