@@ -50,8 +50,13 @@ def training_notes(metrics: Record) -> list[str]:
         patience = metrics["settings"]["patience"]
         notes.append(f"stopped after epoch {last} of {n_epochs}: no better validation in {count_of(patience, 'epoch')}")
     if of_part["validation"]:
-        figure = "accuracy" if of_part["validation"][-1]["accuracy"] is not None else "EER"
-        notes.append(f"* weights of epoch {epoch} of {last}, which has the best validation {figure}")
+        figures = {"accuracy": "accuracy", "eer": "EER"}
+        last_row = of_part["validation"][-1]
+        found = [name for key, name in figures.items() if last_row[key] is not None]
+        selected = (
+            f"which has the best validation {found[0]}" if found else "the last; the validation part has no figure"
+        )
+        notes.append(f"* weights of epoch {epoch} of {last}, {selected}")
     else:
         notes.append(f"* weights of the last epoch, {epoch}; there is no validation part")
     notes.append(
