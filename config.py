@@ -6,6 +6,7 @@ Imports nothing heavy: ``--help`` reads these settings alone.
 from configs.base import (
     BackendName,
     ClassWeight,
+    CorpusConfig,
     EncoderName,
     Existing,
     HeadName,
@@ -24,7 +25,7 @@ from configs.base import (
 )
 from configs.comparison import (
     ComparisonConfig,
-    CorpusConfig,
+    EmbeddedCorpusConfig,
     ExtractionConfig,
     InferenceConfig,
     ReportConfig,
@@ -49,6 +50,7 @@ __all__ = [
     "ClassWeight",
     "ComparisonConfig",
     "CorpusConfig",
+    "EmbeddedCorpusConfig",
     "EmbeddingConfig",
     "EncoderName",
     "EnrollConfig",

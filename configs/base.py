@@ -148,6 +148,37 @@ class RecordingsConfig(ScriptConfig):
         return super().problem()
 
 
+@dataclass(frozen=True, kw_only=True)
+class CorpusConfig(ScriptConfig):
+    """Settings of the commands that read a corpus."""
+
+    is_positional: ClassVar[bool] = True
+    after_interrupt: ClassVar[str] = "Run the same command again to continue."
+
+    corpus: tuple[InputPath, ...]
+    """Folder of the corpus, or the CSV file of a manifest."""
+    data_dir: InputPath | None = None
+    """Folder of the corpus, or the CSV file of a manifest, instead of CORPUS."""
+    layout: Layout = "auto"
+    """Layout of the corpus; auto detects the layout and logs it."""
+    pattern: str | None = None
+    """Where the speaker and the session are in the paths below --data_dir, instead of a layout, such as
+    '{speaker}_{session}_*'."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        # The rest of the code reads `data_dir` alone.
+        if self.corpus and self.data_dir is None:
+            object.__setattr__(self, "data_dir", self.corpus[0])
+
+    def problem(self) -> str | None:
+        if len(self.corpus) > 1:
+            return f"Expected one corpus; found {len(self.corpus)}: {', '.join(map(str, self.corpus))}."
+        if self.corpus and self.data_dir != self.corpus[0]:
+            return "The corpus is given as an argument and with --data_dir; give it in one of the two ways."
+        return super().problem()
+
+
 def choices(annotation: Any) -> list[str]:
     """Return the words that an annotation lists."""
     if get_origin(annotation) is Literal:

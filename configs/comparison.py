@@ -6,12 +6,12 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from configs.base import (
     ClassWeight,
+    CorpusConfig,
     Count,
     EncoderChoice,
     HeadChoice,
     InputPath,
     InputText,
-    Layout,
     PictureFormat,
     Pooling,
     Precision,
@@ -31,21 +31,9 @@ from configs.paths import COMPARISON_FILES, PREDICTIONS_FILES, REPORT_FILES, Con
 
 
 @dataclass(frozen=True, kw_only=True)
-class CorpusConfig(ScriptConfig):
+class EmbeddedCorpusConfig(CorpusConfig):
     """Settings of the corpus and of its embeddings."""
 
-    is_positional: ClassVar[bool] = True
-    after_interrupt: ClassVar[str] = "Run the same command again to continue."
-
-    corpus: tuple[InputPath, ...]
-    """Folder of the corpus, or the CSV file of a manifest."""
-    data_dir: InputPath | None = None
-    """Folder of the corpus, or the CSV file of a manifest, instead of CORPUS."""
-    layout: Layout = "auto"
-    """Layout of the corpus; auto detects the layout and logs it."""
-    pattern: str | None = None
-    """Where the speaker and the session are in the paths below --data_dir, instead of a layout, such as
-    '{speaker}_{session}_*'."""
     max_duration: Seconds | Literal["auto"] | None = "auto"
     """Maximum duration of an utterance (seconds); None is no limit; auto is no limit for campplus and with --window,
     and 10 otherwise."""
@@ -76,28 +64,18 @@ class CorpusConfig(ScriptConfig):
     device: str = "auto"
     """Device: auto (CUDA if available), cpu, cuda, cuda:N or mps."""
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        # The rest of the code reads `data_dir` alone.
-        if self.corpus and self.data_dir is None:
-            object.__setattr__(self, "data_dir", self.corpus[0])
-
     def encoder_settings(self) -> dict[str, Any]:
         """Return the encoder options that have their own flag and were given; `encoder_options` holds the others."""
         return _given({"layers": self.layers, "pooling": self.pooling, "window": self.window, "hop": self.hop})
 
     def problem(self) -> str | None:
-        if len(self.corpus) > 1:
-            return f"Expected one corpus; found {len(self.corpus)}: {', '.join(map(str, self.corpus))}."
-        if self.corpus and self.data_dir != self.corpus[0]:
-            return "The corpus is given as an argument and with --data_dir; give it in one of the two ways."
         if self.hop is not None and self.window is None:
             return "--hop is the step between windows; give --window too."
         return assignment_problem(self, "encoder_options") or super().problem()
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExtractionConfig(CorpusConfig):
+class ExtractionConfig(EmbeddedCorpusConfig):
     """Extract the embeddings of a corpus into a features file."""
 
     encoder: EncoderChoice = "audiosep"
@@ -120,7 +98,7 @@ class ExtractionConfig(CorpusConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ComparisonConfig(CorpusConfig):
+class ComparisonConfig(EmbeddedCorpusConfig):
     """Train heads on cached embeddings, compare them, and save the best by validation."""
 
     after_interrupt: ClassVar[str] = "The same command keeps finished embeddings, and trains all heads again."

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from configs.base import ClassWeight, Count, InputPath, Layout, Precision, Range, ScriptConfig, Seed, assignment_problem
+from configs.base import ClassWeight, CorpusConfig, Count, InputPath, Precision, Range, Seed, assignment_problem
 from configs.paths import TRAINING_FILES, WritesInto
 
 # Choices. A test compares them with the registries.
@@ -20,25 +20,15 @@ Share = Annotated[float, Range(0, 1)]
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainingConfig(ScriptConfig):
+class TrainingConfig(CorpusConfig):
     """Train a network on a corpus, and save it as a frozen encoder."""
 
-    is_positional: ClassVar[bool] = True
     is_joint: ClassVar[bool] = True
-    after_interrupt: ClassVar[str] = "Run the same command again to continue."
 
-    corpus: tuple[InputPath, ...]
-    """Folder of the corpus, or the CSV file of a manifest."""
-    data_dir: InputPath | None = None
-    """Folder of the corpus, or the CSV file of a manifest, instead of CORPUS."""
     download: bool = False
     """First download LibriSpeech dev-clean (338 MB) from OpenSLR into the folder of the corpus (by default data)."""
     download_url: str = "https://www.openslr.org/resources/12/dev-clean.tar.gz"
     """URL for --download; OpenSLR lists mirrors in other parts of the world."""
-    layout: Layout = "auto"
-    """Layout of the corpus; auto detects the layout and logs it."""
-    pattern: str | None = None
-    """Where the speaker and the session are in the paths below --data_dir, instead of a layout."""
     subsets: tuple[str, ...] = ()
     """Folders of the corpus to use, such as train-clean-100 dev-clean; by default all."""
     network: tuple[NetworkName, ...] = ("conv1d",)
@@ -113,12 +103,6 @@ class TrainingConfig(ScriptConfig):
     device: str = "auto"
     """Device: auto (CUDA if available), cpu, cuda, cuda:N or mps."""
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        # The rest of the code reads `data_dir` alone.
-        if self.corpus and self.data_dir is None:
-            object.__setattr__(self, "data_dir", self.corpus[0])
-
     def training_settings(self) -> dict[str, Any]:
         """Return the settings of `train_encoder` that have their own flag."""
         triplets = self.objective == "triplet"
@@ -134,10 +118,6 @@ class TrainingConfig(ScriptConfig):
         }
 
     def problem(self) -> str | None:
-        if len(self.corpus) > 1:
-            return f"Expected one corpus; found {len(self.corpus)}: {', '.join(map(str, self.corpus))}."
-        if self.corpus and self.data_dir != self.corpus[0]:
-            return "The corpus is given as an argument and with --data_dir; give it in one of the two ways."
         if self.data_dir is None and not self.download:
             return "No corpus is given. Give the folder of the corpus, as an argument or with --data_dir."
         fractions = self.fractions
