@@ -79,6 +79,9 @@ def run(config_class: type[Config], main: Callable[[Config], int]) -> NoReturn:
         if message is None:
             raise
         _refuse(message)
+    except BrokenPipeError:  # the reader of the pipe, such as head, has closed it; output files are complete
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = EXIT_ERROR
     sys.exit(code)
 
 
@@ -106,9 +109,6 @@ def _run(config_class: type[Config], main: Callable[[Config], int]) -> int:
         return EXIT_BAD_INPUT
     except KeyboardInterrupt:
         _report(f"Interrupted. {config_class.after_interrupt}".rstrip(), is_one_of_many)
-        return EXIT_ERROR
-    except BrokenPipeError:  # the reader of the pipe, such as head, has closed it; output files are complete
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_ERROR
 
 

@@ -2,6 +2,7 @@
 
 python benchmarks/training.py speed --data_dir LibriSpeech/dev-clean --network conv1d    (on Linux)
 python benchmarks/training.py memory --data_dir LibriSpeech/dev-clean
+python benchmarks/training.py minutes outputs/conv1d outputs/transformer
 """
 
 import json
@@ -15,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -28,6 +29,7 @@ from torch.utils.data import DataLoader, Dataset
 from benchmarks.memory import own_bytes
 from command_line import EXIT_DONE, run_one_of
 from config import LogLevel, ScriptConfig
+from configs.base import InputPath
 from corpora import Corpus, load_corpus
 from files import format_table
 from networks import LogMel, create_front_end
@@ -91,6 +93,20 @@ class MemoryBenchmark(ScriptConfig):
     """Lowest level of the messages that are logged."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class MinutesBenchmark(ScriptConfig):
+    """Compare training runs by the loss and the validation accuracy that they have after the same time of training."""
+
+    is_positional: ClassVar[bool] = True
+
+    runs: tuple[InputPath, ...]
+    """Output folders of train_encoder.py."""
+    minutes: tuple[float, ...] = (1, 2, 5, 10, 20)
+    """Times at which the runs are compared, beside their ends: the figures are those of the last complete epoch."""
+    log_level: LogLevel = "error"
+    """Lowest level of the messages that are logged."""
+
+
 def main_speed(config: SpeedBenchmark) -> int:
     """Print the crops per second of each way, and what they are of the stages alone."""
     results: dict[str, list[dict[str, float]]] = {way: [] for way in WAYS}
@@ -121,6 +137,25 @@ def main_memory(config: MemoryBenchmark) -> int:
         found = _in_a_process("memory", str(n_utterances), config)
         lines.append([f"{n_utterances:,}", *(f"{found[name] / 2**20:.0f}" for name in ("corpus", "main", "worker"))])
     print(format_table(["utterances", "corpus (MiB)", "training (MiB)", "a worker (MiB)"], lines, ">>>>"))
+    return EXIT_DONE
+
+
+def main_minutes(config: MinutesBenchmark) -> int:
+    """Print the epoch, the training loss and the validation accuracy of each run after each time."""
+    lines = []
+    for folder in config.runs:
+        rows = json.loads((folder / "metrics.json").read_text())["rows"]
+        validation = {row["epoch"]: row["accuracy"] for row in rows if row["part"] == "validation"}
+        done, seconds = [], 0.0
+        for row in (row for row in rows if row["part"] == "train"):
+            seconds += row["seconds"]
+            done.append((seconds / 60, row))
+        total = done[-1][0]
+        for limit in (*(limit for limit in config.minutes if done[0][0] <= limit < total), total):
+            last = [row for minutes, row in done if minutes <= limit][-1]
+            figures = f"{last['loss']:.2f}", f"{100 * validation[last['epoch']]:.1f}"
+            lines.append([last["network"], f"{limit:.0f}", str(last["epoch"]), *figures])
+    print(format_table(["network", "minutes", "epochs", "training loss", "validation"], lines, "<>>>>"))
     return EXIT_DONE
 
 
@@ -327,4 +362,10 @@ if __name__ == "__main__":
         given = json.loads(text)
         print(json.dumps(child_speed(way, given) if command == "speed" else child_memory(int(way), given)))
     else:
-        run_one_of({"speed": (SpeedBenchmark, main_speed), "memory": (MemoryBenchmark, main_memory)})
+        run_one_of(
+            {
+                "speed": (SpeedBenchmark, main_speed),
+                "memory": (MemoryBenchmark, main_memory),
+                "minutes": (MinutesBenchmark, main_minutes),
+            }
+        )

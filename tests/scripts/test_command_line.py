@@ -391,3 +391,17 @@ def test_sigterm_interrupts_a_script_as_ctrl_c_does() -> None:
     _, printed = sleeper.communicate(timeout=30)
     assert sleeper.returncode == 1
     assert printed == "Interrupted. Run the same command again to continue.\n"
+
+
+def test_help_into_a_pipe_that_is_closed_prints_no_traceback() -> None:
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    with os.fdopen(write_end, "w") as closed:
+        done = subprocess.run(
+            [sys.executable, str(ROOT / COMPARE), "--help"],
+            stdout=closed,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert done.stderr == ""
