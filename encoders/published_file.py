@@ -56,6 +56,8 @@ class PublishedNetwork:
     """Options of the front end ``mfcc``."""
     WINDOW: ClassVar[tuple[int, int]] = WINDOW
     """Length and step of the windows (frames)."""
+    HIDDEN_OPTIONS: ClassVar[dict[str, str]] = {"bilstm": "pooling", "query_transformer": "n_heads"}
+    """Network -> the option that its tensors do not show."""
 
     network: str
     sizes: dict[str, Any]

@@ -13,9 +13,6 @@ from encoders.spec import Spec
 from encoders.weights import check_digest, remembered
 from networks import embed_frames
 
-# Network -> the option that its tensors do not show.
-HIDDEN_OPTIONS = {"bilstm": "pooling", "query_transformer": "n_heads"}
-
 
 @dataclass(frozen=True)
 class ScratchOptions:
@@ -44,7 +41,7 @@ class ScratchEncoder(Encoder):
         path = _require(weights)
         published = PublishedNetwork.load(path)
         check_digest(path, published.digest, spec["weights"])
-        option = HIDDEN_OPTIONS[published.network]
+        option = published.HIDDEN_OPTIONS[published.network]
         value = getattr(ScratchOptions(**spec["options"]), option)
         self.front_end, self.network = published.build(path, **{option: value})
 
@@ -100,7 +97,7 @@ def _given(options: ScratchOptions) -> dict[str, Any]:
 
 def _check_options(path: Path, network: str, given: dict[str, Any], *, dim: int, n_heads: int) -> None:
     """Refuse options that the network of the checkpoint does not have, and heads that do not divide its width."""
-    option = HIDDEN_OPTIONS[network]
+    option = PublishedNetwork.HIDDEN_OPTIONS[network]
     for other in given.keys() - {option}:
         raise EncoderError(f"{path}: its network, {network}, has no option {other!r}; it has {option!r}.")
     if network == "query_transformer" and not (n_heads > 0 and dim % n_heads == 0):

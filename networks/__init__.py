@@ -13,6 +13,7 @@ from networks.registry import (
     create_front_end,
     create_network,
     default_settings,
+    network_defaults,
     network_options,
 )
 from networks.speaker_network import SpeakerNetwork
@@ -35,6 +36,7 @@ __all__ = [
     "default_settings",
     "embed_frames",
     "masked_mean",
+    "network_defaults",
     "network_options",
     "valid_frames",
 ]

@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from networks.masking import masked_mean, valid_frames
+from networks.masking import masked_mean, normalize_valid, valid_frames
 from networks.speaker_network import SpeakerNetwork
 
 # Channels, kernel size and stride of each block.
@@ -12,8 +12,8 @@ BLOCKS = ((128, 5, 1), (256, 5, 2), (512, 3, 1), (512, 3, 1))
 class Conv1d(SpeakerNetwork):
     """Four blocks of a convolution over time, batch normalisation and ReLU, and the mean over the valid frames.
 
-    Padding cannot reach the valid frames: they are set to zero after each block, as a convolution does at the end of an
-    utterance that is alone.
+    Padding cannot reach the valid frames: it is set to zero after each block, as a convolution does at the end of an
+    utterance that is alone, and the normalisation ignores it.
 
     Parameters
     ----------
@@ -42,7 +42,9 @@ class Conv1d(SpeakerNetwork):
     def forward(self, frames: Tensor, n_frames: Tensor) -> Tensor:
         x = frames.transpose(1, 2)
         for block, stride in zip(self.blocks, self.strides, strict=True):
-            x = block(x)
+            convolution, norm, activation = block.children()
+            x = convolution(x)
             n_frames = (n_frames - 1) // stride + 1
-            x = x * valid_frames(n_frames, x.shape[2])[:, None]
+            valid = valid_frames(n_frames, x.shape[2])
+            x = activation(normalize_valid(norm, x, valid)) * valid[:, None]
         return masked_mean(self.dropout(x.transpose(1, 2)), n_frames)

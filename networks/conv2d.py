@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from networks.masking import masked_mean, valid_frames
+from networks.masking import masked_mean, normalize_valid, valid_frames
 from networks.speaker_network import SpeakerNetwork
 
 CHANNELS = (64, 128, 256, 512)
@@ -11,7 +11,8 @@ CHANNELS = (64, 128, 256, 512)
 class Conv2d(SpeakerNetwork):
     """Four blocks of a 3 x 3 convolution with stride 2, batch normalisation and ReLU, and the mean over both axes.
 
-    Frames after the end of an utterance are set to zero after each block, so they cannot reach the valid ones.
+    Frames after the end of an utterance are set to zero after each block, and the normalisation ignores them, so they
+    cannot reach the valid ones.
 
     Parameters
     ----------
@@ -38,7 +39,9 @@ class Conv2d(SpeakerNetwork):
     def forward(self, frames: Tensor, n_frames: Tensor) -> Tensor:
         x = frames[:, None]
         for block in self.blocks:
-            x = block(x)
+            convolution, norm, activation = block.children()
+            x = convolution(x)
             n_frames = (n_frames - 1) // 2 + 1
-            x = x * valid_frames(n_frames, x.shape[2])[:, None, :, None]
+            valid = valid_frames(n_frames, x.shape[2])
+            x = activation(normalize_valid(norm, x, valid)) * valid[:, None, :, None]
         return masked_mean(self.dropout(x.mean(3).transpose(1, 2)), n_frames)

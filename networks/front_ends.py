@@ -35,7 +35,7 @@ class LogMel(nn.Module):
     n_features : int
         Number of values in a frame.
     margin : int
-        Samples before the first and after the last frame centre that the frames need.
+        Samples before the first frame centre that the frames need; after the last one, they need `n_fft` less these.
     """
 
     mel: Tensor
@@ -87,7 +87,7 @@ class LogMel(nn.Module):
             int64, valid frames of each.
         """
         n_frames = self.n_frames(n_samples)
-        return self.frames(pad(waveforms, (self.margin, self.margin)), n_frames), n_frames
+        return self.frames(pad(waveforms, (self.margin, self.n_fft - self.margin)), n_frames), n_frames
 
     def frames(self, waveforms: Tensor, n_frames: Tensor) -> Tensor:
         """Compute frames of waveforms that include the margin on both sides, as a crop of a recording does.

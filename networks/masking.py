@@ -1,7 +1,7 @@
 """Masks and means over the valid frames of a padded batch."""
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 
 def valid_frames(n_frames: Tensor, n_total: int) -> Tensor:
@@ -24,3 +24,24 @@ def masked_mean(frames: Tensor, n_frames: Tensor) -> Tensor:
     """
     valid = valid_frames(n_frames, frames.shape[1])[..., None]
     return torch.where(valid, frames, 0.0).sum(1) / n_frames[:, None]
+
+
+def normalize_valid(norm: nn.Module, x: Tensor, valid: Tensor) -> Tensor:
+    """Apply batch normalisation whose statistics, in training, are those of the valid frames alone.
+
+    Parameters
+    ----------
+    norm : BatchNorm1d or BatchNorm2d
+    x : Tensor (batch, channels, time) or (batch, channels, time, features)
+    valid : Tensor (batch, time)
+        Mask of the frames that are not padding; the others become zero in training.
+    """
+    if not norm.training or bool(valid.all()):
+        normalized: Tensor = norm(x)
+        return normalized
+    channels_last = x.movedim(1, -1)
+    rows = channels_last[valid]
+    flat = norm(rows.reshape(-1, rows.shape[-1], *[1] * (x.ndim - 2)))
+    filled = torch.zeros_like(channels_last)
+    filled[valid] = flat.reshape(rows.shape).to(filled.dtype)
+    return filled.movedim(-1, 1)

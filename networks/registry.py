@@ -84,6 +84,12 @@ def network_options(name: str) -> dict[str, Any]:
     return _options(load_choice("network", name, NETWORKS, error_class=NetworkError), n_given=1)
 
 
+def network_defaults(name: str) -> dict[str, Any]:
+    """Return the options of a network that have defaults, with these."""
+    parameters = inspect.signature(load_choice("network", name, NETWORKS, error_class=NetworkError)).parameters
+    return {each.name: each.default for each in parameters.values() if each.default is not each.empty}
+
+
 def _create(
     what: str, name: str, registry: Mapping[str, str], *, arguments: tuple[Any, ...], options: Mapping[str, Any]
 ) -> Any:

@@ -51,7 +51,7 @@ def summary_section(metrics: Record) -> str:
         f"{metrics['settings']['objective']}."
     )
     others = [name for name in ("validation", "test") if parts[name]["n_utterances"]]
-    if others:
+    if others and metrics["split_by"] != "given":  # the notes have the speakers of given splits
         where = "other speakers" if metrics["split_by"] == "speaker" else "the same speakers"
         text += f" Split by {metrics['split_by']}: the utterances of {' and '.join(others)} are of {where}."
     notes = [note.removeprefix("* ") for note in training_notes(metrics)]

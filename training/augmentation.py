@@ -1,10 +1,9 @@
 """Augmentation of training crops. Draws come from PyTorch's generator, which is seeded in each step."""
 
-import math
-
 import torch
 from torch import Tensor, nn
-from torchaudio.functional import mask_along_axis_iid
+
+from networks import valid_frames
 
 
 class SpecAugment(nn.Module):
@@ -24,10 +23,24 @@ class SpecAugment(nn.Module):
 
     def forward(self, frames: Tensor, n_frames: Tensor) -> Tensor:
         """Return masked frames (batch, time, features); frames that are padding stay zero."""
-        valid = (torch.arange(frames.shape[1], device=frames.device) < n_frames[:, None])[..., None]
-        mean = frames.sum((1, 2), keepdim=True) / (n_frames[:, None, None] * frames.shape[2])
-        for axis, width in ((3, self.features), (2, self.frames)):
-            masked = mask_along_axis_iid(frames[:, None], width + 1, math.nan, axis)[:, 0].isnan()
-            chosen = torch.rand(len(frames), 1, 1, device=frames.device) < self.probability
-            frames = torch.where(masked & chosen & valid, mean, frames)
+        n_features = torch.full_like(n_frames, frames.shape[2])
+        valid = valid_frames(n_frames, frames.shape[1])[..., None]
+        mean = frames.sum((1, 2), keepdim=True) / (n_frames * n_features)[:, None, None]
+        for masked in (
+            self._draw(n_features, frames.shape[2], self.features)[:, None],
+            self._draw(n_frames, frames.shape[1], self.frames)[..., None],
+        ):
+            frames = torch.where(masked & valid, mean, frames)
         return frames
+
+    def _draw(self, lengths: Tensor, n_total: int, largest: int) -> Tensor:
+        """Draw a stretch within each length; return a mask (batch, n_total), without a stretch for those not chosen.
+
+        torchaudio's `mask_along_axis_iid` draws within the padded length, where a short crop would seldom be masked.
+        """
+        width = torch.rand(lengths.shape, device=lengths.device) * (largest + 1)
+        first = torch.rand(lengths.shape, device=lengths.device) * (lengths - width).clamp(min=0)
+        is_chosen = torch.rand(lengths.shape, device=lengths.device) < self.probability
+        places = torch.arange(n_total, device=lengths.device)
+        begin, end = first.long()[:, None], (first.long() + width.long())[:, None]
+        return (begin <= places) & (places < end) & is_chosen[:, None]

@@ -88,7 +88,9 @@ class BatchPlan:
                 f"fewer than the {n_ranks} processes; give a larger --batch_size or use fewer processes."
             )
         self._is_whole_epoch = steps_per_epoch is None
-        self.n_steps = steps_per_epoch or ceil(len(self._anchors) / batch_size)
+        # Parts of nearly equal size, none of them smaller than the number of processes.
+        n_parts = min(ceil(len(self._anchors) / batch_size), len(self._anchors) // n_ranks)
+        self.n_steps = steps_per_epoch or n_parts
         self._shuffled: tuple[int, Indices] = (-1, self._anchors)
 
     def steps(self, epoch: int, first: int = 0) -> Iterator[Step]:

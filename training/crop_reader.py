@@ -64,8 +64,6 @@ class CropBatch:
         That of the request.
     share : float
         Share of this process in the step, times the number of processes.
-    n_of_step : float
-        Number of crops of the step, of all processes.
     """
 
     inputs: Tensor
@@ -74,7 +72,6 @@ class CropBatch:
     faults: list[tuple[int, str]] = field(default_factory=list)
     what: Any = None
     share: float = 1.0
-    n_of_step: float = 0.0
 
     def keep(self, places: Tensor) -> None:
         """Keep the crops at these places of the request alone."""

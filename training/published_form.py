@@ -1,11 +1,14 @@
 """Save trained networks in the form of SpeakerRecognitionFromScratch, for that system and the encoder `scratch`."""
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
 from encoders import PublishedNetwork, TrainedNetwork
 from files import Record
 from training.settings import TrainingError, TrainingSettings
+
+logger = logging.getLogger(__name__)
 
 
 def check_publishable(settings: TrainingSettings) -> None:
@@ -58,4 +61,10 @@ def write_published(trained: TrainedNetwork, rows: Sequence[Record], folder: Pat
         losses=[float(row["loss"]) for row in epochs],
         training_time=float(sum(row["seconds"] for row in epochs)),
     )
-    return published.save(folder / f"published_{trained.network}.pt")
+    path = published.save(folder / f"published_{trained.network}.pt")
+    option = PublishedNetwork.HIDDEN_OPTIONS[trained.network]
+    if option in trained.network_options:
+        value = trained.network_options[option]
+        flag = f"--pooling {value}" if option == "pooling" else f"--encoder_options {option}={value}"
+        logger.warning("%s: the form does not contain %s; load it with %s", path, option, flag)
+    return path

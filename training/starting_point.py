@@ -8,8 +8,9 @@ from typing import Any
 from torch import Tensor
 
 from encoders import PublishedNetwork, TrainedNetwork, tensors_digest
-from files import load_tensors
-from networks import create_network
+from files import count_of, load_tensors
+from networks import create_network, network_defaults
+from training.data import TrainingData
 from training.member import Member
 from training.settings import TrainingError, TrainingSettings
 
@@ -67,7 +68,7 @@ class StartingPoint:
             return cls(
                 path=path,
                 network=trained.network,
-                network_options=trained.network_options,
+                network_options={**network_defaults(trained.network), **trained.network_options},
                 front_end=trained.front_end,
                 front_end_options=trained.front_end_options,
                 tensors=trained.tensors,
@@ -93,7 +94,7 @@ class StartingPoint:
         return tensors_digest({**self.tensors, **{f"classifier.{name}": each for name, each in layer.items()}})[:16]
 
     def check(self, settings: TrainingSettings, n_features: int) -> None:
-        """Refuse settings of a network that the weights do not fit; warn if its front end is another.
+        """Refuse settings of a network that the weights do not fit; warn if other settings are others.
 
         Parameters
         ----------
@@ -126,11 +127,27 @@ class StartingPoint:
                 f"{self.path}: its network {self.network!r} has other sizes than that of this run: {differing[0]}. It "
                 f"was trained with {self._flags()}."
             )
-        if (self.front_end, self.front_end_options) != (settings.front_end, settings.front_end_options):
+        own = {**network_defaults(self.network), **settings.options_of(self.network)}
+        has_same_options = all(own[name] == value for name, value in self.network_options.items())
+        has_same_frames = (self.front_end, self.front_end_options) == (settings.front_end, settings.front_end_options)
+        if not (has_same_options and has_same_frames):
             logger.warning(
-                "%s was trained on other frames than those of this run; it was trained with %s.",
+                "%s was trained with other settings of the network or its frames than those of this run: %s.",
                 self.path, self._flags(),
             )  # fmt: skip
+
+    def leaks(self, data: TrainingData) -> list[str]:
+        """Return a sentence for each part with speakers that trained the weights."""
+        known, sentences = set(self.all_speakers), []
+        for part in ("validation", "test"):
+            shared = {data.utterances[row].speaker for row in data.parts[part].tolist()} & known
+            if shared:
+                sentences.append(
+                    f"The weights in {self.path.name} were trained on speakers with the names of "
+                    f"{count_of(len(shared), 'speaker')} of the {part} part; if they are the same, its figures are too "
+                    "good."
+                )
+        return sentences
 
     def _flags(self) -> str:
         """Return the flags of its network and front end."""

@@ -90,10 +90,9 @@ class StepCrops:
         weights, counts, due = agreed.T
         if not bool(counts.all()):
             batch.keep(batch.kept[:0])
-        # The losses and gradients of the processes are means over their crops. The mean of them over the processes,
-        # times these shares, is the loss and the gradient of the step.
+        # The gradients of the processes are means over their crops. The mean of them over the processes, times these
+        # shares, is the gradient of the step.
         batch.share = weight * len(weights) / max(float(weights.sum()), 1e-12)
-        batch.n_of_step = float(counts.sum())
         return bool(due[0])
 
     def _complete(self, kept: Tensor, n_crops: int) -> Tensor:

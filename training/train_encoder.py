@@ -117,7 +117,7 @@ def train_encoder(
     )
     if chosen.objective == "triplet":
         warn_of_single_utterances(utterances, parts[0])
-    notes = part_problems(data, chosen.objective)
+    notes = [*part_problems(data, chosen.objective), *(start.leaks(data) if start is not None else ())]
     for note in notes if fabric.is_global_zero else ():
         logger.warning(note)
     about = {

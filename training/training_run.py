@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from torch.nn.functional import cross_entropy
 
 from files import Progress, Record
 from networks import LogMel
@@ -148,7 +149,7 @@ class TrainingRun:
         self.fabric.strategy.precision.load_state_dict(content["precision"])
         self.state = State(**{name: content[name] for name in ("epoch", "step", "rows", "sums", "best")})
         if not self.fabric.is_global_zero:
-            self.state.sums = {}  # the saved ones are those of all processes
+            self.state.sums = dict.fromkeys(self.state.sums, 0.0)  # the saved ones are those of all processes
         self.data.faults.update(content["faults"])
         if self._is_complete():
             logger.info("%s: the training is finished; its best epoch is tested and saved again", self._checkpoint)
@@ -232,7 +233,9 @@ class TrainingRun:
                     f"The loss of {member.name} is {value} in step {step.number + 1} of epoch {step.epoch + 1}. Give a "
                     f"smaller --lr, --max_norm or --precision fp32. The utterances of the step are: {ids}."
                 )
-            self.state.add(f"{member.name} loss", value * batch.share * batch.n_of_step / self.fabric.world_size)
+            if logits is not None:  # without class weights, as the loss of the other parts
+                value = float(cross_entropy(logits.float(), labels))
+            self.state.add(f"{member.name} loss", value * len(labels))
             end = f"/{member.name}" if len(self.members) > 1 else ""
             figures[f"step/loss{end}"] = value
             if logits is not None:

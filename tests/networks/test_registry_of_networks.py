@@ -55,6 +55,18 @@ def test_padded_batch_is_one_utterance_at_a_time(name: str, lengths: list[int]) 
     assert len({tuple(row) for row in alone.tolist()}) == len(lengths)
 
 
+@pytest.mark.parametrize("name", ["conv1d", "conv2d"])
+def test_normalisation_in_training_ignores_padding(name: str) -> None:
+    alone, padded_network = (create(name, dropout=0.0).train() for _ in range(2))
+    padded_network.load_state_dict(alone.state_dict())
+    frames, n_frames = padded([40, 40, 40])
+    expected = alone(frames, n_frames)
+    found = padded_network(torch.nn.functional.pad(frames, (0, 0, 0, 200)), n_frames)
+    assert distance(found.detach(), expected.detach()) < 1e-4
+    for (key, value), other in zip(alone.state_dict().items(), padded_network.state_dict().values(), strict=True):
+        torch.testing.assert_close(other, value, atol=1e-5, rtol=1e-5, msg=key)
+
+
 @pytest.mark.parametrize("name", NETWORKS)
 def test_gradients_reach_every_parameter(name: str) -> None:
     network, (frames, n_frames) = create(name).train(), padded([40, 64, 33])

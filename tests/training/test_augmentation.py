@@ -39,6 +39,15 @@ def test_probability_is_that_of_each_mask() -> None:
     assert torch.equal(SpecAugment(0.0)(frames, n_frames), frames)
 
 
+def test_masks_of_short_crops_do_not_depend_on_the_padding() -> None:
+    frames, n_frames = torch.randn(300, 60, 40), torch.full((300,), 60)
+    torch.manual_seed(0)
+    alone = SpecAugment(1.0)(frames, n_frames)
+    torch.manual_seed(0)
+    padded = SpecAugment(1.0)(torch.nn.functional.pad(frames, (0, 0, 0, 900)), n_frames)
+    assert torch.equal(padded[:, :60], alone)
+
+
 def test_padding_stays_zero_and_is_not_in_the_mean() -> None:
     torch.manual_seed(0)
     frames, n_frames = torch.randn(50, 100, 40) + 5, torch.randint(1, 100, (50,))

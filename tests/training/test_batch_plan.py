@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from training import TrainingError
@@ -43,6 +43,17 @@ def test_epochs_and_seeds_differ() -> None:
     assert orders[1] != orders[2]
 
 
+@given(labels=LABELS, n_ranks=st.integers(2, 4), extra=st.integers(0, 5))
+@settings(max_examples=100)
+def test_each_process_has_crops_in_each_step(labels: np.ndarray, n_ranks: int, extra: int) -> None:
+    if len(labels) < n_ranks:
+        return
+    shares = [BatchPlan(labels, n_ranks + extra, rank=rank, n_ranks=n_ranks) for rank in range(n_ranks)]
+    rows = [[step.rows for step in share.steps(0)] for share in shares]
+    assert min(len(each) for share in rows for each in share) > 0
+    assert sorted(np.concatenate([each for share in rows for each in share]).tolist()) == list(range(len(labels)))
+
+
 @given(labels=LABELS, n_ranks=st.integers(2, 4))
 @settings(max_examples=50)
 def test_processes_share_each_step(labels: np.ndarray, n_ranks: int) -> None:
@@ -50,6 +61,7 @@ def test_processes_share_each_step(labels: np.ndarray, n_ranks: int) -> None:
         return
     batch_size = max(n_ranks, len(labels) // 2)
     whole = BatchPlan(labels, batch_size)
+    assume(len(labels) // whole.n_steps >= n_ranks)  # otherwise several processes have fewer, longer steps
     shares = [BatchPlan(labels, batch_size, rank=rank, n_ranks=n_ranks) for rank in range(n_ranks)]
     for number in range(whole.n_steps):
         step, parts = whole.step(0, number), [share.step(0, number) for share in shares]

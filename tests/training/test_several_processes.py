@@ -22,24 +22,29 @@ SETTINGS = [
     "--network", "bilstm", "--objective", "triplet", "--split_by", "speaker", "--fractions", "0.5", "0.5", "0",
     "--epochs", "2", "--n_frames", "20", "--batch_size", "5", "--num_workers", "1", "--device", "cpu",
 ]  # fmt: skip
-# Runs the script; each process records the anchors of its steps, and one of them may fail in its second step.
+# Runs the script with a checkpoint after each step; each process records the anchors of its steps, and one of them may
+# fail after the first epoch.
 SPY = f"""
 import json, os, runpy, sys
 sys.path.insert(0, {str(ROOT)!r})
 import training.training_run as module
 from training import TrainingError
 folder, failing = sys.argv[1:3]
-original, seen = module.TrainingRun._train_step, []
+train_step, end_epoch = module.TrainingRun._train_step, module.TrainingRun._end_epoch
+module.CHECKPOINT_SECONDS = -1.0
 
 def step(run, batch):
-    if os.environ["RANK"] == failing and len(seen) == 1:
-        raise TrainingError(f"Process {{failing}} stops here.")
-    seen.append((batch.what[0].epoch, batch.what[1][: len(batch.kept) // 3].tolist()))
-    with open(os.path.join(folder, "anchors" + os.environ["RANK"]), "w") as file:
-        json.dump(seen, file)
-    return original(run, batch)
+    with open(os.path.join(folder, "anchors" + os.environ["RANK"]), "a") as file:
+        anchors = batch.what[1][: len(batch.kept) // 3].tolist()
+        file.write(json.dumps([batch.what[0].epoch, anchors]) + "\\n")
+    return train_step(run, batch)
 
-module.TrainingRun._train_step = step
+def end(run, curves):
+    if os.environ["RANK"] == failing:
+        raise TrainingError(f"Process {{failing}} stops here.")
+    return end_epoch(run, curves)
+
+module.TrainingRun._train_step, module.TrainingRun._end_epoch = step, end
 sys.argv = [{str(ROOT / "train_encoder.py")!r}, *sys.argv[3:]]
 runpy.run_path(sys.argv[0], run_name="__main__")
 """
@@ -63,10 +68,10 @@ class Done:
 
 @pytest.fixture(scope="module")
 def run_in(corpus_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Done]:
-    """Return a function that trains in a number of processes; the process `failing` fails."""
+    """Return a function that trains in a number of processes; the process `failing` fails after an epoch."""
 
-    def run(n_processes: int, failing: int = -1, settings: list[str] = SETTINGS) -> Done:
-        folder = tmp_path_factory.mktemp("run")
+    def run(n_processes: int, failing: int = -1, folder: Path | None = None, settings: list[str] = SETTINGS) -> Done:
+        folder = folder or tmp_path_factory.mktemp("run")
         (folder / "spy.py").write_text(SPY)
         command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", str(n_processes), "--standalone"]
         command += [str(folder / "spy.py"), str(folder), str(failing), str(corpus_root), *settings]
@@ -78,15 +83,24 @@ def run_in(corpus_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Calla
 
 
 @pytest.fixture(scope="module")
-def both(run_in: Callable[..., Done]) -> tuple[Done, Done]:
-    """Return a run in one process, and the same run in two."""
-    return run_in(1), run_in(2)
+def failed(run_in: Callable[..., Done]) -> Done:
+    """Return a run in two processes, one of which failed after the first epoch, before it was evaluated."""
+    done = run_in(2, failing=1)
+    assert not (done.folder / "encoder_bilstm.pt").exists()
+    return done
+
+
+@pytest.fixture(scope="module")
+def both(run_in: Callable[..., Done], failed: Done) -> tuple[Done, Done]:
+    """Return a run in one process, and the same run in two, which continued the one that failed."""
+    return run_in(1), run_in(2, folder=failed.folder)
 
 
 def test_two_processes_see_every_crop_once(both: tuple[Done, Done], corpus: Corpus) -> None:
     _, done = both
     assert done.code == 0, done.stderr
-    steps = [each for rank in (0, 1) for each in json.loads((done.folder / f"anchors{rank}").read_text())]
+    lines = [line for rank in (0, 1) for line in (done.folder / f"anchors{rank}").read_text().splitlines()]
+    steps = [json.loads(line) for line in lines]
     for epoch in (0, 1):
         anchors = [row for number, rows in steps if number == epoch for row in rows]
         assert len(anchors) == len(set(anchors)) == 20  # the utterances of two speakers
@@ -109,16 +123,15 @@ def test_only_the_first_process_prints(both: tuple[Done, Done]) -> None:
     assert done.stdout.count("Saved ") == 2  # the encoder and the report
     assert done.stderr.count("INFO Epoch 1 of 2:") == 1
     assert done.stderr.count("INFO train: ") == 1
+    assert done.stderr.count(": continuing at epoch 1, step") == 1
     assert "gloo" not in done.stderr
 
 
-def test_error_of_one_process_ends_all_with_one_sentence(run_in: Callable[..., Done]) -> None:
-    done = run_in(2, failing=1)
-    assert done.code != 0
-    lines = [line for line in done.stderr.splitlines() if line.startswith(("ERROR ", "Interrupted"))]
+def test_error_of_one_process_ends_all_with_one_sentence(failed: Done) -> None:
+    assert failed.code != 0
+    lines = [line for line in failed.stderr.splitlines() if line.startswith(("ERROR ", "Interrupted"))]
     assert lines == ["ERROR Process 1 stops here."]
-    assert "RuntimeError" not in done.stderr
-    assert not (done.folder / "encoder_bilstm.pt").exists()
+    assert "RuntimeError" not in failed.stderr
 
 
 def test_refused_settings_are_reported_once(run_in: Callable[..., Done]) -> None:

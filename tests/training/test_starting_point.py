@@ -1,5 +1,6 @@
 """Training that starts from given weights, and networks that are saved in the published form."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,8 @@ import torch
 
 from audio import read_audio
 from corpora import Corpus
-from encoders import EncoderError, load_encoder
-from files import InputError
+from encoders import EncoderError, TrainedNetwork, load_encoder
+from files import InputError, count_of
 from training import TrainedEncoder, TrainingError
 from training.training_run import TrainingRun
 
@@ -125,7 +126,34 @@ def test_a_start_that_does_not_fit_is_refused(
 def test_a_start_on_other_frames_is_warned_of(train: Train, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     first = train(epochs=1, front_end_options={"normalize": "none"})
     train(epochs=1, start_from=first.paths[0], output_dir=tmp_path / "second")
-    assert "trained on other frames than those of this run; it was trained with --front_end log_mel" in caplog.text
+    assert "other settings of the network or its frames than those of this run: --front_end log_mel" in caplog.text
+
+
+def test_a_start_with_other_options_of_the_same_shapes_is_warned_of(
+    train: Train, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = train("transformer", epochs=1, network_options={"width": 16, "n_heads": 2})
+    same = {"network": "transformer", "epochs": 1, "start_from": first.paths[0]}
+    train(**same, network_options={"width": 16, "n_heads": 2}, output_dir=tmp_path / "second")
+    assert "other settings of the network" not in caplog.text
+    train(**same, network_options={"width": 16, "n_heads": 4}, output_dir=tmp_path / "third")
+    assert "than those of this run: --front_end log_mel" in caplog.text
+    assert "n_heads=2" in caplog.text
+
+
+def test_parts_with_speakers_that_trained_the_start_are_said(train: Train, tmp_path: Path) -> None:
+    apart = {"split_by": "speaker", "fractions": (0.5, 0.5, 0.0)}
+    settings = {**TRIPLETS, **apart, "network_options": OPTIONS, "epochs": 1}
+    first = train(**settings, output_dir=tmp_path / "first").paths[0]
+    same = train(**settings, start_from=first, output_dir=tmp_path / "same")
+    assert "are too good" not in " ".join(same.notes)
+    others = train(**settings, start_from=first, seed=1, output_dir=tmp_path / "others")
+    trained = set(json.loads((tmp_path / "others/metrics.json").read_text())["speakers"])
+    shared = set(TrainedNetwork.load(first).speakers) - trained  # the other speakers are validated on
+    assert len(shared) in (1, 2)
+    assert f"were trained on speakers with the names of {count_of(len(shared), 'speaker')} of the validation part" in (
+        " ".join(others.notes)
+    )
 
 
 @pytest.mark.parametrize(

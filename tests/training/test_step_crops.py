@@ -59,4 +59,3 @@ def test_loss_of_the_processes_is_that_of_one_process(is_weighted: bool, monkeyp
     ]
     everything = np.concatenate(ROWS)
     torch.testing.assert_close(sum(losses) / 2, cross_entropy(logits[everything], labels[everything], weights))
-    assert [each.n_of_step for each in batches] == [7, 7]
