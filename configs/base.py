@@ -102,7 +102,7 @@ class ScriptConfig:
     """Whether the processes that torchrun starts do one job together; one of them logs, and one reports an error."""
 
     config: InputPath | None = None
-    """YAML file with values of flags, such as max_duration: 5.0; flags on the command line override it."""
+    """YAML file with values of flags, such as log_level: warning; flags on the command line override it."""
     log_level: LogLevel = "info"
     """Lowest level of messages to log."""
     version: bool = False

@@ -40,7 +40,7 @@ def split_by_speaker(
     if len(names) - sum(sizes) < 2:
         raise CorpusError(
             f"Found {count_of(len(names), 'speaker')}; a split by speaker needs two in each set. Add recordings of "
-            "other speakers, or split by utterance."
+            "other speakers, or give --split_by utterance."
         )
     order = np.random.default_rng(seed).permutation(len(names))
     part = np.zeros(len(names), np.int64)
@@ -80,7 +80,7 @@ def split_mixed(speakers: ArrayLike, parts: Sequence[str], seed: int = 0) -> tup
     if n_train < len(first):
         raise CorpusError(
             f"The training part has {count_of(n_train, 'utterance')}, fewer than the {len(first)} speakers of all "
-            "parts; each speaker needs one there. Add training subsets, or split by utterance."
+            "parts; each speaker needs one there. Add training subsets, or give --split_by utterance."
         )
     rest = order[~np.isin(order, first)]
     n_validation = int((given == "validation").sum())
@@ -123,6 +123,7 @@ def parts_of_folders(corpus: Corpus) -> list[str]:
         if part is None:
             raise CorpusError(
                 f"{corpus.root}: the folder {folder!r} is not the name of a part; a mixed split needs folders whose "
-                "names begin with train, dev or test, such as train-clean-100."
+                "names begin with train, dev or test, such as train-clean-100. For other corpora, give --split_by "
+                "utterance."
             )
     return [str(parts[folder]) for folder in folders]

@@ -142,10 +142,21 @@ def trained_file_name(network: str) -> str:
     return f"encoder_{network}.pt"
 
 
-def find_beside(folder: Path, spec: Spec) -> Path | None:
-    """Return the file of the network of a spec in a folder, if it is there."""
-    path = folder / trained_file_name(str(spec.get("network", {}).get("name")))
-    return path if path.is_file() and TrainedNetwork.load(path).digest == spec.get("weights") else None
+def find_beside(folder: Path, spec: Spec) -> Path:
+    """Return the file of the network of a spec in a folder.
+
+    Raises
+    ------
+    EncoderError
+        It is not there.
+    """
+    name = trained_file_name(str(spec.get("network", {}).get("name")))
+    if not (folder / name).is_file():
+        raise EncoderError(
+            f"{folder}: this folder has no {name}, the network on whose vectors this was trained. Give it with "
+            "--encoder_weights FILE."
+        )
+    return folder / name
 
 
 def check_finite(path: Path, tensors: Mapping[str, Tensor]) -> None:

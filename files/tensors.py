@@ -41,7 +41,7 @@ def tensors_to_bytes(content: dict[str, Any]) -> bytes:
     return buffer.getvalue()
 
 
-def load_tensors(path: Path, kind: str, error_class: type[InputError]) -> dict[str, Any]:
+def load_tensors(path: Path, kind: str, error_class: type[InputError], *, advice: str = "") -> dict[str, Any]:
     """Load a ``.pt`` file that holds a dict.
 
     The file is memory-mapped if its format allows that. It is opened with ``weights_only=True``, so it can hold only
@@ -55,6 +55,8 @@ def load_tensors(path: Path, kind: str, error_class: type[InputError]) -> dict[s
         What kind of file is expected, for the error message.
     error_class : type
         Error to raise.
+    advice : str
+        Sentence with the next step for the user, if the file is damaged.
 
     Raises
     ------
@@ -67,7 +69,7 @@ def load_tensors(path: Path, kind: str, error_class: type[InputError]) -> dict[s
     # whose paths are valid UTF-8.
     mmap = zipfile.is_zipfile(path) and os.name != "nt" and is_utf8(path)
     with _recognised(path, kind, error_class=error_class):
-        return _load(path, path, kind=kind, error_class=error_class, mmap=mmap)
+        return _load(path, path, kind=kind, error_class=error_class, mmap=mmap, advice=advice)
 
 
 def tensors_from_bytes(data: bytes, path: Path, kind: str, *, error_class: type[InputError]) -> dict[str, Any]:
@@ -99,7 +101,7 @@ def load_checked(
     InputError
         The file does not exist, is of another kind or format, or is damaged.
     """
-    content = load_tensors(path, kind, error_class)
+    content = load_tensors(path, kind, error_class, advice=advice)
     return read_checked(content, path, readers, kind=kind, error_class=error_class, advice=advice)
 
 
@@ -160,7 +162,13 @@ def _recognised(
 
 
 def _load(
-    source: Path | BinaryIO, path: Path, *, kind: str, error_class: type[InputError], mmap: bool
+    source: Path | BinaryIO,
+    path: Path,
+    *,
+    kind: str,
+    error_class: type[InputError],
+    mmap: bool,
+    advice: str = "",
 ) -> dict[str, Any]:
     import torch
 
@@ -175,7 +183,7 @@ def _load(
         raise error_class(f"{path}: this cannot be read ({error.strerror or error}).") from error
     except Exception as error:  # on arbitrary bytes, the unpickler can raise any error
         reason = _first_line(str(error) or type(error).__name__)
-        raise error_class(f"{path}: this is not {kind}, or it is cut off ({reason}).") from error
+        raise error_class(f"{path}: this is not {kind}, or it is cut off ({reason}). {advice}".rstrip()) from error
     if not isinstance(content, dict):
         raise error_class(f"{path}: this is not {kind}; it holds a {type(content).__name__}, expected a dict.")
     return content

@@ -10,6 +10,8 @@ from files.errors import OutputError
 from files.file_kinds import describe_file
 from files.paths import PathLike
 
+UNKNOWN = "a file of an unknown kind"
+
 
 def check_suffix(path: Path, *suffixes: str, flag: str = "output") -> str:
     """Refuse an output path with another suffix: it could be an existing file of another kind.
@@ -82,14 +84,12 @@ def check_not_other_kind(output: Path, kind: str, flag: str = "output") -> None:
     target, expected = _target(output), kind.partition(",")[0]
     if not target.exists() or (target.is_file() and not target.stat().st_size):
         return
-    if target.is_dir():
-        found = "a folder"
-    else:  # a device or a pipe is not read
-        found = (describe_file(target) if target.is_file() else None) or "a file of an unknown kind"
+    # A device or a pipe is not read.
+    found = "a folder" if target.is_dir() else (describe_file(target) if target.is_file() else None) or UNKNOWN
     if found.partition(",")[0] != expected:
-        raise OutputError(
-            f"{output}: this is {found}. The output is {expected} and would overwrite it; give another --{flag}."
-        )
+        advice = "if it is a damaged one, delete it; otherwise " if found == UNKNOWN else ""
+        advice += f"give another --{flag}"
+        raise OutputError(f"{output}: this is {found}. The output is {expected} and would overwrite it; {advice}.")
 
 
 def _target(output: Path) -> Path:

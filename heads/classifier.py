@@ -212,6 +212,12 @@ class SpeakerClassifier:
                 reason += "; other heads, such as linear, need fewer"
             if n_speakers >= n_needed:
                 reason = "it was trained on too few recordings to hold some out, or by an earlier version"
+            if "objective" in self.training:
+                raise ClassifierError(
+                    "This classifier has no threshold for unknown speakers, because train_encoder.py saved it with its "
+                    "network. Train a head on the features of the network with speaker_recognition_librispeech.py "
+                    "--encoder trained, or use speaker_verification.py enroll and identify."
+                )
             raise ClassifierError(
                 f"This classifier has no threshold for unknown speakers: {reason}. Train it again on more speakers and "
                 "recordings, or use speaker_verification.py enroll and identify, which need only one recording of each "

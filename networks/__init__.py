@@ -13,8 +13,8 @@ from networks.registry import (
     create_front_end,
     create_network,
     default_settings,
-    network_defaults,
     network_options,
+    option_defaults,
 )
 from networks.speaker_network import SpeakerNetwork
 from networks.wav2vec2_network import SpeechNetwork
@@ -36,7 +36,7 @@ __all__ = [
     "default_settings",
     "embed_frames",
     "masked_mean",
-    "network_defaults",
+    "option_defaults",
     "network_options",
     "valid_frames",
 ]

@@ -1,5 +1,7 @@
 """Front ends: from waveforms to frames, with the frames of each utterance as if it were alone."""
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
@@ -9,6 +11,8 @@ from torchaudio.functional import amplitude_to_DB, create_dct, melscale_fbanks
 BLOCK = 4096
 # Least energy of a mel band; quieter bands have this energy before the logarithm.
 MIN_ENERGY = 1e-10
+# Sampling rates (Hz).
+MIN_RATE, MAX_RATE = 1_000, 768_000
 
 
 class LogMel(nn.Module):
@@ -58,6 +62,11 @@ class LogMel(nn.Module):
             raise ValueError(
                 f"n_mels is {n_mels}, n_fft is {n_fft}, hop is {hop} and top_db is {top_db:g}; expected at most "
                 f"{n_fft // 2 + 1} mel bands, a hop of at most n_fft, and a positive top_db"
+            )
+        if not (MIN_RATE <= sample_rate <= MAX_RATE and top_db < math.inf):
+            raise ValueError(
+                f"sample_rate is {sample_rate} and top_db is {top_db:g}; expected {MIN_RATE:,} to {MAX_RATE:,} Hz, and "
+                "a finite top_db"
             )
         self.sample_rate, self.n_fft, self.hop, self.margin = sample_rate, n_fft, hop, n_fft // 2
         self.top_db, self.normalize, self.n_features = top_db, normalize, n_mels

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from networks.masking import valid_frames
-from networks.speaker_network import SpeakerNetwork
+from networks.speaker_network import SpeakerNetwork, check_heads
 
 
 class QueryTransformer(SpeakerNetwork):
@@ -43,6 +43,7 @@ class QueryTransformer(SpeakerNetwork):
     ) -> None:
         super().__init__()
         self.linear_layer = nn.Linear(n_features, width)
+        check_heads(width, n_heads)
         layer = nn.TransformerEncoderLayer(width, n_heads, feed_forward, dropout=dropout, batch_first=True)
         self.encoder = nn.TransformerEncoder(layer, n_layers, enable_nested_tensor=False)
         last = nn.TransformerDecoderLayer(width, n_heads, feed_forward, dropout=dropout, batch_first=True)

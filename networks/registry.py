@@ -84,10 +84,11 @@ def network_options(name: str) -> dict[str, Any]:
     return _options(load_choice("network", name, NETWORKS, error_class=NetworkError), n_given=1)
 
 
-def network_defaults(name: str) -> dict[str, Any]:
-    """Return the options of a network that have defaults, with these."""
-    parameters = inspect.signature(load_choice("network", name, NETWORKS, error_class=NetworkError)).parameters
-    return {each.name: each.default for each in parameters.values() if each.default is not each.empty}
+def option_defaults(name: str) -> dict[str, Any]:
+    """Return the options of a network or of a front end that have defaults, with these."""
+    created_class = load_choice("network", name, {**NETWORKS, **FRONT_ENDS}, error_class=NetworkError)
+    parameters = inspect.signature(created_class).parameters.values()
+    return {each.name: each.default for each in parameters if each.default is not each.empty}
 
 
 def _create(
@@ -104,7 +105,8 @@ def _create(
     except InputError:  # a package is absent
         raise
     except (ValueError, AssertionError, RuntimeError) as error:  # PyTorch raises them for sizes that do not fit
-        raise NetworkError(f"The {what} {name!r} cannot be built: {error}.") from error
+        reason = "it needs more memory than there is; give smaller sizes" if "alloc" in str(error).lower() else error
+        raise NetworkError(f"The {what} {name!r} cannot be built: {reason}.") from error
 
 
 def _options(created_class: type[nn.Module], n_given: int) -> dict[str, Any]:

@@ -45,3 +45,15 @@ class SpeakerNetwork(nn.Module):
         Tensor (batch, dim)
         """
         raise NotImplementedError
+
+
+def check_heads(width: int, n_heads: int) -> None:
+    """Refuse attention heads that do not divide the width.
+
+    Raises
+    ------
+    ValueError
+        They do not.
+    """
+    if width % n_heads:
+        raise ValueError(f"n_heads is {n_heads} and width is {width}; expected heads that divide the width")

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from networks.masking import masked_mean, valid_frames
-from networks.speaker_network import SpeakerNetwork
+from networks.speaker_network import SpeakerNetwork, check_heads
 
 
 class Transformer(SpeakerNetwork):
@@ -33,6 +33,7 @@ class Transformer(SpeakerNetwork):
         if width % 2:
             raise ValueError(f"width is {width}; expected an even number")
         self.linear = nn.Linear(n_features, width)
+        check_heads(width, n_heads)
         layer = nn.TransformerEncoderLayer(width, n_heads, 4 * width, dropout=dropout, batch_first=True)
         self.encoder = nn.TransformerEncoder(layer, n_layers, enable_nested_tensor=False)
         self.dim = width

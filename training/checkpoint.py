@@ -69,7 +69,7 @@ def identity_of(settings: TrainingSettings, data: TrainingData) -> dict[str, Any
 
 
 def _read_format_1(content: dict[str, Any], path: Path) -> dict[str, Any]:
-    for name in ("identity", "epoch", "step", "members", "rows"):
+    for name in ("identity", "epoch", "step", "members", "rows", "sums", "best", "precision", "faults"):
         if name not in content:
             raise ValueError(f"it has no {name!r}")
     return content

@@ -3,8 +3,10 @@
 import gc
 import os
 import signal
+import sys
 from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass, field
+from multiprocessing.queues import Queue
 from typing import Any
 
 import torch
@@ -144,6 +146,10 @@ class _Requests(Sampler[CropRequest]):
         return iter(self._requests)
 
 
+def _ignore(*error: object) -> None:
+    """Print nothing about an error."""
+
+
 def _init_worker(number: int) -> None:
     """Prepare a worker process."""
     if hasattr(os, "nice"):  # a thread of the network that waits for its core holds up all others
@@ -151,6 +157,9 @@ def _init_worker(number: int) -> None:
     # The handler of the script would print the traceback of an interruption.
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # If the run is interrupted, threads that are sending crops to it fail, and would print tracebacks.
+    sys.excepthook = _ignore
+    Queue._on_queue_feeder_error = staticmethod(_ignore)  # type: ignore[attr-defined]
     gc.freeze()  # a collection would write to, and so copy, all objects of the parent process, such as the corpus
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from encoders import PublishedNetwork, TrainedNetwork, tensors_digest
 from files import count_of, load_tensors
-from networks import create_network, network_defaults
+from networks import create_network, option_defaults
 from training.data import TrainingData
 from training.member import Member
 from training.settings import TrainingError, TrainingSettings
@@ -68,9 +68,9 @@ class StartingPoint:
             return cls(
                 path=path,
                 network=trained.network,
-                network_options={**network_defaults(trained.network), **trained.network_options},
+                network_options={**option_defaults(trained.network), **trained.network_options},
                 front_end=trained.front_end,
-                front_end_options=trained.front_end_options,
+                front_end_options={**option_defaults(trained.front_end), **trained.front_end_options},
                 tensors=trained.tensors,
                 classifier=trained.classifier,
                 speakers=trained.speakers,
@@ -83,6 +83,7 @@ class StartingPoint:
             network=published.network,
             network_options=published.sizes,
             front_end="mfcc",
+            front_end_options=published.FRONT_END_OPTIONS,
             tensors=published.tensors,
             corpora=("unknown",),
         )
@@ -127,9 +128,10 @@ class StartingPoint:
                 f"{self.path}: its network {self.network!r} has other sizes than that of this run: {differing[0]}. It "
                 f"was trained with {self._flags()}."
             )
-        own = {**network_defaults(self.network), **settings.options_of(self.network)}
+        own = {**option_defaults(self.network), **settings.options_of(self.network)}
         has_same_options = all(own[name] == value for name, value in self.network_options.items())
-        has_same_frames = (self.front_end, self.front_end_options) == (settings.front_end, settings.front_end_options)
+        frames = {**option_defaults(settings.front_end), **settings.front_end_options}
+        has_same_frames = (self.front_end, self.front_end_options) == (settings.front_end, frames)
         if not (has_same_options and has_same_frames):
             logger.warning(
                 "%s was trained with other settings of the network or its frames than those of this run: %s.",

@@ -73,6 +73,9 @@ class TensorBoardLog:
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
+        if self._writer is not None and not self._folder.is_dir():  # its thread would print the error
+            self._writer = None
+            raise OutputError(f"{self._folder}: the folder was deleted. The same command begins again.")
         try:
             yield
         except OSError as error:

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -13,7 +14,7 @@ from networks import create_front_end
 from training.data import TrainingData, measure, warn_of_single_utterances
 from training.data_charts import describe_parts, part_records, write_data_charts
 from training.part_problems import missing_speakers, part_problems
-from training.processes import create_fabric, default_workers, end_together
+from training.processes import create_fabric, default_workers, end_together, only_run_in
 from training.published_form import check_publishable
 from training.run_results import RunResults
 from training.save_run import TrainedEncoder, save_run
@@ -132,7 +133,8 @@ def train_encoder(
         "notes": list(notes),
         "command": command,
     }
-    with end_together(fabric.world_size):
+    is_first = fabric.is_global_zero
+    with end_together(fabric.world_size), only_run_in(folder) if is_first else nullcontext():
         run = TrainingRun(
             chosen,
             data,
@@ -157,4 +159,4 @@ def train_encoder(
             run.evaluate("test", epoch)
         elif len(data.parts["validation"]):
             run.outputs = run.outputs_of("validation")
-    return save_run(run, corpus, folder, epoch=epoch, notes=notes, start=start, save_published=save_published)
+        return save_run(run, corpus, folder, epoch=epoch, notes=notes, start=start, save_published=save_published)

@@ -9,7 +9,7 @@ import logging
 import math
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,7 +21,7 @@ from torch.nn.functional import cross_entropy
 from files import Progress, Record
 from networks import LogMel
 from training.augmentation import SpecAugment
-from training.batch_plan import BatchPlan
+from training.batch_plan import BatchPlan, Step
 from training.checkpoint import identity_of, load_checkpoint, save_checkpoint
 from training.crop_reader import CropBatch, CropReader
 from training.data import TrainingData
@@ -144,9 +144,15 @@ class TrainingRun:
         if not self._checkpoint.exists():
             return False
         content = load_checkpoint(self._checkpoint, self._identity)
-        for member, state in zip(self.members, content["members"], strict=True):
-            member.load_state(state)
-        self.fabric.strategy.precision.load_state_dict(content["precision"])
+        try:
+            for member, state in zip(self.members, content["members"], strict=True):
+                member.load_state(state)
+            self.fabric.strategy.precision.load_state_dict(content["precision"])
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise TrainingError(
+                f"{self._checkpoint}: its weights are not those of this run; another version may have written it. "
+                "Delete it to begin again."
+            ) from error
         self.state = State(**{name: content[name] for name in ("epoch", "step", "rows", "sums", "best")})
         if not self.fabric.is_global_zero:
             self.state.sums = dict.fromkeys(self.state.sums, 0.0)  # the saved ones are those of all processes
@@ -225,7 +231,8 @@ class TrainingRun:
         self.state.add("crops", len(labels))
         figures = {"step/learning_rate": lr}
         for member in self.members:
-            loss, logits = member.train_step(frames, n_frames, labels, share=batch.share, lr=lr)
+            with _short_crops(step, member.name):
+                loss, logits = member.train_step(frames, n_frames, labels, share=batch.share, lr=lr)
             value = float(loss)
             if not math.isfinite(value):
                 ids = ", ".join(self.data.utterances[row].id for row in rows[batch.kept.numpy()].tolist())
@@ -274,8 +281,10 @@ class TrainingRun:
         sums = self._summed()
         crops, seconds = sums.get("crops", 0.0), sums.get("seconds", 0.0) / self.fabric.world_size
         if not crops:
-            first = next(iter(self.data.faults.values()), "they have no signal")
-            raise TrainingError(f"None of the training utterances could be read; the first: {first}.")
+            first = next(iter(self.data.faults.items()), None)
+            if first is None:
+                raise TrainingError("The training utterances are silent. Export them again, or give other recordings.")
+            raise TrainingError(f"None of the training utterances could be read; the first, {first[0]}: {first[1]}.")
         lr = self._learning_rate(self.state.epoch, self.plan.n_steps - 1)
         rows = []
         for member in self.members:
@@ -365,6 +374,20 @@ class TrainingRun:
                 "faults": self.data.faults,
             },
         )
+
+
+@contextmanager
+def _short_crops(step: Step, network: str) -> Iterator[None]:
+    """Translate the error of batch normalisation about a batch of one value, which has no variance."""
+    try:
+        yield
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        raise TrainingError(
+            f"Step {step.number + 1} of epoch {step.epoch + 1} has a single crop that is too short for the batch "
+            f"normalisation of {network}. Give a larger --batch_size or --n_frames."
+        ) from error
 
 
 def _seed(*numbers: int, rank: int) -> int:

@@ -128,6 +128,8 @@ def test_silence_gives_finite_frames() -> None:
         ("log_mel", {"hop": 0}, "has hop=0; expected 1 or more"),
         ("log_mel", {"hop": 401}, "hop is 401"),
         ("log_mel", {"top_db": 0.0}, "top_db is 0"),
+        ("log_mel", {"top_db": float("inf")}, "a finite top_db"),
+        ("log_mel", {"sample_rate": 1}, "sample_rate is 1 .*expected 1,000 to 768,000 Hz"),
         ("mfcc", {"n_mfcc": 129}, "n_mfcc is 129; expected at most n_mels, 128"),
     ],
 )

@@ -104,7 +104,7 @@ def test_a_corpus_of_which_nothing_can_be_read_is_refused(train: Train, own_corp
 def test_training_recordings_of_which_none_can_be_decoded_are_refused(train: Train, own_corpus: Corpus) -> None:
     for utterance in own_corpus:
         damage(utterance.path)
-    with pytest.raises(TrainingError, match=r"None of the training utterances could be read; the first: .*damaged"):
+    with pytest.raises(TrainingError, match=r"None of the training utterances could be read; the first, .*damaged"):
         train(corpus=own_corpus)
 
 
@@ -225,3 +225,20 @@ def test_an_offset_of_a_recording_is_removed_as_in_extraction(train: Train, corp
         for answer, each in zip(answers, tested, strict=True)
     ]
     assert trained.figures["loss"] == pytest.approx(sum(losses) / len(losses), rel=1e-4)
+
+
+def test_silent_recordings_are_said_to_be_silent(train: Train, tmp_path: Path) -> None:
+    for speaker in ("a", "b"):
+        (tmp_path / "silent" / speaker).mkdir(parents=True)
+        for number in range(6):
+            soundfile.write(tmp_path / "silent" / speaker / f"{number}.wav", np.zeros(16_000), 16_000)
+    with pytest.raises(TrainingError, match=r"The training utterances are silent\. Export them again"):
+        train(corpus=load_corpus(tmp_path / "silent"))
+
+
+def test_a_single_crop_without_variance_ends_the_run_in_a_sentence(train: Train) -> None:
+    with pytest.raises(
+        TrainingError,
+        match=r"Step 1 of epoch 1 has a single crop that is too short .* conv1d\. Give a larger --batch_size",
+    ):
+        train(batch_size=1, n_frames=1)

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ import audio
 from encoders import EncoderError, TrainedNetwork
 from files import OutputError
 from training import TrainedEncoder, TrainingError
+from training.training_run import TrainingRun
 
 Train = Callable[..., TrainedEncoder]
 ROOT = Path(__file__).parents[2]
@@ -129,11 +131,54 @@ def test_a_full_disk_keeps_the_last_checkpoint(train: Train, monkeypatch: pytest
     with pytest.raises(OutputError, match=rf"{CHECKPOINT}: cannot be written \(No space left on device\)"):
         train()
     assert torch.load(checkpoint, weights_only=True)["epoch"] == 1
-    assert list(checkpoint.parent.glob(".*")) == []
+    assert list(checkpoint.parent.glob(".*.tmp")) == []
     monkeypatch.undo()
     train()
     expected, found = tensors_of(undisturbed.paths[0].parent), tensors_of(checkpoint.parent)
     assert all(torch.equal(expected[name], found[name]) for name in expected)
+
+
+def test_a_second_run_in_the_folder_is_refused(train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    original = TrainingRun._end_epoch
+
+    def end(run: TrainingRun, curves: Any) -> None:
+        with pytest.raises(
+            TrainingError, match=f"{tmp_path / 'run'}: another training run is writing into this folder"
+        ):
+            train(lr=0.5)
+        original(run, curves)
+
+    monkeypatch.setattr(TrainingRun, "_end_epoch", end)
+    assert train().paths[0].is_file()
+
+
+@pytest.mark.parametrize(
+    "change", [lambda content: content.pop("precision"), lambda content: content["members"].clear()]
+)
+def test_a_checkpoint_that_does_not_fit_is_refused(change: Callable[[Any], Any], train: Train, tmp_path: Path) -> None:
+    path = train(epochs=1).paths[0].parent / CHECKPOINT
+    content = torch.load(path, weights_only=True)
+    change(content)
+    torch.save(content, path)
+    with pytest.raises(TrainingError, match=rf"{CHECKPOINT}: .*Delete it to begin again\."):
+        train(epochs=1)
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(TrainingError, match=rf"{CHECKPOINT}: .*cut off .*Delete it to begin again\."):
+        train(epochs=1)
+
+
+def test_a_folder_that_was_deleted_ends_the_run_in_a_sentence(
+    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = TrainingRun._end_epoch
+
+    def end(run: TrainingRun, curves: Any) -> None:
+        shutil.rmtree(tmp_path / "run")
+        original(run, curves)
+
+    monkeypatch.setattr(TrainingRun, "_end_epoch", end)
+    with pytest.raises(OutputError, match=r"the folder was deleted\. The same command begins again\."):
+        train()
 
 
 def test_weights_that_are_not_finite_are_never_saved(train: Train, tmp_path: Path) -> None:

@@ -110,7 +110,7 @@ def test_a_start_that_does_not_fit_is_refused(
     with pytest.raises(
         TrainingError,
         match=r"other sizes .* lstm\.weight_ih_l0 is \(48, 40\) there and \(256, 40\) here\. It was trained with "
-        r"--front_end mfcc --network_options hidden=12 n_layers=2 bidirectional=True",
+        r"--front_end mfcc --front_end_options n_mfcc=40 .* --network_options hidden=12 n_layers=2 bidirectional=True",
     ):
         train(**TRIPLETS, start_from=path)
     with pytest.raises(TrainingError, match="no such file"):
