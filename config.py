@@ -29,6 +29,7 @@ from configs.comparison import (
     InferenceConfig,
     ReportConfig,
 )
+from configs.preparation import DescribeConfig, DownloadConfig, SegmentsConfig
 from configs.training import TrainingConfig
 from configs.verification import (
     EmbeddingConfig,
@@ -49,6 +50,8 @@ __all__ = [
     "ClassWeight",
     "ComparisonConfig",
     "CorpusConfig",
+    "DescribeConfig",
+    "DownloadConfig",
     "EmbeddingConfig",
     "EncoderName",
     "EnrollConfig",
@@ -72,6 +75,7 @@ __all__ = [
     "ScalerName",
     "ScoreConfig",
     "ScriptConfig",
+    "SegmentsConfig",
     "SplitBy",
     "StoreConfig",
     "StoreDtype",

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from command_line import EXIT_DONE, EXIT_SOME_FAILED, read_assignments, run
-from config import CorpusConfig, ExtractionConfig, TrainingConfig
+from config import CorpusConfig, DescribeConfig, ExtractionConfig, TrainingConfig
 from files import count_of
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def own_workers(num_workers: int | Literal["auto"]) -> int | Literal["auto"]:
     return max(n_workers_of(None) // n_processes, 1)
 
 
-def open_corpus(config: CorpusConfig | TrainingConfig) -> Corpus:
+def open_corpus(config: CorpusConfig | DescribeConfig | TrainingConfig) -> Corpus:
     """Load the corpus, or ask for its folder."""
     from corpora import CorpusError, load_corpus
 
