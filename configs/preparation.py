@@ -49,8 +49,8 @@ class SegmentsConfig(ScriptConfig):
     def problem(self) -> str | None:
         if self.max_duration is not None and self.max_duration < self.min_duration:
             return (
-                f"--max_duration is {self.max_duration:g}, below --min_duration {self.min_duration:g}; no segment would "
-                "be kept."
+                f"--max_duration is {self.max_duration:g}, below --min_duration {self.min_duration:g}; no segment "
+                "would be kept."
             )
         return super().problem()
 

@@ -1,6 +1,7 @@
 """List the utterances of a corpus, check them and split them."""
 
 from corpora.corpus import Corpus, CorpusError, Problem, Split, Utterance
+from corpora.describe_corpus import CorpusDescription, describe_corpus, summary_table
 from corpora.download import MD5_SUMS, archive_url, download_librispeech
 from corpora.find_segments import find_segments
 from corpora.given_splits import Indices, describe_left_out
@@ -21,6 +22,7 @@ __all__ = [
     "MD5_SUMS",
     "SPLITS",
     "Corpus",
+    "CorpusDescription",
     "CorpusError",
     "DroppedLine",
     "FoundSegments",
@@ -34,6 +36,7 @@ __all__ = [
     "Utterance",
     "archive_url",
     "cut_segments",
+    "describe_corpus",
     "describe_left_out",
     "describe_missing",
     "divide",
@@ -52,6 +55,7 @@ __all__ = [
     "split",
     "split_by_speaker",
     "split_mixed",
+    "summary_table",
     "take_subsets",
     "warn_of_shared_sessions",
     "write_manifest",

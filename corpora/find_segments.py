@@ -83,11 +83,12 @@ def find_segments(
     kept = reading.without(SHORT, kept, lambda each: each.duration < min_duration)
     kept = reading.without(LONG, kept, lambda each: each.duration > (max_duration or math.inf))
     if max_overlap is not None:
-        kept = reading.without(
-            OVERLAPPED,
-            kept,
-            lambda each: overlaps[each.session].share(each.speaker, each.start, each.end) > max_overlap,
-        )
+        limit = max_overlap
+
+        def is_overlapped(each: MeetingSegment) -> bool:
+            return overlaps[each.session].share(each.speaker, each.start, each.end) > limit
+
+        kept = reading.without(OVERLAPPED, kept, is_overlapped)
     missing = {}
     if labels is not None:
         missing = _missing(labels, kept, dropped)

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from audio import AudioError, read_audio, write_audio
 from corpora.manifest import MANIFEST
 from corpora.meeting_segments import MeetingSegment
-from files import OutputError, PathLike, Record, count_of, read_csv, track, write_csv
+from files import OutputError, PathLike, Record, read_csv, track, write_csv
 
 AudioFormat = Literal["wav", "flac"]
 # Sampling rate of the files of segments (Hz).
