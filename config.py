@@ -29,7 +29,7 @@ from configs.comparison import (
     InferenceConfig,
     ReportConfig,
 )
-from configs.preparation import DescribeConfig, DownloadConfig, SegmentsConfig
+from configs.preparation import AudioFormat, DescribeConfig, DownloadConfig, LibriSpeechSplit, SegmentsConfig
 from configs.training import TrainingConfig
 from configs.verification import (
     EmbeddingConfig,
@@ -46,6 +46,7 @@ from configs.verification import (
 )
 
 __all__ = [
+    "AudioFormat",
     "BackendName",
     "ClassWeight",
     "ComparisonConfig",
@@ -62,6 +63,7 @@ __all__ = [
     "IdentifyConfig",
     "InferenceConfig",
     "Layout",
+    "LibriSpeechSplit",
     "ListConfig",
     "LogLevel",
     "MergeConfig",

@@ -15,12 +15,13 @@ from corpora.session_folds import session_folds
 from corpora.split_names import SPLITS, read_split
 from corpora.splits import SplitBy, divide, split, warn_of_shared_sessions
 from corpora.training_splits import parts_of_folders, split_by_speaker, split_mixed, take_subsets
-from corpora.write_segments import cut_segments, write_manifest
+from corpora.write_segments import AudioFormat, cut_segments, write_manifest
 
 __all__ = [
     "LAYOUTS",
     "MD5_SUMS",
     "SPLITS",
+    "AudioFormat",
     "Corpus",
     "CorpusDescription",
     "CorpusError",
