@@ -1,6 +1,7 @@
 """Read a list of segments and their labels, such as the ``data_fixed.csv`` of a published system."""
 
 import csv
+from collections.abc import Mapping
 from pathlib import Path, PureWindowsPath
 
 from corpora.corpus import CorpusError
@@ -47,7 +48,7 @@ def read_segment_list(path: PathLike) -> dict[str, str]:
     return labels
 
 
-def describe_missing(missing: dict[str, str]) -> list[str]:
+def describe_missing(missing: Mapping[str, str]) -> list[str]:
     """Return sentences about the listed segments that were not found: name -> why."""
     by_reason: dict[str, list[str]] = {}
     for name, reason in missing.items():

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from audio import read_audio
+from audio import write_audio as write_audio_file
 from corpora import MeetingSegment, cut_segments, find_segments, load_corpus, write_manifest
-from corpora import write_segments as module
 from files import OutputError
 
 WriteAudio = Callable[..., Path]
@@ -94,22 +94,22 @@ def test_complete_files_are_not_cut_again(segments: tuple[MeetingSegment, ...], 
 def test_an_interrupted_run_goes_on(
     segments: tuple[MeetingSegment, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder, written = tmp_path / "out", []
+    folder = tmp_path / "out"
+    written: list[Path] = []
 
-    def interrupt(path: Path, *arguments: object) -> Path:
+    def interrupt(path: Path, waveform: torch.Tensor, sample_rate: int) -> Path:
         if len(written) == 2:
             raise KeyboardInterrupt
         written.append(path)
-        return real(path, *arguments)  # type: ignore[arg-type]
+        return write_audio_file(path, waveform, sample_rate)
 
-    real = module.write_audio
-    monkeypatch.setattr(module, "write_audio", interrupt)
-    monkeypatch.setattr(module.os, "cpu_count", lambda: 1)
-    with pytest.raises(KeyboardInterrupt):
-        cut_segments(folder, segments, progress=False)
+    with monkeypatch.context() as patch:
+        patch.setattr("corpora.write_segments.write_audio", interrupt)
+        patch.setattr(os, "cpu_count", lambda: 1)
+        with pytest.raises(KeyboardInterrupt):
+            cut_segments(folder, segments, progress=False)
     first = {path.name: path.stat().st_ino for path in folder.glob("*.wav")}
     assert set(first) == {path.name for path in written}
-    monkeypatch.setattr(module, "write_audio", real)
     after = cut(folder, segments)
     assert set(after) == {f"{name}.wav" for name in NAMES}
     assert {name: after[name] for name in first} == first
@@ -153,7 +153,7 @@ def test_a_segment_without_a_signal_fails_alone(
 ) -> None:
     samples = read_audio(tmp_path / "audio/day.flac", None)
     samples[40_000:72_000] = 0
-    module.write_audio(tmp_path / "audio/day.flac", samples, 16_000)
+    write_audio_file(tmp_path / "audio/day.flac", samples, 16_000)
     failed = cut_segments(tmp_path / "out", segments, progress=False)
     assert list(failed) == ["day_ben_0001"]
     assert "this part has no signal" in failed["day_ben_0001"]

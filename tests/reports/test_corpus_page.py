@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from corpora import Corpus, Utterance, describe_corpus
+from corpora import Corpus, Split, Utterance, describe_corpus
 from reports import write_corpus_page
 
 ReadPage = Callable[[Path], Any]
@@ -39,9 +39,10 @@ def test_page_is_drawn_again_byte_for_byte(corpus: Corpus, tmp_path: Path) -> No
 def test_unreadable_files_and_splits_are_shown(
     corpus: Corpus, hostile: tuple[str, ...], read_page: ReadPage, tmp_path: Path
 ) -> None:
+    splits: list[Split | None] = ["train", "test", None]
     utterances = [
         Utterance(each.path, f"{each.speaker} {name}", each.session, root=corpus.root, split=split)
-        for each, name, split in zip(corpus, hostile * 40, ["train", "test", None] * 40, strict=False)
+        for each, name, split in zip(corpus, hostile * 40, splits * 40, strict=False)
     ]
     missing = Utterance(corpus.root / "none & <b>.wav", hostile[0], hostile[0], root=corpus.root)
     describe_corpus(Corpus((*utterances, missing), corpus.root, "calls"), progress=False).save(tmp_path)
