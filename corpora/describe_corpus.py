@@ -56,6 +56,7 @@ class CorpusDescription:
         summary: Record = {
             "speakers": len(of_speakers),
             "sessions": len({row["session"] for row in self.rows}),
+            "speaker_sessions": len(sessions),
             "utterances": len(self.rows),
             "files": self.n_files,
             "unreadable": len(self.failures),
@@ -133,10 +134,12 @@ def summary_table(summary: Record) -> list[tuple[str, str]]:
     summary : dict
         As `CorpusDescription.summary`, or as read from ``corpus.json``.
     """
-    one_session = summary["speakers_with_one_session"]
+    one_session, sessions = summary["speakers_with_one_session"], str(summary["sessions"])
+    if summary["speaker_sessions"] != summary["sessions"]:
+        sessions += f" names, {summary['speaker_sessions']} pairs of speaker and session"
     lines = [
         ("speakers", str(summary["speakers"])),
-        ("sessions", str(summary["sessions"])),
+        ("sessions", sessions),
         ("utterances", f"{summary['utterances']} in {count_of(summary['files'], 'file')}"),
         ("unreadable", str(summary["unreadable"])),
         ("hours", f"{summary['hours']:.2f}"),
