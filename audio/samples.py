@@ -17,11 +17,12 @@ class Samples(NamedTuple):
     Attributes
     ----------
     mono : ndarray (frames,)
-        Mean of the channels, float32; NaN or infinity if a channel has one.
+        One channel, or the mean of all, float32; NaN or infinity if a channel has one.
     peak : float
-        Largest absolute value in a channel, without NaN and infinity; 1 for one channel of an encoding between -1 and
-        1, whose peak is not needed.
+        Largest absolute value in all channels, without NaN and infinity; 1 where it is not needed: for one channel of
+        an encoding between -1 and 1.
     n_channels : int
+        Number of channels that `mono` is the mean of.
     """
 
     mono: NDArray[np.float32]
@@ -30,7 +31,7 @@ class Samples(NamedTuple):
 
 
 class _File:
-    """A file that is kept: its samples once they are decoded, and a lock for decoding them."""
+    """A channel of a file that is kept: its samples once they are decoded, and a lock for decoding them."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
@@ -38,17 +39,17 @@ class _File:
 
 
 class KeptSamples:
-    """Samples of the files that were read last, up to a number of bytes; threads decode a file once.
+    """Samples of the files that were read last, up to a number of bytes; threads decode a channel of a file once.
 
     Parameters
     ----------
     decode : callable
-        Decodes a whole file.
+        Decodes one channel of a whole file, or the mean of all (None).
     max_bytes : int
         Samples of all files together (bytes); the file that was read last is kept in any case.
     """
 
-    def __init__(self, decode: Callable[[Path], Samples], max_bytes: int) -> None:
+    def __init__(self, decode: Callable[[Path, int | None], Samples], max_bytes: int) -> None:
         self._decode, self._max_bytes = decode, max_bytes
         self._clear()
         if hasattr(os, "register_at_fork"):  # in the child, no thread would release a lock
@@ -56,17 +57,17 @@ class KeptSamples:
 
     def _clear(self) -> None:
         self._lock = threading.Lock()
-        self._files: OrderedDict[tuple[Path, int, int], _File] = OrderedDict()
+        self._files: OrderedDict[tuple[Path, int | None, int, int], _File] = OrderedDict()
 
-    def of(self, path: Path) -> Samples:
+    def of(self, path: Path, channel: int | None) -> Samples:
         """Return the samples of a file, decoded again if its size or its modification time has changed."""
         status = os.stat(path)
-        key = path, status.st_size, status.st_mtime_ns
+        key = path, channel, status.st_size, status.st_mtime_ns
         with self._lock:
             file = self._files.setdefault(key, _File())
             self._files.move_to_end(key)
         with file.lock:
-            samples = file.samples = file.samples or self._decode(path)
+            samples = file.samples = file.samples or self._decode(path, channel)
         with self._lock:
             self._remove_oldest()
         return samples

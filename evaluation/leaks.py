@@ -6,7 +6,7 @@ import numpy as np
 
 from corpora import Indices, SplitBy, describe_left_out
 from evaluation.protocol import SplitRows, has_sessions, single_session_speakers
-from features import AudioProvenance, FeatureSet, audio_numbers
+from features import MEAN_CHANNEL, FeatureSet, audio_numbers
 from files import count_of
 
 
@@ -105,15 +105,22 @@ def _seen(rows: SplitRows) -> Indices:
 def _shared(features: FeatureSet, rows: Indices, others: Indices, *, numbers: Indices) -> set[int]:
     """Return the rows that share their audio, or a part of it, with the other rows."""
     copies = set(rows[np.isin(numbers[rows], numbers[others])].tolist())
-    return copies if features.audio is None else copies | _overlapping(features.audio, rows, others)
+    return copies if features.audio is None else copies | _overlapping(features, rows, others)
 
 
-def _overlapping(audio: AudioProvenance, rows: Indices, others: Indices) -> set[int]:
-    """Return the rows whose segments of a file overlap with those of the other rows."""
+def _overlapping(features: FeatureSet, rows: Indices, others: Indices) -> set[int]:
+    """Return the rows whose segments of a file overlap with those of the other rows.
+
+    Segments of two channels overlap if they have one speaker, such as in two microphones of an array. Two speakers in
+    two channels, such as those of a telephone call, share no audio.
+    """
+    audio = features.audio
+    assert audio is not None
     digests = np.unique(audio.digest.numpy(), axis=0, return_inverse=True)[1].reshape(-1)
     rows = rows[np.isin(digests[rows], digests[others])]
     if not len(rows):
         return set()
+    channels, labels = audio.channel.numpy(), features.labels.numpy()
     starts, lengths = audio.start.numpy(), np.nan_to_num(audio.duration.numpy(), nan=np.inf)
     ends = starts + (lengths if audio.crop is None else np.minimum(lengths, audio.crop))
     others_of_file: dict[int, list[int]] = {}
@@ -122,6 +129,9 @@ def _overlapping(audio: AudioProvenance, rows: Indices, others: Indices) -> set[
     overlapping = set()
     for row in rows.tolist():
         same_file = np.array(others_of_file[int(digests[row])])
-        if ((starts[same_file] < ends[row]) & (starts[row] < ends[same_file])).any():
+        shares = (starts[same_file] < ends[row]) & (starts[row] < ends[same_file])
+        is_apart = (channels[same_file] != channels[row]) & (labels[same_file] != labels[row])
+        is_apart &= (channels[same_file] != MEAN_CHANNEL) & (channels[row] != MEAN_CHANNEL)
+        if (shares & ~is_apart).any():
             overlapping.add(row)
     return overlapping

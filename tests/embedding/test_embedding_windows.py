@@ -28,7 +28,7 @@ def embed_folder(root: Path, encoder: Encoder, max_duration: float | None = None
     return list(embed_utterances(load_corpus(root).utterances, encoder, max_duration, **options))
 
 
-def is_mean_of_whole_files(rows: Sequence[Row], encoder: Encoder, **crop: float) -> bool:
+def is_mean_of_whole_files(rows: Sequence[Row], encoder: Encoder, **crop: Any) -> bool:
     """Compare the rows with `Encoder.encode` of the whole waveforms."""
     found = torch.stack([row.vector for row in rows if row.vector is not None])
     waveforms = [read_audio(row.utterance.path, 32_000, **crop) for row in rows if row.vector is not None]
