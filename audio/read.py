@@ -69,8 +69,8 @@ def read_audio(
     """Read a mono waveform from a file in any format that libsndfile decodes.
 
     Only the requested span is decoded. It is cut at the file's own rate; then its channels are averaged, or one of
-    them is taken, and it is resampled with soxr (HQ). Floating-point samples on the scale of integers are divided by it (`full_scale_of`), for
-    which the peak of the whole file is found.
+    them is taken, and it is resampled with soxr (HQ). Floating-point samples on the scale of integers are divided by it
+    (`full_scale_of`), for which the peak of the whole file, of all channels, is found.
 
     Parameters
     ----------

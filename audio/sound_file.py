@@ -145,14 +145,12 @@ def check_channel(path: Path, file: SequentialFile, channel: int | None) -> None
     raise AudioError(
         path,
         "no_channel",
-        f"there is no channel {channel}; channels are numbered from 0, and the file has {found}; give {advice}, or none "
-        "for the mean of all",
+        f"there is no channel {channel}: channels are numbered from 0, and the file has {found}; give {advice}, or "
+        "none for the mean of all",
     )
 
 
-def read_samples(
-    path: Path, file: SequentialFile, first: int, *, count: int, channel: int | None = None
-) -> Samples:
+def read_samples(path: Path, file: SequentialFile, first: int, *, count: int, channel: int | None = None) -> Samples:
     """Decode frames of an open file; fewer if it ends before.
 
     The samples are those of decoding the whole file and slicing (in MP3 files up to rounding): decoders that cannot

@@ -5,7 +5,7 @@ import math
 import os
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from corpora.corpus import CorpusError, Utterance
@@ -31,12 +31,15 @@ class RttmSegment:
     speaker : str
     start, duration : float
         Start and length (seconds).
+    line : int
+        Index of its line among all lines of the file, from 0. Segments that differ in it alone are equal.
     """
 
     recording: str
     speaker: str
     start: float
     duration: float
+    line: int = field(default=0, compare=False, kw_only=True)
 
     @property
     def end(self) -> float:
@@ -56,13 +59,13 @@ def read_rttm(path: str | os.PathLike[str]) -> list[RttmSegment]:
     """
     path = Path(path)
     segments, malformed = [], []
-    for number, line in enumerate(read_lines(path, FILE_KIND, CorpusError), 1):
+    for number, line in enumerate(read_lines(path, FILE_KIND, CorpusError)):
         kind = "".join(line.split()[:1])
         if not kind or kind.startswith(COMMENT) or kind in TYPES - {"SPEAKER"}:
             continue
-        segment = _parse(line) if kind == "SPEAKER" else None
+        segment = _parse(line, number) if kind == "SPEAKER" else None
         if segment is None:
-            malformed.append(f"line {number} ({line.strip()[:60]!r})")
+            malformed.append(f"line {number + 1} ({line.strip()[:60]!r})")
         else:
             segments.append(segment)
     if malformed:
@@ -75,7 +78,12 @@ def read_rttm(path: str | os.PathLike[str]) -> list[RttmSegment]:
     return segments
 
 
-def _parse(line: str) -> RttmSegment | None:
+def recording_name(path: Path) -> str:
+    """Return the name of an audio file in RTTM files: without the suffix, and with underscores instead of spaces."""
+    return normal_form("_".join(path.stem.split()))
+
+
+def _parse(line: str, number: int) -> RttmSegment | None:
     fields = line.split()
     if len(fields) < 8 or fields[7] == "<NA>":
         return None
@@ -86,7 +94,7 @@ def _parse(line: str) -> RttmSegment | None:
     is_valid = 0 <= start < math.inf and 0 < duration < math.inf
     if not is_valid:
         return None
-    return RttmSegment(normal_form(fields[1]), normal_form(fields[7]), start, duration=duration)
+    return RttmSegment(normal_form(fields[1]), normal_form(fields[7]), start, duration=duration, line=number)
 
 
 def rttm_utterances(
@@ -124,7 +132,7 @@ def rttm_utterances(
         by_recording[segment.recording].append(segment)
     files: dict[str, Path] = {}
     for file in recordings:
-        first = files.setdefault(normal_form("_".join(file.stem.split())), file)
+        first = files.setdefault(recording_name(file), file)
         if first != file:
             raise CorpusError(f"{path}: {first} and {file} have the same name without the suffix; give one of them.")
     found = [(recording, files[recording]) for recording in by_recording if recording in files]
