@@ -81,7 +81,7 @@ class _Annotations:
         self._shared: list[_Line] = []
 
     def lines(self, folders: Iterable[Path], meetings: set[str]) -> dict[str, list[_Line]]:
-        """Return the segments of meetings in the files of some folders, in their order; without meetings that have none."""
+        """Return the segments of the meetings that the files of some folders describe, in their order."""
         paths = [path for folder in folders for path in _annotation_files(folder)]
         found: defaultdict[str, list[_Line]] = defaultdict(list)
         for path in paths:

@@ -44,11 +44,12 @@ class _Table:
 
 @layout("manifest")
 def read_manifest(root: Path, files: Sequence[str]) -> Iterator[Utterance]:
-    """Read a CSV file ``path,speaker[,session,start,duration|end,channel,name,split]``; paths are relative to its folder.
+    """Read a CSV file ``path,speaker[,session,start,duration|end,channel,name,split]``.
 
-    Times are in seconds. Channels are numbered from 0; an empty cell or ``mean`` is the mean of all. Names of segments
-    are for people, and not used. Cells may be separated by commas, semicolons, tabs or ``|``; other usual names of the columns
-    are read too (`manifest_columns.NAMES`), and each column that is not used is logged.
+    Paths are relative to its folder. Times are in seconds. Channels are numbered from 0; an empty cell or ``mean`` is
+    the mean of all. Names of segments are for people, and not used. Cells may be separated by commas, semicolons, tabs
+    or ``|``; other usual names of the columns are read too (`manifest_columns.NAMES`), and each column that is not used
+    is logged.
     """
     manifest = root if root.is_file() else root / MANIFEST
     if not manifest.exists():

@@ -47,7 +47,8 @@ def read_text_grid(path: Path) -> list[RttmSegment]:
         The file cannot be read, or is not a TextGrid file as text.
     """
     tokens = _tokens(_read(path))
-    segments, skipped = [], []
+    segments: list[RttmSegment] = []
+    skipped: list[RttmSegment] = []
     try:
         if [next(tokens).value for _ in HEADER] != HEADER:
             raise ValueError("its first texts are not the type and the class of a TextGrid")

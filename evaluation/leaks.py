@@ -36,10 +36,7 @@ def _describe_sessions(features: FeatureSet, splits: Sequence[SplitRows], split_
     tested = [rows for rows in splits if len(rows.test)]
     leaks: list[str] = []
     if not has_sessions(features):
-        leaks.append(
-            "no speaker has a second session: part of the accuracy may be due to the recording, not the voice; if the "
-            "names of files have sessions, extract with --pattern, such as '{speaker}_{session}_*'"
-        )
+        leaks.append(_describe_single_sessions(features))
         if split_by == "session":
             leaks.append("no speaker can be tested in a new session; split by utterance instead")
     if split_by == "given":
@@ -60,6 +57,21 @@ def _describe_sessions(features: FeatureSet, splits: Sequence[SplitRows], split_
             f"utterances{speakers}"
         )
     return leaks
+
+
+def _describe_single_sessions(features: FeatureSet) -> str:
+    """Describe that each speaker has one session, which is named after the speaker if the corpus gives none."""
+    pairs = {*zip(features.sessions.tolist(), features.labels.tolist(), strict=True)}
+    if all(features.session_names[session] == features.speakers[label] for session, label in pairs):
+        return (
+            "no speaker has a second session: part of the accuracy may be due to the recording, not the voice; if the "
+            "names of files have sessions, extract with --pattern, such as '{speaker}_{session}_*'"
+        )
+    return (
+        "no speaker has a second session: the test utterances of a speaker are from the session of the training "
+        "utterances, so part of the accuracy may be due to the recording, not the voice; where labels are local to a "
+        "session, such as those of meetings, a person in two sessions counts as two speakers"
+    )
 
 
 def _describe_audio(
