@@ -127,12 +127,12 @@ class _Annotations:
             count = count_of(len(missing), "meeting")
             logger.warning("%s: RTTM files list %s without audio: %s", root, count, listing(sorted(missing)))
         for left_out, reason in (
-            (self._repeated, "repeat an earlier line"),
-            (self._shared, "give one span to several speakers, who speak at once"),
+            (self._repeated, "repeats of an earlier line"),
+            (self._shared, "spans with several speakers, who speak at once"),
         ):
             if left_out:
                 count = count_of(len(left_out), "segment")
-                logger.warning("%s: left out %s that %s: %s", root, count, reason, listing(list(map(str, left_out))))
+                logger.warning("%s: left out %s (%s): %s", root, count, reason, listing(list(map(str, left_out))))
 
 
 def _span(segment: RttmSegment) -> tuple[float, float]:
