@@ -31,7 +31,7 @@ class Samples(NamedTuple):
 
 
 class _File:
-    """A channel of a file that is kept: its samples once they are decoded, and a lock for decoding them."""
+    """A file that is kept: its samples once they are decoded, and a lock for decoding them."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
@@ -39,17 +39,17 @@ class _File:
 
 
 class KeptSamples:
-    """Samples of the files that were read last, up to a number of bytes; threads decode a channel of a file once.
+    """Samples of the files that were read last, up to a number of bytes; threads decode a file once.
 
     Parameters
     ----------
     decode : callable
-        Decodes one channel of a whole file, or the mean of all (None).
+        Decodes a whole file.
     max_bytes : int
         Samples of all files together (bytes); the file that was read last is kept in any case.
     """
 
-    def __init__(self, decode: Callable[[Path, int | None], Samples], max_bytes: int) -> None:
+    def __init__(self, decode: Callable[[Path], Samples], max_bytes: int) -> None:
         self._decode, self._max_bytes = decode, max_bytes
         self._clear()
         if hasattr(os, "register_at_fork"):  # in the child, no thread would release a lock
@@ -57,17 +57,17 @@ class KeptSamples:
 
     def _clear(self) -> None:
         self._lock = threading.Lock()
-        self._files: OrderedDict[tuple[Path, int | None, int, int], _File] = OrderedDict()
+        self._files: OrderedDict[tuple[Path, int, int], _File] = OrderedDict()
 
-    def of(self, path: Path, channel: int | None) -> Samples:
+    def of(self, path: Path) -> Samples:
         """Return the samples of a file, decoded again if its size or its modification time has changed."""
         status = os.stat(path)
-        key = path, channel, status.st_size, status.st_mtime_ns
+        key = path, status.st_size, status.st_mtime_ns
         with self._lock:
             file = self._files.setdefault(key, _File())
             self._files.move_to_end(key)
         with file.lock:
-            samples = file.samples = file.samples or self._decode(path, channel)
+            samples = file.samples = file.samples or self._decode(path)
         with self._lock:
             self._remove_oldest()
         return samples

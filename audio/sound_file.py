@@ -166,16 +166,18 @@ def read_samples(path: Path, file: SequentialFile, first: int, *, count: int, ch
     channel : int, optional
         Number of the channel, from 0; None is the mean of all.
     """
-    if first and not file.can_seek and file.frames <= MAX_KEPT_FRAMES:
-        whole = _kept.of(path, channel)
+    channel = None if file.channels == 1 else channel
+    # The formats without seeking have one channel.
+    if first and not file.can_seek and file.frames <= MAX_KEPT_FRAMES and channel is None:
+        whole = _kept.of(path)
         return whole._replace(mono=whole.mono[first : first + count].copy())
     begin = max(first - round(LEAD_IN.get(file.subtype, 0.0) * file.samplerate), 0) if file.can_seek else 0
     if begin:
         file.seek(begin)
     for _ in blocks_of(file, first - begin):
         pass
-    channel = 0 if file.channels == 1 else channel
-    needs_peak = channel is None or file.subtype not in BOUNDED_SUBTYPES
+    n_averaged = file.channels if channel is None else 1
+    needs_peak = n_averaged > 1 or file.subtype not in BOUNDED_SUBTYPES
     # A damaged header can claim any number of frames.
     mono, n_read = np.empty(min(count, USUAL_FRAMES_PER_BYTE * os.stat(path).st_size), np.float32), 0
     peak = 0.0 if needs_peak else 1.0
@@ -185,19 +187,19 @@ def read_samples(path: Path, file: SequentialFile, first: int, *, count: int, ch
         if needs_peak:
             peak = max(peak, peak_of(block))
         part = mono[n_read : n_read + len(block)]
-        if channel is not None:
-            part[:] = block[:, channel]
+        if n_averaged == 1:
+            part[:] = block[:, channel or 0]
         else:
             with np.errstate(invalid="ignore"):  # the mean of infinities of both signs
                 part[:] = block.mean(axis=1, dtype=np.float64)
         n_read += len(block)
-    return Samples(mono[:n_read], peak, file.channels if channel is None else 1)
+    return Samples(mono[:n_read], peak, n_averaged)
 
 
-def _read_whole(path: Path, channel: int | None) -> Samples:
-    """Decode one channel of a whole file, or the mean of all."""
+def _read_whole(path: Path) -> Samples:
+    """Decode a whole file."""
     with open_sound(path) as file:
-        return read_samples(path, file, 0, count=file.frames, channel=channel)
+        return read_samples(path, file, 0, count=file.frames)
 
 
 # Without this, each span of a recording would be decoded from the beginning of the file. Spans of several files are

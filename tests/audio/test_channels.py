@@ -126,15 +126,3 @@ def test_the_scale_of_a_file_is_that_of_all_its_channels(tmp_path: Path) -> None
         recording = read_recording(path, None, start, duration=count / 8_000, channel=1)
         assert recording.full_scale == 2**15
         assert torch.equal(recording.waveform, expected[round(8_000 * start) :][:count])
-
-
-def test_channels_of_a_file_without_seeking_are_kept_apart(
-    tmp_path: Path, arrays: Callable[..., tuple[Path, list[Path]]]
-) -> None:
-    _, apart = arrays("a.wav", "PCM_16", 8_000, 2)
-    path, samples = tmp_path / "a.aiff", [soundfile.read(each)[0] for each in apart]
-    soundfile.write(path, np.stack(samples, axis=1), 8_000, format="AIFF", subtype="DWVW_16")
-    whole = [read_audio(path, None, channel=channel) for channel in range(2)]
-    assert not torch.equal(*whole)
-    for channel in (0, 1, 0):
-        assert torch.equal(read_audio(path, None, 0.5, channel=channel), whole[channel][4_000:])

@@ -110,8 +110,8 @@ def test_files_without_seeking_are_decoded_once(
 def test_kept_samples_are_bounded(tmp_path: Path) -> None:
     decoded = []
 
-    def decode(path: Path, channel: int | None) -> audio_samples.Samples:
-        decoded.append(path.name if channel is None else f"{path.name}{channel}")
+    def decode(path: Path) -> audio_samples.Samples:
+        decoded.append(path.name)
         return audio_samples.Samples(np.zeros(100, np.float32), 0.0, 1)
 
     kept = audio_samples.KeptSamples(decode, max_bytes=800)
@@ -119,11 +119,8 @@ def test_kept_samples_are_bounded(tmp_path: Path) -> None:
         (tmp_path / name).write_text(name)
     (tmp_path / "c").write_text("c")
     for name in "abbacaab":
-        kept.of(tmp_path / name, None)
+        kept.of(tmp_path / name)
     assert decoded == ["a", "b", "c", "b"]
-    for channel in (0, 1, 0):
-        kept.of(tmp_path / "b", channel)
-    assert decoded[4:] == ["b0", "b1"]
 
 
 def strip_header(path: Path) -> Path:
