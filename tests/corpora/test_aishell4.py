@@ -80,9 +80,7 @@ def test_text_grids_are_read_where_there_is_no_rttm(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
-def test_lines_that_cannot_be_used_are_logged(
-    encoding: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_lines_that_cannot_be_used_are_logged(encoding: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     lay_out(tmp_path, ["wav/Gespräch.flac", "wav/M2.flac", "wav/M3.flac"])
     lines = [
         *LINES,
