@@ -112,7 +112,7 @@ def test_a_silent_channel_is_refused_by_its_number(tmp_path: Path, tone: Callabl
     assert len(read_audio(path, None, channel=0)) == len(samples)
     with pytest.raises(AudioError, match="all samples of channel 1 are zero; this channel has no signal"):
         read_audio(path, None, channel=1)
-    with pytest.raises(AudioError, match="all samples of channel 1 from 0.1 s to 0.2 s are zero"):
+    with pytest.raises(AudioError, match=r"all samples of channel 1 from 0\.1 s to 0\.2 s are zero"):
         read_audio(path, None, 0.1, duration=0.1, channel=1)
 
 

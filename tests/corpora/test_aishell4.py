@@ -103,7 +103,8 @@ def test_lines_that_cannot_be_used_are_logged(encoding: str, tmp_path: Path, cap
     assert len(corpus) == 4
     found = warnings_of(caplog)
     assert [
-        f"{rttm / 'Gespräch.rttm'}: skipped 1 line, not well formed: line 4 ('SPEAKER Gespräch 1 -2 1 <NA> <NA> 001-M')",
+        f"{rttm / 'Gespräch.rttm'}: skipped 1 line, not well formed: line 4 "
+        "('SPEAKER Gespräch 1 -2 1 <NA> <NA> 001-M')",
         f"{tmp_path}: RTTM files list 1 meeting without audio: M9",
         f"{tmp_path}: left out 1 segment (repeats of an earlier line): Gespräch.rttm line 5",
         f"{tmp_path}: left out 2 segments (spans with several speakers, who speak at once): "

@@ -62,6 +62,7 @@ def test_files_of_versions_without_channels_are_continued(
     path = tmp_path / "x.pt"
     old, n_encoded = run_extract(without_channels(calls), path)
     assert n_encoded == 2
+    vectors = old.features.clone()  # the set is a memory map of the file
     content = torch.load(path, weights_only=True)
     del content["audio"]["channel"]
     torch.save(content, path)
@@ -74,4 +75,4 @@ def test_files_of_versions_without_channels_are_continued(
     assert copy.audio.channel.tolist() == [MEAN_CHANNEL, MEAN_CHANNEL]
     features, n_encoded = run_extract(calls, path)
     assert n_encoded == 4
-    assert torch.equal(features.features[::3], old.features)
+    assert torch.equal(features.features[::3], vectors)
