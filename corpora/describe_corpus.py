@@ -170,7 +170,8 @@ def _columns(utterance: Utterance) -> Record:
             "channels": header.channels,
             "format": f"{header.format} {header.subtype}",
         }
-        columns["duration"] = round(span_seconds(utterance.path, utterance.start, utterance.duration), 6)
+        seconds = span_seconds(utterance.path, utterance.start, utterance.duration, channel=utterance.channel)
+        columns["duration"] = round(seconds, 6)
     except AudioError as error:
         return {**columns, "problem": error.reason}
     return {**columns, "problem": ""}

@@ -1,12 +1,12 @@
 """`find_segments`: the segments of a meeting corpus, from its RTTM files."""
 
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from audio import AudioError, read_header, span_seconds
+from audio import AudioError, span_seconds
 from corpora.corpus import CorpusError
 from corpora.meeting_segments import (
     BAD_AUDIO,
@@ -17,15 +17,16 @@ from corpora.meeting_segments import (
     OVERLAPPED,
     PAST_END,
     REPEATED,
+    SHARED,
     SHORT,
     DroppedLine,
     FoundSegments,
     MeetingSegment,
 )
 from corpora.overlaps import Overlaps
-from corpora.rttm import RttmSegment, read_rttm_lines
+from corpora.rttm import RttmSegment, read_rttm_lines, recording_name
 from corpora.scan import require_audio
-from files import PathLike, existing_path, is_utf8, listing, normal_form, safe_file_name
+from files import PathLike, existing_path, is_utf8, listing, safe_file_name
 
 # Annotations are rounded: a segment may end this long after the end of its file (seconds), as in `read_audio`.
 TOLERANCE = 0.1
@@ -82,6 +83,8 @@ def find_segments(
         kept = _join(kept, merge_gap, dropped)
     kept = reading.without(SHORT, kept, lambda each: each.duration < min_duration)
     kept = reading.without(LONG, kept, lambda each: each.duration > (max_duration or math.inf))
+    spans = Counter(map(_span, kept))
+    kept = reading.without(SHARED, kept, lambda each: spans[_span(each)] > 1)
     if max_overlap is not None:
         limit = max_overlap
 
@@ -183,9 +186,7 @@ class _Reading:
         if path not in self._faults:
             self._faults[path] = ""
             try:
-                self.seconds[path], n_channels = span_seconds(path), read_header(path).channels
-                if self.channel is not None and self.channel >= n_channels:
-                    self._faults[path] = f"{path}: there is no channel {self.channel}; it has {n_channels}, from 0"
+                self.seconds[path] = span_seconds(path, channel=self.channel)
             except AudioError as error:
                 self._faults[path] = str(error)
         return self._faults[path]
@@ -201,6 +202,11 @@ class _Reading:
             else:
                 kept.append(each)
         return kept
+
+
+def _span(segment: MeetingSegment) -> tuple[Path, float, float]:
+    """Return where a segment is, as exactly as the id of an utterance has it."""
+    return segment.path, round(segment.start, 6), round(segment.duration, 6)
 
 
 def _dropped(segment: MeetingSegment, reason: str) -> DroppedLine:
@@ -229,7 +235,7 @@ def _recordings(folder: Path) -> dict[str, list[Path]]:
         raise CorpusError(f"{folder}: no such folder. Give the folder of the recordings that the RTTM files describe.")
     found: defaultdict[str, list[Path]] = defaultdict(list)
     for name in require_audio(folder):
-        found[normal_form("_".join(Path(name).stem.split()))].append(folder / name)
+        found[recording_name(Path(name))].append(folder / name)
     return found
 
 

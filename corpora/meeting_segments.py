@@ -7,10 +7,12 @@ from pathlib import Path
 
 from files import count_of, listing
 
-# Reasons that come from the settings, and of lines that repeat another one; all other reasons are faults.
+# Reasons that come from the settings, or from what meetings are like; all other reasons are faults.
 REPEATED, JOINED = "repeated line", "joined to the segment before"
+# Of a span with two labels, the audio is of neither speaker.
+SHARED = "same span as another speaker"
 SHORT, LONG, OVERLAPPED, NOT_LISTED = "too short", "too long", "too much overlap", "not in the list"
-CHOSEN = (REPEATED, JOINED, SHORT, LONG, OVERLAPPED, NOT_LISTED)
+CHOSEN = (REPEATED, JOINED, SHARED, SHORT, LONG, OVERLAPPED, NOT_LISTED)
 NO_AUDIO, BAD_AUDIO, PAST_END = "no audio", "audio not usable", "past the end of the audio"
 
 
@@ -132,7 +134,7 @@ class FoundSegments:
         for each in self.dropped:
             if each.reason in (NO_AUDIO, BAD_AUDIO):  # the same for all lines of a meeting
                 cases[each.reason].append(f"{each.rttm.name}: {each.detail}")
-            elif each.reason not in CHOSEN or each.reason == REPEATED:
+            elif each.reason not in CHOSEN or each.reason in (REPEATED, SHARED):
                 cases[each.reason].append(f"{each.rttm.name}, line {each.line + 1} ({each.detail})")
         counts = Counter(each.reason for each in self.dropped)
         lines = [

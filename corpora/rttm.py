@@ -33,14 +33,14 @@ class RttmSegment:
     start, duration : float
         Start and length (seconds).
     line : int
-        Index of its line among all lines of the file, from 0; it is not compared.
+        Index of its line among all lines of the file, from 0. Segments that differ in it alone are equal.
     """
 
     recording: str
     speaker: str
     start: float
     duration: float
-    line: int = field(default=0, compare=False)
+    line: int = field(default=0, compare=False, kw_only=True)
 
     @property
     def end(self) -> float:
@@ -111,6 +111,11 @@ def read_rttm_lines(path: Path) -> tuple[list[RttmSegment], list[FaultyLine]]:
     return segments, faulty
 
 
+def recording_name(path: Path) -> str:
+    """Return the name of an audio file in RTTM files: without the suffix, and with underscores instead of spaces."""
+    return normal_form("_".join(path.stem.split()))
+
+
 def _parse(line: str, number: int) -> RttmSegment | FaultyLine:
     fields = line.split()
     if len(fields) < 8 or fields[7] == "<NA>":
@@ -171,7 +176,7 @@ def rttm_utterances(
         by_recording[segment.recording].append(segment)
     files: dict[str, Path] = {}
     for file in recordings:
-        first = files.setdefault(normal_form("_".join(file.stem.split())), file)
+        first = files.setdefault(recording_name(file), file)
         if first != file:
             raise CorpusError(f"{path}: {first} and {file} have the same name without the suffix; give one of them.")
     found = [(recording, files[recording]) for recording in by_recording if recording in files]

@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from audio import AudioError, read_audio, write_audio
 from corpora.manifest import MANIFEST
@@ -129,9 +129,10 @@ def _cut_row(segment: MeetingSegment, folder: Path, audio_format: AudioFormat) -
 
 def _cut(segment: MeetingSegment, path: Path) -> str | None:
     """Cut a segment into a file; return why it cannot be used, or None."""
-    options: dict[str, Any] = {} if segment.channel is None else {"channel": segment.channel}
     try:
-        waveform = read_audio(segment.path, SAMPLE_RATE, segment.start, duration=segment.duration, **options)
+        waveform = read_audio(
+            segment.path, SAMPLE_RATE, segment.start, duration=segment.duration, channel=segment.channel
+        )
     except AudioError as error:
         return str(error)
     write_audio(path, waveform, SAMPLE_RATE)

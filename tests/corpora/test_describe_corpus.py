@@ -56,7 +56,8 @@ def test_summary_counts_speakers_sessions_and_formats(calls: Corpus) -> None:
     summary = described.summary
     assert summary | {"hours": 4.5 / 3600} == summary
     expected = {
-        "speakers": 3, "sessions": 2, "speaker_sessions": 4, "utterances": 6, "files": 4, "unreadable": 3, "duration": [1, 1.5, 2],
+        "speakers": 3, "sessions": 2, "speaker_sessions": 4, "utterances": 6, "files": 4,
+        "unreadable": 3, "duration": [1, 1.5, 2],
         "utterances_per_speaker": [1, 2, 3], "sessions_per_speaker": [1, 1, 2], "speakers_with_one_session": 2,
         "rates": {"16000": 3, "8000": 1}, "channels": {"2": 3, "1": 1}, "splits": {"train": 2, "test": 1, "none": 3},
         "formats": {"FLAC PCM_24": 3, "WAV PCM_16": 1},

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from corpora import CorpusError, FoundSegments, describe_missing, find_segments, read_segment_list
+from corpora import CorpusError, FoundSegments, describe_missing, find_segments, load_corpus, read_segment_list
 from corpora.overlaps import Overlaps
 
 AISHELL4 = Path(__file__).parents[3] / "shared/data/aishell4/rttm"
@@ -113,6 +113,15 @@ def test_a_repeated_line_is_no_fault(find: Find) -> None:
     assert not found.has_faults
 
 
+def test_a_span_of_two_speakers_is_of_neither(find: Find) -> None:
+    found = find(line(0, 2, "ann") + line(0, 2, "ben") + line(3, 2, "ben"))
+    assert names(found) == ["day_ben_0002"]
+    assert found.problems == [
+        "same span as another speaker: 2 lines: day.rttm, line 1 (day_ann_0000), day.rttm, line 2 (day_ben_0001)"
+    ]
+    assert not found.has_faults
+
+
 def test_windows_line_ends_and_other_letters_are_read_and_noted(find: Find) -> None:
     found = find(("\ufeff" + line(0, 2, "Zoë") + line(3, 2, "陈")).replace("\n", "\r\n"))
     assert names(found) == ["day_Zoë_0000", "day_陈_0001"]
@@ -137,7 +146,9 @@ def test_a_channel_that_the_recording_lacks_is_a_fault(write_audio: WriteAudio, 
     write_audio(tmp_path / "audio/night.wav", seconds=3, channels=2)
     text = line(0, 2, "ann", "night") + line(0, 2, "ann")
     assert [each.channel for each in find(text, channel=1).segments] == [1]
-    assert "day.wav: there is no channel 1; it has 1, from 0" in "\n".join(find(text, channel=1).problems)
+    assert "day.wav: there is no channel 1: channels are numbered from 0, and the file has one" in "\n".join(
+        find(text, channel=1).problems
+    )
     assert names(find(text)) == ["night_ann_0000", "day_ann_0001"]
 
 
@@ -246,11 +257,23 @@ def test_folders_without_rttm_or_audio_are_refused(find: Find, tmp_path: Path) -
             find_segments(tmp_path / rttm, tmp_path / audio)
 
 
+def test_segments_of_all_durations_are_the_utterances_of_the_layout(find: Find, tmp_path: Path) -> None:
+    text = line(0, 0.5, "ann") + line(-1, 2, "ann") + line(0, 0.5, "ann") + line(3, 2, "ben") + line(3, 2, "eva")
+    found = find(text + line(8, 2.1234567, "eva"), min_duration=0)
+    corpus = load_corpus(tmp_path, "aishell4")
+    assert len(corpus) == 2
+    assert [(each.path.name, each.speaker, each.session, each.start, each.duration) for each in corpus] == [
+        (each.path.name, each.speaker, each.session, each.start, each.duration) for each in found.segments
+    ]
+
+
 @pytest.mark.skipif(not AISHELL4.exists(), reason="needs the RTTM files of AISHELL-4 in ../shared/data")
 def test_counts_of_the_test_set_of_aishell4(tmp_path: Path) -> None:
     for path in AISHELL4.glob("*.rttm"):
         write_silence(tmp_path / f"{path.stem}.wav", 3600)
-    assert len(find_segments(AISHELL4, tmp_path, min_duration=0).segments) == 10_541
+    every = find_segments(AISHELL4, tmp_path, min_duration=0)
+    # In three short spans, two speakers speak at once.
+    assert (len(every.segments), len(every.dropped)) == (10_541 - 6, 6)
     found = find_segments(AISHELL4, tmp_path)
     assert len(found.segments) == 7_746
     assert found.n_meetings == 20

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import soundfile
 import torch
 
 from audio import read_audio
@@ -80,6 +81,20 @@ def test_files_are_cut_at_16_khz(write_audio: WriteAudio, tmp_path: Path) -> Non
     (tmp_path / "day.rttm").write_text("SPEAKER day 1 0.5 2 <NA> <NA> ann\n")
     cut(tmp_path / "out", find_segments(tmp_path / "day.rttm", tmp_path / "audio").segments)
     assert len(read_audio(tmp_path / "out/day_ann_0000.wav", None)) == 32_000
+
+
+def test_one_channel_is_cut_and_listed(write_audio: WriteAudio, tmp_path: Path) -> None:
+    path = write_audio(tmp_path / "audio/day.wav", seconds=10, channels=3)
+    (tmp_path / "day.rttm").write_text(RTTM)
+    segments = find_segments(tmp_path / "day.rttm", tmp_path / "audio", channel=2).segments
+    write_manifest(tmp_path / "parts", segments)
+    assert {each.channel for each in load_corpus(tmp_path / "parts")} == {2}
+    cut(tmp_path / "out", segments)
+    samples, _ = soundfile.read(path, dtype="float32")
+    cut_samples, _ = soundfile.read(tmp_path / "out/day_ann_0000.wav", dtype="float32")
+    assert (cut_samples == samples[:32_000, 2]).all()
+    write_manifest(tmp_path / "out", segments, "wav")
+    assert {each.channel for each in load_corpus(tmp_path / "out")} == {None}
 
 
 def test_complete_files_are_not_cut_again(segments: tuple[MeetingSegment, ...], tmp_path: Path) -> None:
