@@ -55,6 +55,8 @@ def test_segments_are_extracted_from_the_manifest_and_from_files(
     for name, flags in (("parts", []), ("files", ["--write_audio", "--audio_format", "flac"])):
         done = call_script(*segments(meetings, tmp_path / name, *flags))
         assert done.returncode == 0, done.stderr
+        again = call_script(*segments(meetings, tmp_path / name, *flags))  # its own files are replaced
+        assert (again.returncode, again.stdout) == (0, done.stdout), again.stderr
         printed = dict(line.rsplit(maxsplit=1) for line in done.stdout.splitlines() if line.endswith(("2", "4", "8")))
         assert printed.items() >= {"meetings": "2", "speakers": "4", "segments": "8"}.items()
         assert "labels of speakers are local to a meeting" in done.stdout
