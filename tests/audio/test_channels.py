@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -50,12 +51,16 @@ def test_a_channel_is_read_as_a_file_of_its_own(
     start = data.draw(st.floats(0, 1))
     duration = data.draw(st.one_of(st.none(), st.floats(0.01, 0.4)))
     sample_rate = data.draw(st.sampled_from([None, 8_000, 16_000, 22_050]))
-    span = {"start": start, "duration": duration, "max_bandwidth": data.draw(st.sampled_from([None, 3_000]))}
+    span: dict[str, Any] = {
+        "start": start,
+        "duration": duration,
+        "max_bandwidth": data.draw(st.sampled_from([None, 3_000])),
+    }
     found = read_audio(whole, sample_rate, channel=channel, **span)
     assert torch.equal(found, read_audio(apart[channel], sample_rate, **span))
     if duration is not None and sample_rate is not None and len(found) > 2:
         first = data.draw(st.integers(0, len(found) - 2))
-        window = {"count": data.draw(st.integers(2, len(found))), "start": start, "duration": duration}
+        window: dict[str, Any] = {"count": data.draw(st.integers(2, len(found))), "start": start, "duration": duration}
         one = read_window(whole, sample_rate, first, channel=channel, **window)
         other = read_window(apart[channel], sample_rate, first, **window)
         assert torch.equal(one.waveform, other.waveform)
@@ -81,7 +86,7 @@ def test_a_channel_that_the_file_lacks_is_refused(
 ) -> None:
     path, _ = arrays("a.flac", "PCM_16", 8_000, n_channels)
     message = f"there is no channel {channel}: channels are numbered from 0, and the file has {found}"
-    window = {"count": 100, "start": 0.0, "duration": 1.0}
+    window: dict[str, Any] = {"count": 100, "start": 0.0, "duration": 1.0}
     for read in (
         lambda: read_audio(path, None, channel=channel),
         lambda: read_recording(path, 8_000, channel=channel),

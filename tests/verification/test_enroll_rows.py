@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -29,7 +30,7 @@ MakeRow = Callable[..., Row]
 def make_row(tmp_path: Path, population: FeatureSet) -> MakeRow:
     """Return a function that makes the row of a file with this content, or of a segment of it."""
 
-    def make(speaker: str, name: str, number: int, start: float = 0.0, duration: float | None = None, **of: int) -> Row:
+    def make(speaker: str, name: str, number: int, start: float = 0.0, duration: float | None = None, **of: Any) -> Row:
         path = tmp_path / name
         path.write_text(str(number))
         utterance = Utterance(path, speaker, session="", start=start, duration=duration, **of)
