@@ -30,6 +30,7 @@ from configs.comparison import (
     InferenceConfig,
     ReportConfig,
 )
+from configs.preparation import AudioFormat, DescribeConfig, DownloadConfig, LibriSpeechSplit, SegmentsConfig
 from configs.training import TrainingConfig
 from configs.verification import (
     EmbeddingConfig,
@@ -46,10 +47,13 @@ from configs.verification import (
 )
 
 __all__ = [
+    "AudioFormat",
     "BackendName",
     "ClassWeight",
     "ComparisonConfig",
     "CorpusConfig",
+    "DescribeConfig",
+    "DownloadConfig",
     "EmbeddedCorpusConfig",
     "EmbeddingConfig",
     "EncoderName",
@@ -61,6 +65,7 @@ __all__ = [
     "IdentifyConfig",
     "InferenceConfig",
     "Layout",
+    "LibriSpeechSplit",
     "ListConfig",
     "LogLevel",
     "MergeConfig",
@@ -74,6 +79,7 @@ __all__ = [
     "ScalerName",
     "ScoreConfig",
     "ScriptConfig",
+    "SegmentsConfig",
     "SplitBy",
     "StoreConfig",
     "StoreDtype",

@@ -1,23 +1,28 @@
-"""Read waveforms from files: decode, resample, crop, window; measure their bandwidth."""
+"""Read waveforms from files: decode, resample, crop, window; measure their bandwidth; write them."""
 
 from audio.audio_error import AudioError, AudioFault
 from audio.bandwidth import measure_bandwidth
 from audio.conversion import FOREIGN_SUFFIXES, HEADERLESS
 from audio.full_scale import full_scale_of
+from audio.header import Header, read_header
 from audio.read import Recording, read_audio, read_recording, read_window, span_seconds
 from audio.windows import window_starts
+from audio.write_audio import write_audio
 
 __all__ = [
     "FOREIGN_SUFFIXES",
     "HEADERLESS",
     "AudioError",
     "AudioFault",
+    "Header",
     "Recording",
     "full_scale_of",
     "measure_bandwidth",
     "read_audio",
+    "read_header",
     "read_recording",
     "read_window",
     "span_seconds",
     "window_starts",
+    "write_audio",
 ]

@@ -22,7 +22,9 @@ def is_constant(samples: NDArray[np.float32]) -> bool:
     return highest - lowest <= ROUNDING * max(highest, -lowest)
 
 
-def check_signal(path: Path, samples: Samples, seconds: tuple[float, float], *, is_whole: bool, is_crop: bool) -> None:
+def check_signal(
+    path: Path, samples: Samples, seconds: tuple[float, float], *, channel: int | None, is_whole: bool, is_crop: bool
+) -> None:
     """Refuse samples that are all zero or all equal, and channels that cancel each other.
 
     Parameters
@@ -32,6 +34,8 @@ def check_signal(path: Path, samples: Samples, seconds: tuple[float, float], *, 
         Finite samples, before resampling, which makes ripples at the ends of a constant.
     seconds : (float, float)
         Where the samples begin and end in the file (seconds).
+    channel : int or None
+        The channel that was chosen; None for the mean of all.
     is_whole, is_crop : bool
         Whether the samples are the whole file, and whether a maximum duration was the reason to read no more.
 
@@ -49,13 +53,16 @@ def check_signal(path: Path, samples: Samples, seconds: tuple[float, float], *, 
             path,
             "silent",
             f"the {samples.n_channels} channels have a signal, but cancel each other in their mean, because one is "
-            "inverted; keep one channel: ffmpeg -i x.wav -af 'pan=mono|c0=c0' y.wav",
+            "inverted; give one channel (channel in a manifest), or keep one: ffmpeg -i x.wav -af 'pan=mono|c0=c0' "
+            "y.wav",
         )
     if not is_constant(samples.mono):
         return
-    kind = "equal" if samples.mono.any() else "zero"
+    kind, whole, of_channel = "equal" if samples.mono.any() else "zero", "the recording", ""
+    if channel is not None:
+        whole, of_channel = "this channel", f" of channel {channel}"
     if is_whole:
-        raise AudioError(path, "silent", f"all samples are {kind}; the recording has no signal")
+        raise AudioError(path, "silent", f"all samples{of_channel} are {kind}; {whole} has no signal")
     begin, end = seconds
     part = f"from {begin:g} s to {end:g} s" if begin or not is_crop else f"of the first {end:g} s"
     advice = "this part has no signal"
@@ -64,4 +71,4 @@ def check_signal(path: Path, samples: Samples, seconds: tuple[float, float], *, 
             "no more of the recording was read: give a part with speech (--start, or start in a manifest), a longer "
             "--max_duration, or --window, which reads all of it; or cut off the silence"
         )
-    raise AudioError(path, "silent", f"all samples {part} are {kind}; {advice}")
+    raise AudioError(path, "silent", f"all samples{of_channel} {part} are {kind}; {advice}")

@@ -20,6 +20,7 @@ from audio.samples import Samples
 from audio.sound_file import (
     MAX_FRAMES,
     SequentialFile,
+    check_channel,
     check_size,
     count_frames,
     frames_of,
@@ -63,12 +64,13 @@ def read_audio(
     duration: float | None = None,
     max_duration: float | None = None,
     max_bandwidth: float | None = None,
+    channel: int | None = None,
 ) -> Tensor:
     """Read a mono waveform from a file in any format that libsndfile decodes.
 
-    Only the requested span is decoded. It is cut at the file's own rate; then its channels are averaged, and it is
-    resampled with soxr (HQ). Floating-point samples on the scale of integers are divided by it (`full_scale_of`), for
-    which the peak of the whole file is found.
+    Only the requested span is decoded. It is cut at the file's own rate; then its channels are averaged, or one of
+    them is taken, and it is resampled with soxr (HQ). Floating-point samples on the scale of integers are divided by it
+    (`full_scale_of`), for which the peak of the whole file, of all channels, is found.
 
     Parameters
     ----------
@@ -85,6 +87,8 @@ def read_audio(
     max_bandwidth : float, optional
         Highest frequency that is kept (Hz): a file of a higher rate is resampled to twice this frequency in between. A
         file of twice this rate or less is not changed by it.
+    channel : int, optional
+        Number of the channel that is read, from 0; None is the mean of all.
 
     Returns
     -------
@@ -95,13 +99,20 @@ def read_audio(
     ------
     AudioError
         The file is missing, empty, not audio or unreadable, or cut off by more than 0.1 s or a tenth of its length; the
-        span is outside the file; or the samples contain NaN or infinity, are on an unknown scale, are all equal, or
-        cancel between the channels.
+        span is outside the file; the file does not have the channel; or the samples contain NaN or infinity, are on an
+        unknown scale, are all equal, or cancel between the channels.
     ValueError
-        `start` is negative or not finite, or a duration or `max_bandwidth` is not a positive finite number.
+        `start` is negative or not finite, a duration or `max_bandwidth` is not a positive finite number, or `channel`
+        is negative.
     """
     return read_recording(
-        path, sample_rate, start, duration=duration, max_duration=max_duration, max_bandwidth=max_bandwidth
+        path,
+        sample_rate,
+        start,
+        duration=duration,
+        max_duration=max_duration,
+        max_bandwidth=max_bandwidth,
+        channel=channel,
     ).waveform
 
 
@@ -113,6 +124,7 @@ def read_recording(
     duration: float | None = None,
     max_duration: float | None = None,
     max_bandwidth: float | None = None,
+    channel: int | None = None,
 ) -> Recording:
     """Return the waveform, as `read_audio` does, with what is known of its file."""
     path = Path(path)
@@ -122,12 +134,17 @@ def read_recording(
             f"start must be >= 0, durations > 0, max_bandwidth > 0; got {start=}, {duration=}, {max_duration=}, "
             f"{max_bandwidth=}"
         )
-    samples, span, native_rate, missing, full_scale = _decode(path, start, duration=duration, max_duration=max_duration)
+    if channel is not None and channel < 0:
+        raise ValueError(f"channel must be >= 0, or None for the mean of all; got {channel=}")
+    samples, span, native_rate, missing, full_scale = _decode(
+        path, start, duration=duration, max_duration=max_duration, channel=channel
+    )
     mono = samples.mono if full_scale == 1 else samples.mono / np.float32(full_scale)
     if not np.isfinite(mono).all():
         raise AudioError(path, "not_finite", "the samples contain NaN or infinity; export the recording again")
     seconds = (span.first / native_rate, (span.first + span.n_frames) / native_rate)
-    check_signal(path, samples, seconds, is_whole=span.is_last and not span.first, is_crop=span.is_crop)
+    is_whole = span.is_last and not span.first
+    check_signal(path, samples, seconds, channel=channel, is_whole=is_whole, is_crop=span.is_crop)
     rates = [native_rate, *_limit_rate(native_rate, sample_rate, max_bandwidth), sample_rate or native_rate]
     for rate, new_rate in pairwise(rates):
         if rate != new_rate:
@@ -153,7 +170,9 @@ def _resample(path: Path, samples: NDArray[np.float32], rate: int, *, new_rate: 
     return resampled
 
 
-def span_seconds(path: str | os.PathLike[str], start: float = 0.0, duration: float | None = None) -> float:
+def span_seconds(
+    path: str | os.PathLike[str], start: float = 0.0, duration: float | None = None, *, channel: int | None = None
+) -> float:
     """Return the length (seconds) that `read_audio` would read from a file; only the header is read.
 
     Parameters
@@ -164,12 +183,14 @@ def span_seconds(path: str | os.PathLike[str], start: float = 0.0, duration: flo
         Start of the span (seconds).
     duration : float, optional
         Length of the span (seconds); None is to the end of the file.
+    channel : int, optional
+        Number of the channel that would be read, from 0, which the file must have.
 
     Raises
     ------
     AudioError
         The file is missing, empty, cut off (as far as the header shows it), not audio or unreadable; its header gives
-        no length; or the span is outside the file.
+        no length; the span is outside the file; or the file does not have the channel.
     """
     path = Path(path)
     with open_sound(path) as file:
@@ -181,6 +202,7 @@ def span_seconds(path: str | os.PathLike[str], start: float = 0.0, duration: flo
                 "the header of this FLAC file gives no length, because the file was written into a pipe; write it "
                 "again (flac -d, flac)",
             )
+        check_channel(path, file, channel)
         end = frames_of(path, file)
         span = find_span(path, rate, end, start=start, duration=duration, max_duration=None)
         if span.first + span.n_frames > file.frames:
@@ -199,6 +221,7 @@ def read_window(
     start: float,
     duration: float,
     max_bandwidth: float | None = None,
+    channel: int | None = None,
 ) -> Recording:
     """Read a window of a span; equal to `read_audio` of the span followed by slicing, without reading the rest.
 
@@ -217,6 +240,8 @@ def read_window(
         Start and length of the span (seconds).
     max_bandwidth : float, optional
         Highest frequency that is kept (Hz).
+    channel : int, optional
+        Number of the channel that is read, from 0; None is the mean of all.
 
     Returns
     -------
@@ -242,6 +267,7 @@ def read_window(
         start + begin / grid,
         duration=max(end - begin / grid, 1 / grid),
         max_bandwidth=max_bandwidth,
+        channel=channel,
     )
     skipped = first - begin * sample_rate // grid
     window = around.waveform[skipped : skipped + count]
@@ -251,13 +277,14 @@ def read_window(
 
 
 def _decode(
-    path: Path, start: float, *, duration: float | None, max_duration: float | None
+    path: Path, start: float, *, duration: float | None, max_duration: float | None, channel: int | None
 ) -> tuple[Samples, Span, int, float, float]:
     """Return the samples of the span, where it is, the file's own rate (Hz), the length that is missing (s), its scale.
 
     The scale is the file's full scale, which the samples are not yet divided by.
     """
     with open_sound(path) as file:
+        check_channel(path, file, channel)
         rate, end, missing = file.samplerate, frames_of(path, file), 0.0
         if end > MAX_FRAMES:
             ends = [start + length for length in (duration, max_duration) if length is not None]
@@ -267,7 +294,8 @@ def _decode(
             raise _unknown_length_error(path, file.frames / rate, end / rate)
         if span.is_last:
             missing = _missing(path, file)
-        samples, subtype = read_samples(path, file, span.first, count=span.n_frames), file.subtype
+        samples = read_samples(path, file, span.first, count=span.n_frames, channel=channel)
+        subtype = file.subtype
     n_read = len(samples.mono)
     missing = max(missing, (span.n_frames - n_read) / rate)
     if not n_read or _is_cut_off(missing, (span.first + n_read) / rate):

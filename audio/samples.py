@@ -17,11 +17,12 @@ class Samples(NamedTuple):
     Attributes
     ----------
     mono : ndarray (frames,)
-        Mean of the channels, float32; NaN or infinity if a channel has one.
+        One channel, or the mean of all, float32; NaN or infinity if a channel has one.
     peak : float
-        Largest absolute value in a channel, without NaN and infinity; 1 for one channel of an encoding between -1 and
-        1, whose peak is not needed.
+        Largest absolute value in all channels, without NaN and infinity; 1 where it is not needed: for one channel of
+        an encoding between -1 and 1.
     n_channels : int
+        Number of channels that `mono` is the mean of.
     """
 
     mono: NDArray[np.float32]

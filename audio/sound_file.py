@@ -129,7 +129,28 @@ def count_frames(path: Path, max_frames: float) -> int:
     return n_frames
 
 
-def read_samples(path: Path, file: SequentialFile, first: int, *, count: int) -> Samples:
+def check_channel(path: Path, file: SequentialFile, channel: int | None) -> None:
+    """Refuse a channel that an open file does not have; None stands for the mean of all.
+
+    Raises
+    ------
+    AudioError
+        The fault is ``no_channel``.
+    """
+    if channel is None or channel < file.channels:
+        return
+    found, advice = f"{file.channels} channels, 0 to {file.channels - 1}", "one of these"
+    if file.channels == 1:
+        found, advice = "one channel, which is 0", "0"
+    raise AudioError(
+        path,
+        "no_channel",
+        f"there is no channel {channel}: channels are numbered from 0, and the file has {found}; give {advice}, or "
+        "none for the mean of all",
+    )
+
+
+def read_samples(path: Path, file: SequentialFile, first: int, *, count: int, channel: int | None = None) -> Samples:
     """Decode frames of an open file; fewer if it ends before.
 
     The samples are those of decoding the whole file and slicing (in MP3 files up to rounding): decoders that cannot
@@ -142,8 +163,12 @@ def read_samples(path: Path, file: SequentialFile, first: int, *, count: int) ->
         An open file, of which nothing was read.
     first, count : int
         First frame and number of frames.
+    channel : int, optional
+        Number of the channel, from 0; None is the mean of all.
     """
-    if first and not file.can_seek and file.frames <= MAX_KEPT_FRAMES:
+    channel = None if file.channels == 1 else channel
+    # The formats without seeking have one channel.
+    if first and not file.can_seek and file.frames <= MAX_KEPT_FRAMES and channel is None:
         whole = _kept.of(path)
         return whole._replace(mono=whole.mono[first : first + count].copy())
     begin = max(first - round(LEAD_IN.get(file.subtype, 0.0) * file.samplerate), 0) if file.can_seek else 0
@@ -151,7 +176,8 @@ def read_samples(path: Path, file: SequentialFile, first: int, *, count: int) ->
         file.seek(begin)
     for _ in blocks_of(file, first - begin):
         pass
-    needs_peak = file.channels > 1 or file.subtype not in BOUNDED_SUBTYPES
+    n_averaged = file.channels if channel is None else 1
+    needs_peak = n_averaged > 1 or file.subtype not in BOUNDED_SUBTYPES
     # A damaged header can claim any number of frames.
     mono, n_read = np.empty(min(count, USUAL_FRAMES_PER_BYTE * os.stat(path).st_size), np.float32), 0
     peak = 0.0 if needs_peak else 1.0
@@ -161,13 +187,13 @@ def read_samples(path: Path, file: SequentialFile, first: int, *, count: int) ->
         if needs_peak:
             peak = max(peak, peak_of(block))
         part = mono[n_read : n_read + len(block)]
-        if file.channels == 1:
-            part[:] = block[:, 0]
+        if n_averaged == 1:
+            part[:] = block[:, channel or 0]
         else:
             with np.errstate(invalid="ignore"):  # the mean of infinities of both signs
                 part[:] = block.mean(axis=1, dtype=np.float64)
         n_read += len(block)
-    return Samples(mono[:n_read], peak, file.channels)
+    return Samples(mono[:n_read], peak, n_averaged)
 
 
 def _read_whole(path: Path) -> Samples:

@@ -16,7 +16,7 @@ import torch
 
 from command_line import EXIT_DONE, run
 from config import LogLevel, ScriptConfig
-from features import AudioProvenance, FeatureSet
+from features import MEAN_CHANNEL, AudioProvenance, FeatureSet
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +71,7 @@ def make_features(n_rows: int, dim: int) -> FeatureSet:
             mtime_ns=torch.ones(n_rows, dtype=torch.int64),
             start=torch.zeros(n_rows, dtype=torch.float64),
             duration=torch.full((n_rows,), torch.nan, dtype=torch.float64),
+            channel=torch.full((n_rows,), MEAN_CHANNEL),
             file_rate=torch.full((n_rows,), 16_000),
             offset=torch.zeros(n_rows),
             bandwidth=torch.full((n_rows,), 8_000.0),

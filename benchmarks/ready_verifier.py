@@ -134,7 +134,7 @@ def read_corpus(config: ReadyVerifierBenchmark, name: str) -> Recordings:
     corpus = open_corpus(config.data_dir, name)
     random, parts, origin = np.random.default_rng(0), [], {}
     for number, whole in enumerate(corpus):
-        total = span_seconds(whole.path, whole.start, whole.duration)
+        total = span_seconds(whole.path, whole.start, whole.duration, channel=whole.channel)
         origin[whole.id] = (number, WHOLE)
         parts.append(whole)
         for length in LENGTHS:

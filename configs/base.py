@@ -10,7 +10,7 @@ from files import is_reference, unknown_choice
 
 # Choices. A test compares them with the registries.
 Layout = Literal[
-    "auto", "librispeech", "voxceleb", "vctk", "aishell1", "timit", "commonvoice", "folder", "manifest"
+    "auto", "librispeech", "voxceleb", "vctk", "aishell1", "aishell4", "timit", "commonvoice", "folder", "manifest"
 ]  # fmt: skip
 EncoderName = Literal["campplus", "audiosep", "clap", "wav2vec2", "spectral", "scratch", "trained"]
 Pooling = Literal["mean", "mean+std", "last"]

@@ -107,6 +107,12 @@ TRAINING_FILES = {
     "published_*.pt": file_kinds.WEIGHTS,
     "speaker_classifier_{corpus}.pt": file_kinds.CLASSIFIER,
 }
+SEGMENTS_FILES = {"manifest.csv": file_kinds.SEGMENTS, "segments.csv": file_kinds.CUTS}
+DESCRIPTION_FILES = {
+    **dict.fromkeys(("corpus.csv", "corpus.json"), file_kinds.DESCRIPTION),
+    "corpus.html": file_kinds.REPORT,
+    **_pictures("corpus_speakers", "corpus_counts", "corpus_durations"),
+}
 REPORT_FILES = {**_REPORT, **_HEAD_PICTURES, **_TRIAL_PICTURES, **_TRAINING_PICTURES}
 PREDICTIONS_FILES = {".csv": file_kinds.PREDICTIONS, ".json": file_kinds.PREDICTIONS}
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
+from numbers import Integral
 from pathlib import Path
 from typing import Literal
 
@@ -56,6 +57,8 @@ class Utterance:
         Root folder of the corpus; `id` is relative to it.
     split : str or None
         The split that the corpus gives: ``train``, ``validation`` or ``test``; None if it gives none.
+    channel : int or None
+        Number of the channel of the file, from 0; None is the mean of all channels.
 
     Examples
     --------
@@ -63,6 +66,8 @@ class Utterance:
     'ann/1.wav'
     >>> Utterance(Path("voices/meeting.wav"), "ann", "monday", start=1.5, duration=2.25, root=Path("voices")).id
     'meeting.wav#1.5-2.25'
+    >>> Utterance(Path("voices/call.wav"), "ann", "monday", root=Path("voices"), channel=1).id
+    'call.wav#channel1'
     """
 
     path: Path
@@ -72,6 +77,7 @@ class Utterance:
     duration: float | None = None
     root: Path = field(default=Path(), kw_only=True, repr=False)
     split: Split | None = field(default=None, kw_only=True)
+    channel: int | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         # Strings are accepted too.
@@ -89,11 +95,16 @@ class Utterance:
                 f"{self.path}: the span starts at {self.start:g} s and lasts {self.duration} s; expected a start of 0 "
                 "or more and a duration above 0."
             )
+        if self.channel is not None and not (isinstance(self.channel, Integral) and self.channel >= 0):
+            raise CorpusError(
+                f"{self.path}: the channel is {self.channel!r}; expected a number from 0, or None for the mean of all."
+            )
 
     @property
     def id(self) -> str:
-        """POSIX path relative to `root`, plus ``#start-duration`` for a segment; independent of where `root` is.
+        """POSIX path relative to `root`, plus ``#start-duration`` for a segment and ``#channelN`` for a channel.
 
+        It does not depend on where `root` is.
         Its letters are in Unicode's normal form NFC, whatever form the names of the files have.
         """
         path, root = os.fspath(self.path), os.path.join(self.root, "")
@@ -105,10 +116,11 @@ class Utterance:
             except ValueError:  # another drive on Windows
                 relative = self.path.as_posix()
         relative = normal_form(relative)  # the id of a file is the same on systems that decompose letters
+        channel = "" if self.channel is None else f"#channel{self.channel}"
         if not self.start and self.duration is None:
-            return relative
+            return f"{relative}{channel}"
         duration = "" if self.duration is None else _format_seconds(self.duration)
-        return f"{relative}#{_format_seconds(self.start)}-{duration}"
+        return f"{relative}#{_format_seconds(self.start)}-{duration}{channel}"
 
 
 def _format_seconds(value: float) -> str:
@@ -255,7 +267,9 @@ def _describe_forms(same: Sequence[Utterance]) -> str | None:
 def _content(utterance: Utterance) -> bytes | AudioError:
     """Return a digest of the decoded samples, which is the same for WAV and FLAC, or the error."""
     try:
-        waveform = read_audio(utterance.path, None, utterance.start, duration=utterance.duration)
+        waveform = read_audio(
+            utterance.path, None, utterance.start, duration=utterance.duration, channel=utterance.channel
+        )
     except AudioError as error:
         return error
     return hashlib.sha256(waveform.numpy().tobytes()).digest()

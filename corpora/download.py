@@ -21,7 +21,8 @@ from files import PathLike, Progress
 
 logger = logging.getLogger(__name__)
 
-DEV_CLEAN = "https://www.openslr.org/resources/12/dev-clean.tar.gz"
+OPENSLR = "https://www.openslr.org/resources/12"
+DEV_CLEAN = f"{OPENSLR}/dev-clean.tar.gz"
 # MD5 of the archives, as OpenSLR publishes them (https://www.openslr.org/resources/12/md5sum.txt).
 MD5_SUMS = {
     "dev-clean": "42e2234ba48799c1f50f24a7926300a1",
@@ -38,6 +39,11 @@ CHUNK = 1 << 16  # bytes in each read; a lost connection loses at most this much
 
 class _NetworkError(Exception):
     """The archive could not be downloaded; the message is the reason."""
+
+
+def archive_url(split: str) -> str:
+    """Return the URL of the archive of a split of LibriSpeech on OpenSLR."""
+    return f"{OPENSLR}/{split}.tar.gz"
 
 
 def download_librispeech(

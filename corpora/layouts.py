@@ -8,6 +8,7 @@ from pathlib import Path
 
 # Importing these registers their layouts, in the order of detection.
 from corpora import common_voice, manifest, published_layouts  # noqa: F401
+from corpora.aishell4 import log_local_labels
 from corpora.corpus import Corpus, CorpusError, Utterance
 from corpora.layout_registry import LAYOUTS, Unused
 from corpora.manifest import MANIFEST
@@ -73,6 +74,8 @@ def load_corpus(
     _log_contents(root, f"layout {layout}", utterances=utterances, files=files, unused=unused)
     if layout == "folder":
         warn_of_doubtful_speakers(root, utterances)
+    if layout == "aishell4":
+        log_local_labels(root, utterances)
     check_speaker_names(root, utterances, allow_unknown=allow_unknown)
     folder = root.parent if root.is_file() else root
     name = layout
@@ -145,7 +148,7 @@ def _detect(root: Path, files: Sequence[str]) -> tuple[str, list[Utterance], lis
     raise CorpusError(
         f"{root}: no layout fits the {len(files)} audio files (the first is {files[0]}). Put the files of each speaker "
         "into a separate folder, say where the speaker is in the names with --pattern, such as "
-        f"'{below}{{speaker}}_*', or list path,speaker[,session,start,duration|end] in a {MANIFEST}."
+        f"'{below}{{speaker}}_*', or list path,speaker[,session,start,duration|end,channel] in a {MANIFEST}."
     )
 
 

@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 
 MANIFEST = "manifest.csv"
 FILE_KIND = "a manifest of a corpus (a CSV file with the columns path and speaker)"
-EXPECTED = "path,speaker[,session,start,duration|end,split]"
+EXPECTED = "path,speaker[,session,start,duration|end,channel,name,split]"
 DELIMITERS = ",;\t|"
 # The columns of a table of predictions of this project, whose speakers are not labels.
 PREDICTIONS = {"path", "speaker", "probability", "error"}
@@ -27,6 +27,8 @@ TIME = re.compile(r"[-+]?[\d.,:]*\d[\d.,:]*(?:e[-+]?\d+)?", re.IGNORECASE)
 AMBIGUOUS = re.compile(r"[-+]?[1-9]\d{0,2},\d{3}")
 # Maximum difference of the duration from the end minus the start, if all are given (seconds): they may be rounded.
 TOLERANCE = 0.01 + 1e-9
+# The word for the mean of all channels.
+MEAN = "mean"
 
 Row = tuple[int, list[str]]
 
@@ -42,10 +44,12 @@ class _Table:
 
 @layout("manifest")
 def read_manifest(root: Path, files: Sequence[str]) -> Iterator[Utterance]:
-    """Read a CSV file ``path,speaker[,session,start,duration|end,split]``; paths are relative to its folder.
+    """Read a CSV file ``path,speaker[,session,start,duration|end,channel,name,split]``.
 
-    Times are in seconds. Cells may be separated by commas, semicolons, tabs or ``|``; other usual names of the columns
-    are read too (`manifest_columns.NAMES`), and each column that is not used is logged.
+    Paths are relative to its folder. Times are in seconds. Channels are numbered from 0; an empty cell or ``mean`` is
+    the mean of all. Names of segments are for people, and not used. Cells may be separated by commas, semicolons, tabs
+    or ``|``; other usual names of the columns are read too (`manifest_columns.NAMES`), and each column that is not used
+    is logged.
     """
     manifest = root if root.is_file() else root / MANIFEST
     if not manifest.exists():
@@ -195,7 +199,19 @@ def _utterance(manifest: Path, line: int, values: dict[str, str], *, table: _Tab
         duration=duration,
         split=split_of(values.get("split", "")),
         root=folder,
+        channel=_channel(where, values.get("channel", "")),
     )
+
+
+def _channel(where: str, text: str) -> int | None:
+    """Return the number of a channel, or None for the mean of all."""
+    if is_missing(text) or text.casefold() == MEAN:
+        return None
+    if not re.fullmatch(r"\d+(?:\.0)?", text, re.ASCII):  # programs that read missing numbers write 1 as 1.0
+        raise CorpusError(
+            f"{where}: channel is {text!r}; expected the number of a channel, from 0, or {MEAN} (as an empty cell)."
+        )
+    return int(text.removesuffix(".0"))
 
 
 def _seconds(where: str, column: str, text: str, *, table: _Table) -> float | None:

@@ -20,6 +20,8 @@ NAMES: Mapping[str, Sequence[str]] = {
     "duration": ("duration", "dur"),
     "end": ("end", "endtime", "stop", "stoptime", "finish", "finishtime"),
     "split": ("split",),
+    "channel": ("channel", "channelid", "channelnumber", "chan"),
+    "name": ("name", "segmentname", "segmentid"),
 }  # fmt: skip
 TIMES = ("start", "duration", "end")
 # NeMo's offset is the start of a segment; beside a column for the start, an offset is its end.

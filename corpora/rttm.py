@@ -5,8 +5,9 @@ import math
 import os
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from corpora.corpus import CorpusError, Utterance
 from files import count_of, listing, normal_form, other_kind, read_lines, unknown_choice
@@ -31,17 +32,39 @@ class RttmSegment:
     speaker : str
     start, duration : float
         Start and length (seconds).
+    line : int
+        Index of its line among all lines of the file, from 0. Segments that differ in it alone are equal.
     """
 
     recording: str
     speaker: str
     start: float
     duration: float
+    line: int = field(default=0, compare=False, kw_only=True)
 
     @property
     def end(self) -> float:
         """End of the segment (seconds)."""
         return self.start + self.duration
+
+
+@dataclass(frozen=True)
+class FaultyLine:
+    """A line of an RTTM file that cannot be used.
+
+    Attributes
+    ----------
+    line : int
+        Index of the line among all lines of the file, from 0.
+    reason : str
+        Kind of fault.
+    text : str
+        Beginning of the line.
+    """
+
+    line: int
+    reason: Literal["not well formed", "negative times", "no duration"]
+    text: str
 
 
 def read_rttm(path: str | os.PathLike[str]) -> list[RttmSegment]:
@@ -55,17 +78,9 @@ def read_rttm(path: str | os.PathLike[str]) -> list[RttmSegment]:
         The file cannot be read, or has no ``SPEAKER`` line that is well formed.
     """
     path = Path(path)
-    segments, malformed = [], []
-    for number, line in enumerate(read_lines(path, FILE_KIND, CorpusError), 1):
-        kind = "".join(line.split()[:1])
-        if not kind or kind.startswith(COMMENT) or kind in TYPES - {"SPEAKER"}:
-            continue
-        segment = _parse(line) if kind == "SPEAKER" else None
-        if segment is None:
-            malformed.append(f"line {number} ({line.strip()[:60]!r})")
-        else:
-            segments.append(segment)
-    if malformed:
+    segments, faulty = read_rttm_lines(path)
+    if faulty:
+        malformed = [f"line {each.line + 1} ({each.text!r})" for each in faulty]
         logger.warning("%s: skipped %s, not well formed: %s", path, count_of(len(malformed), "line"),
                        listing(malformed))  # fmt: skip
     if not segments:
@@ -75,18 +90,55 @@ def read_rttm(path: str | os.PathLike[str]) -> list[RttmSegment]:
     return segments
 
 
-def _parse(line: str) -> RttmSegment | None:
+def read_rttm_lines(path: Path) -> tuple[list[RttmSegment], list[FaultyLine]]:
+    """Read an RTTM file as `read_rttm` does, and return the faulty lines instead of logging them.
+
+    Raises
+    ------
+    CorpusError
+        The file cannot be read.
+    """
+    segments, faulty = [], []
+    for number, line in enumerate(read_lines(path, FILE_KIND, CorpusError)):
+        kind = "".join(line.split()[:1])
+        if not kind or kind.startswith(COMMENT) or kind in TYPES - {"SPEAKER"}:
+            continue
+        read = _parse(line, number) if kind == "SPEAKER" else _fault(line, number)
+        if isinstance(read, RttmSegment):
+            segments.append(read)
+        else:
+            faulty.append(read)
+    return segments, faulty
+
+
+def recording_name(path: Path) -> str:
+    """Return the name of an audio file in RTTM files: without the suffix, and with underscores instead of spaces."""
+    return normal_form("_".join(path.stem.split()))
+
+
+def _parse(line: str, number: int) -> RttmSegment | FaultyLine:
     fields = line.split()
     if len(fields) < 8 or fields[7] == "<NA>":
-        return None
+        return _fault(line, number)
     try:
         start, duration = float(fields[3]), float(fields[4])
     except ValueError:
-        return None
-    is_valid = 0 <= start < math.inf and 0 < duration < math.inf
-    if not is_valid:
-        return None
-    return RttmSegment(normal_form(fields[1]), normal_form(fields[7]), start, duration=duration)
+        return _fault(line, number)
+    if not (math.isfinite(start) and math.isfinite(duration)):
+        return _fault(line, number)
+    if start < 0 or duration < 0:
+        return FaultyLine(number, "negative times", _beginning(line))
+    if duration == 0:
+        return FaultyLine(number, "no duration", _beginning(line))
+    return RttmSegment(normal_form(fields[1]), normal_form(fields[7]), start, duration=duration, line=number)
+
+
+def _fault(line: str, number: int) -> FaultyLine:
+    return FaultyLine(number, "not well formed", _beginning(line))
+
+
+def _beginning(line: str) -> str:
+    return line.strip()[:60]
 
 
 def rttm_utterances(
@@ -124,7 +176,7 @@ def rttm_utterances(
         by_recording[segment.recording].append(segment)
     files: dict[str, Path] = {}
     for file in recordings:
-        first = files.setdefault(normal_form("_".join(file.stem.split())), file)
+        first = files.setdefault(recording_name(file), file)
         if first != file:
             raise CorpusError(f"{path}: {first} and {file} have the same name without the suffix; give one of them.")
     found = [(recording, files[recording]) for recording in by_recording if recording in files]

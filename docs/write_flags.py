@@ -20,7 +20,11 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "usage.md"
 BEGIN, END = "<!-- flags: written by docs/write_flags.py -->", "<!-- end of flags -->"
 VERIFICATION = "speaker_verification.py"
+PREPARATION = "prepare_data.py"
 COMMANDS = {
+    f"{PREPARATION} segments": config.SegmentsConfig,
+    f"{PREPARATION} download": config.DownloadConfig,
+    f"{PREPARATION} describe": config.DescribeConfig,
     "extract_features.py": config.ExtractionConfig,
     "speaker_recognition_librispeech.py": config.ComparisonConfig,
     "speaker_recognition_inference.py": config.InferenceConfig,

@@ -242,4 +242,5 @@ def _request(number: int, piece: Piece) -> DecodeRequest:
         window=piece.window,
         seconds=piece.seconds,
         with_state=piece.with_state,
+        channel=utterance.channel,
     )

@@ -224,7 +224,7 @@ def _cut(
             yield Piece(utterance, with_state=with_state)
             continue
         try:
-            seconds = span_seconds(utterance.path, utterance.start, utterance.duration)
+            seconds = span_seconds(utterance.path, utterance.start, utterance.duration, channel=utterance.channel)
         except AudioError as error:
             # A file that is embedded whole may have a header without a length; if it has a fault, reading finds it.
             yield Piece(utterance, fault=error) if uses_windows else Piece(utterance, with_state=with_state)

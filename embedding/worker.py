@@ -59,6 +59,8 @@ class DecodeRequest(NamedTuple):
         Length of the span, if `window` is given.
     with_state : bool
         Whether to return the state of the file, which includes its digest.
+    channel : int or None
+        Number of the channel, from 0; None is the mean of all.
     """
 
     number: int
@@ -68,6 +70,7 @@ class DecodeRequest(NamedTuple):
     window: tuple[int, int] | None
     seconds: float
     with_state: bool
+    channel: int | None = None
 
 
 class DecodedPiece(NamedTuple):
@@ -175,7 +178,14 @@ def _read(request: DecodeRequest, settings: DecodeSettings) -> DecodedPiece:
         if request.window is not None:
             first, count = request.window
             recording = read_window(
-                path, rate, first, count=count, start=request.start, duration=request.seconds, max_bandwidth=limit
+                path,
+                rate,
+                first,
+                count=count,
+                start=request.start,
+                duration=request.seconds,
+                max_bandwidth=limit,
+                channel=request.channel,
             )
             seconds = request.seconds
         else:
@@ -186,6 +196,7 @@ def _read(request: DecodeRequest, settings: DecodeSettings) -> DecodedPiece:
                 duration=request.duration,
                 max_duration=settings.crop,
                 max_bandwidth=limit,
+                channel=request.channel,
             )
             seconds = len(recording.waveform) / rate
         waveform = recording.waveform

@@ -6,7 +6,7 @@ import numpy as np
 
 from corpora import Indices, SplitBy, describe_left_out
 from evaluation.protocol import SplitRows, has_sessions, single_session_speakers
-from features import AudioProvenance, FeatureSet, audio_numbers
+from features import MEAN_CHANNEL, FeatureSet, audio_numbers
 from files import count_of
 
 
@@ -36,10 +36,7 @@ def _describe_sessions(features: FeatureSet, splits: Sequence[SplitRows], split_
     tested = [rows for rows in splits if len(rows.test)]
     leaks: list[str] = []
     if not has_sessions(features):
-        leaks.append(
-            "no speaker has a second session: part of the accuracy may be due to the recording, not the voice; if the "
-            "names of files have sessions, extract with --pattern, such as '{speaker}_{session}_*'"
-        )
+        leaks.append(_describe_single_sessions(features))
         if split_by == "session":
             leaks.append("no speaker can be tested in a new session; split by utterance instead")
     if split_by == "given":
@@ -60,6 +57,21 @@ def _describe_sessions(features: FeatureSet, splits: Sequence[SplitRows], split_
             f"utterances{speakers}"
         )
     return leaks
+
+
+def _describe_single_sessions(features: FeatureSet) -> str:
+    """Describe that each speaker has one session, which is named after the speaker if the corpus gives none."""
+    pairs = {*zip(features.sessions.tolist(), features.labels.tolist(), strict=True)}
+    if all(features.session_names[session] == features.speakers[label] for session, label in pairs):
+        return (
+            "no speaker has a second session: part of the accuracy may be due to the recording, not the voice; if the "
+            "names of files have sessions, extract with --pattern, such as '{speaker}_{session}_*'"
+        )
+    return (
+        "no speaker has a second session: the test utterances of a speaker are from the session of the training "
+        "utterances, so part of the accuracy may be due to the recording, not the voice; where labels are local to a "
+        "session, such as those of meetings, a person in two sessions counts as two speakers"
+    )
 
 
 def _describe_audio(
@@ -105,15 +117,22 @@ def _seen(rows: SplitRows) -> Indices:
 def _shared(features: FeatureSet, rows: Indices, others: Indices, *, numbers: Indices) -> set[int]:
     """Return the rows that share their audio, or a part of it, with the other rows."""
     copies = set(rows[np.isin(numbers[rows], numbers[others])].tolist())
-    return copies if features.audio is None else copies | _overlapping(features.audio, rows, others)
+    return copies if features.audio is None else copies | _overlapping(features, rows, others)
 
 
-def _overlapping(audio: AudioProvenance, rows: Indices, others: Indices) -> set[int]:
-    """Return the rows whose segments of a file overlap with those of the other rows."""
+def _overlapping(features: FeatureSet, rows: Indices, others: Indices) -> set[int]:
+    """Return the rows whose segments of a file overlap with those of the other rows.
+
+    Segments of two channels overlap if they have one speaker, such as in two microphones of an array. Two speakers in
+    two channels, such as those of a telephone call, share no audio.
+    """
+    audio = features.audio
+    assert audio is not None
     digests = np.unique(audio.digest.numpy(), axis=0, return_inverse=True)[1].reshape(-1)
     rows = rows[np.isin(digests[rows], digests[others])]
     if not len(rows):
         return set()
+    channels, labels = audio.channel.numpy(), features.labels.numpy()
     starts, lengths = audio.start.numpy(), np.nan_to_num(audio.duration.numpy(), nan=np.inf)
     ends = starts + (lengths if audio.crop is None else np.minimum(lengths, audio.crop))
     others_of_file: dict[int, list[int]] = {}
@@ -122,6 +141,9 @@ def _overlapping(audio: AudioProvenance, rows: Indices, others: Indices) -> set[
     overlapping = set()
     for row in rows.tolist():
         same_file = np.array(others_of_file[int(digests[row])])
-        if ((starts[same_file] < ends[row]) & (starts[row] < ends[same_file])).any():
+        shares = (starts[same_file] < ends[row]) & (starts[row] < ends[same_file])
+        is_apart = (channels[same_file] != channels[row]) & (labels[same_file] != labels[row])
+        is_apart &= (channels[same_file] != MEAN_CHANNEL) & (channels[row] != MEAN_CHANNEL)
+        if (shares & ~is_apart).any():
             overlapping.add(row)
     return overlapping

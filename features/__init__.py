@@ -13,12 +13,13 @@ from features.narrow_band import (
     warn_of_narrow_rows,
 )
 from features.provenance import default_file_name
-from features.row_columns import AudioProvenance
+from features.row_columns import MEAN_CHANNEL, AudioProvenance
 from features.same_audio import SAME_LENGTH, AudioIndex, audio_numbers, has_same_audio, number_vectors, without_copies
 from features.set_checks import FeaturesError
 from features.sources import check_stored, choose_path
 
 __all__ = [
+    "MEAN_CHANNEL",
     "NARROW_SHARE",
     "SAME_LENGTH",
     "AudioIndex",

@@ -15,7 +15,7 @@ from embedding import Row, Timing, embed_utterances
 from features.job import ExtractionJob
 from features.parts import Block, PartFile
 from features.planning import Plan
-from features.row_columns import AudioProvenance
+from features.row_columns import MEAN_CHANNEL, AudioProvenance
 from files import track
 
 logger = logging.getLogger(__name__)
@@ -119,6 +119,7 @@ def _make_block(rows: Sequence[Row], job: ExtractionJob) -> Block:
     files = [row.file for row in rows if row.file is not None]
     starts = [row.utterance.start for row in rows]
     lengths = [torch.nan if row.utterance.duration is None else row.utterance.duration for row in rows]
+    channels = [MEAN_CHANNEL if row.utterance.channel is None else row.utterance.channel for row in rows]
     return Block(
         ids=tuple(row.utterance.id for row in rows),
         features=torch.stack([row.vector for row in rows if row.vector is not None]),
@@ -129,6 +130,7 @@ def _make_block(rows: Sequence[Row], job: ExtractionJob) -> Block:
             mtime_ns=torch.tensor([file.mtime_ns for file in files]),
             start=torch.tensor(starts, dtype=torch.float64),
             duration=torch.tensor(lengths, dtype=torch.float64),
+            channel=torch.tensor(channels),
             file_rate=torch.tensor([row.file_rate for row in rows]),
             offset=torch.tensor([row.offset for row in rows]),
             bandwidth=torch.tensor([row.bandwidth for row in rows]),

@@ -15,6 +15,7 @@ from torch import Tensor
 from corpora import Corpus, Indices, Utterance
 from embedding import FileState
 from features.provenance import ContentKeys, StoredRows, content_keys
+from features.row_columns import MEAN_CHANNEL
 from files import file_digest, track
 
 
@@ -60,7 +61,12 @@ class Plan:
 
     def keys(self, numbers: Indices) -> ContentKeys:
         """Return the keys (see `content_keys`) of utterances, by their numbers."""
-        return content_keys(self.digest[numbers], *self.spans(numbers))
+        return content_keys(self.digest[numbers], *self.spans(numbers), channels=self.channels(numbers))
+
+    def channels(self, numbers: Indices) -> Indices:
+        """Return the channels of utterances; `MEAN_CHANNEL` means the mean of all."""
+        chosen = [self.utterances[number].channel for number in numbers.tolist()]
+        return np.array([MEAN_CHANNEL if channel is None else channel for channel in chosen], np.int64)
 
     def spans(self, numbers: Indices) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return start and duration of utterances (seconds); NaN means to the end of the file."""
@@ -77,6 +83,7 @@ class Plan:
             "mtime_ns": torch.from_numpy(self.mtime_ns[numbers]),
             "start": torch.from_numpy(starts),
             "duration": torch.from_numpy(durations),
+            "channel": torch.from_numpy(self.channels(numbers)),
         }
 
     def record_row(self, number: int, file: FileState, *, block: int, row: int) -> None:

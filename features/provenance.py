@@ -14,8 +14,9 @@ from features.parts import Block
 from features.row_columns import AudioProvenance
 from features.set_checks import FeaturesError
 
-# Key of a row: the digest of its file, and start and duration (seconds) of the span in it, as bytes that can be sorted.
-CONTENT_KEY = np.dtype("S48")
+# Key of a row: the digest of its file, start and duration (seconds) of the span in it, and the channel, as bytes that
+# can be sorted.
+CONTENT_KEY = np.dtype("S56")
 ContentKeys = NDArray[np.bytes_]
 
 
@@ -135,9 +136,9 @@ class StoredRows:
 
 
 def content_keys(
-    digests: NDArray[np.uint8], starts: NDArray[np.float64], durations: NDArray[np.float64]
+    digests: NDArray[np.uint8], starts: NDArray[np.float64], durations: NDArray[np.float64], *, channels: Indices
 ) -> ContentKeys:
-    """Return the key of each row: the digest of its file, and the span in the file.
+    """Return the key of each row: the digest of its file, the span in the file, and the channel.
 
     Parameters
     ----------
@@ -145,12 +146,15 @@ def content_keys(
         uint8, SHA-256 of each file.
     starts, durations : ndarray (n,)
         float64, span in each file (seconds); a NaN duration means to the end of the file.
+    channels : ndarray (n,)
+        int64, channel of each file; `MEAN_CHANNEL` for the mean of all.
     """
-    spans = np.stack([starts, np.nan_to_num(durations, nan=-1.0)], axis=1) + 0.0  # turns -0.0 into 0.0
-    joined = np.ascontiguousarray(np.concatenate([digests, spans.view(np.uint8).reshape(-1, 16)], axis=1))
+    spans = np.stack([starts, np.nan_to_num(durations, nan=-1.0), channels], axis=1) + 0.0  # turns -0.0 into 0.0
+    joined = np.ascontiguousarray(np.concatenate([digests, spans.view(np.uint8).reshape(-1, 24)], axis=1))
     return joined.view(CONTENT_KEY).reshape(-1)
 
 
 def keys_of(audio: AudioProvenance) -> ContentKeys:
     """Return the keys of rows, from their provenance."""
-    return content_keys(audio.digest.numpy(), audio.start.numpy(), audio.duration.numpy())
+    digests, starts, durations = audio.digest.numpy(), audio.start.numpy(), audio.duration.numpy()
+    return content_keys(digests, starts, durations, channels=audio.channel.numpy())

@@ -10,6 +10,8 @@ from torch import Tensor
 
 from files import fields_repr
 
+# Value of the column ``channel`` for the mean of all channels.
+MEAN_CHANNEL = -1
 # Other types of columns of indices that a file may have; they are converted.
 SMALLER_INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32)
 
@@ -83,6 +85,7 @@ AUDIO_COLUMNS = (
     Column("mtime_ns", torch.int64),
     Column("start", torch.float64),
     Column("duration", torch.float64),
+    Column("channel", torch.int64, default=MEAN_CHANNEL),
     Column("file_rate", torch.int64, default=0),
     Column("offset", torch.float32, default=math.nan),
     Column("bandwidth", torch.float32, default=math.nan),
@@ -95,7 +98,8 @@ COLUMNS = (DURATIONS, *AUDIO_COLUMNS)
 
 @dataclass(frozen=True, eq=False)
 class AudioProvenance:
-    """What the vectors were computed from; a row is valid as long as the file, the span and the crop are the same.
+    """What the vectors were computed from; a row is valid as long as the file, the span, the channel and
+    the crop are the same.
 
     Attributes
     ----------
@@ -105,6 +109,8 @@ class AudioProvenance:
         int64, size (bytes) and modification time (ns) of each file; the digest is recomputed only if they change.
     start, duration : Tensor (N,)
         float64, span in the file (seconds); a NaN duration means to its end.
+    channel : Tensor (N,)
+        int64, number of the channel, from 0; `MEAN_CHANNEL` (-1) for the mean of all.
     file_rate : Tensor (N,)
         int64, sampling rate of each file (Hz); 0 if it is not known.
     offset : Tensor (N,)
@@ -124,6 +130,7 @@ class AudioProvenance:
     mtime_ns: Tensor
     start: Tensor
     duration: Tensor
+    channel: Tensor
     file_rate: Tensor
     offset: Tensor
     bandwidth: Tensor

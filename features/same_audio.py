@@ -107,7 +107,7 @@ def _differ_by_rounding(one: Tensor, other: Tensor) -> Tensor:
 def audio_numbers(*sets: FeatureSet) -> tuple[Indices, ...]:
     """Return a number for each row of some sets, each (N,); rows of the same audio have the same number, in all sets.
 
-    Two rows are of the same audio if their files have the same bytes and the same span, or if their lengths are equal
+    Two rows are of the same audio if their files have the same bytes, span and channel, or if their lengths are equal
     and their vectors are equal except for rounding. Vectors whose lengths are not known have to be exactly equal. The
     columns of the vectors are standardised before, so that a column of large numbers does not hide the differences in
     others. With several layers, the last is compared.

@@ -26,6 +26,9 @@ PREDICTIONS = "a file of predictions, an output of the scripts"
 SCORES = "a file of scores, an output of speaker_verification.py score"
 TRIALS = "a list of trials, for --trials of speaker_verification.py evaluate"
 MANIFEST = "a manifest of a corpus, for --data_dir"
+SEGMENTS = "a manifest of segments, for --data_dir"
+CUTS = "a list of segments that prepare_data.py cut from recordings"
+DESCRIPTION = "a description of a corpus, an output of prepare_data.py describe"
 SETTINGS = "a YAML file of settings, for --config"
 RTTM = "an RTTM file, for --rttm of speaker_verification.py enroll"
 AUDIO = "an audio file, for --audio_path (for --data_dir, give the folder that contains it)"
@@ -56,6 +59,7 @@ KEYS = (
     ({"features", "labels"}, FEATURES),
     ({"network", "front_end", "tensors"}, TRAINED),
     ({"identity", "epoch", "step", "members"}, TRAINING),
+    ({"corpus", "root", "summary"}, DESCRIPTION),
     ({"rows", "summary"}, RESULTS),
     ({"rows", "selected_epoch"}, TRAINING_RESULTS),
     ({"rows", "notes", "command"}, VERIFICATION_RESULTS),
@@ -74,7 +78,10 @@ TENSORS = {
 # Columns of a table -> what it is.
 COLUMNS = (
     ({"path", "speaker", "probability", "error"}, PREDICTIONS),
+    ({"path", "speaker", "session", "start", "duration", "channel", "name"}, SEGMENTS),
     ({"path", "speaker"}, MANIFEST),
+    ({"file", "source", "source_bytes"}, CUTS),
+    ({"id", "speaker", "session", "rate", "problem"}, DESCRIPTION),
     ({"id", "speaker", "score"}, SCORES),
     ({"id", "speaker", "named"}, RESULTS),
     ({"id", "speaker", "pca_x"}, RESULTS),

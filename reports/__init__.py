@@ -1,6 +1,7 @@
 """The page and the pictures of results, drawn from the files of a results folder alone."""
 
 from reports.drawing import PictureFormat
+from reports.write_corpus_page import write_corpus_page
 from reports.write_report import ReportError, format_results, write_report
 
-__all__ = ["PictureFormat", "ReportError", "format_results", "write_report"]
+__all__ = ["PictureFormat", "ReportError", "format_results", "write_corpus_page", "write_report"]

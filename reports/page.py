@@ -158,10 +158,10 @@ def table(
     return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>\n{body}</tbody></table></div>\n'
 
 
-def downloads_section(pictures: Pictures) -> str:
-    """Make the section that links the tables and pictures in the folder of the page."""
+def downloads_section(pictures: Pictures, tables: Mapping[str, str] = DOWNLOADS) -> str:
+    """Make the section that links the tables (name -> content) and pictures in the folder of the page."""
     lines = []
-    for name, content in DOWNLOADS.items():
+    for name, content in tables.items():
         if (pictures.folder / name).is_file():
             lines.append(f"<li>{_download(name)}: {escape(content)}</li>")
     for name in pictures.names:

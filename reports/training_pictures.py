@@ -75,9 +75,12 @@ def _draw_curves(axes: "Axes", rows: Sequence[Record], key: str) -> None:
         axes.set_ylim(bottom=0)
 
 
-def draw_speaker_counts(records: Sequence[Record]) -> "Figure":
-    """Draw the number of utterances of each speaker, with most utterances first, stacked by part."""
-    parts = [part for part in PARTS if any(int(record[part]) for record in records)]
+def draw_speaker_counts(records: Sequence[Record], parts: Sequence[str] = PARTS) -> "Figure":
+    """Draw the number of utterances of each speaker, with most utterances first, stacked by part.
+
+    The records have the ``speaker`` and, for each part, the number of utterances.
+    """
+    parts = [part for part in parts if any(int(record[part]) for record in records)]
     ranked = sorted(records, key=lambda record: (-sum(int(record[part]) for part in parts), record["speaker"]))
     counts = np.array([[int(record[part]) for record in ranked] for part in parts])
     edges = np.vstack([np.zeros(len(ranked)), counts.cumsum(0)])
@@ -86,7 +89,7 @@ def draw_speaker_counts(records: Sequence[Record]) -> "Figure":
     figure = new_figure(7.5, 1.4 + 0.15 * len(ranked) if is_named else 3.2)
     axes = figure.subplots()
     for number, part in enumerate(parts):
-        look: Record = {"color": PART_COLOURS[part], "label": part, "linewidth": 0}
+        look: Record = {"color": PART_COLOURS.get(part, COLOURS[number]), "label": part, "linewidth": 0}
         if is_named:
             axes.barh(places, counts[number], left=edges[number], height=0.7, **look)
         else:
@@ -101,15 +104,16 @@ def draw_speaker_counts(records: Sequence[Record]) -> "Figure":
         )
     axes.set_axisbelow(True)
     axes.grid(axis="x" if is_named else "y", alpha=0.3)
-    legend_below(figure, axes)
+    if len(parts) > 1 or parts[0] in PARTS:
+        legend_below(figure, axes)
     return figure
 
 
-def draw_count_histogram(records: Sequence[Record]) -> "Figure":
-    """Draw how many speakers have how many utterances, over all parts."""
+def draw_count_histogram(records: Sequence[Record], parts: Sequence[str] = PARTS) -> "Figure":
+    """Draw how many speakers have how many utterances, over all parts; the records are as in `draw_speaker_counts`."""
     from matplotlib.ticker import MaxNLocator
 
-    totals = np.array([sum(int(record[part]) for part in PARTS) for record in records])
+    totals = np.array([sum(int(record[part]) for part in parts) for record in records])
     width = math.ceil((totals.max() - totals.min() + 1) / MAX_BARS)
     edges = np.arange(totals.min(), totals.max() + width + 1, width) - 0.5
     figure = new_figure(7.5, 2.6)

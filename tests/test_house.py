@@ -14,7 +14,7 @@ import config
 from command_line import parse
 from config import ScriptConfig
 from configs import training as training_choices
-from corpora import LAYOUTS
+from corpora import LAYOUTS, MD5_SUMS, AudioFormat, find_segments
 from encoders import ALIASES, ENCODERS
 from evaluation import compare_heads
 from features import extract
@@ -194,6 +194,8 @@ def test_choices_of_the_command_lines_are_those_of_the_registries() -> None:
     assert set(typing.get_args(fields_of_training["optimizer"])) == set(OPTIMIZERS)
     assert set(typing.get_args(fields_of_training["schedule"])) == set(SCHEDULES)
     assert set(typing.get_args(config.Precision)) == {"auto", *PRECISIONS}
+    assert set(typing.get_args(config.LibriSpeechSplit)) == set(MD5_SUMS)
+    assert config.AudioFormat == AudioFormat
     assert config.TableFormat == TableFormat
     assert config.PictureFormat == PictureFormat
 
@@ -210,11 +212,13 @@ def test_defaults_of_scripts_and_libraries_agree() -> None:
         "front_end objective margin miner n_frames window mask_probability mask_features mask_frames epochs "
         "steps_per_epoch optimizer lr weight_decay schedule warmup_steps max_norm patience precision seed start_from"
     )
+    of_segments = ["min_duration", "max_duration", "max_overlap", "merge_gap"]
     of_runs = ["objective", "fractions", "start_from", "save_published", "device", "test_every_epoch"]
     for function, config_class, names in (
         (extract, config.ExtractionConfig, ["max_duration"]),
         (compare_heads, config.ComparisonConfig, of_comparison),
         (MinibatchHead, config.ComparisonConfig, of_heads),
+        (find_segments, config.SegmentsConfig, of_segments),
         (TrainingSettings, config.TrainingConfig, of_networks.split()),
         (train_encoder, config.TrainingConfig, of_runs),
     ):

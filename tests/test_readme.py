@@ -99,7 +99,7 @@ def test_every_command_has_valid_flags(page: str) -> None:
     for script, *words in commands(PAGES[page]):
         if not (ROOT / script).exists():
             continue
-        name = f"{script} {words[0]}" if script == FLAGS.VERIFICATION and words else script
+        name = f"{script} {words[0]}" if script in (FLAGS.VERIFICATION, FLAGS.PREPARATION) and words else script
         assert name in FLAGS.COMMANDS, (page, name)
         valid = set(FLAGS.COMMANDS[name].__dataclass_fields__)
         for word in words:

@@ -27,7 +27,7 @@ LOWEST_PRIORITY = 19
 
 @dataclass(frozen=True)
 class Crop:
-    """A stretch of an utterance: valid frames from the frame `first` on.
+    """A stretch of an utterance, of one channel or the mean of all: valid frames from the frame `first` on.
 
     The samples are those of the frames' centres with a margin on both sides; outside of the utterance they are zero.
     """
@@ -37,6 +37,7 @@ class Crop:
     n_samples: int
     first: int
     n_frames: int
+    channel: int | None = None
 
 
 @dataclass(frozen=True)
@@ -129,7 +130,11 @@ class CropReader(Dataset[CropBatch]):
         first = crop.first * self._hop - margin
         begin, end = max(first, 0), min(first + (crop.n_frames - 1) * self._hop + self._n_fft, crop.n_samples)
         waveform = read_audio(
-            crop.path, self._rate, crop.start + begin / self._rate, duration=max(end - begin, 1) / self._rate
+            crop.path,
+            self._rate,
+            crop.start + begin / self._rate,
+            duration=max(end - begin, 1) / self._rate,
+            channel=crop.channel,
         )
         samples = waveform[: end - begin]
         remove_offset(samples)  # as `embed_utterances` does

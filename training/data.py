@@ -83,7 +83,14 @@ class TrainingData:
         utterance, total = self.utterances[row], 1 + int(self.n_samples[row]) // self.hop
         count = min(n_frames or total, total)
         first = int(position * (total - count + 1))
-        return Crop(str(utterance.path), utterance.start, int(self.n_samples[row]), first=first, n_frames=count)
+        return Crop(
+            str(utterance.path),
+            utterance.start,
+            int(self.n_samples[row]),
+            first=first,
+            n_frames=count,
+            channel=utterance.channel,
+        )
 
 
 def measure(
@@ -120,7 +127,7 @@ def _read_headers(utterances: Sequence[Utterance]) -> Iterator[float | str]:
 
 def _seconds(utterance: Utterance) -> float | str:
     try:
-        return span_seconds(utterance.path, utterance.start, utterance.duration)
+        return span_seconds(utterance.path, utterance.start, utterance.duration, channel=utterance.channel)
     except AudioError as error:
         return error.reason
 

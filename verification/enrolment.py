@@ -12,7 +12,7 @@ from torch import Tensor
 
 from corpora import Utterance
 from embedding import Row
-from features import FeatureSet
+from features import MEAN_CHANNEL, FeatureSet
 from files import InputError, count_of, fields_repr, file_digest, normal_form
 from verification.verifier import MIN_SECONDS
 
@@ -26,9 +26,10 @@ class Recording:
     Attributes
     ----------
     path : str
-        Path of the file when it was enrolled, plus ``#start-duration`` for a segment.
+        Path of the file when it was enrolled, plus ``#start-duration`` for a segment and ``#channelN`` for a channel.
     digest : bytes
-        SHA-256 digest of the content, for a segment with its times, which prevents enrolling a recording twice.
+        SHA-256 digest of the content, for a part of a file with its times and channel, which prevents enrolling a
+        recording twice.
     seconds : float
         Length of the audio that was embedded (seconds); 0 if not known.
     vector : Tensor (D,)
@@ -61,8 +62,7 @@ class Recording:
             raise InputError(
                 f"{path}: the file was embedded, but can no longer be read ({error.strerror}). No speaker was enrolled."
             ) from error
-        if utterance.start or utterance.duration is not None:
-            digest = _segment_digest(digest, utterance.start, utterance.duration)
+        digest = _digest_of_part(digest, utterance.start, utterance.duration, channel=utterance.channel)
         return cls(path=recording_name(utterance), digest=digest, seconds=row.seconds, vector=row.vector)
 
 
@@ -87,7 +87,7 @@ class Enrolled:
 
 
 def recording_name(utterance: Utterance) -> str:
-    """Return the path of an utterance as it was given, plus ``#start-duration`` for a segment."""
+    """Return the path of an utterance as it was given, with what its id has for a segment or a channel."""
     return str(utterance.path.parent / replace(utterance, root=utterance.path.parent).id)
 
 
@@ -115,15 +115,21 @@ def _recording(features: FeatureSet, row: int) -> Recording:
         digest = hashlib.sha256(vector.float().numpy().astype("<f4").tobytes()).digest()
     else:
         digest = audio.digest[row].numpy().tobytes()
-        start, duration = float(audio.start[row]), float(audio.duration[row])
-        if start or not math.isnan(duration):  # one of several utterances in a file
-            digest = _segment_digest(digest, start, duration)
+        length, channel = float(audio.duration[row]), int(audio.channel[row])
+        digest = _digest_of_part(
+            digest,
+            float(audio.start[row]),
+            None if math.isnan(length) else length,
+            channel=None if channel == MEAN_CHANNEL else channel,
+        )
     seconds = float(features.durations[row])
     known = 0.0 if math.isnan(seconds) else seconds
     return Recording(path=features.ids[row], digest=digest, seconds=known, vector=vector)
 
 
-def _segment_digest(digest: bytes, start: float, duration: float | None) -> bytes:
-    """Return the digest of a segment of a file; NaN stands for the end of the file."""
-    times = np.array([start, math.nan if duration is None else duration], "<f8")
-    return hashlib.sha256(digest + times.tobytes()).digest()
+def _digest_of_part(digest: bytes, start: float, duration: float | None, *, channel: int | None) -> bytes:
+    """Return the digest of a segment or a channel of a file, given that of the file; of all of it, that is returned."""
+    if start or duration is not None:
+        times = np.array([start, math.nan if duration is None else duration], "<f8")
+        digest = hashlib.sha256(digest + times.tobytes()).digest()
+    return digest if channel is None else hashlib.sha256(digest + f"channel {channel}".encode()).digest()

@@ -67,7 +67,7 @@ def test_span_of_lossy_file_has_the_right_position(name: str, write_container: W
 @pytest.mark.parametrize("span", [{"start": 40.0, "duration": 0.5}, {"max_duration": 0.5}])
 def test_only_the_span_is_decoded(
     name: str,
-    span: dict[str, float],
+    span: dict[str, Any],
     tone: Callable[..., NDArray[np.float64]],
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
@@ -112,7 +112,7 @@ def test_span_may_end_shortly_after_the_file(write_audio: WriteAudio, tmp_path: 
     ],
 )
 def test_span_outside_the_file_is_out_of_range(
-    span: dict[str, float],
+    span: dict[str, Any],
     message: str,
     write_audio: WriteAudio,
     fault_of: Callable[..., AudioError],
@@ -128,7 +128,7 @@ def test_span_outside_the_file_is_out_of_range(
     "span", [{"start": -0.1}, {"duration": 0.0}, {"duration": -1.0}, {"max_duration": 0.0}, {"max_duration": -1.0}]
 )
 def test_invalid_span_is_a_value_error_of_the_caller(
-    span: dict[str, float], write_audio: WriteAudio, tmp_path: Path
+    span: dict[str, Any], write_audio: WriteAudio, tmp_path: Path
 ) -> None:
     with pytest.raises(ValueError, match="start must be >= 0, durations > 0") as caught:
         read_audio(write_audio(tmp_path / "a.wav", seconds=0.1), RATE, **span)

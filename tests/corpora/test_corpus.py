@@ -5,6 +5,7 @@ import os
 import pickle
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -45,6 +46,40 @@ def kinds(problems: tuple[Problem, ...]) -> list[tuple[str, str]]:
 )
 def test_id_of_segment_has_start_and_duration(start: float, duration: float | None, suffix: str) -> None:
     assert utterance("a b/ü.wav", "ann", start, duration).id == f"a b/ü.wav{suffix}"
+
+
+@pytest.mark.parametrize(("start", "duration", "suffix"), [(0.0, None, ""), (1.5, 2.0, "#1.5-2"), (1.0, None, "#1-")])
+def test_id_of_a_channel_ends_with_its_number(start: float, duration: float | None, suffix: str) -> None:
+    whole = utterance("a.wav", "ann", start, duration)
+    assert [dataclasses.replace(whole, channel=channel).id for channel in (None, 0, 12, np.int64(7))] == [
+        f"a.wav{suffix}",
+        f"a.wav{suffix}#channel0",
+        f"a.wav{suffix}#channel12",
+        f"a.wav{suffix}#channel7",
+    ]
+
+
+@pytest.mark.parametrize("channel", [-1, 0.5, "0", "mean"])
+def test_a_channel_is_a_number_from_0(channel: Any) -> None:
+    with pytest.raises(CorpusError, match=r"a\.wav: the channel is .*; expected a number from 0, or None for the mean"):
+        Utterance(ROOT / "a.wav", "ann", "ann", channel=channel)
+
+
+def test_each_channel_of_a_file_is_validated(tmp_path: Path) -> None:
+    voice = np.random.default_rng(0).uniform(-0.5, 0.5, 8_000)
+    soundfile.write(tmp_path / "a.wav", np.stack([voice, 0 * voice, voice], axis=1), 8_000)
+    utterances = [
+        Utterance(tmp_path / "a.wav", speaker, speaker, root=tmp_path, channel=channel)
+        for speaker, channel in (("ann", 0), ("ben", 1), ("eva", 2), ("ida", 3))
+    ]
+    problems = [each for each in Corpus(tuple(utterances), tmp_path, "calls").validate() if each.kind[0] != "s"]
+    assert kinds(tuple(problems)) == [
+        ("unreadable", "a.wav#channel1"),
+        ("unreadable", "a.wav#channel3"),
+        ("duplicate", "a.wav#channel0"),
+    ]
+    assert "all samples of channel 1 are zero" in problems[0].message
+    assert "there is no channel 3" in problems[1].message
 
 
 def test_id_is_relative_to_root_wherever_the_file_is() -> None:

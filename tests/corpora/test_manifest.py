@@ -311,3 +311,21 @@ def test_words_in_the_column_of_the_split(tmp_path: Path, caplog: pytest.LogCapt
         f"{tmp_path / 'manifest.csv'}: the column 'split' has other words than train, validation (or dev) and test: "
         "'other', 'train-test'; rows with them are in no split"
     )
+
+
+def test_channels_are_numbered_from_0(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    text = "path,speaker,start,duration,channel,name\n"
+    cells = {"": None, "mean": None, "Mean": None, "nan": None, "0": 0, "7": 7, "1.0": 1}
+    text += "".join(f"{row}.wav,ann,1,2,{cell},ann_{row:04d}\n" for row, cell in enumerate(cells))
+    corpus = load_corpus(write_manifest(tmp_path, text + "0.wav,ann,1,2,3,\n"))
+    assert [utterance.channel for utterance in corpus] == [*cells.values(), 3]
+    assert [corpus.ids[0], corpus.ids[-1]] == ["0.wav#1-2", "0.wav#1-2#channel3"]
+    assert caplog.records == []  # the names of segments are no surprise
+
+
+@pytest.mark.parametrize("cell", ["-1", "A", "0.5", "1;2", "all"])
+def test_other_channels_are_refused(cell: str, tmp_path: Path) -> None:
+    root = write_manifest(tmp_path, f"path,speaker,channelNumber\na.wav,ann,0\nb.wav,ann,{cell}\n")
+    message = rf"manifest\.csv, line 3: channel is '{cell}'; expected the number of a channel, from 0, or mean"
+    with pytest.raises(CorpusError, match=message):
+        load_corpus(root)

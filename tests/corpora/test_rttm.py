@@ -103,3 +103,12 @@ def test_files_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     for rttm, files, options, words in cases:
         with pytest.raises(CorpusError, match=words):
             rttm_utterances(rttm, files, **options)
+
+
+def test_segments_have_the_index_of_their_line_among_all_lines(tmp_path: Path) -> None:
+    path = tmp_path / "day.rttm"
+    path.write_text(
+        ";; by hand\n\nSPEAKER day 1 0 1 <NA> <NA> ann\nSPKR-INFO day 1 <NA> <NA> <NA> unknown ann <NA> <NA>\n"
+        "SPEAKER day 1 -1 1 <NA> <NA> ann\r\nSPEAKER day 1 2 1 <NA> <NA> ben\n"
+    )
+    assert [(segment.speaker, segment.line) for segment in read_rttm(path)] == [("ann", 2), ("ben", 5)]

@@ -11,7 +11,7 @@ import soundfile
 import torch
 
 from audio import Recording, read_audio, read_window
-from corpora import load_corpus
+from corpora import Utterance, load_corpus
 from embedding import Row, embed_utterances, worker
 from encoders import Encoder, load_encoder
 
@@ -28,7 +28,7 @@ def embed_folder(root: Path, encoder: Encoder, max_duration: float | None = None
     return list(embed_utterances(load_corpus(root).utterances, encoder, max_duration, **options))
 
 
-def is_mean_of_whole_files(rows: Sequence[Row], encoder: Encoder, **crop: float) -> bool:
+def is_mean_of_whole_files(rows: Sequence[Row], encoder: Encoder, **crop: Any) -> bool:
     """Compare the rows with `Encoder.encode` of the whole waveforms."""
     found = torch.stack([row.vector for row in rows if row.vector is not None])
     waveforms = [read_audio(row.utterance.path, 32_000, **crop) for row in rows if row.vector is not None]
@@ -53,6 +53,27 @@ def test_windows_are_averaged_over_whole_files(
     cropped = embed_folder(tmp_path, encoder, 2.0)
     assert [row.seconds for row in cropped[:3]] == pytest.approx([2.0, 0.4, 1.0])
     assert is_mean_of_whole_files(cropped, encoder, max_duration=2.0)
+
+
+def test_windows_of_a_channel_are_those_of_a_file_of_its_own(
+    windowed: MakeEncoder, tmp_path: Path, write_audio: Callable[..., Path]
+) -> None:
+    path = write_audio(tmp_path / "a.wav", seconds=2.6, rate=44_100, channels=2)
+    samples, rate = soundfile.read(path, dtype="int16")
+    for channel in (0, 1):
+        soundfile.write(tmp_path / f"{channel}.wav", samples[:, channel], rate)
+    utterances = [Utterance(path, "ann", "ann", 0.1, 2.25, channel=channel) for channel in (0, 1)]
+    utterances += [Utterance(tmp_path / f"{channel}.wav", "ann", "ann", 0.1, 2.25) for channel in (0, 1)]
+    utterances += [Utterance(path, "ann", "ann", 0.1, 2.25, channel=2)]
+    for encoder in (windowed(0.75), load_encoder("spectral", device="cpu")):
+        rows = list(embed_utterances(utterances, encoder, None))
+        vectors = [row.vector for row in rows]
+        assert vectors[0] is not None
+        assert vectors[1] is not None
+        torch.testing.assert_close(vectors[0], vectors[2])
+        torch.testing.assert_close(vectors[1], vectors[3])
+        assert not torch.allclose(vectors[0], vectors[1], rtol=1e-2)
+        assert (rows[4].fault, rows[4].vector) == ("no_channel", None)
 
 
 @pytest.mark.parametrize("rate", [16_000, 32_000, 44_100])

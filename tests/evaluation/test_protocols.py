@@ -19,7 +19,7 @@ from evaluation.alignment import align
 from evaluation.leaks import find_leaks
 from evaluation.protocol import split_rows
 from evaluation.summary import key_of
-from features import AudioProvenance, FeatureSet
+from features import MEAN_CHANNEL, AudioProvenance, FeatureSet
 from heads import HeadError, SpeakerClassifier
 from metrics import ratio_interval
 
@@ -127,6 +127,34 @@ def test_overlapping_segments_of_a_file_are_reported(features: FeatureSet) -> No
         spans = replace(audio, digest=digest, start=start.clone(), duration=duration)
         leaks = find_leaks(replace(features, audio=spans), {"utterance": [parts]})
         assert any("in training too" in leak for leak in leaks) == overlaps, begin
+
+
+def test_two_channels_of_a_span_share_their_audio_if_they_have_one_speaker(features: FeatureSet) -> None:
+    parts = split_rows(features, "utterance", (0.8, 0.1, 0.1), seed=0)
+    audio, test, labels = audio_of(features), int(parts.test[0]), features.labels
+    digest = audio.digest.clone()
+    same = next(row for row in parts.train.tolist() if labels[row] == labels[test])
+    other = next(row for row in parts.train.tolist() if labels[row] != labels[test])
+    for train, channels, shares in (
+        (same, (0, 1), True), (other, (0, 1), False), (other, (1, 1), True), (other, (1, MEAN_CHANNEL), True),
+    ):  # fmt: skip
+        digests, channel = digest.clone(), torch.full_like(audio.channel, MEAN_CHANNEL)
+        digests[test] = digest[train]
+        channel[test], channel[train] = channels
+        found = find_leaks(
+            replace(features, audio=replace(audio, digest=digests, channel=channel)), {"utterance": [parts]}
+        )
+        assert any("in training too" in leak for leak in found) == shares, (train, channels)
+
+
+def test_speakers_of_one_meeting_each_are_tested_in_their_meeting(made_up: MadeUp) -> None:
+    local = made_up(n_sessions=1)
+    meetings = replace(local, sessions=local.labels // 2, session_names=tuple(f"m{k}" for k in range(10)))
+    meetings = replace(meetings, session_names=meetings.session_names[: int(meetings.sessions.max()) + 1])
+    [leak] = [each for each in compare_heads(meetings, ["centroid"]).leaks if "no speaker has a second session" in each]
+    assert "the test utterances of a speaker are from the session of the training utterances" in leak
+    assert "labels are local to a session" in leak
+    assert "--pattern" not in leak
 
 
 def test_leaks_are_found_in_the_set_with_provenance(features: FeatureSet) -> None:

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from features import AudioProvenance, FeaturesError
+from features import MEAN_CHANNEL, AudioProvenance, FeaturesError
 from features.parts import Block, PartFile, read_part
 
 
@@ -24,6 +24,7 @@ def make_block(n: int, seed: int, dtype: torch.dtype = torch.float32, layers: in
             mtime_ns=torch.arange(n),
             start=torch.zeros(n, dtype=torch.float64),
             duration=torch.full((n,), torch.nan, dtype=torch.float64),
+            channel=torch.full((n,), MEAN_CHANNEL),
             file_rate=torch.full((n,), 16_000),
             offset=torch.zeros(n),
             bandwidth=torch.full((n,), 8_000.0),

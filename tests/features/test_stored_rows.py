@@ -11,7 +11,7 @@ import torch
 
 from corpora import Corpus, load_corpus
 from encoders import Encoder, LazyEncoder, lazy_encoder, load_encoder
-from features import AudioProvenance, FeaturesError, FeatureSet, extract
+from features import MEAN_CHANNEL, AudioProvenance, FeaturesError, FeatureSet, extract
 from features.parts import read_part
 
 RunExtract = Callable[..., tuple[FeatureSet, int]]
@@ -220,6 +220,7 @@ def test_100_000_stored_files_are_compared_within_a_minute(tmp_path: Path, run_e
             mtime_ns=torch.ones(n, dtype=torch.int64),
             start=torch.zeros(n, dtype=torch.float64),
             duration=torch.full((n,), torch.nan, dtype=torch.float64),
+            channel=torch.full((n,), MEAN_CHANNEL),
             file_rate=torch.full((n,), 16_000),
             offset=torch.zeros(n),
             bandwidth=torch.full((n,), 8_000.0),

@@ -29,7 +29,13 @@ REPORT = "make_report.py"
 VERIFY = "speaker_verification.py"
 VERIFICATION_COMMANDS = ("evaluate", "train", "verify", "enroll", "remove", "list", "merge", "identify", "score")
 SCRIPTS = [[script] for script in (EXTRACT, COMPARE, INFER, REPORT)]
-COMMANDS = [*SCRIPTS, *([VERIFY, command] for command in VERIFICATION_COMMANDS)]
+PREPARE = "prepare_data.py"
+PREPARATION_COMMANDS = ("segments", "download", "describe")
+COMMANDS = [
+    *SCRIPTS,
+    *([VERIFY, command] for command in VERIFICATION_COMMANDS),
+    *([PREPARE, command] for command in PREPARATION_COMMANDS),
+]
 # Runs a script, and prints the heavy libraries that it imported to stderr.
 PROBE = """
 import runpy, sys
@@ -57,14 +63,23 @@ def test_help_imports_no_heavy_library(command: list[str]) -> None:
     assert "--log_level" in assert_light(*command, "--help")
 
 
-def test_verification_help_lists_its_commands() -> None:
+@pytest.mark.parametrize(
+    ("script", "commands", "line"),
+    [
+        (VERIFY, VERIFICATION_COMMANDS, "evaluate    Score trials"),
+        (PREPARE, PREPARATION_COMMANDS, "describe    Describe what is in a corpus"),
+    ],
+)
+def test_help_of_a_script_lists_its_commands(script: str, commands: tuple[str, ...], line: str) -> None:
     for arguments in ([], ["--help"], ["-h"]):
-        printed = assert_light(VERIFY, *arguments)
-        assert tuple(line.split()[0] for line in printed.splitlines()[2:]) == VERIFICATION_COMMANDS
-        assert "evaluate    Score trials" in printed
+        printed = assert_light(script, *arguments)
+        assert tuple(line.split()[0] for line in printed.splitlines()[2:]) == commands
+        assert line in printed
 
 
-@pytest.mark.parametrize("command", [*SCRIPTS, [VERIFY], [VERIFY, "enroll"], [VERIFY, "verify"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "command", [*SCRIPTS, [VERIFY], [VERIFY, "enroll"], [VERIFY, "verify"], [PREPARE]], ids=" ".join
+)
 def test_version_imports_no_heavy_library(command: list[str]) -> None:
     printed = assert_light(*command, "--version")
     assert re.fullmatch(rf"Voxprobe {re.escape(VERSION)}( \([0-9a-f]{{12}}(-dirty)?\))?\n", printed)

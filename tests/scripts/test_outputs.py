@@ -13,6 +13,7 @@ import pytest
 import config
 from config import (
     ComparisonConfig,
+    DescribeConfig,
     EnrollConfig,
     EvaluateConfig,
     ExtractionConfig,
@@ -22,10 +23,21 @@ from config import (
     ReportConfig,
     ScoreConfig,
     ScriptConfig,
+    SegmentsConfig,
     TrainingConfig,
     TrainVerifierConfig,
 )
-from configs.paths import COMPARISON_FILES, EVALUATION_FILES, REPORT_FILES, TRAINING_FILES, Writes, WritesInto, marks_of
+from configs.paths import (
+    COMPARISON_FILES,
+    DESCRIPTION_FILES,
+    EVALUATION_FILES,
+    REPORT_FILES,
+    SEGMENTS_FILES,
+    TRAINING_FILES,
+    Writes,
+    WritesInto,
+    marks_of,
+)
 from files import OutputError
 from sample.make_sample import check_output_dir
 
@@ -68,6 +80,8 @@ FOLDERS = [
     (lambda folder: EvaluateConfig(output_dir=folder, triplets=50), EVALUATION_FILES),
     (lambda folder: ReportConfig(folder=(folder,)), REPORT_FILES),
     (lambda folder: TrainingConfig(corpus=(), output_dir=folder), TRAINING_FILES),
+    (lambda folder: SegmentsConfig(output_dir=folder), SEGMENTS_FILES),
+    (lambda folder: DescribeConfig(corpus=(), output_dir=folder), DESCRIPTION_FILES),
 ]
 
 

@@ -18,7 +18,7 @@ from heads import SpeakerClassifier
 from networks import LogMel
 from training import TrainedEncoder, TrainingError
 from training.crop_reader import CropReader, CropRequest, read_crops
-from training.data import TrainingData
+from training.data import TrainingData, measure
 from training.training_run import TrainingRun
 
 Train = Callable[..., TrainedEncoder]
@@ -225,6 +225,24 @@ def test_an_offset_of_a_recording_is_removed_as_in_extraction(train: Train, corp
         for answer, each in zip(answers, tested, strict=True)
     ]
     assert trained.figures["loss"] == pytest.approx(sum(losses) / len(losses), rel=1e-4)
+
+
+def test_crops_of_a_channel_are_those_of_a_file_of_its_own(write_audio: Callable[..., Path], tmp_path: Path) -> None:
+    path = write_audio(tmp_path / "a.flac", 2.0, channels=3)
+    samples, rate = soundfile.read(path, dtype="int16")
+    corpus = Corpus(tuple(Utterance(path, "a", "1", channel=channel) for channel in range(4)), tmp_path, "array")
+    kept, lengths, faults = measure(corpus, 16_000, progress=False)
+    assert list(faults) == [corpus.ids[3]]
+    assert "there is no channel 3" in faults[corpus.ids[3]]
+    data = TrainingData(kept, lengths, {}, sample_rate=16_000, hop=160)
+    crops = tuple(data.crop(row, 0.5, 100) for row in range(3))
+    batch = next(iter(read_crops(CropReader(16_000, 160, 400), [CropRequest(crops)], 0)))
+    for channel in range(3):
+        soundfile.write(tmp_path / f"{channel}.wav", samples[:, channel], rate)
+        apart = Utterance(tmp_path / f"{channel}.wav", "a", "1")
+        alone = TrainingData((apart,), lengths[:1], {}, sample_rate=16_000, hop=160).crop(0, 0.5, 100)
+        found = next(iter(read_crops(CropReader(16_000, 160, 400), [CropRequest((alone,))], 0)))
+        assert torch.equal(batch.inputs[channel], found.inputs[0])
 
 
 def test_silent_recordings_are_said_to_be_silent(train: Train, tmp_path: Path) -> None:

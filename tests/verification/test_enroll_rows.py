@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -29,10 +30,10 @@ MakeRow = Callable[..., Row]
 def make_row(tmp_path: Path, population: FeatureSet) -> MakeRow:
     """Return a function that makes the row of a file with this content, or of a segment of it."""
 
-    def make(speaker: str, name: str, number: int, start: float = 0.0, duration: float | None = None) -> Row:
+    def make(speaker: str, name: str, number: int, start: float = 0.0, duration: float | None = None, **of: Any) -> Row:
         path = tmp_path / name
         path.write_text(str(number))
-        utterance = Utterance(path, speaker, session="", start=start, duration=duration)
+        utterance = Utterance(path, speaker, session="", start=start, duration=duration, **of)
         return Row(utterance, population.features[number], seconds=1.0)
 
     return make
@@ -124,6 +125,25 @@ def test_segments_of_one_file_are_different_recordings(
         "day.wav#0-1.5",
         "day.wav#1.5-1.5",
         "day.wav#1.5-",
+    ]
+
+
+def test_channels_of_one_file_are_different_recordings(
+    store: SpeakerStore, make_row: MakeRow, population: FeatureSet
+) -> None:
+    parts = [make_row("ann", "call.wav", 1), make_row("ann", "call.wav", 1, 0.0, 1.5)]
+    parts += [make_row("ann", "call.wav", 1, 0.0, 1.5, channel=channel) for channel in (0, 1)]
+    parts.append(make_row("ann", "call.wav", 1, channel=1))
+    rows = [replace(row, vector=population.features[number]) for number, row in enumerate(parts, start=10)]
+    assert enroll_rows(store, rows).n_added == 5
+    again = enroll_rows(store, [*rows, make_row("ben", "2", 2)], "add")
+    assert again.n_added == 1
+    assert [Path(name).name for name, _ in again.skipped] == [
+        "call.wav",
+        "call.wav#0-1.5",
+        "call.wav#0-1.5#channel0",
+        "call.wav#0-1.5#channel1",
+        "call.wav#channel1",
     ]
 
 
