@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from corpora.corpus import CorpusError, Utterance
 from corpora.layout_registry import Unused, layout
-from corpora.rttm import RttmSegment, read_rttm, recording_name
+from corpora.rttm import RttmSegment, read_rttm, rttm_name
 from corpora.split_names import is_no_speaker
 from corpora.text_grid import read_text_grid
 from files import count_of, listing
@@ -41,7 +41,7 @@ def read_aishell4(root: Path, files: Sequence[str]) -> Iterator[Utterance | Unus
     are read for meetings without RTTM lines. The root may be above several such folders.
 
     Labels of speakers are local to a meeting, so the speaker is ``<meeting>_<label>``. The mean of all channels is
-    used; a manifest can choose one. Lines that cannot be used are logged: those that are not well formed, whose
+    used, whatever channel the lines have; a manifest can choose one. Lines that cannot be used are logged: those that are not well formed, whose
     recording is not there, that repeat another line, or that give the same span to two speakers. A segment past the end
     of a recording is found when it is read.
     """
@@ -52,9 +52,9 @@ def read_aishell4(root: Path, files: Sequence[str]) -> Iterator[Utterance | Unus
     for folder, in_folder in audio.items():
         places = _annotation_folders(root, PurePosixPath(folder))
         meetings: dict[str, str] = {}
-        lines = read.lines(places, {recording_name(Path(file)) for file in in_folder})
+        lines = read.lines(places, {rttm_name(Path(file)) for file in in_folder})
         for file in in_folder:
-            meeting = recording_name(Path(file))
+            meeting = rttm_name(Path(file))
             if meeting in lines and meetings.setdefault(meeting, file) != file:
                 yield Unused(file, f"the layout aishell4 leaves out, because {SAME_MEETING}")
                 continue
@@ -89,7 +89,7 @@ class _Annotations:
                 for segment in self._read(path):
                     found[segment.recording].append(_Line(path, segment))
         for path in paths:
-            name = recording_name(path)
+            name = rttm_name(path)
             if path.suffix.lower() == TEXT_GRID and name in meetings and name not in found:
                 found[name] += [_Line(path, segment) for segment in self._read(path)]
         self._used |= found.keys() & meetings
@@ -119,20 +119,19 @@ class _Annotations:
         return [line for segment, line in first.items() if spans[_span(segment)] == 1]
 
     def log_problems(self, root: Path) -> None:
-        """Log the segments that are not used, with the first cases; nothing if no meeting was found."""
-        if not self._used:
-            return
+        """Log the segments that are not used, with the first cases; as a warning if a meeting was found."""
+        level = logging.WARNING if self._used else logging.INFO
         missing = {segment.recording for segments in self._files.values() for segment in segments} - self._used
         if missing:
             count = count_of(len(missing), "meeting")
-            logger.warning("%s: RTTM files list %s without audio: %s", root, count, listing(sorted(missing)))
+            logger.log(level, "%s: RTTM files list %s without audio: %s", root, count, listing(sorted(missing)))
         for left_out, reason in (
             (self._repeated, "repeats of an earlier line"),
             (self._shared, "spans with several speakers, who speak at once"),
         ):
             if left_out:
                 count = count_of(len(left_out), "segment")
-                logger.warning("%s: left out %s (%s): %s", root, count, reason, listing(list(map(str, left_out))))
+                logger.log(level, "%s: left out %s (%s): %s", root, count, reason, listing(list(map(str, left_out))))
 
 
 def _span(segment: RttmSegment) -> tuple[float, float]:

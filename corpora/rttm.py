@@ -78,7 +78,7 @@ def read_rttm(path: str | os.PathLike[str]) -> list[RttmSegment]:
     return segments
 
 
-def recording_name(path: Path) -> str:
+def rttm_name(path: Path) -> str:
     """Return the name of an audio file in RTTM files: without the suffix, and with underscores instead of spaces."""
     return normal_form("_".join(path.stem.split()))
 
@@ -132,7 +132,7 @@ def rttm_utterances(
         by_recording[segment.recording].append(segment)
     files: dict[str, Path] = {}
     for file in recordings:
-        first = files.setdefault(recording_name(file), file)
+        first = files.setdefault(rttm_name(file), file)
         if first != file:
             raise CorpusError(f"{path}: {first} and {file} have the same name without the suffix; give one of them.")
     found = [(recording, files[recording]) for recording in by_recording if recording in files]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from corpora.corpus import CorpusError
-from corpora.rttm import RttmSegment, recording_name
+from corpora.rttm import RttmSegment, rttm_name
 from files import count_of, listing, normal_form, other_kind, read_text
 
 logger = logging.getLogger(__name__)
@@ -102,7 +102,7 @@ def _tier(path: Path, tokens: Iterator[_Token]) -> list[RttmSegment]:
     if kind not in ("IntervalTier", "TextTier"):
         raise ValueError(f"it has a tier of the class {kind!r}")
     _numbers(tokens, 2)  # the times of the tier
-    speaker, recording, segments = normal_form(name.strip()), recording_name(path), list[RttmSegment]()
+    speaker, recording, segments = normal_form(name.strip()), rttm_name(path), list[RttmSegment]()
     for _ in range(_count(tokens)):
         if kind == "TextTier":
             _numbers(tokens, 1)
