@@ -3,14 +3,13 @@
 import logging
 import os
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from corpora.corpus import CorpusError, Utterance
 from corpora.layout_registry import Unused, layout
 from corpora.rttm import RttmSegment, read_rttm, recording_name
-from corpora.split_names import is_no_speaker
 from corpora.text_grid import read_text_grid
 from files import count_of, listing
 
@@ -41,18 +40,18 @@ def read_aishell4(root: Path, files: Sequence[str]) -> Iterator[Utterance | Unus
     are read for meetings without RTTM lines. The root may be above several such folders.
 
     Labels of speakers are local to a meeting, so the speaker is ``<meeting>_<label>``. The mean of all channels is
-    used; a manifest can choose one. Lines that cannot be used are logged: those that are not well formed, whose
-    recording is not there, that repeat another line, or that give the same span to two speakers. A segment past the end
-    of a recording is found when it is read.
+    used, whatever channel the lines have; a manifest can choose one. Lines that cannot be used are logged: those that
+    are not well formed, whose recording is not there, that repeat another line, or that give the same span to two
+    speakers. A segment past the end of a recording is found when it is read.
     """
     audio: defaultdict[str, list[str]] = defaultdict(list)
     for file in sorted(files):
         audio[str(PurePosixPath(file).parent)].append(file)
     read = _Annotations()
     for folder, in_folder in audio.items():
-        places = _annotation_folders(root, PurePosixPath(folder))
         meetings: dict[str, str] = {}
-        lines = read.lines(places, {recording_name(Path(file)) for file in in_folder})
+        bases = [folder] if folder == "." else [folder, str(PurePosixPath(folder).parent)]
+        lines = read.lines([root / base for base in bases], {recording_name(Path(file)) for file in in_folder})
         for file in in_folder:
             meeting = recording_name(Path(file))
             if meeting in lines and meetings.setdefault(meeting, file) != file:
@@ -76,13 +75,14 @@ class _Annotations:
 
     def __init__(self) -> None:
         self._files: dict[Path, list[RttmSegment]] = {}
+        self._names: dict[Path, list[str]] = {}
         self._used: set[str] = set()
         self._repeated: list[_Line] = []
         self._shared: list[_Line] = []
 
-    def lines(self, folders: Iterable[Path], meetings: set[str]) -> dict[str, list[_Line]]:
-        """Return the segments of the meetings that the files of some folders describe, in their order."""
-        paths = [path for folder in folders for path in _annotation_files(folder)]
+    def lines(self, folders: Sequence[Path], meetings: set[str]) -> dict[str, list[_Line]]:
+        """Return the segments of the meetings that files in some folders describe, in their order."""
+        paths = list(self._find(folders))
         found: defaultdict[str, list[_Line]] = defaultdict(list)
         for path in paths:
             if path.suffix.lower() == RTTM:
@@ -94,6 +94,23 @@ class _Annotations:
                 found[name] += [_Line(path, segment) for segment in self._read(path)]
         self._used |= found.keys() & meetings
         return {name: self._distinct(lines) for name, lines in found.items() if name in meetings}
+
+    def _find(self, folders: Sequence[Path]) -> Iterator[Path]:
+        """Yield the RTTM and TextGrid files in some folders, and in the folders of annotations in them."""
+        for folder in folders:
+            inside = [folder / name for name in self._list(folder) if name.lower() in ANNOTATION_FOLDERS]
+            for place in [folder, *inside]:
+                names = [name for name in self._list(place) if Path(name).suffix.lower() in (RTTM, TEXT_GRID)]
+                yield from (place / name for name in names)
+
+    def _list(self, folder: Path) -> list[str]:
+        """Return the names in a folder that are not hidden, sorted; none if it cannot be opened."""
+        if folder not in self._names:
+            try:
+                self._names[folder] = sorted(name for name in os.listdir(folder) if not name.startswith("."))
+            except OSError:  # the scan of the audio files has warned of it, or it is a file with this name
+                self._names[folder] = []
+        return self._names[folder]
 
     def _read(self, path: Path) -> list[RttmSegment]:
         """Return the segments of a file; none, with a warning, if it cannot be read."""
@@ -119,51 +136,24 @@ class _Annotations:
         return [line for segment, line in first.items() if spans[_span(segment)] == 1]
 
     def log_problems(self, root: Path) -> None:
-        """Log the segments that are not used, with the first cases; nothing if no meeting was found."""
-        if not self._used:
-            return
+        """Log the segments that are not used, with the first cases; as a warning if a meeting was found."""
+        level = logging.WARNING if self._used else logging.INFO
         missing = {segment.recording for segments in self._files.values() for segment in segments} - self._used
         if missing:
             count = count_of(len(missing), "meeting")
-            logger.warning("%s: RTTM files list %s without audio: %s", root, count, listing(sorted(missing)))
+            logger.log(level, "%s: RTTM files list %s without audio: %s", root, count, listing(sorted(missing)))
         for left_out, reason in (
             (self._repeated, "repeats of an earlier line"),
             (self._shared, "spans with several speakers, who speak at once"),
         ):
             if left_out:
                 count = count_of(len(left_out), "segment")
-                logger.warning("%s: left out %s (%s): %s", root, count, reason, listing(list(map(str, left_out))))
+                logger.log(level, "%s: left out %s (%s): %s", root, count, reason, listing(list(map(str, left_out))))
 
 
 def _span(segment: RttmSegment) -> tuple[float, float]:
     """Return where a segment is, as exactly as the id of an utterance has it."""
     return round(segment.start, 6), round(segment.duration, 6)
-
-
-def _annotation_folders(root: Path, folder: PurePosixPath) -> list[Path]:
-    """Return the folders in which the annotations of the recordings in a folder may be, below the root."""
-    bases = [folder]
-    if folder.parts and is_no_speaker(folder.name):  # wav, audio, ...
-        bases.append(folder.parent)
-    found = []
-    for base in (root / base for base in bases):
-        found.append(base)
-        try:
-            with os.scandir(base) as entries:
-                found += sorted(base / entry.name for entry in entries if entry.name.lower() in ANNOTATION_FOLDERS)
-        except OSError:  # the scan of the audio files has warned of it
-            continue
-    return found
-
-
-def _annotation_files(folder: Path) -> list[Path]:
-    """Return the RTTM and TextGrid files in a folder, sorted; hidden files are skipped."""
-    try:
-        with os.scandir(folder) as entries:
-            names = sorted(entry.name for entry in entries if not entry.name.startswith("."))
-    except OSError:
-        return []
-    return [folder / name for name in names if Path(name).suffix.lower() in (RTTM, TEXT_GRID)]
 
 
 def log_local_labels(root: Path, utterances: Sequence[Utterance]) -> None:

@@ -59,6 +59,13 @@ def test_each_line_is_an_utterance_of_a_speaker_of_the_meeting(
     assert "such as M1_001-M and M2_001-M" in caplog.text
 
 
+@pytest.mark.parametrize("folder", ["meetings", "beamformed 1"])
+def test_the_folder_of_the_recordings_may_have_any_name(folder: str, tmp_path: Path) -> None:
+    lay_out(tmp_path, [f"{folder}/M1.flac"])
+    annotate(tmp_path / "rttm" / "M1.rttm", LINES[:1])
+    assert rows_of(load_corpus(tmp_path)) == [(f"{folder}/M1.flac#0.5-1.25", "M1_001-M", "M1")]
+
+
 def test_one_file_may_describe_all_meetings(tmp_path: Path) -> None:
     lay_out(tmp_path, ["wav/M1.wav", "wav/M 2.wav"])
     annotate(tmp_path / "rttm" / "all.rttm", [LINES[0].format("M1"), LINES[1].format("M_2")])
@@ -129,8 +136,10 @@ def test_annotations_of_other_recordings_make_no_corpus_of_meetings(
     annotate(tmp_path / "rttm" / "M1.rttm")
     assert load_corpus(tmp_path).speakers == ("ann", "ben")
     assert warnings_of(caplog) == []
-    with pytest.raises(CorpusError, match="none of the 2 audio files fits the layout 'aishell4'"):
+    message = "none of the 2 audio files fits the layout 'aishell4'"
+    with caplog.at_level(logging.INFO), pytest.raises(CorpusError, match=message):
         load_corpus(tmp_path, "aishell4")
+    assert "RTTM files list 1 meeting without audio: M1" in caplog.text
 
 
 def test_segments_past_the_end_are_found_when_they_are_read(write_audio: Callable[..., Path], tmp_path: Path) -> None:

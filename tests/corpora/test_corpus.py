@@ -51,7 +51,8 @@ def test_id_of_segment_has_start_and_duration(start: float, duration: float | No
 @pytest.mark.parametrize(("start", "duration", "suffix"), [(0.0, None, ""), (1.5, 2.0, "#1.5-2"), (1.0, None, "#1-")])
 def test_id_of_a_channel_ends_with_its_number(start: float, duration: float | None, suffix: str) -> None:
     whole = utterance("a.wav", "ann", start, duration)
-    assert [dataclasses.replace(whole, channel=channel).id for channel in (None, 0, 12, np.int64(7))] == [
+    channels: list[Any] = [None, 0, 12, np.int64(7)]
+    assert [dataclasses.replace(whole, channel=channel).id for channel in channels] == [
         f"a.wav{suffix}",
         f"a.wav{suffix}#channel0",
         f"a.wav{suffix}#channel12",

@@ -146,7 +146,7 @@ def test_unknown_names_are_refused_with_the_valid_ones() -> None:
         (
             "query_transformer",
             {"width": 30},
-            "cannot be built: n_heads is 8 and width is 30; expected heads that divide",
+            "n_heads is 8 and width is 30; expected heads that divide",
         ),
         ("query_transformer", {"n_layers": 0}, "has n_layers=0; expected 1 or more"),
         ("conv1d", {"dropout": 2.0}, "cannot be built: .*between 0 and 1"),
