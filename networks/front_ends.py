@@ -115,7 +115,7 @@ class LogMel(nn.Module):
         """
         # On a CPU, the frames of one utterance stay in its cache, which those of a batch do not.
         size = 1 if waveforms.device.type == "cpu" else max(len(waveforms), 1)
-        parts = zip(waveforms.split(size), n_frames.split(size), strict=True)
+        parts = zip(torch.split(waveforms, size), torch.split(n_frames, size), strict=True)
         return torch.cat([self._frames(*part) for part in parts])
 
     def _frames(self, waveforms: Tensor, n_frames: Tensor) -> Tensor:
