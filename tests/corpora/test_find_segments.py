@@ -235,7 +235,7 @@ def test_the_share_of_overlap_is_that_of_counting_seconds(segments: list[tuple[s
             if other != speaker:
                 overlapped[begin : begin + count] = True
         expected = overlapped[start : start + length].mean()
-        assert meeting.share(speaker, start, start + length) == pytest.approx(expected, abs=5.1e-7)  # rounded to six decimals
+        assert meeting.share(speaker, start, start + length) == pytest.approx(expected, abs=1e-6)
 
 
 def test_a_list_keeps_its_segments_and_labels_and_names_what_is_missing(find: Find, tmp_path: Path) -> None:
