@@ -210,3 +210,14 @@ def assignment_problem(config: ScriptConfig, flag: str) -> str | None:
             return f"--{flag} has more than one value of {name}; give one."
         names.add(name)
     return None
+
+
+def fractions_problem(fractions: Sequence[float]) -> str | None:
+    """Return a sentence about shares of the training, validation and test parts that do not fit together, or None."""
+    if fractions[0] > 0 and min(fractions) >= 0 and abs(sum(fractions) - 1) <= 1e-6:
+        return None
+    shares = " ".join(map(str, fractions))
+    return (
+        f"--fractions is {shares}; expected three shares that sum to 1; the first (training) must be above 0, the "
+        "others at least 0."
+    )

@@ -26,6 +26,7 @@ from configs.base import (
     StoreDtype,
     TableFormat,
     assignment_problem,
+    fractions_problem,
 )
 from configs.paths import COMPARISON_FILES, PREDICTIONS_FILES, REPORT_FILES, Continues, Writes, WritesInto
 
@@ -188,14 +189,10 @@ class ComparisonConfig(EmbeddedCorpusConfig):
             return f"--{name} has no effect on a finished features file; give the corpus too, or leave --{name} out."
         if not self.heads:
             return "--heads is empty; give at least one head."
-        fractions = self.fractions
-        if not (fractions[0] > 0 and min(fractions) >= 0 and abs(sum(fractions) - 1) <= 1e-6):
-            shares = " ".join(map(str, fractions))
-            return (
-                f"--fractions is {shares}; expected three shares that sum to 1; the first (training) must be above 0, "
-                "the others at least 0."
-            )
-        if self.split_by == "given" and fractions != (0.8, 0.1, 0.1):
+        shares_problem = fractions_problem(self.fractions)
+        if shares_problem is not None:
+            return shares_problem
+        if self.split_by == "given" and self.fractions != (0.8, 0.1, 0.1):
             return "--fractions has no effect on the splits that the corpus gives; leave out --fractions or --split_by."
         if self.class_weight and self.balanced_sampling:
             return "--class_weight and --balanced_sampling both give rare speakers more weight; give one of them."

@@ -4,7 +4,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from configs.base import ClassWeight, CorpusConfig, Count, InputPath, Precision, Range, Seed, assignment_problem
+from configs.base import (
+    ClassWeight,
+    CorpusConfig,
+    Count,
+    InputPath,
+    Precision,
+    Range,
+    Seed,
+    assignment_problem,
+    fractions_problem,
+)
 from configs.paths import TRAINING_FILES, WritesInto
 
 # Choices. A test compares them with the registries.
@@ -120,12 +130,5 @@ class TrainingConfig(CorpusConfig):
     def problem(self) -> str | None:
         if self.data_dir is None and not self.download:
             return "No corpus is given. Give the folder of the corpus, as an argument or with --data_dir."
-        fractions = self.fractions
-        if not (fractions[0] > 0 and min(fractions) >= 0 and abs(sum(fractions) - 1) <= 1e-6):
-            shares = " ".join(map(str, fractions))
-            return (
-                f"--fractions is {shares}; expected three shares that sum to 1; the first (training) must be above 0, "
-                "the others at least 0."
-            )
         options = [assignment_problem(self, flag) for flag in ("network_options", "front_end_options")]
-        return next(filter(None, options), None) or super().problem()
+        return next(filter(None, [fractions_problem(self.fractions), *options]), None) or super().problem()

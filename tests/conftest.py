@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from hypothesis import settings
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -25,6 +26,10 @@ from corpora import Corpus, load_corpus
 from encoders import Encoder, TrainedNetwork, load_encoder
 from features import FeatureSet, extract
 from networks import create_front_end, create_network, default_settings
+
+# Property tests draw the same examples in each run, and no test depends on the speed of the machine.
+settings.register_profile("repeatable", derandomize=True, deadline=None)
+settings.load_profile("repeatable")
 
 Audio = NDArray[np.float64]
 ROOT = Path(__file__).parents[1]

@@ -26,7 +26,8 @@ def noise_files(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[Path, in
     folder, random = tmp_path_factory.mktemp("noise"), np.random.default_rng(0)
     files = []
     for rate in (8_000, 11_025, 16_000, 44_100):
-        noise = random.uniform(-1, 1, (round(1.5 * rate), 2))
+        # Two channels of the same signs, which cancel in no sample.
+        noise = random.uniform(0.1, 1, (round(1.5 * rate), 2)) * random.choice([-1, 1], (round(1.5 * rate), 1))
         for name, subtype in (("16.wav", "PCM_16"), ("24.wav", "PCM_24"), ("16.flac", "PCM_16"), ("24.flac", "PCM_24")):
             path = folder / f"{rate}-{name}"
             soundfile.write(path, noise, rate, subtype=subtype)
