@@ -28,7 +28,7 @@ def main(config: TrainingConfig) -> int:
     trained = train_encoder(
         take_subsets(open_corpus(config), config.subsets),
         config.network,
-        network_options=read_assignments(config.network_options),
+        network_options=read_assignments(config.all_network_options),
         front_end_options=read_assignments(config.front_end_options),
         command=command(),
         **config.training_settings(),

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from corpora import Corpus
 from encoders import TrainedNetwork, lazy_encoder, trained_file_name
@@ -101,7 +102,7 @@ def save_run(
             if save_published:
                 published.append(write_published(network, rows, folder))
             if member.classifier is not None:
-                heads.append(_head_of(member, path))
+                heads.append(_head_of(run, member, path))
         _write_results(run, figures, epoch=epoch)
     classifier = None
     if heads:
@@ -134,32 +135,41 @@ def _network_of(
     run: TrainingRun, member: Member, corpus: Corpus, *, figures: Record, start: StartingPoint | None
 ) -> TrainedNetwork:
     layer = member.classifier
+    weight, bias = _copied(layer.state_dict()).values() if isinstance(layer, nn.Linear) else (None, None)
     return TrainedNetwork(
         network=member.name,
         network_options=run.settings.options_of(member.name),
         front_end=run.settings.front_end,
         front_end_options=run.settings.front_end_options,
         window=run.settings.windows,
-        tensors=_copied(member.model.network.state_dict()),
-        classifier=None if layer is None else (layer.weight.detach().cpu().clone(), layer.bias.detach().cpu().clone()),
+        tensors=_copied(member.network_weights()),
+        pretrained=run.pretrained,
+        classifier=(weight, bias) if isinstance(layer, nn.Linear) else None,
         speakers=run.data.speakers,
-        corpora=tuple(dict.fromkeys([*(start.corpora if start else ()), corpus.name])),
+        corpora=tuple(dict.fromkeys([*_earlier_corpora(run, start), corpus.name])),
         earlier_speakers=start.all_speakers if start else (),
         figures=figures,
         settings=run.settings.content(),
     )
 
 
-def _head_of(member: Member, path: Path) -> FittedHead:
-    """Return the layer that classified the training speakers as a head on the saved encoder."""
-    layer = member.classifier
-    assert layer is not None
+def _earlier_corpora(run: TrainingRun, start: StartingPoint | None) -> tuple[str, ...]:
+    """Return the names of the corpora with speakers that trained the weights at the start."""
+    if start is not None:
+        return start.corpora
+    return ("unknown",) if run.pretrained is not None and run.pretrained.network == "campplus" else ()
+
+
+def _head_of(run: TrainingRun, member: Member, path: Path) -> FittedHead:
+    """Return the layers that classified the training speakers as a head on the saved encoder."""
+    layers, name = member.classifier, run.settings.head
+    assert layers is not None
     encoder = lazy_encoder("trained", path)
-    head = create_head("linear").load_state_dict(_copied(layer.state_dict()), list(range(layer.out_features)))
+    head = create_head(name).load_state_dict(_copied(layers.state_dict()), list(range(len(run.data.speakers))))
     return FittedHead(
-        scaler=create_scaler("none").fit(torch.zeros(1, layer.in_features)),
+        scaler=create_scaler("none").fit(torch.zeros(1, member.model.network.dim)),
         head=head,
-        name="linear",
+        name=name,
         encoder=encoder.spec,
         crop=encoder.max_duration,
     )
