@@ -97,6 +97,10 @@ class TrainingConfig(CorpusConfig):
     otherwise; mixed draws parts of the sizes of the corpus's own from all of them; given takes the corpus's own."""
     fractions: tuple[float, float, float] = (0.8, 0.1, 0.1)
     """Shares of the training, validation and test parts."""
+    per_session: bool = False
+    """Train a network for each session with at least two speakers, such as each meeting, in a folder of its name."""
+    start_session: str | None = None
+    """Session to start with; those before it, in the order of their names, are not trained; with --per_session."""
     class_weight: ClassWeight | None = None
     """Weights in the loss; balanced gives every speaker the same total weight, however many utterances there are."""
     epochs: Count = 20
@@ -161,6 +165,10 @@ class TrainingConfig(CorpusConfig):
     def problem(self) -> str | None:
         if self.data_dir is None and not self.download:
             return "No corpus is given. Give the folder of the corpus, as an argument or with --data_dir."
+        if self.per_session and (self.objective == "triplet" or self.split_by not in ("auto", "utterance")):
+            return "--per_session is for the objective classification and a split by utterance, within each session."
+        if self.start_session is not None and not self.per_session:
+            return "--start_session is for --per_session."
         fractions = self.fractions
         if not (fractions[0] > 0 and min(fractions) >= 0 and abs(sum(fractions) - 1) <= 1e-6):
             shares = " ".join(map(str, fractions))

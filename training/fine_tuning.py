@@ -45,7 +45,7 @@ def find_pretrained(
             f"The network {name!r} is fine-tuned from pretrained weights. Give them with --init_weights, as {what}, or "
             "--init_weights published."
         )
-    return Pretrained.find(name, init_weights)
+    return Pretrained.find(name, str(init_weights))
 
 
 def check_crops(settings: TrainingSettings) -> int:

@@ -1,5 +1,6 @@
 """Save what a training run made."""
 
+import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -9,13 +10,15 @@ import torch
 from torch import nn
 
 from corpora import Corpus
-from encoders import TrainedNetwork, lazy_encoder, trained_file_name
+from encoders import Pretrained, TrainedNetwork, lazy_encoder, trained_file_name
 from files import Record
 from heads import FittedHead, SpeakerClassifier, create_head, create_scaler
 from training.member import Member
 from training.published_form import write_published
 from training.starting_point import StartingPoint
 from training.training_run import TrainingRun
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,6 +102,8 @@ def save_run(
             path = folder / trained_file_name(member.name)
             network = _network_of(run, member, corpus, figures=figures, start=start)
             paths.append(network.save(path))
+            if run.pretrained is not None:
+                _log_sizes(member, path, run.pretrained)
             if save_published:
                 published.append(write_published(network, rows, folder))
             if member.classifier is not None:
@@ -135,7 +140,10 @@ def _network_of(
     run: TrainingRun, member: Member, corpus: Corpus, *, figures: Record, start: StartingPoint | None
 ) -> TrainedNetwork:
     layer = member.classifier
-    weight, bias = _copied(layer.state_dict()).values() if isinstance(layer, nn.Linear) else (None, None)
+    classifier = None
+    if isinstance(layer, nn.Linear):
+        state = _copied(layer.state_dict())
+        classifier = state["weight"], state["bias"]
     return TrainedNetwork(
         network=member.name,
         network_options=run.settings.options_of(member.name),
@@ -144,13 +152,23 @@ def _network_of(
         window=run.settings.windows,
         tensors=_copied(member.network_weights()),
         pretrained=run.pretrained,
-        classifier=(weight, bias) if isinstance(layer, nn.Linear) else None,
+        classifier=classifier,
         speakers=run.data.speakers,
         corpora=tuple(dict.fromkeys([*_earlier_corpora(run, start), corpus.name])),
         earlier_speakers=start.all_speakers if start else (),
         figures=figures,
         settings=run.settings.content(),
     )
+
+
+def _log_sizes(member: Member, path: Path, pretrained: Pretrained) -> None:
+    """Log how much of a fine-tuned network is stored."""
+    sizes = {name: tensor.nbytes / 1e6 for name, tensor in member.model.network.state_dict().items()}
+    stored = sum(sizes[name] for name in member.network_weights())
+    logger.info(
+        "%s holds the %.1f MB of the network that were trained; the other %.1f MB stay in %s (digest %s)",
+        path, stored, sum(sizes.values()) - stored, pretrained.source, pretrained.digest[:8],
+    )  # fmt: skip
 
 
 def _earlier_corpora(run: TrainingRun, start: StartingPoint | None) -> tuple[str, ...]:

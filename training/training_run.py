@@ -34,7 +34,7 @@ from training.processes import exchange, exchange_faults, threads
 from training.run_results import RunResults
 from training.run_state import State
 from training.schedule import learning_rate
-from training.settings import TrainingError, TrainingSettings
+from training.settings import TrainingError, TrainingSettings, UnusableCorpusError
 from training.step_crops import StepCrops
 from training.tensorboard_log import TensorBoardLog
 
@@ -293,8 +293,12 @@ class TrainingRun:
         if not crops:
             first = next(iter(self.data.faults.items()), None)
             if first is None:
-                raise TrainingError("The training utterances are silent. Export them again, or give other recordings.")
-            raise TrainingError(f"None of the training utterances could be read; the first, {first[0]}: {first[1]}.")
+                raise UnusableCorpusError(
+                    "The training utterances are silent. Export them again, or give other recordings."
+                )
+            raise UnusableCorpusError(
+                f"None of the training utterances could be read; the first, {first[0]}: {first[1]}."
+            )
         lr = self._learning_rate(self.state.epoch, self.plan.n_steps - 1)
         rows = []
         for member in self.members:
