@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from networks import FRONT_ENDS, FrontEnd, LogMel, NetworkError, create_front_end, front_ends
+from networks import FRONT_ENDS, FrontEnd, NetworkError, create_front_end, front_ends
 
 RATE = 16_000
 SETTINGS: list[tuple[str, dict[str, Any]]] = [
