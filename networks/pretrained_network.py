@@ -110,7 +110,7 @@ class Wav2Vec2Speaker(PretrainedNetwork):
         # The norm of the encoder is after the last layer in some models, and before the first in others.
         self._ends_with_norm = bool(getattr(model.config, "do_stable_layer_norm", False))
         for layer in self.encoder.layers:
-            layer.register_forward_hook(partial(_drop_layer, float(model.config.layerdrop)))
+            layer.register_forward_hook(_LayerDrop(float(model.config.layerdrop)))
         self.dim = model.config.hidden_size * (2 if pooling == "mean+std" else 1)
         self.requires_grad_(True)
 
@@ -133,7 +133,7 @@ class Wav2Vec2Speaker(PretrainedNetwork):
 
     def train(self, mode: bool = True) -> Self:
         super().train(mode)
-        # In training, the encoder of transformers would drop frozen layers too; `_drop_layer` drops trained ones alone.
+        # In training, the encoder of transformers would drop frozen layers too; `_LayerDrop` drops trained ones alone.
         self.encoder.training = False
         return self
 
@@ -214,13 +214,18 @@ def _convolve(layer: Any, x: Tensor, lengths: Tensor) -> Tensor:
     return activated
 
 
-def _drop_layer(probability: float, layer: nn.Module, inputs: Sequence[Any], output: Any) -> Any:
-    """Return the input of a layer instead of its output, with a probability, in training.
+class _LayerDrop:
+    """Forward hook that returns the input of a layer instead of its output, with a probability, in training.
 
     The layer is computed in any case: with several processes, each parameter needs a gradient, here of zeros.
     """
-    if not layer.training or probability == 0:
-        return None  # keeps the output
-    hidden, *others = output if isinstance(output, tuple) else (output,)
-    kept = torch.where(torch.rand((), device=hidden.device) >= probability, hidden, inputs[0])
-    return (kept, *others) if isinstance(output, tuple) else kept
+
+    def __init__(self, probability: float) -> None:
+        self._probability = probability
+
+    def __call__(self, layer: nn.Module, inputs: Sequence[Any], output: Any) -> Any:
+        if not layer.training or self._probability == 0:
+            return None  # keeps the output
+        hidden, *others = output if isinstance(output, tuple) else (output,)
+        kept = torch.where(torch.rand((), device=hidden.device) >= self._probability, hidden, inputs[0])
+        return (kept, *others) if isinstance(output, tuple) else kept

@@ -57,7 +57,7 @@ class Member:
         pretrained: Pretrained | None = None,
     ) -> None:
         self.name, self._settings, self._fabric = name, settings, fabric
-        network = _create_network(name, settings, front_end, pretrained)
+        network = _create_network(name, settings, front_end.n_features, pretrained=pretrained)
         self.model = SpeakerModel(network, create_objective(settings, network.dim, labels))
         self._class_weights = class_weights(labels) if settings.class_weight else None
         frozen = network.frozen_names() if isinstance(network, PretrainedNetwork) else set()
@@ -167,11 +167,11 @@ class Member:
 
 
 def _create_network(
-    name: str, settings: TrainingSettings, front_end: FrontEnd, pretrained: Pretrained | None
+    name: str, settings: TrainingSettings, n_features: int, *, pretrained: Pretrained | None
 ) -> SpeakerNetwork:
     """Build a network with random weights, or with pretrained ones of which the first part may be frozen."""
     if pretrained is None:
-        return create_network(name, front_end.n_features, **settings.options_of(name))
+        return create_network(name, n_features, **settings.options_of(name))
     network = pretrained.create(**settings.options_of(name))
     try:
         network.freeze(settings.freeze_feature_extractor, settings.freeze_layers)

@@ -97,7 +97,7 @@ def train_sessions(
             size = f"{count_of(len(part.speakers), 'speaker')}, {count_of(len(part), 'utterance')}"
             logger.info("Session %s (%d of %d): %s", session, number, len(of_session), size)
             try:
-                trained[session] = _train(part, network, folders[session], settings)
+                trained[session] = _train(part, folders[session], network=network, **settings)
             except UnusableCorpusError as error:
                 skipped[session] = str(error)
         if session in skipped:
@@ -107,13 +107,14 @@ def train_sessions(
         raise TrainingError(
             f"None of {count_of(len(skipped), 'session')} can be trained; the first: {next(iter(skipped.values()))}."
         )
-    return TrainedSessions(trained, skipped, rows, sessions_table(corpus.name, rows, skipped))
+    table = sessions_table(corpus.name, rows, skipped)
+    return TrainedSessions(trained, skipped, rows=rows, table=table)
 
 
-def _train(part: Corpus, network: str | Sequence[str], folder: Path, settings: dict[str, Any]) -> TrainedEncoder:
+def _train(part: Corpus, folder: Path, **settings: Any) -> TrainedEncoder:
     """Train on one session, and give its classifier the name of the session."""
     folder.mkdir(parents=True, exist_ok=True)
-    trained = train_encoder(part, network, output_dir=folder, **settings)
+    trained = train_encoder(part, output_dir=folder, **settings)
     assert trained.classifier is not None
     named = trained.classifier.replace(folder / f"{folder.name}-best.pt")
     return replace(trained, classifier=named)
