@@ -7,7 +7,7 @@ from typing import Any
 from encoders.base import EncoderError
 from encoders.campplus import FRONT_ENDS, CampPlusEncoder, load_campplus
 from encoders.hub_model import find_model, model_folder
-from encoders.wav2vec2 import DEFAULT_WEIGHTS, load_speech_model, normalises_input
+from encoders.wav2vec2 import DEFAULT_WEIGHTS, load_speech_model, model_digest, normalises_input
 from encoders.weights import CLONE, FOLDER, tensors_digest
 from networks import PRETRAINED_NETWORKS, CAMPlusPlus, PretrainedNetwork, create_pretrained_network
 
@@ -63,7 +63,7 @@ class Pretrained:
                 network=network,
                 source=str(path.resolve()),
                 digest=tensors_digest(state),
-                front_end_options=dict(zip(("window", "factor"), FRONT_ENDS[front_end], strict=True)),
+                front_end_options=dict(zip(("window_type", "factor"), FRONT_ENDS[front_end], strict=True)),
             )
         found = find_model(given or DEFAULT_WEIGHTS, download=True)
         assert found is not None
@@ -71,7 +71,7 @@ class Pretrained:
         return cls(
             network=network,
             source=str(folder.resolve()) if Path(found).is_dir() else str(found),
-            digest=load_speech_model(folder)[1],
+            digest=model_digest(folder),
             network_options={"normalize": normalises_input(folder)},
         )
 
@@ -109,15 +109,13 @@ class Pretrained:
 
     def _locate(self, beside: Path | None) -> str | Path:
         """Return the file, folder or id of the weights."""
-        name = Path(self.source).name
-        is_id = not Path(self.source).is_absolute()
-        places = [Path(self.source), *([] if beside is None else [beside / name])]
-        places += [place / name for place in (Path(FOLDER), CLONE / FOLDER)]
-        found = next((place for place in places if place.exists()), None)
-        if found is not None and not is_id:
-            return found
-        if is_id:
+        if not Path(self.source).is_absolute():
             return find_model(self.source, download=True) or self.source
+        name = Path(self.source).name
+        folders = [*([] if beside is None else [beside]), Path(FOLDER), CLONE / FOLDER]
+        for place in (Path(self.source), *(folder / name for folder in folders)):
+            if place.exists():
+                return place
         where = "" if beside is None else f"{beside} or "
         raise EncoderError(
             f"{self.source}: the pretrained weights of the network {self.network!r} (digest {self.digest[:8]}) are not "

@@ -95,10 +95,6 @@ class Wav2Vec2Encoder(Encoder):
         folder = model_folder(weights)
         config = _read_config(folder)
         layers = _layer_numbers(str(options.layers), config["num_hidden_layers"], folder)
-        paths = weight_paths(folder)
-        cached = remembered(
-            [folder / CONFIG, *paths], "wav2vec2 family 3", lambda: {"weights": load_speech_model(folder)[1]}
-        )
         layer_range = f"{layers[0]}-{layers[-1]}" if len(layers) > 1 else str(layers[0])
         return {
             "name": "wav2vec2",
@@ -106,7 +102,7 @@ class Wav2Vec2Encoder(Encoder):
             "sample_rate": SAMPLE_RATE,
             "dim": 2 * config["hidden_size"] if options.pooling == "mean+std" else config["hidden_size"],
             "layers": layers,
-            **cached,
+            "weights": model_digest(folder),
             "source": None if Path(weights).is_dir() else str(weights),
             "normalises": normalises_input(folder),
             "options": {**asdict(options), "layers": layer_range, "hop": options.resolved_hop()},
@@ -178,6 +174,13 @@ def normalises_input(folder: Path) -> bool:
             f"{folder}: this model takes audio at {settings['sampling_rate']} Hz; expected {SAMPLE_RATE} Hz."
         )
     return bool(settings.get("do_normalize", True))
+
+
+def model_digest(folder: Path) -> str:
+    """Return the digest of a model, which is remembered for its files."""
+    paths = [folder / CONFIG, *weight_paths(folder)]
+    found = remembered(paths, "wav2vec2 family 3", lambda: {"weights": load_speech_model(folder)[1]})
+    return str(found["weights"])
 
 
 def load_speech_model(folder: Path) -> tuple[nn.Module, str]:

@@ -33,17 +33,17 @@ class KaldiFbank(FrontEnd):
 
     Parameters
     ----------
-    window : {"povey", "hamming"}
+    window_type : {"povey", "hamming"}
         Window of a frame.
     factor : float
         Factor of the samples, which matters where the energy is at Kaldi's floor.
     """
 
-    def __init__(self, window: str = "povey", factor: float = 1.0) -> None:
+    def __init__(self, window_type: str = "povey", factor: float = 1.0) -> None:
         super().__init__()
-        if window not in KALDI_WINDOWS:
-            raise ValueError(f"window is {window!r}; choose povey or hamming")
-        self.window, self.factor = window, factor
+        if window_type not in KALDI_WINDOWS:
+            raise ValueError(f"window_type is {window_type!r}; choose povey or hamming")
+        self.window_type, self.factor = window_type, factor
         self.sample_rate, self.n_features = SAMPLE_RATE, 80
         self.n_fft, self.hop = 400, 160
         self.margin, self.unpadded = 0, self.n_fft
@@ -55,7 +55,7 @@ class KaldiFbank(FrontEnd):
             num_mel_bins=self.n_features,
             sample_frequency=self.sample_rate,
             dither=0.0,
-            window_type=self.window,
+            window_type=self.window_type,
         )
         centred: Tensor = mels - mels.mean(0)
         return centred

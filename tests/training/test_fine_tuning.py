@@ -4,14 +4,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from audio import read_audio
-from corpora import Corpus, split
+from corpora import Corpus, Utterance, split
 from encoders import EncoderError, Pretrained, TrainedNetwork, load_encoder
 from heads import SpeakerClassifier
+from networks import create_front_end
 from training import TrainedEncoder, TrainingError, TrainingSettings
+from training.crop_reader import CropReader, CropRequest
+from training.data import TrainingData
 from training.schedule import learning_rate
 from training.training_run import TrainingRun
 
@@ -121,6 +125,24 @@ def test_campplus_is_fine_tuned(fine_tune: Train, campplus_weights: Path, corpus
     assert not torch.allclose(vectors, load_encoder("campplus", campplus_weights, device="cpu").encode(waveforms))
 
 
+def test_utterances_are_evaluated_in_batches_of_limited_length(
+    fine_tune: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    together = fine_tune(epochs=1).figures
+    read: list[int] = []
+    original = CropReader.__getitem__
+
+    def read_batch(reader: CropReader, request: CropRequest) -> Any:
+        read.append(len(request.crops))
+        return original(reader, request)
+
+    monkeypatch.setattr("training.evaluate.BATCH_SECONDS", 0.1)
+    monkeypatch.setattr(CropReader, "__getitem__", read_batch)
+    alone = fine_tune(epochs=1).figures  # the finished run is evaluated again
+    assert read[-4:] == [1, 1, 1, 1]
+    assert alone["loss"] == pytest.approx(together["loss"], abs=1e-5)
+
+
 @pytest.mark.parametrize("class_weight", [False, True])
 def test_a_step_in_several_parts_gives_the_same_weights(class_weight: bool, fine_tune: Train, tmp_path: Path) -> None:
     found = [
@@ -186,6 +208,41 @@ def test_the_rate_falls_in_steps_of_epochs() -> None:
     settings = TrainingSettings(networks=("conv1d",), schedule="step", lr=1.0, step_epochs=2, step_factor=0.5, epochs=5)
     rates = [learning_rate(settings, step, 15) for step in range(0, 15, 3)]
     assert rates == [1.0, 1.0, 0.5, 0.5, 0.25]
+
+
+@pytest.mark.parametrize("name", ["waveform", "fbank"])
+def test_crops_are_stretches_of_the_recording(name: str, write_audio: Callable[..., Path], tmp_path: Path) -> None:
+    path = write_audio(tmp_path / "a.wav", seconds=0.5)
+    front_end = create_front_end(name)
+    data = TrainingData(
+        (Utterance(path, "a", "1"),), np.array([8_000]), {},
+        sample_rate=16_000, hop=front_end.hop, unpadded=front_end.unpadded,
+    )  # fmt: skip
+    reader = CropReader(16_000, front_end.hop, front_end.n_fft, unpadded=front_end.unpadded, front_end=front_end)
+    assert data.n_frames(np.array([0])).tolist() == [8_000 if name == "waveform" else 48]
+    crops = [data.crop(0), data.crop(0, 0.5, 20)]
+    batch = reader[CropRequest(tuple(crops))]
+    assert not batch.faults
+    waveform = read_audio(path, 16_000)
+    first, samples = crops[1].first * front_end.hop, 19 * front_end.hop + front_end.n_fft
+    for row, n, stretch in zip(
+        batch.inputs, batch.n_frames.tolist(), (waveform, waveform[first : first + samples]), strict=True
+    ):
+        stretch = stretch - stretch.mean() if abs(float(stretch.mean())) > 1e-3 else stretch  # as every offset is
+        expected, n_frames = front_end(stretch[None], torch.tensor([len(stretch)]))
+        assert n == n_frames.item()
+        torch.testing.assert_close(row[:n], expected[0], atol=2e-3, rtol=1e-4)
+        assert not row[n:].any()
+
+
+def test_utterances_that_are_too_short_for_the_network_are_listed(
+    fine_tune: Train, campplus_weights: Path, corpus: Corpus, write_audio: Callable[..., Path], tmp_path: Path
+) -> None:
+    short = Utterance(write_audio(tmp_path / "short.wav", seconds=0.03), corpus.speakers[0], "1")
+    longer = Corpus((*corpus.utterances, short), corpus.root, corpus.name)
+    settings = {"init_weights": campplus_weights, "n_frames": 40, "freeze_layers": 0, "epochs": 1}
+    trained = fine_tune(network="campplus", corpus=longer, steps_per_epoch=1, **settings)
+    assert [reason for _, reason in trained.failures] == ["it has 0.030 s; the network needs 0.045 s"]
 
 
 @pytest.mark.parametrize(
