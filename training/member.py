@@ -91,15 +91,15 @@ class Member:
             group["lr"] = lr
         n_parts = max(min(self._settings.accumulate, len(labels) // self._settings.min_batch), 1)
         weights = self._weights(labels)
+        parts = zip(*(each.tensor_split(n_parts) for each in (frames, n_frames, labels, weights)), strict=True)
         total, found = torch.zeros((), device=frames.device), []
-        for number, rows in enumerate(torch.arange(len(frames), device=frames.device).tensor_split(n_parts)):
-            is_last = number == n_parts - 1
-            with nullcontext() if is_last else self._without_exchange():
-                loss, logits = self._wrapped(frames[rows], n_frames[rows], labels[rows])
-                # The loss of a part is the mean over its utterances; the sum of these is the mean over all.
-                part = 1.0 if n_parts == 1 else float(weights[rows].sum() / weights.sum())
+        for number, (*batch, own_weights) in enumerate(parts, start=1):
+            with nullcontext() if number == n_parts else self._without_exchange():
+                loss, logits = self._wrapped(*batch)
                 if not bool(torch.isfinite(loss)):
                     return loss.detach(), None
+                # The loss of a part is the mean over its utterances; the sum of these is the mean over all.
+                part = float(own_weights.sum() / weights.sum())
                 self._fabric.backward(loss * (share * part))
             total += loss.detach() * part
             found.append(logits)
