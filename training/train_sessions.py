@@ -1,5 +1,6 @@
 """The second verb of this room: train a network for each session of a corpus, such as each meeting."""
 
+import gc
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -100,12 +101,13 @@ def train_sessions(
                 trained[session] = _train(part, folders[session], network=network, **settings)
             except UnusableCorpusError as error:
                 skipped[session] = str(error)
+            gc.collect()  # the network is part of cycles, and memory has room for one
         if session in skipped:
             logger.warning("Session %s is not trained: %s", session, skipped[session])
         rows = write_session_results(folder, folders)
     if not trained:
         raise TrainingError(
-            f"None of {count_of(len(skipped), 'session')} can be trained; the first: {next(iter(skipped.values()))}."
+            f"None of {count_of(len(skipped), 'session')} can be trained; the first: {next(iter(skipped.values())).rstrip('.')}."
         )
     table = sessions_table(corpus.name, rows, skipped)
     return TrainedSessions(trained, skipped, rows=rows, table=table)

@@ -210,6 +210,14 @@ def test_the_rate_falls_in_steps_of_epochs() -> None:
     assert rates == [1.0, 1.0, 0.5, 0.5, 0.25]
 
 
+def test_training_does_not_start_from_a_fine_tuned_network(fine_tune: Train, train: Train, tmp_path: Path) -> None:
+    path = fine_tune(epochs=1).paths[0]
+    with pytest.raises(TrainingError, match="this network was fine-tuned; training starts from its pretrained weights"):
+        train(start_from=path, output_dir=tmp_path / "second")
+    with pytest.raises(TrainingError, match="starts from --init_weights; leave out --start_from"):
+        fine_tune(start_from=path, output_dir=tmp_path / "second")
+
+
 @pytest.mark.parametrize("name", ["waveform", "fbank"])
 def test_crops_are_stretches_of_the_recording(name: str, write_audio: Callable[..., Path], tmp_path: Path) -> None:
     path = write_audio(tmp_path / "a.wav", seconds=0.5)

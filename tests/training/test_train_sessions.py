@@ -1,6 +1,8 @@
 """One network for each session: what is trained, continued, skipped and reported."""
 
+import gc
 import math
+import weakref
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -101,6 +103,26 @@ def test_an_interrupted_command_goes_on_with_the_session_and_epoch_where_it_was(
     assert len(before) + len(after) == 2 * len(undisturbed.trained)
     figures = [[row["loss"] for row in done.rows] for done in (undisturbed, continued)]
     assert figures[0] == figures[1]
+
+
+def test_the_network_of_a_session_is_freed_before_the_next(
+    train_meetings: TrainSessions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = TrainingRun.fit
+    models: list[weakref.ref[Any]] = []
+
+    def fit(run: TrainingRun) -> None:
+        assert all(model() is None for model in models)
+        models.append(weakref.ref(run.members[0].model))
+        original(run)
+
+    monkeypatch.setattr(TrainingRun, "fit", fit)
+    gc.disable()
+    try:
+        train_meetings(epochs=1)
+    finally:
+        gc.enable()
+    assert len(models) == 3
 
 
 def test_training_starts_with_a_session(train_meetings: TrainSessions, tmp_path: Path) -> None:
