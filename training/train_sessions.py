@@ -106,9 +106,8 @@ def train_sessions(
             logger.warning("Session %s is not trained: %s", session, skipped[session])
         rows = write_session_results(folder, folders)
     if not trained:
-        raise TrainingError(
-            f"None of {count_of(len(skipped), 'session')} can be trained; the first: {next(iter(skipped.values())).rstrip('.')}."
-        )
+        reason = next(iter(skipped.values())).rstrip(".")
+        raise TrainingError(f"None of {count_of(len(skipped), 'session')} can be trained; the first: {reason}.")
     table = sessions_table(corpus.name, rows, skipped)
     return TrainedSessions(trained, skipped, rows=rows, table=table)
 
