@@ -96,6 +96,24 @@ def test_frozen_parts_have_no_gradients_and_no_dropout(
     assert not any(name.startswith(f"encoder.layers.{n_layers}.") for name in frozen)
 
 
+@pytest.mark.parametrize("settings", MODELS.values(), ids=MODELS)
+def test_gradients_reach_every_parameter(settings: dict[str, Any], speech_model: SaveModel) -> None:
+    # With several processes, a parameter without a gradient would stop the training.
+    pretrained = Pretrained.find("wav2vec2", speech_model(**settings, layerdrop=0.5))
+    network = pretrained.create(pooling="mean+std").train()
+    torch.manual_seed(0)
+    torch.autograd.backward(embed(network, noises(), pretrained).square().sum())
+    assert [name for name, each in network.named_parameters() if each.grad is None] == []
+
+
+def test_gradients_reach_every_parameter_of_campplus(campplus_weights: Path) -> None:
+    pretrained = Pretrained.find("campplus", campplus_weights)
+    network = pretrained.create().train()
+    torch.autograd.backward(embed(network, noises(), pretrained).square().sum())
+    found = {name: each.grad for name, each in network.named_parameters()}
+    assert all(gradient is not None and torch.isfinite(gradient).all() for gradient in found.values())
+
+
 def test_trained_layers_are_dropped_in_training_alone(speech_model: SaveModel) -> None:
     off = {"hidden_dropout": 0.0, "attention_dropout": 0.0, "activation_dropout": 0.0, "feat_proj_dropout": 0.0}
     pretrained = Pretrained.find("wav2vec2", speech_model(layerdrop=0.5, **off))
