@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from encoders.base import EncoderError
-from encoders.campplus import FRONT_ENDS, CampPlusEncoder, load_campplus
+from encoders.campplus import FILE_KIND, FRONT_ENDS, CampPlusEncoder, load_campplus
 from encoders.hub_model import find_model, model_folder
 from encoders.wav2vec2 import DEFAULT_WEIGHTS, load_speech_model, model_digest, normalises_input
 from encoders.weights import CLONE, FOLDER, tensors_digest
@@ -56,6 +56,11 @@ class Pretrained:
         """
         given = None if str(weights) == PUBLISHED else weights
         if network == "campplus":
+            if given is not None and not Path(given).is_file():
+                found = "this is a folder" if Path(given).is_dir() else "no such file"
+                raise EncoderError(
+                    f"{given}: {found}. Give {FILE_KIND} as --init_weights, or --init_weights published."
+                )
             path = CampPlusEncoder.find_weights(given)
             assert path is not None
             state, front_end = load_campplus(path)
@@ -65,12 +70,12 @@ class Pretrained:
                 digest=tensors_digest(state),
                 front_end_options=dict(zip(("window_type", "factor"), FRONT_ENDS[front_end], strict=True)),
             )
-        found = find_model(given or DEFAULT_WEIGHTS, download=True)
-        assert found is not None
-        folder = model_folder(found)
+        model = find_model(given or DEFAULT_WEIGHTS, download=True)
+        assert model is not None
+        folder = model_folder(model)
         return cls(
             network=network,
-            source=str(folder.resolve()) if Path(found).is_dir() else str(found),
+            source=str(folder.resolve()) if Path(model).is_dir() else str(model),
             digest=model_digest(folder),
             network_options={"normalize": normalises_input(folder)},
         )

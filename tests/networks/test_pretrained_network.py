@@ -154,6 +154,8 @@ def test_other_weights_than_those_of_the_reference_are_refused(speech_model: Sav
     missing = Pretrained(network="campplus", source="/nowhere/model.pt", digest="0" * 64)
     with pytest.raises(EncoderError, match=rf"/nowhere/model\.pt: {ABSENT}.*put model\.pt"):
         missing.create()
+    with pytest.raises(EncoderError, match=r"this is a folder\. Give a checkpoint of .* as --init_weights, or --init_"):
+        Pretrained.find("campplus", folder)
     with pytest.raises(NetworkError, match="pooling is 'max'; choose mean or mean"):
         Pretrained.find("wav2vec2", folder).create(pooling="max")
 
