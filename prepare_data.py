@@ -59,7 +59,8 @@ def report_segments(found: FoundSegments, n_cut: int | None) -> None:
         print(problem)
     rows = [*found.summary, *([] if n_cut is None else [("files", str(n_cut))])]
     print(format_table(["", "number"], rows, "<>"))
-    if found.n_meetings > 1:
+    sessions = {each.session for each in found.segments if each.speaker.startswith(f"{each.session}_")}
+    if len(sessions) > 1:
         print("The labels of speakers are local to a meeting: one person in two meetings counts as two speakers.")
 
 

@@ -70,6 +70,15 @@ def read_aishell4(root: Path, files: Sequence[str]) -> Iterator[Utterance | Unus
     read.log_problems(root)
 
 
+def has_folders_of_meetings(files: Sequence[str]) -> bool:
+    """Return whether audio files are in one folder, or in folders called ``wav``, as meetings are.
+
+    In a folder for each speaker, annotations beside the recordings are of words, or of one speaker.
+    """
+    folders = {PurePosixPath(file).parent.name.lower() for file in files}
+    return len({PurePosixPath(file).parent for file in files}) == 1 or folders == {"wav"}
+
+
 class _Annotations:
     """Segments of RTTM and TextGrid files, each of which is read once, and what cannot be used of them."""
 
@@ -127,13 +136,13 @@ class _Annotations:
 
         In a span with two labels, two speakers speak at once, and the audio is of neither.
         """
-        first: dict[RttmSegment, _Line] = {}
+        first: dict[tuple[str, tuple[float, float]], _Line] = {}
         for line in lines:
-            if first.setdefault(line.segment, line) is not line:
+            if first.setdefault((line.segment.speaker, _span(line.segment)), line) is not line:
                 self._repeated.append(line)
-        spans = Counter(map(_span, first))
-        self._shared += [line for segment, line in first.items() if spans[_span(segment)] > 1]
-        return [line for segment, line in first.items() if spans[_span(segment)] == 1]
+        spans = Counter(span for _, span in first)
+        self._shared += [line for (_, span), line in first.items() if spans[span] > 1]
+        return [line for (_, span), line in first.items() if spans[span] == 1]
 
     def log_problems(self, root: Path) -> None:
         """Log the segments that are not used, with the first cases; as a warning if a meeting was found."""

@@ -85,6 +85,8 @@ def download_librispeech(
         raise CorpusError(f"{url}: the checksum of {split}.tar.gz is not known; choose one of: {known}.")
     try:
         if target.is_dir():
+            if next(target.rglob("*.flac"), None) is None:
+                raise CorpusError(f"{target}: this folder has no FLAC file. Remove it, and run the command again.")
             logger.info("%s already exists", target)
             return target
         folder.mkdir(parents=True, exist_ok=True)

@@ -77,12 +77,19 @@ def find_segments(
     for path in files:
         reading.add(path, audio)
     dropped, kept = reading.dropped, reading.segments
-    overlaps = _overlaps(kept)
-    kept = reading.without(PAST_END, kept, lambda each: each.end > reading.seconds[each.path] + TOLERANCE)
+    overlaps = {meeting: Overlaps(of_meeting) for meeting, of_meeting in reading.speech.items()}
+
+    def is_past_end(each: MeetingSegment) -> bool:
+        seconds = reading.seconds[each.path]
+        return each.end > seconds + TOLERANCE or each.start >= seconds
+
+    kept = reading.without(PAST_END, kept, is_past_end)
     if merge_gap is not None:
         kept = _join(kept, merge_gap, dropped)
-    kept = reading.without(SHORT, kept, lambda each: each.duration < min_duration)
+    kept = reading.without(SHORT, kept, lambda each: each.duration < min_duration or not round(each.duration, 6))
     kept = reading.without(LONG, kept, lambda each: each.duration > (max_duration or math.inf))
+    first: dict[tuple[str, _Span], MeetingSegment] = {}
+    kept = reading.without(REPEATED, kept, lambda each: first.setdefault((each.speaker, _span(each)), each) is not each)
     spans = Counter(map(_span, kept))
     kept = reading.without(SHARED, kept, lambda each: spans[_span(each)] > 1)
     if max_overlap is not None:
@@ -118,6 +125,9 @@ class _Reading:
         self.unreadable: list[str] = []
         self.notes: list[str] = []
         self.seconds: dict[Path, float] = {}  # lengths of the recordings
+        # Speech of each meeting, also of segments that are not used: speaker, and start and end.
+        self.speech: defaultdict[str, list[tuple[str, tuple[float, float]]]] = defaultdict(list)
+        self._owners: dict[str, tuple[str, str]] = {}  # label -> meeting and speaker
         self.meetings: set[str] = set()
         self._faults: dict[Path, str] = {}  # recordings that cannot be used, and why
         self._seen: set[RttmSegment] = set()
@@ -137,6 +147,10 @@ class _Reading:
         for each in found:
             self.meetings.add(each.recording)
             label = f"{each.recording}_{each.speaker}"
+            self.speech[each.recording].append((label, (each.start, each.end)))
+            owner = self._owners.setdefault(label, (each.recording, each.speaker))
+            if owner != (each.recording, each.speaker):
+                self._note_label(label, owner, (each.recording, each.speaker))
             name = safe_file_name(f"{label}_{each.line:04d}")
             reason, detail = self._fault_of(each, name, audio.get(each.recording, ()))
             if reason:
@@ -156,6 +170,13 @@ class _Reading:
                     line=each.line,
                 )
             )
+
+    def _note_label(self, label: str, *owners: tuple[str, str]) -> None:
+        """Note a label that two speakers have; once."""
+        (meeting, speaker), (other_meeting, other) = owners
+        note = f"the label {label} is that of {speaker} in {meeting}, and of {other} in {other_meeting}: rename one"
+        if note not in self.notes:
+            self.notes.append(note)
 
     def _note_form(self, rttm: Path, found: Sequence[RttmSegment]) -> None:
         """Note line ends and names that other programs may not read."""
@@ -204,7 +225,10 @@ class _Reading:
         return kept
 
 
-def _span(segment: MeetingSegment) -> tuple[Path, float, float]:
+_Span = tuple[Path, float, float]
+
+
+def _span(segment: MeetingSegment) -> _Span:
     """Return where a segment is, as exactly as the id of an utterance has it."""
     return segment.path, round(segment.start, 6), round(segment.duration, 6)
 
@@ -239,19 +263,11 @@ def _recordings(folder: Path) -> dict[str, list[Path]]:
     return found
 
 
-def _overlaps(segments: Iterable[MeetingSegment]) -> dict[str, Overlaps]:
-    """Return the speech of each meeting, including the segments that are dropped later."""
-    spans: defaultdict[str, list[tuple[str, tuple[float, float]]]] = defaultdict(list)
-    for each in segments:
-        spans[each.session].append((each.speaker, (each.start, each.end)))
-    return {meeting: Overlaps(of_meeting) for meeting, of_meeting in spans.items()}
-
-
 def _join(segments: Iterable[MeetingSegment], merge_gap: float, dropped: list[DroppedLine]) -> list[MeetingSegment]:
     """Join consecutive segments of one speaker with a short pause, or none, between them."""
-    by_speaker: defaultdict[str, list[MeetingSegment]] = defaultdict(list)
+    by_speaker: defaultdict[tuple[Path, str], list[MeetingSegment]] = defaultdict(list)
     for each in sorted(segments, key=lambda each: (each.start, each.line)):
-        own = by_speaker[each.speaker]
+        own = by_speaker[each.path, each.speaker]
         # Differences of decimal numbers are inexact: 1.2 - 1.0 is a little below 0.2, and 1.3 - 1.1 above.
         if own and round(each.start - own[-1].end, 6) <= merge_gap:
             end = max(own[-1].end, each.end)

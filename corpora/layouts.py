@@ -8,7 +8,7 @@ from pathlib import Path
 
 # Importing these registers their layouts, in the order of detection.
 from corpora import common_voice, manifest, published_layouts  # noqa: F401
-from corpora.aishell4 import log_local_labels
+from corpora.aishell4 import has_folders_of_meetings, log_local_labels
 from corpora.corpus import Corpus, CorpusError, Utterance
 from corpora.layout_registry import LAYOUTS, Unused
 from corpora.manifest import MANIFEST
@@ -136,7 +136,7 @@ def _read(layout: str, root: Path, files: Sequence[str]) -> tuple[list[Utterance
 def _detect(root: Path, files: Sequence[str]) -> tuple[str, list[Utterance], list[Unused]]:
     """Return the first layout that recognises more than half of the files, its utterances, and its unused files."""
     for name in LAYOUTS:
-        if name == "manifest":
+        if name == "manifest" or (name == "aishell4" and not has_folders_of_meetings(files)):
             continue
         utterances, unused = _read(name, root, files)
         n_recognised = len({utterance.path for utterance in utterances}) + len({each.file for each in unused})

@@ -40,7 +40,7 @@ class Overlaps:
             if begin >= end:
                 break
             overlapped += max(min(stop, end) - max(begin, start), 0.0)
-        return overlapped / (end - start)
+        return round(overlapped / (end - start), 6)  # differences of decimal numbers are inexact
 
 
 def _union(spans: Iterable[Span]) -> list[Span]:

@@ -6,7 +6,17 @@ from pathlib import Path, PureWindowsPath
 
 from corpora.corpus import CorpusError
 from corpora.scan import SUFFIXES
-from files import PathLike, count_of, listing, normal_form, other_kind, read_text, table_rows
+from files import (
+    PathLike,
+    count_of,
+    is_missing,
+    is_reserved,
+    listing,
+    normal_form,
+    other_kind,
+    read_text,
+    table_rows,
+)
 
 FILE_KIND = "a list of segments (a CSV file with the columns path and label)"
 
@@ -38,9 +48,11 @@ def read_segment_list(path: PathLike) -> dict[str, str]:
     labels: dict[str, str] = {}
     for line, cells in rows[1:]:
         values = dict(zip(header, cells, strict=False))
-        name, label = _name_of(values["path"]), normal_form(values.get("label", ""))
+        name, label = _name_of(values.get("path", "")), normal_form(values.get("label", ""))
         if not (name and label):
             raise CorpusError(f"{path}, line {line}: the path or the label is empty; expected both.")
+        if is_missing(label) or is_reserved(label):
+            raise CorpusError(f"{path}, line {line}: {label!r} cannot be the name of a speaker; give another label.")
         if labels.setdefault(name, label) != label:
             raise CorpusError(
                 f"{path}, line {line}: the segment {name} has the labels {labels[name]!r} and {label!r}; keep one."

@@ -21,6 +21,8 @@ TOKEN = re.compile(
     r'"(?P<text>(?:[^"]|"")*)"|(?<!\S)(?:(?P<number>[-+]?\d+(?:\.\d*)?(?:[eE][-+]?\d+)?)|(?P<flag><\w+>))(?!\S)|(?<!\S)!.*'
 )
 HEADER = ["ooTextFile", "TextGrid"]
+# Names of tiers that are not those of speakers, as forced aligners write them, without upper case and a final s.
+OTHER_TIERS = ("word", "phone", "phoneme", "syllable", "utterance", "sentence", "segment", "text", "transcript")
 
 
 class _Token(NamedTuple):
@@ -56,7 +58,12 @@ def read_text_grid(path: Path) -> list[RttmSegment]:
         if next(tokens).value != "<exists>":
             return []
         for _ in range(_count(tokens)):
-            for segment in _tier(path, tokens):
+            tier = _tier(path, tokens)
+            if tier and tier[0].speaker.lower().removesuffix("s") in OTHER_TIERS:
+                logger.warning("%s: the tier %r is not used, because it is not named after a speaker",
+                               path, tier[0].speaker)  # fmt: skip
+                continue
+            for segment in tier:
                 is_valid = 0 <= segment.start < math.inf and 0 < segment.duration < math.inf
                 (segments if is_valid else skipped).append(segment)
     except (StopIteration, ValueError, OverflowError) as error:

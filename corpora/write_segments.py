@@ -97,6 +97,9 @@ def _prepare(folder: Path, cuts: Mapping[str, Record]) -> set[str]:
 
     Files that were cut from something else are removed first, so that each file is what the list says at any moment.
     """
+    for left in folder.glob(".*.tmp"):  # by a run that was killed
+        if left.name[1:].rsplit(".", 2)[0] in cuts:
+            left.unlink(missing_ok=True)
     before = {row["file"]: row for row in read_csv(folder / CUTS)}
     waiting = set()
     for name, row in cuts.items():

@@ -11,6 +11,7 @@ from encoders import spec_differences
 from evaluation.backend_comparison import BackendComparison
 from evaluation.error_curves import ScoredTrials
 from evaluation.head_comparison import origin_of
+from evaluation.leaks import has_local_labels
 from evaluation.notes import describe_seen_speakers
 from features import FeatureSet, audio_numbers
 from files import Record, count_of
@@ -188,6 +189,12 @@ def _describe_trials(trials: Trials, features: FeatureSet, normalise: bool) -> l
     notes = ["scores are normalised by the most similar recordings of the training speakers"] if normalise else []
     if not cross_session(trials, features)[trials.labels].any():
         notes.append("no target is of two sessions: part of the similarity may be due to the recording, not the voice")
+    n_between = int(cross_session(trials, features)[~trials.labels].sum())
+    if n_between and has_local_labels(features):
+        notes.append(
+            f"labels of speakers are local to a session: {count_of(n_between, 'nontarget')} of two sessions may be of "
+            "one person"
+        )
     return notes
 
 

@@ -74,6 +74,12 @@ def _describe_single_sessions(features: FeatureSet) -> str:
     )
 
 
+def has_local_labels(features: FeatureSet) -> bool:
+    """Return whether the names of all speakers begin with that of their session, as labels of meetings do."""
+    pairs = {*zip(features.sessions.tolist(), features.labels.tolist(), strict=True)}
+    return all(features.speakers[label].startswith(f"{features.session_names[session]}_") for session, label in pairs)
+
+
 def _describe_audio(
     features: FeatureSet, splits: Sequence[SplitRows], split_by: SplitBy, *, numbers: Indices
 ) -> list[str]:

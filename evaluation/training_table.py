@@ -56,7 +56,8 @@ def training_notes(metrics: Record) -> list[str]:
         selected = (
             f"which has the best validation {found[0]}" if found else "the last; the validation part has no figure"
         )
-        notes.append(f"* weights of epoch {epoch} of {last}, {selected}")
+        of_all = f"of {last}" if metrics["finished"] else "so far"
+        notes.append(f"* weights of epoch {epoch} {of_all}, {selected}")
     else:
         notes.append(f"* weights of the last epoch, {epoch}; there is no validation part")
     notes.append(

@@ -3,7 +3,7 @@
 from features.extraction import Shard, extract, extract_shard
 from features.feature_set import FeatureSet
 from features.job import MaxDuration, crop_of
-from features.lock import LockedError
+from features.lock import LockedError, locked
 from features.measuring import load_features
 from features.narrow_band import (
     NARROW_SHARE,
@@ -40,6 +40,7 @@ __all__ = [
     "has_same_audio",
     "learned_bandwidth",
     "load_features",
+    "locked",
     "number_vectors",
     "warn_of_narrow_recordings",
     "warn_of_narrow_rows",

@@ -34,7 +34,7 @@ _guard = threading.Lock()
 
 
 @contextlib.contextmanager
-def locked(path: Path, shared: bool = False) -> Iterator[None]:
+def locked(path: Path, shared: bool = False, *, flag: str = "features_path") -> Iterator[None]:
     """Hold a lock file while the body runs.
 
     The system releases the lock when the process ends, even if it is killed, so a lock file that was left behind blocks
@@ -47,6 +47,8 @@ def locked(path: Path, shared: bool = False) -> Iterator[None]:
         The lock file; it is removed at the end.
     shared : bool
         Whether other processes may hold the lock at the same time, if they share it too.
+    flag : str
+        Flag that gives another place, for the error message.
 
     Raises
     ------
@@ -61,7 +63,7 @@ def locked(path: Path, shared: bool = False) -> Iterator[None]:
     with _guard:
         if path.absolute() in _held:  # the system's locks belong to processes, and do not exclude threads of one
             raise LockedError(f"{path.with_suffix('')}: another thread of this process is writing there.")
-        descriptor = _acquire(path, shared)
+        descriptor = _acquire(path, shared, flag)
         _held.add(path.absolute())
     own = f"process {os.getpid()} on {socket.gethostname()}"
     with contextlib.suppress(OSError):  # on a full disk, the lock holds without the name of its owner
@@ -104,7 +106,7 @@ def _may_be_alive(owner: str) -> bool:
     return True
 
 
-def _acquire(path: Path, shared: bool) -> int:
+def _acquire(path: Path, shared: bool, flag: str) -> int:
     """Open and lock the lock file; return its descriptor."""
     kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
     deadline = time.monotonic() + (MAX_WAIT_FOR_SHARE if shared else 0.0)
@@ -129,7 +131,7 @@ def _acquire(path: Path, shared: bool) -> int:
                 continue
             raise LockedError(
                 f"{path.with_suffix('')}: {owner} is writing there. Wait until it has finished, end it, or give "
-                "another --features_path."
+                f"another --{flag}."
             ) from None
         except OSError as error:
             os.close(descriptor)

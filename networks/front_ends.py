@@ -4,7 +4,7 @@ import math
 
 import torch
 from torch import Tensor
-from torchaudio.functional import amplitude_to_DB, create_dct, melscale_fbanks
+from torchaudio.functional import create_dct, melscale_fbanks
 
 from networks.base_front_end import FrontEnd
 
@@ -70,26 +70,31 @@ class LogMel(FrontEnd):
         self.register_buffer("window", torch.hann_window(n_fft), persistent=False)
 
     def frames(self, waveforms: Tensor, n_frames: Tensor) -> Tensor:
+        # On a CPU, the frames of one utterance stay in its cache, which those of a batch do not.
+        size = 1 if waveforms.device.type == "cpu" else max(len(waveforms), 1)
+        parts = zip(torch.split(waveforms, size), torch.split(n_frames, size), strict=True)
+        return torch.cat([self._frames(*part) for part in parts])
+
+    def _frames(self, waveforms: Tensor, n_frames: Tensor) -> Tensor:
         framed = waveforms.unfold(1, self.n_fft, self.hop)
         energies = torch.cat([self._energies(block) for block in torch.split(framed, BLOCK, dim=1)], dim=1)
-        valid = (torch.arange(energies.shape[1], device=energies.device) < n_frames[:, None])[..., None]
-        energies = torch.where(valid, energies, 0.0)
-        # The range is that of each utterance, which four dimensions say.
-        decibels = amplitude_to_DB(energies[:, None], 10.0, MIN_ENERGY, 0.0, self.top_db)[:, 0]
-        return torch.where(valid, self._normalized(decibels, n_frames), 0.0)
+        is_padding = (torch.arange(energies.shape[1], device=energies.device) >= n_frames[:, None])[..., None]
+        decibels = energies.masked_fill_(is_padding, 0.0).clamp_(min=MIN_ENERGY).log10_().mul_(10.0)
+        loudest = decibels.amax(dim=(1, 2), keepdim=True)
+        decibels = torch.maximum(decibels, loudest - self.top_db)
+        if self.normalize == "unit":
+            decibels.sub_(loudest).div_(self.top_db).add_(1)
+        elif self.normalize == "mean":
+            total = decibels.masked_fill_(is_padding, 0.0).sum(1, keepdim=True)
+            decibels.sub_(total / n_frames[:, None, None])
+        return self._transformed(decibels).masked_fill_(is_padding, 0.0)
 
     def _energies(self, frames: Tensor) -> Tensor:
         spectrum = torch.fft.rfft(frames * self.window)
         power: Tensor = spectrum.real.square().add_(spectrum.imag.square())  # 5 times faster than abs().square()
         return torch.matmul(power, self.mel)
 
-    def _normalized(self, decibels: Tensor, n_frames: Tensor) -> Tensor:
-        if self.normalize == "unit":
-            loudest = decibels.amax(dim=(1, 2), keepdim=True)
-            return (decibels - loudest) / self.top_db + 1
-        if self.normalize == "mean":
-            valid = (torch.arange(decibels.shape[1], device=decibels.device) < n_frames[:, None])[..., None]
-            return decibels - torch.where(valid, decibels, 0.0).sum(1, keepdim=True) / n_frames[:, None, None]
+    def _transformed(self, decibels: Tensor) -> Tensor:
         return decibels
 
 
@@ -122,5 +127,5 @@ class Mfcc(LogMel):
         self.n_features = n_mfcc
         self.register_buffer("dct", create_dct(n_mfcc, n_mels, norm="ortho"), persistent=False)
 
-    def _normalized(self, decibels: Tensor, n_frames: Tensor) -> Tensor:
+    def _transformed(self, decibels: Tensor) -> Tensor:
         return decibels @ self.dct

@@ -4,11 +4,9 @@ import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from filelock import FileLock, Timeout
 
 from encoders import resolve_device
 from training.settings import PRECISIONS, TrainingError
@@ -16,10 +14,6 @@ from training.settings import PRECISIONS, TrainingError
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
 
-logger = logging.getLogger(__name__)
-
-# File that the run in a folder has locked.
-LOCK = ".training.lock"
 # Maximum number of processes that read crops by default.
 MAX_WORKERS = 8
 
@@ -92,31 +86,6 @@ def exchange_faults(fabric: "Fabric", faults: dict[str, str]) -> None:
         torch.distributed.all_gather_object(found, faults)
         for each in found:
             faults.update(each)
-
-
-@contextmanager
-def only_run_in(folder: Path) -> Iterator[None]:
-    """Hold the lock of an output folder, which ends with the process.
-
-    Raises
-    ------
-    TrainingError
-        Another run holds it.
-    """
-    lock = FileLock(folder / LOCK)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        raise TrainingError(
-            f"{folder}: another training run is writing into this folder. Wait until it ends, or give another "
-            "--output_dir."
-        ) from error
-    except (OSError, NotImplementedError):  # a file system without locks
-        logger.warning("%s: this folder cannot be locked; start no other training run in it", folder)
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 @contextmanager

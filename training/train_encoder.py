@@ -9,20 +9,21 @@ from typing import Any, Literal
 
 from corpora import Corpus
 from encoders import resolve_device
+from features import locked
 from files import PathLike, check_writable, require
 from networks import create_front_end
 from training.data import TrainingData, measure, warn_of_single_utterances
 from training.data_charts import describe_parts, part_records, write_data_charts
 from training.fine_tuning import check_crops, find_pretrained
 from training.part_problems import missing_speakers, part_problems
-from training.processes import create_fabric, default_workers, end_together, only_run_in
+from training.processes import create_fabric, default_workers, end_together
 from training.published_form import check_publishable
 from training.run_results import RunResults
 from training.save_run import TrainedEncoder, save_run
 from training.settings import TrainingSettings
 from training.split_parts import split_parts
 from training.starting_point import StartingPoint
-from training.training_run import TrainingRun
+from training.training_run import CHECKPOINT, TrainingRun
 
 logger = logging.getLogger(__name__)
 
@@ -143,8 +144,8 @@ def train_encoder(
         "notes": list(notes),
         "command": command,
     }
-    is_first = fabric.is_global_zero
-    with end_together(fabric.world_size), only_run_in(folder) if is_first else nullcontext():
+    lock = locked(folder / f"{CHECKPOINT}.lock", flag="output_dir") if fabric.is_global_zero else nullcontext()
+    with end_together(fabric.world_size), lock:
         run = TrainingRun(
             chosen,
             data,

@@ -142,6 +142,24 @@ def test_annotations_of_other_recordings_make_no_corpus_of_meetings(
     assert "RTTM files list 1 meeting without audio: M1" in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("audio", "annotation"),
+    [("{0}/wav/{0}{1}.wav", "{0}/textgrid/{0}{1}.TextGrid"), ("{0}/{0}{1}.wav", "{0}/{0}{1}.TextGrid"),
+     ("{0}/{0}{1}.wav", "{0}/{0}{1}.rttm")],
+)  # fmt: skip
+def test_folders_of_speakers_with_annotations_are_no_meetings(audio: str, annotation: str, tmp_path: Path) -> None:
+    for speaker in ("anna", "ben"):
+        for number in (1, 2, 3):
+            lay_out(tmp_path, [audio.format(speaker, number)])
+            path = tmp_path / annotation.format(speaker, number)
+            annotate(path, LINES[:1])
+            if path.suffix == ".TextGrid":
+                path.write_text(GRID.replace("003-F", "words"))
+    corpus = load_corpus(tmp_path)
+    assert corpus.name == tmp_path.name
+    assert corpus.speakers == ("anna", "ben")
+
+
 def test_segments_past_the_end_are_found_when_they_are_read(write_audio: Callable[..., Path], tmp_path: Path) -> None:
     write_audio(tmp_path / "wav" / "M1.flac", seconds=2, channels=8)
     annotate(tmp_path / "wav" / "M1.rttm")

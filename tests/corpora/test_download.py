@@ -155,8 +155,15 @@ def test_split_is_downloaded_and_unpacked(tmp_path: Path, server: Server) -> Non
 def test_existing_split_makes_no_request(tmp_path: Path, server: Server) -> None:
     folder = tmp_path / "LibriSpeech" / "dev-clean"
     folder.mkdir(parents=True)
+    (folder / "1.flac").touch()
     assert run_download(tmp_path, server) == folder
     assert server.requests == []
+
+
+def test_empty_folder_of_the_split_is_refused(tmp_path: Path, server: Server) -> None:
+    (tmp_path / "LibriSpeech/dev-clean").mkdir(parents=True)
+    with pytest.raises(CorpusError, match=r"dev-clean: this folder has no FLAC file\. Remove it"):
+        run_download(tmp_path, server)
 
 
 def test_other_splits_and_text_files_do_not_change(tmp_path: Path, server: Server) -> None:
