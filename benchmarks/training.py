@@ -32,7 +32,7 @@ from config import LogLevel, ScriptConfig
 from configs.base import InputPath
 from corpora import Corpus, load_corpus
 from files import format_table
-from networks import LogMel, create_front_end
+from networks import FrontEnd, create_front_end
 from networks.front_ends import Mfcc
 from training import train_encoder
 from training.augmentation import SpecAugment
@@ -275,7 +275,7 @@ def _decode(bench: Bench) -> None:
         bench.read(with_frames=False)
 
 
-def _frames(front_end: LogMel, ready: list[tuple[Tensor, Tensor, Tensor]]) -> None:
+def _frames(front_end: FrontEnd, ready: list[tuple[Tensor, Tensor, Tensor]]) -> None:
     with threads(1), torch.no_grad():
         for waveforms, n_frames, _ in ready:
             front_end.frames(waveforms, n_frames)

@@ -194,17 +194,17 @@ def _marks(annotation: Any) -> list[Range | Reference]:
     ]
 
 
-def assignment_problem(config: ScriptConfig, flag: str) -> str | None:
+def assignment_problem(config: ScriptConfig, flag: str, also: Sequence[str] = ()) -> str | None:
     """Return a sentence about the first invalid value of a flag, or None.
 
-    A value is invalid if it is not NAME=VALUE, or if NAME has its own flag or is given twice.
+    A value is invalid if it is not NAME=VALUE, or if NAME has its own flag, except the names `also`, or is given twice.
     """
     names = set()
     for text in getattr(config, flag):
         name, _, value = text.partition("=")
         if not (name and value):
             return f"--{flag} has {text!r}; expected NAME=VALUE."
-        if name in get_type_hints(type(config)):
+        if name in get_type_hints(type(config)) and name not in also:
             return f"--{flag} has {text!r}, but {name} has its own flag; give --{name} {value}."
         if name in names:
             return f"--{flag} has more than one value of {name}; give one."

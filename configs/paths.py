@@ -96,7 +96,14 @@ EVALUATION_FILES = {
 }
 TRAINING_FILES = {
     **dict.fromkeys(
-        ("metrics.json", "metrics.csv", "det_curve.csv", "training_speakers.csv", "training_histograms.csv"),
+        (
+            "metrics.json",
+            "metrics.csv",
+            "sessions.csv",
+            "det_curve.csv",
+            "training_speakers.csv",
+            "training_histograms.csv",
+        ),
         file_kinds.TRAINING_RESULTS,
     ),
     "confusion.csv": file_kinds.RESULTS,

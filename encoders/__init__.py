@@ -2,6 +2,7 @@
 
 from encoders.base import Encoder, EncoderError
 from encoders.device import resolve_device, single_thread
+from encoders.pretrained import Pretrained, is_pretrained
 from encoders.published_file import PublishedNetwork
 from encoders.registry import (
     ALIASES,
@@ -26,12 +27,14 @@ __all__ = [
     "Encoder",
     "EncoderError",
     "LazyEncoder",
+    "Pretrained",
     "PublishedNetwork",
     "Spec",
     "TrainedNetwork",
     "default_spec",
     "encoder_from_spec",
     "encoder_options",
+    "is_pretrained",
     "lazy_encoder",
     "load_encoder",
     "pieces_of",

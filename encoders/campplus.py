@@ -13,7 +13,6 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
-from torchaudio.compliance.kaldi import fbank
 
 from encoders.base import CPU, Encoder, EncoderError
 from encoders.device import single_thread
@@ -22,12 +21,11 @@ from encoders.weights import check_digest, check_kind, remembered, tensors_diges
 from encoders.wheel_file import WheelFile
 from encoders.window_options import WindowOptions
 from files import unknown_choice
-from networks import CAMPlusPlus
+from networks import CAMPlusPlus, KaldiFbank
 
 logger = logging.getLogger(__name__)
 
 SAMPLE_RATE = 16_000
-N_MELS = 80
 FRAME, HOP = 400, 160  # samples
 # Fewer samples make fewer than the three frames that the network needs.
 MIN_SECONDS = (FRAME + 2 * HOP) / SAMPLE_RATE
@@ -94,11 +92,12 @@ class CampPlusEncoder(Encoder):
     def __init__(self, spec: Spec, weights: str | Path | None = None, device: torch.device = CPU) -> None:
         super().__init__(spec, weights, device)
         path = _require(weights)
-        state, _ = _load(path)
+        state, _ = load_campplus(path)
         check_digest(path, tensors_digest(state), spec["weights"])
         self.network = _build(path, state)
         self._has_warned = False  # about short recordings
-        self.window_type, self.factor = FRONT_ENDS[spec["options"]["front_end"]]
+        window, factor = FRONT_ENDS[spec["options"]["front_end"]]
+        self.front_end = KaldiFbank(window, factor)
 
     @classmethod
     def find_weights(cls, weights: str | Path | None, download: bool = True) -> Path | None:
@@ -118,7 +117,7 @@ class CampPlusEncoder(Encoder):
         path = _require(weights)
 
         def read_checkpoint() -> Spec:
-            state, front_end = _load(path)
+            state, front_end = load_campplus(path)
             network = _build(path, state)
             return {"weights": tensors_digest(state), "dim": network.dim, "front_end": front_end}
 
@@ -143,22 +142,12 @@ class CampPlusEncoder(Encoder):
         return min(16 * torch.get_num_threads(), 128) if self.device.type == "cpu" else super().clips_per_call
 
     def forward(self, waveforms: Tensor, lengths: Tensor) -> Tensor:
-        frames = [self._frames(wave[:length]) for wave, length in zip(waveforms, lengths.tolist(), strict=True)]
+        frames = [
+            self.front_end.spectrogram(wave[:length]) for wave, length in zip(waveforms, lengths.tolist(), strict=True)
+        ]
         n_frames = torch.tensor([len(each) for each in frames], device=waveforms.device)
         with self._exact():
             return self.network(pad_sequence(frames, batch_first=True), n_frames)  # type: ignore[no-any-return]
-
-    def _frames(self, waveform: Tensor) -> Tensor:
-        """Return the log-mel spectrogram of a waveform minus its mean over time (frames, 80)."""
-        mels = fbank(
-            self.factor * waveform[None],
-            num_mel_bins=N_MELS,
-            sample_frequency=SAMPLE_RATE,
-            dither=0.0,
-            window_type=self.window_type,
-        )
-        centred: Tensor = mels - mels.mean(0)
-        return centred
 
     def _exact(self) -> AbstractContextManager[None]:
         """Return a context in which GPUs compute deterministically in fp32; threads must not enter it."""
@@ -205,8 +194,21 @@ def _require(weights: str | Path | None) -> Path:
     return Path(weights)
 
 
-def _load(path: Path) -> tuple[dict[str, Tensor], str]:
-    """Return the tensors of the network and the front end of its training; no code in the file is run."""
+def load_campplus(path: Path) -> tuple[dict[str, Tensor], str]:
+    """Read a checkpoint of CAM++; no code in the file is run.
+
+    Returns
+    -------
+    state : dict
+        Tensors of the network.
+    front_end : str
+        Front end of its training, a name in `FRONT_ENDS`.
+
+    Raises
+    ------
+    EncoderError
+        The file is of another kind, or damaged.
+    """
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # files of other kinds raise errors of any type

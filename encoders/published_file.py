@@ -13,7 +13,7 @@ from encoders.base import EncoderError
 from encoders.trained_file import check_finite
 from encoders.weights import check_kind, first_line, tensors_digest
 from files import count_of, write_tensors
-from networks import LogMel, SpeakerNetwork, create_front_end, create_network
+from networks import FrontEnd, SpeakerNetwork, create_front_end, create_network
 
 FILE_KIND = "a checkpoint of a BiLSTM or a Transformer"
 # The front end of these systems: MFCC, as librosa computes them.
@@ -93,7 +93,7 @@ class PublishedNetwork:
         found.build(path)  # a checkpoint that lacks tensors is refused here
         return found
 
-    def build(self, path: Path, **options: Any) -> tuple[LogMel, SpeakerNetwork]:
+    def build(self, path: Path, **options: Any) -> tuple[FrontEnd, SpeakerNetwork]:
         """Build the front end, and the network with its weights, in eval mode.
 
         Parameters

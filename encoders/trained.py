@@ -54,6 +54,7 @@ class TrainedNetworkEncoder(Encoder):
         def read_file() -> Spec:
             trained = TrainedNetwork.load(path)
             front_end, network = trained.build()
+            least = front_end.min_samples(network.min_frames)
             return {
                 "sample_rate": front_end.sample_rate,
                 "dim": network.dim,
@@ -63,6 +64,7 @@ class TrainedNetworkEncoder(Encoder):
                 "frames": None if trained.window is None else list(trained.window),
                 "trained_on": list(trained.corpora),
                 "trained_speakers": list(trained.all_speakers),
+                **({"min_seconds": least / front_end.sample_rate} if least > 1 else {}),
             }
 
         return {

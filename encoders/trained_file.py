@@ -1,7 +1,8 @@
 """The file of a network that was trained here: what `train_encoder.py` saves and the encoder `trained` loads."""
 
+import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +10,16 @@ import torch
 from torch import Tensor
 
 from encoders.base import EncoderError
+from encoders.pretrained import Pretrained, is_pretrained
 from encoders.spec import Spec
 from encoders.weights import tensors_digest
 from files import FormatReader, InputError, load_checked, versions, write_tensors
-from networks import LogMel, NetworkError, SpeakerNetwork, create_front_end, create_network
+from networks import FrontEnd, NetworkError, SpeakerNetwork, create_front_end, create_network
 
-FORMAT = 1
+# The format of a network whose tensors are all in the file, and of one that was fine-tuned from pretrained weights.
+FORMAT, FINE_TUNED_FORMAT = 1, 2
 FILE_KIND = "a trained encoder, as train_encoder.py saves one"
+ADVICE = "Train it again."
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -33,9 +37,13 @@ class TrainedNetwork:
     window : (int, int) or None
         Length and step of the windows (frames) whose embeddings are averaged; None embeds a whole utterance at once.
     tensors : dict
-        State dict of the network.
+        State dict of the network; of a fine-tuned one, the tensors that are not frozen.
+    pretrained : Pretrained or None
+        The weights that the network was fine-tuned from.
+    path : Path or None
+        The file, if it was loaded from one; pretrained weights are searched for in its folder too.
     classifier : (Tensor (n_speakers, dim), Tensor (n_speakers,)) or None
-        Weights and biases of the layer that classified the training speakers.
+        Weights and biases of the layer that classified the training speakers, if it was one layer.
     speakers : tuple of str
         Training speakers; for a classifier, in the order of its rows.
     corpora : tuple of str
@@ -54,6 +62,8 @@ class TrainedNetwork:
     front_end_options: dict[str, Any]
     window: tuple[int, int] | None
     tensors: dict[str, Tensor]
+    pretrained: Pretrained | None = None
+    path: Path | None = None
     classifier: tuple[Tensor, Tensor] | None = None
     speakers: tuple[str, ...] = ()
     corpora: tuple[str, ...] = ()
@@ -63,29 +73,51 @@ class TrainedNetwork:
 
     @property
     def digest(self) -> str:
-        """Digest of the network's tensors (64 hex digits)."""
-        return tensors_digest(self.tensors)
+        """Digest of the network's tensors, and of the weights that it was fine-tuned from (64 hex digits)."""
+        own = tensors_digest(self.tensors)
+        return (
+            own if self.pretrained is None else hashlib.sha256(f"{own} {self.pretrained.digest}".encode()).hexdigest()
+        )
 
     @property
     def all_speakers(self) -> tuple[str, ...]:
         """Speakers that trained the weights, sorted."""
         return tuple(sorted({*self.speakers, *self.earlier_speakers}))
 
-    def build(self) -> tuple[LogMel, SpeakerNetwork]:
+    def build(self) -> tuple[FrontEnd, SpeakerNetwork]:
         """Build the front end, and the network with its weights, in eval mode.
 
         Raises
         ------
-        ValueError, InputError
-            The tensors are not those of the network.
+        EncoderError
+            The tensors are not those of the network, or the pretrained weights are not found.
+        InputError
+            A package is absent.
         """
-        front_end = create_front_end(self.front_end, **self.front_end_options)
-        network = create_network(self.network, front_end.n_features, **self.network_options)
         try:
-            network.load_state_dict(self.tensors)
+            return self._build()
+        except (NetworkError, TypeError, ValueError) as error:
+            if isinstance(error, InputError) and not isinstance(error, NetworkError):
+                raise  # a package is absent, or pretrained weights are
+            reason = " ".join(str(error).split()).rstrip(".")[:200]
+            raise EncoderError(
+                f"{self.path}: this is not {FILE_KIND}, or it is damaged ({reason}). {ADVICE}"
+            ) from error
+
+    def _build(self) -> tuple[FrontEnd, SpeakerNetwork]:
+        front_end = create_front_end(self.front_end, **self.front_end_options)
+        network: SpeakerNetwork
+        if self.pretrained is None:
+            network = create_network(self.network, front_end.n_features, **self.network_options)
+        else:
+            network = self.pretrained.create(self.path and self.path.parent, **self.network_options)
+        try:
+            found = network.load_state_dict(self.tensors, strict=self.pretrained is None)
         except RuntimeError as error:
             raise ValueError(f"its weights are not those of the network {self.network!r} ({error})") from error
-        return front_end.eval(), network.eval()
+        if found.unexpected_keys:
+            raise ValueError(f"the network {self.network!r} has no {found.unexpected_keys[0]}")
+        return front_end.eval(), network.eval().requires_grad_(False)
 
     def save(self, path: Path) -> Path:
         """Write the network to a ``.pt`` file, atomically.
@@ -99,7 +131,7 @@ class TrainedNetwork:
         """
         check_finite(path, self.tensors)
         content = {
-            "format": FORMAT,
+            "format": FORMAT if self.pretrained is None else FINE_TUNED_FORMAT,
             "network": {"name": self.network, "options": self.network_options},
             "front_end": {"name": self.front_end, "options": self.front_end_options},
             "window": None if self.window is None else list(self.window),
@@ -114,6 +146,8 @@ class TrainedNetwork:
             "settings": self.settings,
             "created_with": versions(),
         }
+        if self.pretrained is not None:
+            content["pretrained"] = {"source": self.pretrained.source, "digest": self.pretrained.digest}
         return write_tensors(path, content)
 
     @classmethod
@@ -125,15 +159,10 @@ class TrainedNetwork:
         EncoderError
             There is no such file, it is of another kind, or it is damaged.
         """
-        advice = "Train it again."
-        trained = load_checked(path, READERS, kind=FILE_KIND, error_class=EncoderError, advice=advice)
-        try:
+        trained = load_checked(path, READERS, kind=FILE_KIND, error_class=EncoderError, advice=ADVICE)
+        trained = replace(trained, path=path)
+        if trained.pretrained is None:  # reading pretrained weights takes seconds, and `build` checks them
             trained.build()
-        except (NetworkError, TypeError, ValueError) as error:
-            if isinstance(error, InputError) and not isinstance(error, NetworkError):
-                raise  # a package is absent
-            reason = " ".join(str(error).split()).rstrip(".")[:200]
-            raise EncoderError(f"{path}: this is not {FILE_KIND}, or it is damaged ({reason}). {advice}") from error
         return trained
 
 
@@ -194,5 +223,13 @@ def _read_format_1(content: dict[str, Any], path: Path) -> TrainedNetwork:
     return trained
 
 
+def _read_format_2(content: dict[str, Any], path: Path) -> TrainedNetwork:
+    trained, given = _read_format_1(content, path), content["pretrained"]
+    if not is_pretrained(trained.network):
+        raise ValueError(f"its network {trained.network!r} is not fine-tuned")
+    pretrained = Pretrained(network=trained.network, source=str(given["source"]), digest=str(given["digest"]))
+    return replace(trained, pretrained=pretrained)
+
+
 # Readers by format.
-READERS: dict[int, FormatReader[TrainedNetwork]] = {1: _read_format_1}
+READERS: dict[int, FormatReader[TrainedNetwork]] = {1: _read_format_1, 2: _read_format_2}

@@ -18,7 +18,7 @@ from encoders.spec import Spec
 from encoders.weights import check_digest, first_line, remembered, tensors_digest
 from encoders.window_options import WindowOptions
 from files import unknown_choice
-from networks import SpeechNetwork
+from networks import SpeechNetwork, masked_mean, masked_statistics, normalize_waveforms
 
 logger = logging.getLogger(__name__)
 
@@ -81,7 +81,7 @@ class Wav2Vec2Encoder(Encoder):
         folder = model_folder(weights or DEFAULT_WEIGHTS)
         self.pooling: str = spec["options"]["pooling"]
         self.normalises = bool(spec["normalises"])
-        model, digest = _load(folder)
+        model, digest = load_speech_model(folder)
         check_digest(folder, digest, spec["weights"])
         self.network = SpeechNetwork(model, DTYPES[spec["precision"]], max(spec["layers"]))
 
@@ -95,8 +95,6 @@ class Wav2Vec2Encoder(Encoder):
         folder = model_folder(weights)
         config = _read_config(folder)
         layers = _layer_numbers(str(options.layers), config["num_hidden_layers"], folder)
-        paths = weight_paths(folder)
-        cached = remembered([folder / CONFIG, *paths], "wav2vec2 family 3", lambda: {"weights": _load(folder)[1]})
         layer_range = f"{layers[0]}-{layers[-1]}" if len(layers) > 1 else str(layers[0])
         return {
             "name": "wav2vec2",
@@ -104,9 +102,9 @@ class Wav2Vec2Encoder(Encoder):
             "sample_rate": SAMPLE_RATE,
             "dim": 2 * config["hidden_size"] if options.pooling == "mean+std" else config["hidden_size"],
             "layers": layers,
-            **cached,
+            "weights": model_digest(folder),
             "source": None if Path(weights).is_dir() else str(weights),
-            "normalises": _normalises(folder),
+            "normalises": normalises_input(folder),
             "options": {**asdict(options), "layers": layer_range, "hop": options.resolved_hop()},
         }
 
@@ -114,10 +112,11 @@ class Wav2Vec2Encoder(Encoder):
         waveforms, lengths = self._prepare(waveforms, lengths)
         n_frames = self.network.n_frames(lengths)
         pooled: dict[int, Tensor] = {}
+        pool = masked_mean if self.pooling == "mean" else masked_statistics
 
         def read(number: int, hidden: Tensor) -> None:
             if number in self.layers:
-                pooled[number] = _pool(hidden, n_frames, self.pooling)
+                pooled[number] = pool(hidden.float(), n_frames)
 
         with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
             self.network(waveforms, lengths, read)
@@ -128,24 +127,9 @@ class Wav2Vec2Encoder(Encoder):
         """Normalise each utterance with its own mean and variance, and pad utterances shorter than one frame."""
         min_length = self.network.receptive_field()
         if self.normalises:
-            valid = torch.arange(waveforms.shape[1], device=waveforms.device) < lengths[:, None]
-            centred = waveforms - waveforms.sum(1, keepdim=True) / lengths[:, None]
-            centred = torch.where(valid, centred, 0)
-            variance = centred.square().sum(1, keepdim=True) / lengths[:, None]
-            waveforms = centred / (variance + 1e-7).sqrt()
+            waveforms = normalize_waveforms(waveforms, lengths)
         waveforms = functional.pad(waveforms, (0, max(min_length - waveforms.shape[1], 0)))
         return waveforms, lengths.clamp_min(min_length)
-
-
-def _pool(hidden: Tensor, n_frames: Tensor, pooling: str) -> Tensor:
-    """Pool hidden states (batch, frames, width) over valid frames: (batch, width), or (batch, 2 width) with std."""
-    hidden = hidden.float()
-    valid = (torch.arange(hidden.shape[1], device=hidden.device) < n_frames[:, None])[..., None]
-    mean = torch.where(valid, hidden, 0).sum(1) / n_frames[:, None]
-    if pooling == "mean":
-        return mean
-    variance = torch.where(valid, hidden - mean[:, None], 0).square().sum(1) / n_frames[:, None]
-    return torch.cat([mean, variance.sqrt()], dim=1)
 
 
 def _read_config(folder: Path) -> dict[str, Any]:
@@ -179,7 +163,7 @@ def _layer_numbers(layers: str, n_layers: int, folder: Path) -> list[int]:
     return numbers
 
 
-def _normalises(folder: Path) -> bool:
+def normalises_input(folder: Path) -> bool:
     """Return whether the checkpoint expects normalised waveforms; the default is yes."""
     if not (folder / PREPROCESSOR).is_file():
         logger.warning("%s: there is no %s; waveforms are normalised, as most models expect.", folder, PREPROCESSOR)
@@ -192,7 +176,14 @@ def _normalises(folder: Path) -> bool:
     return bool(settings.get("do_normalize", True))
 
 
-def _load(folder: Path) -> tuple[nn.Module, str]:
+def model_digest(folder: Path) -> str:
+    """Return the digest of a model, which is remembered for its files."""
+    paths = [folder / CONFIG, *weight_paths(folder)]
+    found = remembered(paths, "wav2vec2 family 3", lambda: {"weights": load_speech_model(folder)[1]})
+    return str(found["weights"])
+
+
+def load_speech_model(folder: Path) -> tuple[nn.Module, str]:
     """Load the network of a checkpoint; return it with a digest of its weights and of the settings that it uses.
 
     A checkpoint without all weights of the network is refused, and so is one with weights that would be ignored, except

@@ -94,6 +94,8 @@ COLUMNS = (
     ({"epoch", "part", "network"}, TRAINING_RESULTS),
     ({"speaker", "train", "validation", "test"}, TRAINING_RESULTS),
     ({"quantity", "part", "low"}, TRAINING_RESULTS),
+    ({"session", "epoch", "train_loss"}, TRAINING_RESULTS),
+    ({"session", "speakers", "train_utterances"}, TRAINING_RESULTS),
     ({"network", "false_accept", "miss"}, TRAINING_RESULTS),
 )
 TRIAL = re.compile(r"[01]\s+\S+\s+\S+|\S+\s+\S+\s+(target|nontarget)")

@@ -9,6 +9,7 @@ from metrics.identification import (
     ranks,
     top_k_accuracy,
 )  # fmt: skip
+from metrics.mean_interval import mean_interval
 from metrics.verification import (
     ErrorRates,
     cllr,
@@ -31,6 +32,7 @@ __all__ = [
     "expected_calibration_error",
     "log_loss",
     "macro_f1",
+    "mean_interval",
     "min_cllr",
     "min_dcf",
     "ranks",

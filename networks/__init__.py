@@ -1,17 +1,22 @@
 """Networks: every `nn.Module` that is not an encoder. Imports only `files`; any room may import it."""
 
+from networks.base_front_end import FrontEnd
 from networks.campplus import CAMPlusPlus
 from networks.frame_windows import embed_frames
 from networks.front_ends import LogMel
 from networks.htsat import CLIP_SAMPLE_RATE, CLIP_SAMPLES, AudioTower
-from networks.masking import masked_mean, valid_frames
+from networks.masking import masked_mean, masked_statistics, valid_frames
 from networks.packed_linear import PackedLinear
+from networks.pretrained_front_ends import KaldiFbank
+from networks.pretrained_network import PretrainedNetwork, normalize_waveforms
 from networks.registry import (
     FRONT_ENDS,
     NETWORKS,
+    PRETRAINED_NETWORKS,
     NetworkError,
     create_front_end,
     create_network,
+    create_pretrained_network,
     default_settings,
     network_options,
     option_defaults,
@@ -25,18 +30,25 @@ __all__ = [
     "AudioTower",
     "CAMPlusPlus",
     "FRONT_ENDS",
+    "FrontEnd",
+    "KaldiFbank",
     "LogMel",
     "NETWORKS",
     "NetworkError",
+    "PRETRAINED_NETWORKS",
     "PackedLinear",
+    "PretrainedNetwork",
     "SpeakerNetwork",
     "SpeechNetwork",
     "create_front_end",
     "create_network",
+    "create_pretrained_network",
     "default_settings",
     "embed_frames",
     "masked_mean",
+    "masked_statistics",
     "option_defaults",
     "network_options",
+    "normalize_waveforms",
     "valid_frames",
 ]

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from networks.masking import root
+
 N_MELS = 80
 # Channels of the convolutions over time and frequency, which reduce the number of mel bands by 8.
 HEAD_CHANNELS = 32
@@ -365,4 +367,4 @@ def _statistics(x: Tensor, n_frames: Tensor, valid: Tensor | None) -> Tensor:
     """Return mean and unbiased standard deviation over the valid frames (batch, 2 channels)."""
     mean = _mask(x, valid).sum(1) / n_frames[:, None]
     squares = _mask((x - mean[:, None]).square(), valid).sum(1)
-    return torch.cat([mean, (squares / (n_frames[:, None] - 1)).sqrt()], dim=1)
+    return torch.cat([mean, root(squares / (n_frames[:, None] - 1))], dim=1)

@@ -3,9 +3,10 @@
 import math
 
 import torch
-from torch import Tensor, nn
-from torch.nn.functional import pad
+from torch import Tensor
 from torchaudio.functional import create_dct, melscale_fbanks
+
+from networks.base_front_end import FrontEnd
 
 # Frames per call of the FFT, which bounds the memory of a long recording.
 BLOCK = 4096
@@ -15,7 +16,7 @@ MIN_ENERGY = 1e-10
 MIN_RATE, MAX_RATE = 1_000, 768_000
 
 
-class LogMel(nn.Module):
+class LogMel(FrontEnd):
     """Log-mel spectrogram in decibels, as librosa computes it: slaney mels of the power spectrum, centred frames.
 
     Parameters
@@ -33,13 +34,6 @@ class LogMel(nn.Module):
         loudest band to 0 to 1, so that zero padding is silence.
     sample_rate : int
         Sampling rate of the waveforms (Hz).
-
-    Attributes
-    ----------
-    n_features : int
-        Number of values in a frame.
-    margin : int
-        Samples before the first frame centre that the frames need; after the last one, they need `n_fft` less these.
     """
 
     mel: Tensor
@@ -75,44 +69,7 @@ class LogMel(nn.Module):
         self.register_buffer("mel", mel, persistent=False)
         self.register_buffer("window", torch.hann_window(n_fft), persistent=False)
 
-    def n_frames(self, n_samples: Tensor) -> Tensor:
-        """Return the number of frames of waveforms with these numbers of samples."""
-        return 1 + n_samples // self.hop
-
-    def forward(self, waveforms: Tensor, n_samples: Tensor) -> tuple[Tensor, Tensor]:
-        """Compute the frames of a zero-padded batch, each utterance as if it were alone.
-
-        Parameters
-        ----------
-        waveforms : Tensor (batch, samples)
-        n_samples : Tensor (batch,)
-            int64, valid samples of each.
-
-        Returns
-        -------
-        frames : Tensor (batch, time, n_features)
-            Zero after the valid frames.
-        n_frames : Tensor (batch,)
-            int64, valid frames of each.
-        """
-        n_frames = self.n_frames(n_samples)
-        return self.frames(pad(waveforms, (self.margin, self.n_fft - self.margin)), n_frames), n_frames
-
     def frames(self, waveforms: Tensor, n_frames: Tensor) -> Tensor:
-        """Compute frames of waveforms that include the margin on both sides, as a crop of a recording does.
-
-        Parameters
-        ----------
-        waveforms : Tensor (batch, samples)
-            The first frame begins with the first sample.
-        n_frames : Tensor (batch,)
-            int64, valid frames of each.
-
-        Returns
-        -------
-        Tensor (batch, time, n_features)
-            Zero after the valid frames.
-        """
         # On a CPU, the frames of one utterance stay in its cache, which those of a batch do not.
         size = 1 if waveforms.device.type == "cpu" else max(len(waveforms), 1)
         parts = zip(torch.split(waveforms, size), torch.split(n_frames, size), strict=True)

@@ -1,4 +1,4 @@
-"""Masks and means over the valid frames of a padded batch."""
+"""Masks, means and deviations over the valid frames of a padded batch."""
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +24,31 @@ def masked_mean(frames: Tensor, n_frames: Tensor) -> Tensor:
     """
     valid = valid_frames(n_frames, frames.shape[1])[..., None]
     return torch.where(valid, frames, 0.0).sum(1) / n_frames[:, None]
+
+
+def masked_statistics(frames: Tensor, n_frames: Tensor) -> Tensor:
+    """Return the mean and the standard deviation of the valid frames, concatenated.
+
+    Parameters
+    ----------
+    frames : Tensor (batch, time, dim)
+    n_frames : Tensor (batch,)
+        int64, valid frames of each, at least 1.
+
+    Returns
+    -------
+    Tensor (batch, 2 dim)
+    """
+    mean = masked_mean(frames, n_frames)
+    valid = valid_frames(n_frames, frames.shape[1])[..., None]
+    variance = torch.where(valid, frames - mean[:, None], 0.0).square().sum(1) / n_frames[:, None]
+    return torch.cat([mean, root(variance)], dim=1)
+
+
+def root(x: Tensor) -> Tensor:
+    """Return the square root, with the gradient 0 at 0, where that of `torch.sqrt` is infinite."""
+    is_positive = x > 0
+    return torch.where(is_positive, torch.where(is_positive, x, 1.0).sqrt(), 0.0)
 
 
 def normalize_valid(norm: nn.Module, x: Tensor, valid: Tensor) -> Tensor:

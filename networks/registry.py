@@ -7,7 +7,8 @@ from typing import Any
 from torch import nn
 
 from files import InputError, check_options, load_choice
-from networks.front_ends import LogMel
+from networks.base_front_end import FrontEnd
+from networks.pretrained_network import PretrainedNetwork
 from networks.speaker_network import SpeakerNetwork
 
 # Networks: from frames to embeddings. Name -> "module:Class" of a `SpeakerNetwork`, whose constructor takes the number
@@ -24,11 +25,19 @@ NETWORKS: dict[str, str] = {
     "densenet121": "networks.image_networks:DenseNet121",
 }
 
+# Networks that are fine-tuned from pretrained weights. Name -> "module:Class" of a `PretrainedNetwork`, whose
+# constructor takes the pretrained module, then options with defaults.
+PRETRAINED_NETWORKS: dict[str, str] = {
+    "wav2vec2": "networks.pretrained_network:Wav2Vec2Speaker",
+    "campplus": "networks.pretrained_network:CampPlusSpeaker",
+}
 
 # Front ends: from waveforms to frames. All arguments of the constructor are options.
 FRONT_ENDS: dict[str, str] = {
     "log_mel": "networks.front_ends:LogMel",
     "mfcc": "networks.front_ends:Mfcc",
+    "waveform": "networks.pretrained_front_ends:Waveform",
+    "fbank": "networks.pretrained_front_ends:KaldiFbank",
 }
 
 
@@ -62,33 +71,59 @@ def create_network(name: str, n_features: int, **options: Any) -> SpeakerNetwork
     return network
 
 
-def create_front_end(name: str, **options: Any) -> LogMel:
+def create_pretrained_network(name: str, pretrained: nn.Module, **options: Any) -> PretrainedNetwork:
+    """Build a network by its name in `PRETRAINED_NETWORKS`; errors are those of `create_network`.
+
+    Parameters
+    ----------
+    name : str
+        Name of the network.
+    pretrained : nn.Module
+        Module with the pretrained weights, which becomes a part of the network.
+    **options
+        Options of the network: the other arguments of its constructor.
+    """
+    network: PretrainedNetwork = _create("network", name, PRETRAINED_NETWORKS, arguments=(pretrained,), options=options)
+    return network
+
+
+def create_front_end(name: str, **options: Any) -> FrontEnd:
     """Build a front end by its name in `FRONT_ENDS`; errors are those of `create_network`."""
-    front_end: LogMel = _create("front end", name, FRONT_ENDS, arguments=(), options=options)
+    front_end: FrontEnd = _create("front end", name, FRONT_ENDS, arguments=(), options=options)
     return front_end
 
 
 def default_settings(name: str) -> dict[str, Any]:
-    """Return the defaults of a network: ``front_end``, ``front_end_options``, ``n_frames`` of a crop and ``window``."""
-    network_class: type[SpeakerNetwork] = load_choice("network", name, NETWORKS, error_class=NetworkError)
+    """Return the defaults of a network.
+
+    They are ``front_end``, ``front_end_options``, ``n_frames`` of a crop and ``window``; ``min_frames`` is fixed.
+    """
+    network_class: type[SpeakerNetwork] = _network_class(name)
     return {
         "front_end": network_class.front_end,
         "front_end_options": dict(network_class.front_end_options),
         "n_frames": network_class.crop_frames,
         "window": network_class.window,
+        "min_frames": network_class.min_frames,
     }
 
 
 def network_options(name: str) -> dict[str, Any]:
     """Return the names of a network's options, with their types."""
-    return _options(load_choice("network", name, NETWORKS, error_class=NetworkError), n_given=1)
+    return _options(_network_class(name), n_given=1)
 
 
 def option_defaults(name: str) -> dict[str, Any]:
     """Return the options of a network or of a front end that have defaults, with these."""
-    created_class = load_choice("network", name, {**NETWORKS, **FRONT_ENDS}, error_class=NetworkError)
+    created_class = load_choice(
+        "network", name, {**NETWORKS, **PRETRAINED_NETWORKS, **FRONT_ENDS}, error_class=NetworkError
+    )
     parameters = inspect.signature(created_class).parameters.values()
     return {each.name: each.default for each in parameters if each.default is not each.empty}
+
+
+def _network_class(name: str) -> Any:
+    return load_choice("network", name, {**NETWORKS, **PRETRAINED_NETWORKS}, error_class=NetworkError)
 
 
 def _create(

@@ -21,6 +21,8 @@ class SpeakerNetwork(nn.Module):
         Default length of the windows whose embeddings are averaged (frames); None embeds whole utterances.
     training_threads : int or None
         Number of threads with which a training step is fastest on a CPU; None uses all.
+    min_frames : int
+        Minimum number of frames of an utterance.
     """
 
     dim: int
@@ -29,6 +31,7 @@ class SpeakerNetwork(nn.Module):
     crop_frames: ClassVar[int] = 200
     window: ClassVar[int | None] = None
     training_threads: ClassVar[int | None] = None
+    min_frames: ClassVar[int] = 1
 
     def forward(self, frames: Tensor, n_frames: Tensor) -> Tensor:
         """Embed a zero-padded batch, each utterance as if it were alone.

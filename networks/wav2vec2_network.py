@@ -52,13 +52,11 @@ class SpeechNetwork(nn.Module):
         self.projection: nn.Module = model.feature_projection
         self.encoder: Any = model.encoder
         self.encoder.layers = self.encoder.layers[: max(top_layer, 1)]
-        self.positions = _Positions(self.encoder.pos_conv_embed, dtype)
+        self.positions = Positions(self.encoder.pos_conv_embed, dtype)
         self.encoder.pos_conv_embed = self.positions
         _pack(self.projection, dtype)
         _pack(self.encoder.layers, dtype)
-        for layer in self.encoder.layers:
-            if hasattr(layer.attention, "torch_multi_head_self_attention"):  # WavLM's
-                layer.attention.torch_multi_head_self_attention = partial(_gated_attention, layer.attention)
+        set_gated_attention(self.encoder.layers)
 
     def n_frames(self, n_samples: Tensor) -> Tensor:
         """Return the number of frames of utterances with these numbers of samples (batch,)."""
@@ -190,17 +188,27 @@ class _NormalisedConvolution(_Convolution):
         return x
 
 
-class _Positions(nn.Module):
-    """The positional convolutions: one, or several in data2vec-audio. After each, padded frames are set to zero."""
+class Positions(nn.Module):
+    """The positional convolutions: one, or several in data2vec-audio. After each, padded frames are set to zero.
 
-    def __init__(self, module: Any, dtype: torch.dtype) -> None:
+    Parameters
+    ----------
+    module : nn.Module
+        Positional convolutions of a model of transformers.
+    dtype : torch.dtype
+        Precision of the convolutions.
+    is_trained : bool
+        Whether to keep the weight norm of the convolutions, which changes how they learn.
+    """
+
+    def __init__(self, module: Any, dtype: torch.dtype, is_trained: bool = False) -> None:
         super().__init__()
         self.dtype = dtype
         self.mask: Tensor | None = None  # valid frames of the current batch (batch, frames); None if all are
         self.layers: Any = nn.ModuleList(getattr(module, "layers", [module]))
         layer: Any
         for layer in self.layers:
-            if parametrize.is_parametrized(layer.conv):
+            if parametrize.is_parametrized(layer.conv) and not is_trained:
                 parametrize.remove_parametrizations(layer.conv, "weight")
             layer.conv.to(dtype)
 
@@ -228,6 +236,13 @@ def _pack(module: nn.Module, dtype: torch.dtype) -> None:
             _pack(child, dtype)
 
 
+def set_gated_attention(layers: Any) -> None:
+    """Replace the attention of WavLM's layers by `_gated_attention`; other layers are not changed."""
+    for layer in layers:
+        if hasattr(layer.attention, "torch_multi_head_self_attention"):
+            layer.attention.torch_multi_head_self_attention = partial(_gated_attention, layer.attention)
+
+
 def _gated_attention(
     attention: Any, hidden: Tensor, mask: Tensor | None, gated_position_bias: Tensor
 ) -> tuple[Tensor, None]:
@@ -240,5 +255,8 @@ def _gated_attention(
     bias = gated_position_bias.view(batch, attention.num_heads, n_frames, n_frames)
     if mask is not None:
         bias = bias.masked_fill(~mask[:, None, None, :], float("-inf"))
-    mixed = functional.scaled_dot_product_attention(query, key, value, attn_mask=bias.to(query.dtype))
+    dropout = attention.dropout if attention.training else 0.0
+    mixed = functional.scaled_dot_product_attention(
+        query, key, value, attn_mask=bias.to(query.dtype), dropout_p=dropout
+    )
     return attention.out_proj(mixed.transpose(1, 2).reshape(batch, n_frames, width)), None

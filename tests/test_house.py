@@ -21,9 +21,10 @@ from features import extract
 from files import TableFormat
 from files.file_kinds import SETTINGS_NAMES
 from heads import HEADS, SCALERS, MinibatchHead
-from networks import FRONT_ENDS, NETWORKS
+from networks import FRONT_ENDS, NETWORKS, PRETRAINED_NETWORKS
 from reports import PictureFormat
 from training import train_encoder
+from training.settings import HEADS as TRAINING_HEADS
 from training.settings import MINERS, OBJECTIVES, OPTIMIZERS, PRECISIONS, SCHEDULES, TrainingSettings
 from training.split_parts import KINDS
 from verification import BACKENDS
@@ -185,9 +186,10 @@ def test_choices_of_the_command_lines_are_those_of_the_registries() -> None:
     assert set(typing.get_args(config.HeadName)) == {"all", *HEADS}
     assert set(typing.get_args(config.ScalerName)) == set(SCALERS)
     assert set(typing.get_args(config.BackendName)) == set(BACKENDS)
-    assert set(typing.get_args(training_choices.NetworkName)) == set(NETWORKS)
+    assert set(typing.get_args(training_choices.NetworkName)) == {*NETWORKS, *PRETRAINED_NETWORKS}
     assert set(typing.get_args(training_choices.FrontEndName)) == set(FRONT_ENDS)
     assert set(typing.get_args(training_choices.Objective)) == set(OBJECTIVES)
+    assert set(typing.get_args(training_choices.TrainingHead)) == set(TRAINING_HEADS)
     assert set(typing.get_args(training_choices.Miner)) == set(MINERS)
     assert set(typing.get_args(training_choices.TrainingSplit)) == set(KINDS)
     fields_of_training = typing.get_type_hints(config.TrainingConfig)

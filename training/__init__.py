@@ -3,5 +3,6 @@
 from training.save_run import TrainedEncoder
 from training.settings import TrainingError, TrainingSettings
 from training.train_encoder import train_encoder
+from training.train_sessions import TrainedSessions, train_sessions
 
-__all__ = ["TrainedEncoder", "TrainingError", "TrainingSettings", "train_encoder"]
+__all__ = ["TrainedEncoder", "TrainedSessions", "TrainingError", "TrainingSettings", "train_encoder", "train_sessions"]

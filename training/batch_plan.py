@@ -49,6 +49,8 @@ class BatchPlan:
     steps_per_epoch : int, optional
         Number of steps of an epoch.
     seed : int
+    min_size : int
+        Minimum number of utterances of a step of a whole epoch, in each process.
     rank, n_ranks : int
         Number of this process, and of all. Each has its share of every step.
 
@@ -68,6 +70,7 @@ class BatchPlan:
         triplets: bool = False,
         steps_per_epoch: int | None = None,
         seed: int = 0,
+        min_size: int = 1,
         rank: int = 0,
         n_ranks: int = 1,
     ) -> None:
@@ -88,9 +91,9 @@ class BatchPlan:
                 f"fewer than the {n_ranks} processes; give a larger --batch_size or use fewer processes."
             )
         self._is_whole_epoch = steps_per_epoch is None
-        # Parts of nearly equal size, none of them smaller than the number of processes.
-        n_parts = min(ceil(len(self._anchors) / batch_size), len(self._anchors) // n_ranks)
-        self.n_steps = steps_per_epoch or n_parts
+        # Parts of nearly equal size, none of them smaller than the number of processes needs.
+        n_parts = min(ceil(len(self._anchors) / batch_size), len(self._anchors) // (n_ranks * min_size))
+        self.n_steps = steps_per_epoch or max(n_parts, 1)
         self._shuffled: tuple[int, Indices] = (-1, self._anchors)
 
     def steps(self, epoch: int, first: int = 0) -> Iterator[Step]:

@@ -1,6 +1,7 @@
 """The checkpoint from which an interrupted training run continues."""
 
 import hashlib
+from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ FORMAT = 1
 FILE_KIND = "a checkpoint of train_encoder.py"
 # Key of the digest of the utterances and of their parts.
 UTTERANCES = "corpus"
+# Settings that checkpoints of earlier versions do not have: their values were these.
+NEW_DEFAULTS = {each.name: each.default for each in fields(TrainingSettings) if each.default is not MISSING}
 
 
 def save_checkpoint(path: Path, content: dict[str, Any]) -> Path:
@@ -41,7 +44,7 @@ def load_checkpoint(path: Path, identity: dict[str, Any]) -> dict[str, Any]:
         The file is no checkpoint, or one of another run; the message lists the differences.
     """
     content = load_checked(path, READERS, kind=FILE_KIND, error_class=TrainingError, advice="Delete it to begin again.")
-    found = content["identity"]
+    found = {**NEW_DEFAULTS, **content["identity"]}
     differences = [
         f"{name} was {found.get(name)!r}, now it is {identity.get(name)!r}"
         for name in sorted((found.keys() | identity.keys()) - {UTTERANCES})

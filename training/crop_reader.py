@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from audio import AudioError, read_audio
 from embedding import remove_offset
-from networks import LogMel
+from networks import FrontEnd
 from training.processes import threads
 from training.settings import TrainingError
 
@@ -88,15 +88,18 @@ class CropReader(Dataset[CropBatch]):
 
     Parameters
     ----------
-    sample_rate, hop, n_fft : int
+    sample_rate, hop, n_fft, unpadded : int
         Those of the front end: Hz and samples.
-    front_end : LogMel, optional
+    front_end : FrontEnd, optional
         Computes the frames where the crops are read, on the CPU and in one thread, so that they do not depend on the
         number of processes; without it, batches have waveforms.
     """
 
-    def __init__(self, sample_rate: int, hop: int, n_fft: int, *, front_end: LogMel | None = None) -> None:
+    def __init__(
+        self, sample_rate: int, hop: int, n_fft: int, *, unpadded: int = 0, front_end: FrontEnd | None = None
+    ) -> None:
         self._rate, self._hop, self._n_fft, self._front_end = sample_rate, hop, n_fft, front_end
+        self._unpadded = unpadded
 
     def __getitem__(self, request: CropRequest) -> CropBatch:
         longest = max(crop.n_frames for crop in request.crops)
@@ -108,7 +111,7 @@ class CropReader(Dataset[CropBatch]):
                 first, samples = self._read(crop)
             except AudioError as error:
                 # Silence within a recording is normal, and there is nothing to learn from it.
-                if error.fault != "silent" or crop.n_frames == 1 + crop.n_samples // self._hop:
+                if error.fault != "silent" or crop.n_frames == 1 + (crop.n_samples - self._unpadded) // self._hop:
                     faults.append((place, error.reason))
                 continue
             except Exception as error:  # an error of a decoder must not stop the other files
@@ -126,7 +129,7 @@ class CropReader(Dataset[CropBatch]):
 
     def _read(self, crop: Crop) -> tuple[int, Tensor]:
         """Return the samples of a crop, and where they begin in it."""
-        margin = self._n_fft // 2
+        margin = 0 if self._unpadded else self._n_fft // 2
         first = crop.first * self._hop - margin
         begin, end = max(first, 0), min(first + (crop.n_frames - 1) * self._hop + self._n_fft, crop.n_samples)
         waveform = read_audio(

@@ -14,7 +14,7 @@ from audio import AudioError, span_seconds
 from corpora import Corpus, Indices, Utterance
 from files import count_of, track
 from training.crop_reader import Crop
-from training.settings import TrainingError
+from training.settings import UnusableCorpusError
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ class TrainingData:
         int64, length of each at the rate of the front end.
     parts : dict of ndarray
         Rows of ``train``, ``validation`` and ``test``.
-    sample_rate, hop : int
+    sample_rate, hop, unpadded : int
         Those of the front end: Hz and samples.
     faults : dict
         Utterances that could not be read: id -> reason.
@@ -46,6 +46,7 @@ class TrainingData:
     parts: Mapping[str, Indices]
     sample_rate: int
     hop: int
+    unpadded: int = 0
     faults: dict[str, str] = field(default_factory=dict)
 
     @cached_property
@@ -67,7 +68,7 @@ class TrainingData:
 
     def n_frames(self, rows: Indices) -> Indices:
         """Return the number of frames of utterances."""
-        return 1 + self.n_samples[rows] // self.hop
+        return 1 + (self.n_samples[rows] - self.unpadded) // self.hop
 
     def crop(self, row: int, position: float = 0.0, n_frames: int | None = None) -> Crop:
         """Return a crop of an utterance, or all of it if it is shorter.
@@ -80,7 +81,7 @@ class TrainingData:
         n_frames : int, optional
             Length of the crop; by default the whole utterance.
         """
-        utterance, total = self.utterances[row], 1 + int(self.n_samples[row]) // self.hop
+        utterance, total = self.utterances[row], 1 + (int(self.n_samples[row]) - self.unpadded) // self.hop
         count = min(n_frames or total, total)
         first = int(position * (total - count + 1))
         return Crop(
@@ -94,11 +95,11 @@ class TrainingData:
 
 
 def measure(
-    corpus: Corpus, sample_rate: int, *, progress: bool = True
+    corpus: Corpus, sample_rate: int, *, min_samples: int = 1, progress: bool = True
 ) -> tuple[tuple[Utterance, ...], NDArray[np.int64], dict[str, str]]:
     """Return the utterances of a corpus that can be read, their lengths (samples), and why others cannot.
 
-    Only headers are read.
+    Only headers are read. Utterances of fewer than `min_samples` samples cannot be used.
     """
     kept, lengths, faults = [], [], {}
     found = _read_headers(corpus.utterances)
@@ -107,11 +108,13 @@ def measure(
     ):
         if isinstance(seconds, str):
             faults[utterance.id] = seconds
+        elif (length := max(round(seconds * sample_rate), 1)) < min_samples:
+            faults[utterance.id] = f"it has {seconds:.3f} s; the network needs {min_samples / sample_rate:g} s"
         else:
             kept.append(utterance)
-            lengths.append(max(round(seconds * sample_rate), 1))
+            lengths.append(length)
     if not kept:
-        raise TrainingError(
+        raise UnusableCorpusError(
             f"{corpus.root}: none of the {count_of(len(corpus), 'utterance')} can be read; the first: "
             f"{next(iter(faults.values()))}."
         )

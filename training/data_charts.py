@@ -2,13 +2,14 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from files import Record, count_of, format_duration, write_csv
-from networks import LogMel
+from networks import FrontEnd, LogMel
 from training.crop_reader import CropReader, CropRequest
 from training.data import PARTS, TrainingData
 
@@ -44,15 +45,18 @@ def describe_parts(data: TrainingData) -> list[str]:
     ]
 
 
-def write_data_charts(folder: Path, data: TrainingData, front_end: LogMel, *, n_frames: int | None, seed: int) -> None:
+def write_data_charts(
+    folder: Path, data: TrainingData, front_end: FrontEnd, *, n_frames: int | None, seed: int
+) -> None:
     """Write ``training_speakers.csv`` and ``training_histograms.csv``.
 
     Parameters
     ----------
     folder : Path
     data : TrainingData
-    front_end : LogMel
-        Its log-mel values, before any limit of the range and normalisation, are measured.
+    front_end : FrontEnd
+        Its log-mel values, before any limit of the range and normalisation, are measured; if it has none, those of
+        `LogMel`.
     n_frames : int or None
         Length of a crop; None measures whole utterances, at most `MAX_FRAMES` frames.
     seed : int
@@ -79,9 +83,12 @@ def speaker_records(data: TrainingData) -> list[Record]:
 
 
 def measure_levels(
-    data: TrainingData, front_end: LogMel, *, n_frames: int | None, seed: int
+    data: TrainingData, front_end: FrontEnd, *, n_frames: int | None, seed: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the smallest and the largest log-mel value (dB) of crops of a sample of the training utterances."""
+    if not isinstance(front_end, LogMel):
+        front_end, n_frames = LogMel(), None
+        data = replace(data, hop=front_end.hop, unpadded=0)
     random = np.random.default_rng(seed)
     rows = np.sort(random.permutation(data.parts["train"])[:SAMPLE])
     crops = [data.crop(row, random.random(), n_frames or MAX_FRAMES) for row in rows.tolist()]

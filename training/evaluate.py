@@ -1,7 +1,7 @@
 """Figures of networks on whole utterances, embedded as the saved encoder embeds them."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -16,7 +16,7 @@ from corpora import Indices
 from features import FeatureSet
 from files import Record
 from metrics import equal_error_rate, equal_error_threshold, macro_f1, min_dcf, top_k_accuracy
-from networks import LogMel
+from networks import FrontEnd
 from training.crop_reader import CropReader, CropRequest, read_crops
 from training.data import TrainingData
 from training.member import Member
@@ -26,8 +26,9 @@ from verification import random_triplets
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
 
-# Utterances of similar length that are embedded together.
-BATCH = 16
+# Utterances of similar length that are embedded together: their number, and their length with padding (seconds), which
+# bounds the memory of large networks.
+BATCH, BATCH_SECONDS = 16, 320.0
 # Most utterances of which all pairs are trials; of more, these are drawn.
 MAX_UTTERANCES = 3000
 P_TARGET = 0.01
@@ -60,14 +61,14 @@ class Evaluator:
     Attributes
     ----------
     data : TrainingData
-    front_end : LogMel
+    front_end : FrontEnd
     reader : CropReader
     fabric : Fabric
     num_workers : int
     """
 
     data: TrainingData
-    front_end: LogMel
+    front_end: FrontEnd
     reader: CropReader
     fabric: "Fabric"
     num_workers: int
@@ -76,7 +77,7 @@ class Evaluator:
         """Embed utterances with every network, in fp32; return the outputs of each, sorted by row."""
         data, rank, n_ranks = self.data, self.fabric.global_rank, self.fabric.world_size
         order = rows[np.argsort(-data.n_samples[rows], kind="stable")][rank::n_ranks]
-        batches = [order[first : first + BATCH] for first in range(0, len(order), BATCH)]
+        batches = self._batches(order)
         requests = (CropRequest(tuple(data.crop(row) for row in batch.tolist()), batch) for batch in batches)
         found = []
         for member in members:
@@ -94,6 +95,14 @@ class Evaluator:
             member.model.train()
         exchange_faults(self.fabric, data.faults)
         return _join(_gather(found, n_ranks), len(members))
+
+    def _batches(self, order: Indices) -> Iterator[Indices]:
+        """Yield the rows of each batch, from rows that are sorted by length, the longest first."""
+        while len(order):
+            longest = self.data.n_samples[order[0]] / self.data.sample_rate
+            size = max(min(int(BATCH_SECONDS / longest), BATCH), 1)
+            yield order[:size]
+            order = order[size:]
 
     def frames_of(self, inputs: Tensor, n_frames: Tensor) -> Tensor:
         """Return the frames of crops: a reader without a front end has read waveforms."""

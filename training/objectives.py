@@ -3,11 +3,12 @@
 import torch
 from torch import Tensor, nn
 
-from training.settings import TrainingError, TrainingSettings
+from heads import MinibatchHead, create_head
+from training.settings import TrainingSettings, UnusableCorpusError
 
 
 class Classification(nn.Module):
-    """A linear layer that tells the training speakers apart, with cross entropy.
+    """Layers that tell the training speakers apart, with cross entropy.
 
     Parameters
     ----------
@@ -17,13 +18,22 @@ class Classification(nn.Module):
         Number of training speakers.
     class_weights : Tensor (n_speakers,), optional
         Weights of the speakers in the loss.
+    head : {"linear", "bn_mlp"}
+        The layers: one linear layer, or those of the head ``bn_mlp``.
+
+    Attributes
+    ----------
+    linear : nn.Module
+        The layers.
     """
 
     class_weights: Tensor | None
 
-    def __init__(self, dim: int, n_speakers: int, class_weights: Tensor | None = None) -> None:
+    def __init__(self, dim: int, n_speakers: int, class_weights: Tensor | None = None, *, head: str = "linear") -> None:
         super().__init__()
-        self.linear = nn.Linear(dim, n_speakers)
+        layers = create_head(head)
+        assert isinstance(layers, MinibatchHead)
+        self.linear = layers.build((dim,), n_speakers)
         self.register_buffer("class_weights", class_weights, persistent=False)
 
     def forward(self, embeddings: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -79,18 +89,19 @@ def create_objective(settings: TrainingSettings, dim: int, labels: Tensor) -> nn
 
     Raises
     ------
-    TrainingError
+    UnusableCorpusError
         There is only one speaker.
     """
     counts = labels.bincount()
     if len(counts) < 2:
-        raise TrainingError(
+        raise UnusableCorpusError(
             "There is one training speaker; a network needs at least two to tell apart. Add recordings of other "
             "speakers."
         )
     if settings.objective == "triplet":
         return Triplet(settings.margin, settings.miner)
-    return Classification(dim, len(counts), class_weights(labels) if settings.class_weight else None)
+    weights = class_weights(labels) if settings.class_weight else None
+    return Classification(dim, len(counts), weights, head=settings.head)
 
 
 def class_weights(labels: Tensor) -> Tensor:

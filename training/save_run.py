@@ -1,20 +1,24 @@
 """Save what a training run made."""
 
+import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from corpora import Corpus
-from encoders import TrainedNetwork, lazy_encoder, trained_file_name
+from encoders import Pretrained, TrainedNetwork, lazy_encoder, trained_file_name
 from files import Record
 from heads import FittedHead, SpeakerClassifier, create_head, create_scaler
 from training.member import Member
 from training.published_form import write_published
 from training.starting_point import StartingPoint
 from training.training_run import TrainingRun
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,10 +102,12 @@ def save_run(
             path = folder / trained_file_name(member.name)
             network = _network_of(run, member, corpus, figures=figures, start=start)
             paths.append(network.save(path))
+            if run.pretrained is not None:
+                _log_sizes(member, path, run.pretrained)
             if save_published:
                 published.append(write_published(network, rows, folder))
             if member.classifier is not None:
-                heads.append(_head_of(member, path))
+                heads.append(_head_of(run, member, path))
         _write_results(run, figures, epoch=epoch)
     classifier = None
     if heads:
@@ -134,32 +140,54 @@ def _network_of(
     run: TrainingRun, member: Member, corpus: Corpus, *, figures: Record, start: StartingPoint | None
 ) -> TrainedNetwork:
     layer = member.classifier
+    classifier = None
+    if isinstance(layer, nn.Linear):
+        state = _copied(layer.state_dict())
+        classifier = state["weight"], state["bias"]
     return TrainedNetwork(
         network=member.name,
         network_options=run.settings.options_of(member.name),
         front_end=run.settings.front_end,
         front_end_options=run.settings.front_end_options,
         window=run.settings.windows,
-        tensors=_copied(member.model.network.state_dict()),
-        classifier=None if layer is None else (layer.weight.detach().cpu().clone(), layer.bias.detach().cpu().clone()),
+        tensors=_copied(member.network_weights()),
+        pretrained=run.pretrained,
+        classifier=classifier,
         speakers=run.data.speakers,
-        corpora=tuple(dict.fromkeys([*(start.corpora if start else ()), corpus.name])),
+        corpora=tuple(dict.fromkeys([*_earlier_corpora(run, start), corpus.name])),
         earlier_speakers=start.all_speakers if start else (),
         figures=figures,
         settings=run.settings.content(),
     )
 
 
-def _head_of(member: Member, path: Path) -> FittedHead:
-    """Return the layer that classified the training speakers as a head on the saved encoder."""
-    layer = member.classifier
-    assert layer is not None
+def _log_sizes(member: Member, path: Path, pretrained: Pretrained) -> None:
+    """Log how much of a fine-tuned network is stored."""
+    sizes = {name: tensor.nbytes / 1e6 for name, tensor in member.model.network.state_dict().items()}
+    stored = sum(sizes[name] for name in member.network_weights())
+    logger.info(
+        "%s holds the %.1f MB of the network that were trained; the other %.1f MB stay in %s (digest %s)",
+        path, stored, sum(sizes.values()) - stored, pretrained.source, pretrained.digest[:8],
+    )  # fmt: skip
+
+
+def _earlier_corpora(run: TrainingRun, start: StartingPoint | None) -> tuple[str, ...]:
+    """Return the names of the corpora with speakers that trained the weights at the start."""
+    if start is not None:
+        return start.corpora
+    return ("unknown",) if run.pretrained is not None and run.pretrained.network == "campplus" else ()
+
+
+def _head_of(run: TrainingRun, member: Member, path: Path) -> FittedHead:
+    """Return the layers that classified the training speakers as a head on the saved encoder."""
+    layers, name = member.classifier, run.settings.head
+    assert layers is not None
     encoder = lazy_encoder("trained", path)
-    head = create_head("linear").load_state_dict(_copied(layer.state_dict()), list(range(layer.out_features)))
+    head = create_head(name).load_state_dict(_copied(layers.state_dict()), list(range(len(run.data.speakers))))
     return FittedHead(
-        scaler=create_scaler("none").fit(torch.zeros(1, layer.in_features)),
+        scaler=create_scaler("none").fit(torch.zeros(1, member.model.network.dim)),
         head=head,
-        name="linear",
+        name=name,
         encoder=encoder.spec,
         crop=encoder.max_duration,
     )

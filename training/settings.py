@@ -3,18 +3,24 @@
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
+from encoders import Pretrained, is_pretrained
 from files import InputError, unknown_choice
 from networks import default_settings, network_options
 
 OBJECTIVES = ("classification", "triplet")
 MINERS = ("random", "semihard", "hard")
 OPTIMIZERS = ("adam", "adamw")
-SCHEDULES = ("constant", "cosine")
+SCHEDULES = ("constant", "cosine", "step")
+HEADS = ("linear", "bn_mlp")
 PRECISIONS: dict[str, Any] = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 
 
 class TrainingError(InputError):
     """A network cannot be trained with these settings, on this corpus, or any further."""
+
+
+class UnusableCorpusError(TrainingError):
+    """The corpus has too few speakers or utterances to train a network."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,8 +65,11 @@ class TrainingSettings:
     lr : float
         Learning rate, after the warm-up.
     weight_decay : float
-    schedule : {"constant", "cosine"}
-        Course of the learning rate; ``cosine`` falls to zero over all epochs.
+    schedule : {"constant", "cosine", "step"}
+        Course of the learning rate; ``cosine`` falls to zero over all epochs, ``step`` multiplies it by
+        `step_factor` after every `step_epochs` epochs.
+    step_epochs : int
+    step_factor : float
     warmup_steps : int
         Number of steps in which the learning rate rises from zero.
     max_norm : float or None
@@ -73,6 +82,18 @@ class TrainingSettings:
         Random seed of the weights, the split and the batches.
     start_from : str or None
         Digest of the weights that training starts from; None starts from random ones.
+    head : {"linear", "bn_mlp"}
+        Layers that classify the training speakers: a linear one, or those of the head of this name.
+    init_weights : str or None
+        Digest of the pretrained weights of ``wav2vec2`` or ``campplus``.
+    freeze_feature_extractor : bool
+        Whether the first convolutions of a pretrained network are frozen.
+    freeze_layers : int
+        Number of transformer layers of a pretrained network that are frozen, with everything before them.
+    gradient_checkpointing : bool
+        Whether the activations of a layer are computed again in the backward pass, which takes less memory.
+    accumulate : int
+        Number of parts of a step that are computed one after another, which takes less memory.
     """
 
     networks: tuple[str, ...]
@@ -101,6 +122,14 @@ class TrainingSettings:
     precision: str = "fp32"
     seed: int = 0
     start_from: str | None = None
+    step_epochs: int = 10
+    step_factor: float = 0.1
+    head: str = "linear"
+    init_weights: str | None = None
+    freeze_feature_extractor: bool = False
+    freeze_layers: int = 0
+    gradient_checkpointing: bool = False
+    accumulate: int = 1
 
     def __post_init__(self) -> None:
         for name, value, valid in (
@@ -108,6 +137,7 @@ class TrainingSettings:
             ("miner", self.miner, MINERS),
             ("optimizer", self.optimizer, OPTIMIZERS),
             ("schedule", self.schedule, SCHEDULES),
+            ("head", self.head, HEADS),
             ("precision", self.precision, ("auto", *PRECISIONS)),
         ):
             if value not in valid:
@@ -116,6 +146,38 @@ class TrainingSettings:
             raise TrainingError(f"The networks are {', '.join(self.networks) or 'none'}; give each one once.")
         if len(self.networks) > 1 and self.objective != "classification":
             raise TrainingError("Several networks are trained together only as an ensemble of classifiers.")
+        if self.objective != "classification" and (self.head != "linear" or self.accumulate > 1):
+            raise TrainingError("--head and --accumulate are for the objective classification.")
+        if self.accumulate * self.min_batch > self.batch_size:
+            raise TrainingError(
+                f"A step of {self.batch_size} utterances cannot be computed in {self.accumulate} parts of at least "
+                f"{self.min_batch}; give a larger --batch_size or a smaller --accumulate."
+            )
+        self._check_fine_tuning()
+
+    def _check_fine_tuning(self) -> None:
+        """Refuse settings of pretrained networks for others, and of others for pretrained networks."""
+        if not any(map(is_pretrained, self.networks)):
+            given = {
+                "freeze_feature_extractor": self.freeze_feature_extractor,
+                "freeze_layers": self.freeze_layers > 0,
+                "gradient_checkpointing": self.gradient_checkpointing,
+            }
+            for name in (name for name, is_given in given.items() if is_given):
+                raise TrainingError(f"--{name} is for a pretrained network: --network wav2vec2 or campplus.")
+            return
+        name = self.networks[0]
+        if len(self.networks) > 1:
+            raise TrainingError(f"A pretrained network is trained alone; give one --network, such as {name}.")
+        if self.front_end not in ("auto", default_settings(name)["front_end"]):
+            raise TrainingError(f"The network {name!r} has its own front end; leave out --front_end {self.front_end}.")
+        if self.mask_probability > 0 and name == "wav2vec2":
+            raise TrainingError("--mask_probability masks spectrograms; the network 'wav2vec2' takes waveforms.")
+
+    @property
+    def min_batch(self) -> int:
+        """Minimum number of utterances that are computed together: batch normalisation needs two."""
+        return 2 if self.head == "bn_mlp" else 1
 
     @property
     def windows(self) -> tuple[int, int] | None:
@@ -127,13 +189,15 @@ class TrainingSettings:
         has_width = isinstance(self.n_frames, int) and "n_frames" in network_options(network)
         return {"n_frames": self.n_frames, **self.network_options} if has_width else self.network_options
 
-    def resolve(self, device: str = "cpu") -> "TrainingSettings":
+    def resolve(self, device: str = "cpu", pretrained: Pretrained | None = None) -> "TrainingSettings":
         """Return the settings with the defaults of the first network in the place of ``auto``.
 
         Parameters
         ----------
         device : str
             Type of the device, such as ``cuda``.
+        pretrained : Pretrained, optional
+            Weights that the network is fine-tuned from, whose options are taken over.
 
         Raises
         ------
@@ -143,11 +207,17 @@ class TrainingSettings:
         if self.precision == "fp16" and device != "cuda":
             raise TrainingError(f"The precision fp16 needs a CUDA GPU; on {device}, give --precision bf16 or fp32.")
         defaults = default_settings(self.networks[0])
+        network_options = self.network_options
+        if pretrained is not None:
+            defaults["front_end_options"] = pretrained.front_end_options
+            network_options = {**pretrained.network_options, **network_options}
         options = self.front_end_options
         if self.front_end in ("auto", defaults["front_end"]):
             options = {**defaults["front_end_options"], **options}
         return replace(
             self,
+            network_options=network_options,
+            init_weights=None if pretrained is None else pretrained.digest[:16],
             front_end=defaults["front_end"] if self.front_end == "auto" else self.front_end,
             front_end_options=options,
             n_frames=defaults["n_frames"] if self.n_frames == "auto" else self.n_frames,

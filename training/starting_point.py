@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from encoders import PublishedNetwork, TrainedNetwork, tensors_digest
 from files import count_of, load_tensors
@@ -65,6 +65,11 @@ class StartingPoint:
         """
         if "format" in load_tensors(path, FILE_KIND, TrainingError):
             trained = TrainedNetwork.load(path)
+            if trained.pretrained is not None:
+                raise TrainingError(
+                    f"{path}: this network was fine-tuned; training starts from its pretrained weights, with "
+                    f"--init_weights {trained.pretrained.source}."
+                )
             return cls(
                 path=path,
                 network=trained.network,
@@ -165,7 +170,7 @@ class StartingPoint:
         layer, how = member.classifier, ""
         if layer is not None:
             how = "; the classifier starts from random weights, because it has other speakers"
-            if self.classifier is not None and self.speakers == speakers:
+            if isinstance(layer, nn.Linear) and self.classifier is not None and self.speakers == speakers:
                 layer.load_state_dict(dict(zip(("weight", "bias"), self.classifier, strict=True)))
                 how = ", with its classifier, which has the same speakers"
         logger.info("The network %s starts from the weights in %s%s", self.network, self.path, how)

@@ -33,6 +33,8 @@ class StepCrops:
         Weights of the speakers in the loss; None weights them equally.
     num_workers : int
         Number of processes that read.
+    min_batch : int
+        Minimum number of crops of a step; with fewer, it is skipped.
     """
 
     def __init__(
@@ -45,8 +47,10 @@ class StepCrops:
         n_frames: int | None,
         class_weights: Tensor | None,
         num_workers: int,
+        min_batch: int = 1,
     ) -> None:
         self.plan, self._data, self._reader, self._fabric = plan, data, reader, fabric
+        self._min_batch = min_batch
         self._n_frames, self._class_weights, self._num_workers = n_frames, class_weights, num_workers
 
     def read(self, epoch: int, step: int, n_epochs: int) -> Generator[CropBatch]:
@@ -98,7 +102,7 @@ class StepCrops:
     def _complete(self, kept: Tensor, n_crops: int) -> Tensor:
         """Return the places of the crops to use: all that could be read, of triplets those of complete ones."""
         if not self.plan.has_triplets:
-            return kept
+            return kept if len(kept) >= self._min_batch else kept[:0]
         n = n_crops // 3
         is_kept = torch.zeros(n_crops, dtype=torch.bool).index_fill_(0, kept, True).view(3, n).all(0)
         return is_kept.repeat(3).nonzero()[:, 0]

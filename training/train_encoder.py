@@ -14,6 +14,7 @@ from files import PathLike, check_writable, require
 from networks import create_front_end
 from training.data import TrainingData, measure, warn_of_single_utterances
 from training.data_charts import describe_parts, part_records, write_data_charts
+from training.fine_tuning import check_crops, find_pretrained
 from training.part_problems import missing_speakers, part_problems
 from training.processes import create_fabric, default_workers, end_together
 from training.published_form import check_publishable
@@ -35,6 +36,7 @@ def train_encoder(
     split_by: str = "utterance",
     fractions: Sequence[float] = (0.8, 0.1, 0.1),
     start_from: PathLike | None = None,
+    init_weights: PathLike | None = None,
     save_published: bool = False,
     output_dir: PathLike = "outputs",
     device: str = "auto",
@@ -60,6 +62,8 @@ def train_encoder(
         Shares of the training, validation and test parts.
     start_from : path-like, optional
         Trained encoder, or checkpoint of SpeakerRecognitionFromScratch, whose weights training starts from.
+    init_weights : path-like, optional
+        Pretrained weights of ``wav2vec2`` or ``campplus``, as `Pretrained.find` takes them.
     save_published : bool
         Whether to save ``bilstm`` or ``query_transformer`` in the form of SpeakerRecognitionFromScratch too, as
         ``published_{network}.pt``.
@@ -94,7 +98,10 @@ def train_encoder(
     """
     require("requirements-training.txt", "training a network")
     networks = (network,) if isinstance(network, str) else tuple(network)
-    chosen = TrainingSettings(networks=networks, objective=objective, **settings).resolve(resolve_device(device).type)
+    chosen = TrainingSettings(networks=networks, objective=objective, **settings)
+    pretrained = find_pretrained(networks, init_weights, start_from)
+    chosen = chosen.resolve(resolve_device(device).type, pretrained)
+    min_frames = check_crops(chosen)
     front_end = create_front_end(chosen.front_end, **chosen.front_end_options)
     start = None
     if start_from is not None:
@@ -107,7 +114,9 @@ def train_encoder(
     check_writable(folder)
     fabric = create_fabric(device, chosen.precision)
     progress = progress and fabric.is_global_zero
-    utterances, n_samples, faults = measure(corpus, front_end.sample_rate, progress=progress)
+    utterances, n_samples, faults = measure(
+        corpus, front_end.sample_rate, min_samples=front_end.min_samples(min_frames), progress=progress
+    )
     parts = split_parts(Corpus(utterances, corpus.root, corpus.name), split_by, fractions, seed=chosen.seed)
     data = TrainingData(
         utterances,
@@ -115,6 +124,7 @@ def train_encoder(
         dict(zip(("train", "validation", "test"), parts, strict=True)),
         sample_rate=front_end.sample_rate,
         hop=front_end.hop,
+        unpadded=front_end.unpadded,
         faults=faults,
     )
     if chosen.objective == "triplet":
@@ -144,6 +154,7 @@ def train_encoder(
             output_dir=folder,
             results=RunResults(folder, about, data.faults),
             num_workers=default_workers() if num_workers == "auto" else num_workers,
+            pretrained=pretrained,
             test_every_epoch=test_every_epoch,
             progress=progress,
         )

@@ -18,8 +18,9 @@ import numpy as np
 import torch
 from torch.nn.functional import cross_entropy
 
+from encoders import Pretrained
 from files import Progress, Record
-from networks import LogMel
+from networks import FrontEnd
 from training.augmentation import SpecAugment
 from training.batch_plan import BatchPlan, Step
 from training.checkpoint import identity_of, load_checkpoint, save_checkpoint
@@ -33,7 +34,7 @@ from training.processes import exchange, exchange_faults, threads
 from training.run_results import RunResults
 from training.run_state import State
 from training.schedule import learning_rate
-from training.settings import TrainingError, TrainingSettings
+from training.settings import TrainingError, TrainingSettings, UnusableCorpusError
 from training.step_crops import StepCrops
 from training.tensorboard_log import TensorBoardLog
 
@@ -59,7 +60,7 @@ class TrainingRun:
     ----------
     settings : TrainingSettings
     data : TrainingData
-    front_end : LogMel
+    front_end : FrontEnd
     fabric : Fabric
         Device, precision and processes, launched.
     output_dir : Path
@@ -68,6 +69,8 @@ class TrainingRun:
         Where the figures are written after each epoch.
     num_workers : int
         Number of processes that read crops.
+    pretrained : Pretrained or None
+        Weights that the network is fine-tuned from.
     test_every_epoch : bool
         Whether the test part is evaluated after each epoch too. It never selects.
     progress : bool
@@ -78,22 +81,24 @@ class TrainingRun:
         self,
         settings: TrainingSettings,
         data: TrainingData,
-        front_end: LogMel,
+        front_end: FrontEnd,
         *,
         fabric: "Fabric",
         output_dir: Path,
         results: RunResults,
         num_workers: int = 2,
+        pretrained: Pretrained | None = None,
         test_every_epoch: bool = False,
         progress: bool = True,
     ) -> None:
-        self.settings, self.data, self.fabric = settings, data, fabric
+        self.settings, self.data, self.fabric, self.pretrained = settings, data, fabric, pretrained
         self._progress, self._test_every_epoch = progress, test_every_epoch
         self.front_end = front_end.to(fabric.device)
         reader = CropReader(
             front_end.sample_rate,
             front_end.hop,
             front_end.n_fft,
+            unpadded=front_end.unpadded,
             front_end=front_end if fabric.device.type == "cpu" else None,  # a GPU computes it faster
         )
         train = data.parts["train"]
@@ -104,11 +109,15 @@ class TrainingRun:
             triplets=settings.objective == "triplet",
             steps_per_epoch=settings.steps_per_epoch,
             seed=settings.seed,
+            min_size=settings.min_batch,
             rank=fabric.global_rank,
             n_ranks=fabric.world_size,
         )
         torch.manual_seed(settings.seed)
-        self.members = [Member(name, settings, front_end, labels=labels, fabric=fabric) for name in settings.networks]
+        self.members = [
+            Member(name, settings, front_end, labels=labels, fabric=fabric, pretrained=pretrained)
+            for name in settings.networks
+        ]
         self.evaluator = Evaluator(
             data=data, front_end=self.front_end, reader=reader, fabric=fabric, num_workers=num_workers
         )
@@ -121,6 +130,7 @@ class TrainingRun:
             n_frames=self.crop_frames,
             class_weights=class_weights(labels) if settings.class_weight else None,
             num_workers=num_workers,
+            min_batch=settings.min_batch,
         )
         self._augment = None
         if settings.mask_probability > 0:
@@ -264,7 +274,7 @@ class TrainingRun:
         score = tuple(exchange(self.fabric, *scores["validation"])[0].tolist())  # the first process decides
         if not state.best or score > tuple(state.best["score"]):
             tensors = [
-                {name: tensor.detach().cpu().clone() for name, tensor in member.model.state_dict().items()}
+                {name: tensor.detach().cpu().clone() for name, tensor in member.weights().items()}
                 for member in self.members
             ]
             state.best = {"epoch": state.epoch, "score": list(score), "tensors": tensors}
@@ -283,8 +293,12 @@ class TrainingRun:
         if not crops:
             first = next(iter(self.data.faults.items()), None)
             if first is None:
-                raise TrainingError("The training utterances are silent. Export them again, or give other recordings.")
-            raise TrainingError(f"None of the training utterances could be read; the first, {first[0]}: {first[1]}.")
+                raise UnusableCorpusError(
+                    "The training utterances are silent. Export them again, or give other recordings."
+                )
+            raise UnusableCorpusError(
+                f"None of the training utterances could be read; the first, {first[0]}: {first[1]}."
+            )
         lr = self._learning_rate(self.state.epoch, self.plan.n_steps - 1)
         rows = []
         for member in self.members:
@@ -339,7 +353,7 @@ class TrainingRun:
     def load_best(self) -> int:
         """Load the weights of the best epoch by validation; return its number, from 1."""
         for member, tensors in zip(self.members, self.state.best["tensors"], strict=True):
-            member.model.load_state_dict(tensors)
+            member.load_weights(tensors)
         return int(self.state.best["epoch"]) + 1
 
     def _is_complete(self) -> bool:
@@ -359,7 +373,9 @@ class TrainingRun:
         exchange_faults(self.fabric, self.data.faults)
         if not self.fabric.is_global_zero:
             return
-        state = self.state
+        state, members = self.state, [member.state() for member in self.members]
+        if self._is_complete():  # only the best weights are needed; they are the same tensors, which are stored once
+            members = [{"model": tensors, "optimizer": None} for tensors in state.best["tensors"]]
         save_checkpoint(
             self._checkpoint,
             {
@@ -369,7 +385,7 @@ class TrainingRun:
                 "rows": state.rows,
                 "sums": sums,
                 "best": state.best,
-                "members": [member.state() for member in self.members],
+                "members": members,
                 "precision": self.fabric.strategy.precision.state_dict(),
                 "faults": self.data.faults,
             },

@@ -131,8 +131,8 @@ def change(path: Path, key: str, value: object) -> Path:
     [
         (
             "format",
-            2,
-            r"its format is 2, but this version of Voxprobe reads up to 1\. Update Voxprobe, or train it again",
+            3,
+            r"its format is 3, but this version of Voxprobe reads up to 2\. Update Voxprobe, or train it again",
         ),
         ("network", {"name": "conv3d", "options": {}}, "no network 'conv3d'"),
         ("network", {"name": "bilstm", "options": {}}, "its weights are not those of the network 'bilstm'"),

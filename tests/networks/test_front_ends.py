@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from networks import FRONT_ENDS, LogMel, NetworkError, create_front_end, front_ends
+from networks import FRONT_ENDS, FrontEnd, NetworkError, create_front_end, front_ends
 
 RATE = 16_000
 SETTINGS: list[tuple[str, dict[str, Any]]] = [
@@ -35,7 +35,7 @@ def noise(n_samples: int, seed: int = 0) -> Tensor:
     return torch.from_numpy(wave).float()
 
 
-def frames_of(front_end: LogMel, waveform: Tensor) -> Tensor:
+def frames_of(front_end: FrontEnd, waveform: Tensor) -> Tensor:
     frames: Tensor
     frames, n_frames = front_end(waveform[None], torch.tensor([len(waveform)]))
     assert n_frames.item() == frames.shape[1]

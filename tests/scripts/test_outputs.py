@@ -54,7 +54,7 @@ def has_path(annotation: Any) -> bool:
 @pytest.mark.parametrize("config_class", CONFIGS)
 def test_every_setting_with_a_path_says_what_is_done_with_it(config_class: type[ScriptConfig]) -> None:
     for name, annotation in get_type_hints(config_class, include_extras=True).items():
-        expected = 1 if has_path(annotation) or name == "encoder_weights" else 0
+        expected = 1 if has_path(annotation) or name in ("encoder_weights", "init_weights") else 0
         assert len(marks_of(annotation)) == expected, name
         if name.startswith("output"):
             assert isinstance(marks_of(annotation)[0], Writes | WritesInto), name
