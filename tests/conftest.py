@@ -1,12 +1,13 @@
 """Fixtures of several rooms: audio files, a small corpus, weights, all made here, and a features file."""
 
 import importlib
+import logging
 import os
 import runpy
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from torch import Tensor
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["PIP_NO_INDEX"] = "1"
 
+from command_line import ROOMS
 from corpora import Corpus, load_corpus
 from encoders import Encoder, TrainedNetwork, load_encoder
 from features import FeatureSet, extract
@@ -49,6 +51,14 @@ def make_voice(seconds: float, rate: int, seed: int, pitch: float = 120.0, tilt:
     signal = envelope * voice + 0.02 * random.standard_normal(n_samples)
     scaled: Audio = 0.5 * signal / np.abs(signal).max()
     return scaled
+
+
+@pytest.fixture(autouse=True)
+def _own_log_levels() -> Iterator[None]:
+    """Undo the log levels that a script sets, so that the tests after it can run in any order."""
+    yield
+    for room in ROOMS:
+        logging.getLogger(room).setLevel(logging.NOTSET)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -1,21 +1,10 @@
 """Fixtures of the scripts' tests: the output of the main job, and the check of a refusal."""
 
-import logging
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-
-from command_line import ROOMS
-
-
-@pytest.fixture(autouse=True)
-def _own_log_levels() -> Iterator[None]:
-    """Undo the log levels that a script sets, so that the tests after it can run in any order."""
-    yield
-    for room in ROOMS:
-        logging.getLogger(room).setLevel(logging.NOTSET)
 
 
 @pytest.fixture(scope="session")
