@@ -99,7 +99,8 @@ class TrainingConfig(CorpusConfig):
     fractions: tuple[float, float, float] = (0.8, 0.1, 0.1)
     """Shares of the training, validation and test parts."""
     per_session: bool = False
-    """Train a network for each session with at least two speakers, such as each meeting, in a folder of its name."""
+    """Train a network for each session with at least two speakers, such as each meeting, in a folder of its name; the
+    parts are split within it, by utterance or as given."""
     start_session: str | None = None
     """Session to start with; those before it, in the order of their names, are not trained; with --per_session."""
     class_weight: ClassWeight | None = None
@@ -166,8 +167,11 @@ class TrainingConfig(CorpusConfig):
     def problem(self) -> str | None:
         if self.data_dir is None and not self.download:
             return "No corpus is given. Give the folder of the corpus, as an argument or with --data_dir."
-        if self.per_session and (self.objective == "triplet" or self.split_by not in ("auto", "utterance")):
-            return "--per_session is for the objective classification and a split by utterance, within each session."
+        if self.per_session and (self.objective == "triplet" or self.split_by not in ("auto", "utterance", "given")):
+            return (
+                "--per_session is for the objective classification, and for --split_by utterance or given, within each "
+                "session."
+            )
         if self.start_session is not None and not self.per_session:
             return "--start_session is for --per_session."
         if self.pooling is not None and any(text.startswith("pooling=") for text in self.network_options):

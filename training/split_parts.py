@@ -15,7 +15,7 @@ from corpora import (
     warn_of_shared_sessions,
 )
 from files import unknown_choice
-from training.settings import TrainingError
+from training.settings import TrainingError, UnusableCorpusError
 
 KINDS = ("utterance", "session", "speaker", "mixed", "given")
 
@@ -61,7 +61,7 @@ def _given_parts(corpus: Corpus) -> tuple[Indices, Indices, Indices]:
     given = np.array([utterance.split or "" for utterance in corpus])
     train, validation, test = (np.flatnonzero(given == split) for split in SPLITS)
     if not len(train):
-        raise TrainingError(
+        raise UnusableCorpusError(
             f"{corpus.root}: the corpus gives no train split; name folders train, validation and test, add the column "
             "split to the manifest, or use another --split_by."
         )

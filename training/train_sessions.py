@@ -54,8 +54,8 @@ def train_sessions(
 ) -> TrainedSessions:
     """Train a network for each session with at least two speakers; each starts from the same weights.
 
-    The utterances of a session are split as those of a corpus are. The results of each session are in a folder of its
-    name. A run that was interrupted continues with the session and the epoch where it was.
+    The utterances of a session are split as those of a corpus are; with the split ``given``, sessions without a train
+    split are left out. The results of each session are in a folder of its name. A run that was interrupted continues with the session and the epoch where it was.
 
     Parameters
     ----------

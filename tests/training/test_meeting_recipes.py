@@ -87,7 +87,7 @@ def test_one_network_is_trained_for_all_meetings(manifest: Path, model: Path, ca
     ("arguments", "sentence"),
     [
         (["--network", "wav2vec2"], "Give them with --init_weights, as a folder or an id"),
-        (["--per_session", "--split_by", "session"], "--per_session is for the objective classification and a split"),
+        (["--per_session", "--split_by", "session"], "--split_by utterance or given, within each session"),
         (["--start_session", "M2"], "--start_session is for --per_session"),
         (["--pooling", "mean", "--network_options", "pooling=mean"], "The pooling is given with --pooling and with"),
         (["--network", "conv1d", "--pooling", "mean"], "no option 'pooling'"),

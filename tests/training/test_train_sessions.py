@@ -39,7 +39,8 @@ def train_meetings(meetings: Corpus, tmp_path: Path) -> TrainSessions:
     def run(**settings: Any) -> TrainedSessions:
         given = {"epochs": 2, "batch_size": 4, "n_frames": 30, "num_workers": 0, "device": "cpu", "progress": False}
         split = {"fractions": (0.8, 0.2, 0.0), "seed": 42}
-        return train_sessions(meetings, "conv1d", **{"output_dir": tmp_path / "run", **given, **split, **settings})
+        chosen = {"output_dir": tmp_path / "run", **given, **split, **settings}
+        return train_sessions(chosen.pop("corpus", meetings), chosen.pop("network", "conv1d"), **chosen)
 
     return run
 
@@ -144,6 +145,27 @@ def test_sessions_that_cannot_be_trained_are_named(
     assert "alone is not trained: it has one speaker" in done.table.text()
     with pytest.raises(TrainingError, match="None of 1 session can be trained; the first: it has one speaker"):
         train_meetings(start_session="alone")
+
+
+def test_the_splits_of_the_corpus_are_used_within_each_session(
+    train_meetings: TrainSessions, meetings: Corpus, tmp_path: Path
+) -> None:
+    counts: dict[tuple[str, str], int] = {}
+    utterances = []
+    for utterance in meetings:
+        key = utterance.session, utterance.speaker
+        counts[key] = counts.get(key, 0) + 1
+        given = "test" if counts[key] == 1 else "validation" if counts[key] == 2 else "train"
+        utterances.append(replace(utterance, split=None if utterance.session == "B" else given))
+    corpus = Corpus(tuple(utterances), meetings.root, meetings.name)
+    done = train_meetings(corpus=corpus, split_by="given", epochs=1)
+    assert list(done.trained) == ["A/1", "a_1"]
+    assert "the corpus gives no train split" in done.skipped["B"]
+    for row in done.rows:
+        n_utterances = sum(each.session == row["session"] for each in corpus)
+        n_speakers = row["speakers"]
+        assert (row["part"], row["utterances"]) == ("test", n_speakers)
+        assert row["train_utterances"] == n_utterances - 2 * n_speakers
 
 
 def test_the_interval_of_a_mean_is_that_of_students_t() -> None:
