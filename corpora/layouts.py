@@ -160,7 +160,7 @@ def _log_contents(
     counts = (
         count_of(len(utterances), "utterance"),
         count_of(len(speakers), "speaker"),
-        count_of(len({(utterance.speaker, utterance.session) for utterance in utterances}), "session"),
+        count_of(len({utterance.session for utterance in utterances}), "session"),
     )
     logger.info("%s: %s, %s; speakers: %s", root, reader, ", ".join(counts), first_names(speakers))
     _log_splits(root, utterances)

@@ -193,7 +193,7 @@ def test_manifest_takes_precedence_over_folders(librispeech: Path) -> None:
         (VOXCELEB, "layout voxceleb, 3 utterances, 2 speakers, 3 sessions; speakers: id10270, id10271"),
         (
             ["ann/phone/1.wav", "bob/phone/1.wav", "eva/phone/2.wav", "joe/1.wav"],
-            "layout folder, 4 utterances, 4 speakers, 4 sessions; speakers: ann, bob, eva, ...",
+            "layout folder, 4 utterances, 4 speakers, 2 sessions; speakers: ann, bob, eva, ...",
         ),
     ],
 )
