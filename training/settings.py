@@ -12,6 +12,7 @@ MINERS = ("random", "semihard", "hard")
 OPTIMIZERS = ("adam", "adamw")
 SCHEDULES = ("constant", "cosine", "step")
 HEADS = ("linear", "bn_mlp")
+STEP_EPOCHS, STEP_FACTOR = 10, 0.1
 PRECISIONS: dict[str, Any] = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 
 
@@ -122,8 +123,8 @@ class TrainingSettings:
     precision: str = "fp32"
     seed: int = 0
     start_from: str | None = None
-    step_epochs: int = 10
-    step_factor: float = 0.1
+    step_epochs: int = STEP_EPOCHS
+    step_factor: float = STEP_FACTOR
     head: str = "linear"
     init_weights: str | None = None
     freeze_feature_extractor: bool = False
@@ -148,6 +149,10 @@ class TrainingSettings:
             raise TrainingError("Several networks are trained together only as an ensemble of classifiers.")
         if self.objective != "classification" and (self.head != "linear" or self.accumulate > 1):
             raise TrainingError("--head and --accumulate are for the objective classification.")
+        if self.schedule != "step" and (self.step_epochs, self.step_factor) != (STEP_EPOCHS, STEP_FACTOR):
+            raise TrainingError("--step_epochs and --step_factor are for --schedule step.")
+        if self.batch_size < self.min_batch:
+            raise TrainingError(f"--head bn_mlp needs a --batch_size of {self.min_batch} or more.")
         if self.accumulate * self.min_batch > self.batch_size:
             raise TrainingError(
                 f"A step of {self.batch_size} utterances cannot be computed in {self.accumulate} parts of at least "
