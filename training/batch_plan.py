@@ -7,7 +7,8 @@ from math import ceil
 import numpy as np
 
 from corpora import Indices
-from training.settings import TrainingError
+from files import count_of
+from training.settings import TrainingError, UnusableCorpusError
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class BatchPlan:
         Number of steps of an epoch.
     seed : int
     min_size : int
-        Minimum number of utterances of a step of a whole epoch, in each process.
+        Minimum number of utterances of a step in each process.
     rank, n_ranks : int
         Number of this process, and of all. Each has its share of every step.
 
@@ -85,14 +86,21 @@ class BatchPlan:
                 "Triplets need two speakers, one of them with two utterances; use --objective classification, or a "
                 "larger corpus."
             )
-        if min(batch_size, len(self._anchors)) < n_ranks:
+        least = n_ranks * min_size
+        if len(self._anchors) < least:
+            raise UnusableCorpusError(
+                f"The training part has {count_of(len(self._anchors), 'utterance')}; a step needs at least {least}. Use "
+                f"a larger corpus{' or fewer processes' if n_ranks > 1 else ''}."
+            )
+        if batch_size < least:
+            each = "one" if min_size == 1 else str(min_size)
             raise TrainingError(
-                f"A step has {min(batch_size, len(self._anchors))} of the {len(self._anchors)} training utterances, "
-                f"fewer than the {n_ranks} processes; give a larger --batch_size or use fewer processes."
+                f"A step of {count_of(batch_size, 'utterance')} has fewer than {each} for each of the {n_ranks} "
+                f"processes; give a --batch_size of {least} or more, or use fewer processes."
             )
         self._is_whole_epoch = steps_per_epoch is None
         # Parts of nearly equal size, none of them smaller than the number of processes needs.
-        n_parts = min(ceil(len(self._anchors) / batch_size), len(self._anchors) // (n_ranks * min_size))
+        n_parts = min(ceil(len(self._anchors) / batch_size), len(self._anchors) // least)
         self.n_steps = steps_per_epoch or max(n_parts, 1)
         self._shuffled: tuple[int, Indices] = (-1, self._anchors)
 

@@ -97,5 +97,20 @@ def test_a_number_of_steps_continues_through_the_utterances() -> None:
 
 
 def test_a_step_smaller_than_the_processes_is_refused() -> None:
-    with pytest.raises(TrainingError, match="fewer than the 4 processes"):
-        BatchPlan(np.arange(10) % 2, 3, n_ranks=4)
+    labels = np.arange(10) % 2
+    with pytest.raises(TrainingError, match="A step of 3 utterances has fewer than one for each of the 4 processes"):
+        BatchPlan(labels, 3, n_ranks=4)
+    with pytest.raises(TrainingError, match="fewer than 2 for each of the 2 processes; give a --batch_size of 4 or"):
+        BatchPlan(labels, 3, n_ranks=2, min_size=2)
+    with pytest.raises(TrainingError, match="The training part has 10 utterances; a step needs at least 12"):
+        BatchPlan(labels, 20, n_ranks=6, min_size=2)
+
+
+@pytest.mark.parametrize("steps_per_epoch", [None, 7])
+@pytest.mark.parametrize("batch_size", range(4, 9))
+def test_each_process_has_the_minimum_of_each_step(batch_size: int, steps_per_epoch: int | None) -> None:
+    for rank in (0, 1):
+        plan = BatchPlan(
+            np.arange(11) % 3, batch_size, steps_per_epoch=steps_per_epoch, min_size=2, rank=rank, n_ranks=2
+        )
+        assert min(len(step.rows) for step in plan.steps(0)) >= 2

@@ -136,5 +136,5 @@ def test_error_of_one_process_ends_all_with_one_sentence(failed: Done) -> None:
 
 def test_refused_settings_are_reported_once(run_in: Callable[..., Done]) -> None:
     done = run_in(2, settings=[*SETTINGS, "--batch_size", "1"])
-    assert done.stderr.count("fewer than the 2 processes") == 1
+    assert done.stderr.count("fewer than one for each of the 2 processes") == 1
     assert done.code != 0
