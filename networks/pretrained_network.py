@@ -16,6 +16,8 @@ from networks.wav2vec2_network import Positions, set_gated_attention
 POOLINGS = ("mean", "mean+std")
 # Added to the variance of a waveform, as transformers does.
 MIN_VARIANCE = 1e-7
+# Settings of a model with its dropout probabilities.
+DROPOUTS = ("hidden_dropout", "activation_dropout", "attention_dropout", "feat_proj_dropout", "layerdrop")
 
 
 class PretrainedNetwork(SpeakerNetwork):
@@ -111,6 +113,7 @@ class Wav2Vec2Speaker(PretrainedNetwork):
         self._ends_with_norm = bool(getattr(model.config, "do_stable_layer_norm", False))
         for layer in self.encoder.layers:
             layer.register_forward_hook(_LayerDrop(float(model.config.layerdrop)))
+        self.dropouts = {name: float(getattr(model.config, name)) for name in DROPOUTS}
         self.dim = model.config.hidden_size * (2 if pooling == "mean+std" else 1)
         self.requires_grad_(True)
 

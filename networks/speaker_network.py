@@ -23,6 +23,8 @@ class SpeakerNetwork(nn.Module):
         Number of threads with which a training step is fastest on a CPU; None uses all.
     min_frames : int
         Minimum number of frames of an utterance.
+    dropouts : dict
+        Dropout probabilities that follow from pretrained weights.
     """
 
     dim: int
@@ -32,6 +34,7 @@ class SpeakerNetwork(nn.Module):
     window: ClassVar[int | None] = None
     training_threads: ClassVar[int | None] = None
     min_frames: ClassVar[int] = 1
+    dropouts: Mapping[str, float] = {}
 
     def forward(self, frames: Tensor, n_frames: Tensor) -> Tensor:
         """Embed a zero-padded batch, each utterance as if it were alone.

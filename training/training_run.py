@@ -138,7 +138,8 @@ class TrainingRun:
         self.state = State()
         self.outputs: list[tuple[str, Outputs]] = []  # of the last evaluation
         self.results, self._curves_folder = results, output_dir / TENSORBOARD
-        self._checkpoint, self._identity = output_dir / CHECKPOINT, identity_of(settings, data)
+        self._checkpoint = output_dir / CHECKPOINT
+        self._identity = identity_of(settings, data, self.members[0].model.network.dropouts)
 
     def resume(self) -> bool:
         """Continue from the checkpoint in the output folder, if there is one; return whether there is.

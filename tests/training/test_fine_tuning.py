@@ -1,5 +1,7 @@
 """Runs that fine-tune pretrained networks: what is saved, what does not move, and what is refused."""
 
+import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -178,6 +180,18 @@ def test_a_run_that_is_killed_and_continued_ends_with_the_same_weights(
     expected, found = (torch.load(each.paths[0], weights_only=True)["tensors"] for each in (undisturbed, continued))
     assert expected.keys() == found.keys()
     assert all(torch.equal(expected[name], found[name]) for name in expected)
+
+
+def test_a_run_continues_with_gradient_checkpointing_but_not_with_other_dropout(
+    fine_tune: Train, folder: Path, tmp_path: Path
+) -> None:
+    own = shutil.copytree(folder, tmp_path / "model")
+    fine_tune(epochs=1, init_weights=own)
+    fine_tune(epochs=1, init_weights=own, gradient_checkpointing=True)
+    path = own / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "hidden_dropout": 0.25}))
+    with pytest.raises(TrainingError, match=r"other settings: hidden_dropout was 0\.0, now it is 0\.25\."):
+        fine_tune(epochs=1, init_weights=own)
 
 
 def test_the_checkpoint_of_a_finished_run_has_the_best_weights_alone(fine_tune: Train, tmp_path: Path) -> None:
