@@ -15,6 +15,9 @@ from reports.page import Pictures, downloads_section, glossary_link, provenance_
 from reports.training_sections import training_sections
 from reports.verification_sections import verification_sections
 
+# Maximum number of folders that an error lists.
+MAX_LISTED = 5
+
 
 class ReportError(InputError):
     """There are no results to make a report from."""
@@ -97,6 +100,10 @@ def read_metrics(folder: Path) -> Record:
         There is no such file, or it holds no results.
     """
     path = folder / "metrics.json"
+    below = sorted(each.parent.name for each in folder.glob("*/metrics.json"))
+    if below and not path.exists():
+        listed = ", ".join([*below[:MAX_LISTED], *(["..."] if len(below) > MAX_LISTED else [])])
+        raise ReportError(f"{path}: no such file. Give one of the folders with results in {folder}: {listed}.")
     try:
         metrics = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
