@@ -63,10 +63,13 @@ def main(config: TrainingConfig) -> int:
 
 def train_each_session(config: TrainingConfig, corpus: "Corpus") -> int:
     """Train a network for each session, draw its report, and print the table of all sessions."""
-    from files import announce
+    from files import announce, check_not_other_kind, file_kinds
     from reports import write_report
-    from training import train_sessions
+    from training import session_folders, train_sessions
 
+    for folder in session_folders(corpus, config.output_dir).values():
+        replace(config, output_dir=folder).check_outputs(corpus=corpus.name)
+        check_not_other_kind(folder / f"{folder.name}-best.pt", file_kinds.CLASSIFIER, "output_dir")
     done = train_sessions(
         corpus,
         config.network,

@@ -89,8 +89,8 @@ class BatchPlan:
         least = n_ranks * min_size
         if len(self._anchors) < least:
             raise UnusableCorpusError(
-                f"The training part has {count_of(len(self._anchors), 'utterance')}; a step needs at least {least}. Use "
-                f"a larger corpus{' or fewer processes' if n_ranks > 1 else ''}."
+                f"The training part has {count_of(len(self._anchors), 'utterance')}; a step needs at least {least}. "
+                f"Use a larger corpus{' or fewer processes' if n_ranks > 1 else ''}."
             )
         if batch_size < least:
             each = "one" if min_size == 1 else str(min_size)

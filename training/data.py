@@ -116,7 +116,8 @@ def measure(
     if not kept:
         raise UnusableCorpusError(
             f"{corpus.root}: none of the {count_of(len(corpus), 'utterance')} can be read; the first: "
-            f"{next(iter(faults.values()))}."
+            f"{next(iter(faults.values()))}.",
+            faults,
         )
     return tuple(kept), np.array(lengths, np.int64), faults
 

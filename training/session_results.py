@@ -1,18 +1,20 @@
 """Results of one model for each session: the figures of all epochs, and the table of all sessions."""
 
-import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from files import Record, Table, count_of, format_percent, write_csv
 from metrics import mean_interval
+from training.session_folders import SESSIONS, read_results
 
 # Figures of which the table has the mean over sessions.
 SHARES = ("accuracy", "macro_f1")
 SELECTED = "validation selected the epoch, which makes its figures optimistic"
-ONE_SESSION = "the split is by utterance: the evaluated utterances are of the same sessions as those of training"
+ONE_SESSION = "the evaluated utterances are of the same sessions as those of training"
 
 
 def write_session_results(folder: Path, runs: Mapping[str, Path]) -> list[Record]:
@@ -37,38 +39,28 @@ def write_session_results(folder: Path, runs: Mapping[str, Path]) -> list[Record
     """
     epochs, sessions = [], []
     for session, run in runs.items():
-        metrics = _read(run / "metrics.json")
+        metrics = read_results(run)
         if metrics is None or not metrics["finished"]:
             continue
         epochs += _epochs(session, metrics)
         sessions.append(_selected(session, metrics))
     if sessions:
         write_csv(folder / "metrics.csv", epochs)
-        write_csv(folder / "sessions.csv", sessions)
+        write_csv(folder / SESSIONS, sessions)
     return sessions
 
 
-def _read(path: Path) -> dict[str, Any] | None:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):  # absent, or cut off: the session is trained, or saved again
-        return None
-    return content if isinstance(content, dict) and content.get("rows") else None
-
-
 def _epochs(session: str, metrics: dict[str, Any]) -> list[Record]:
-    """Return a row for each epoch of a session."""
-    of_epoch: dict[int, dict[str, Record]] = {}
-    for row in metrics["rows"]:
-        of_epoch.setdefault(row["epoch"], {}).setdefault(row["part"], row)
+    """Return a row for each epoch of a session; of several networks, the figures of the ensemble."""
     rows = []
-    for epoch, parts in of_epoch.items():
-        train, validation = parts.get("train", {}), parts.get("validation", {})
+    for epoch in dict.fromkeys(row["epoch"] for row in metrics["rows"]):
+        own = [row for row in metrics["rows"] if row["epoch"] == epoch]
+        validation = next((row for row in reversed(own) if row["part"] == "validation"), {})
         rows.append(
             {
                 "session": session,
                 "epoch": epoch,
-                "train_loss": train.get("loss"),
+                "train_loss": np.mean([row["loss"] for row in own if row["part"] == "train"]).item(),
                 "validation_loss": validation.get("loss"),
                 "validation_accuracy": validation.get("accuracy"),
                 "validation_macro_f1": validation.get("macro_f1"),
@@ -92,7 +84,8 @@ def _selected(session: str, metrics: dict[str, Any]) -> Record:
         "epoch": metrics["selected_epoch"],
         "loss": row.get("loss"),
         **{name: row.get(name) for name in SHARES},
-        "seconds": sum(one["seconds"] or 0.0 for one in metrics["rows"]),
+        # The rows of all networks have the time of all of them.
+        "seconds": sum(one["seconds"] or 0.0 for one in metrics["rows"] if one["network"] == metrics["networks"][0]),
     }
 
 
@@ -125,6 +118,8 @@ def sessions_table(title: str, sessions: list[Record], skipped: Mapping[str, str
     notes = []
     for name, key in (("accuracy", "accuracy"), ("macro-F1", "macro_f1")):
         values = [row[key] for row in sessions if row[key] is not None]
+        if not values:
+            continue
         mean, low, high = mean_interval(values)
         text = f"mean {name} of {count_of(len(values), 'session')}: {format_percent(mean)} %"
         if math.isfinite(low):

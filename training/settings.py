@@ -1,5 +1,7 @@
 """Settings of a training run, as plain values."""
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
@@ -21,7 +23,27 @@ class TrainingError(InputError):
 
 
 class UnusableCorpusError(TrainingError):
-    """The corpus has too few speakers or utterances to train a network."""
+    """The corpus has too few speakers or utterances to train a network.
+
+    Attributes
+    ----------
+    faults : dict
+        Utterances that could not be read: id -> reason.
+    """
+
+    def __init__(self, message: str, faults: Mapping[str, str] | None = None) -> None:
+        super().__init__(message)
+        self.faults = dict(faults or {})
+
+
+@contextmanager
+def with_faults(faults: Mapping[str, str]) -> Iterator[None]:
+    """Add the utterances that could not be read to an `UnusableCorpusError`."""
+    try:
+        yield
+    except UnusableCorpusError as error:
+        error.faults.update(faults)
+        raise
 
 
 @dataclass(frozen=True, kw_only=True)

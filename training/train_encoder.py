@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from corpora import Corpus
-from encoders import resolve_device
+from encoders import Pretrained, resolve_device
 from features import locked
 from files import PathLike, check_writable, require
 from networks import create_front_end
@@ -20,7 +20,8 @@ from training.processes import create_fabric, default_workers, end_together
 from training.published_form import check_publishable
 from training.run_results import RunResults
 from training.save_run import TrainedEncoder, save_run
-from training.settings import TrainingSettings
+from training.session_folders import SESSIONS
+from training.settings import TrainingError, TrainingSettings, with_faults
 from training.split_parts import split_parts
 from training.starting_point import StartingPoint
 from training.training_run import CHECKPOINT, TrainingRun
@@ -98,26 +99,23 @@ def train_encoder(
     """
     require("requirements-training.txt", "training a network")
     networks = (network,) if isinstance(network, str) else tuple(network)
-    chosen = TrainingSettings(networks=networks, objective=objective, **settings)
-    pretrained = find_pretrained(networks, init_weights, start_from)
-    chosen = chosen.resolve(resolve_device(device).type, pretrained)
+    given = TrainingSettings(networks=networks, objective=objective, **settings)
+    chosen, pretrained, start = resolve_settings(given, start_from=start_from, init_weights=init_weights, device=device)
     min_frames = check_crops(chosen)
     front_end = create_front_end(chosen.front_end, **chosen.front_end_options)
-    start = None
-    if start_from is not None:
-        start = StartingPoint.load(Path(start_from))
+    if start is not None:
         start.check(chosen, front_end.n_features)
-        chosen = replace(chosen, start_from=start.digest)
     if save_published:
         check_publishable(chosen)
     folder = Path(output_dir)
-    check_writable(folder)
+    _check_folder(folder)
     fabric = create_fabric(device, chosen.precision)
     progress = progress and fabric.is_global_zero
     utterances, n_samples, faults = measure(
         corpus, front_end.sample_rate, min_samples=front_end.min_samples(min_frames), progress=progress
     )
-    parts = split_parts(Corpus(utterances, corpus.root, corpus.name), split_by, fractions, seed=chosen.seed)
+    with with_faults(faults):
+        parts = split_parts(Corpus(utterances, corpus.root, corpus.name), split_by, fractions, seed=chosen.seed)
     data = TrainingData(
         utterances,
         n_samples,
@@ -145,7 +143,7 @@ def train_encoder(
         "command": command,
     }
     lock = locked(folder / f"{CHECKPOINT}.lock", flag="output_dir") if fabric.is_global_zero else nullcontext()
-    with end_together(fabric.world_size), lock:
+    with end_together(fabric.world_size), with_faults(faults), lock:
         run = TrainingRun(
             chosen,
             data,
@@ -172,3 +170,38 @@ def train_encoder(
         elif len(data.parts["validation"]):
             run.outputs = run.outputs_of("validation")
         return save_run(run, corpus, folder, epoch=epoch, notes=notes, start=start, save_published=save_published)
+
+
+def _check_folder(folder: Path) -> None:
+    """Make the output folder; refuse one that holds a training for each session."""
+    if (folder / SESSIONS).exists():
+        raise TrainingError(f"{folder}: this folder holds results of --per_session; give another --output_dir.")
+    check_writable(folder)
+
+
+def resolve_settings(
+    given: TrainingSettings,
+    *,
+    start_from: PathLike | None = None,
+    init_weights: PathLike | None = None,
+    device: str = "auto",
+) -> tuple[TrainingSettings, Pretrained | None, StartingPoint | None]:
+    """Return the settings that identify a run, its pretrained weights, and the trained weights that it starts from.
+
+    Parameters
+    ----------
+    given : TrainingSettings
+    start_from, init_weights, device
+        As in `train_encoder`.
+
+    Raises
+    ------
+    InputError
+        The settings do not fit, or weights are not found.
+    """
+    pretrained = find_pretrained(given.networks, init_weights, start_from)
+    chosen = given.resolve(resolve_device(device).type, pretrained)
+    if start_from is None:
+        return chosen, pretrained, None
+    start = StartingPoint.load(Path(start_from))
+    return replace(chosen, start_from=start.digest), pretrained, start

@@ -70,6 +70,25 @@ def test_a_network_is_trained_for_each_meeting(manifest: Path, model: Path, call
     )  # fmt: skip
     assert inferred.returncode == 0, inferred.stderr
     assert read_csv(predictions)[0]["speaker"].startswith("M1_")
+    refused = call_script("make_report.py", output)
+    assert refused.returncode == 2
+    assert f"no such file. Give one of the folders with results in {output}: M1, M2." in refused.stderr
+    assert call_script("make_report.py", output / "M1").returncode == 0
+
+
+@pytest.mark.parametrize("name", ["metrics.json", "M2-best.pt"])
+def test_other_files_in_the_folder_of_a_meeting_are_not_overwritten(
+    name: str, manifest: Path, call_script: Run, tmp_path: Path
+) -> None:
+    path = tmp_path / "output/M2" / name
+    path.parent.mkdir(parents=True)
+    path.write_text('{"rows": [], "summary": []}')
+    arguments = ["--network", "conv1d", "--per_session", *TINY, "--output_dir", tmp_path / "output"]
+    done = call_script("train_encoder.py", manifest, *arguments)
+    assert done.returncode == 2
+    assert f"{path}: this is a file of results, " in done.stderr
+    assert "would overwrite it; give another --output_dir." in done.stderr
+    assert not (tmp_path / "output/M1").exists()
 
 
 def test_one_network_is_trained_for_all_meetings(manifest: Path, model: Path, call_script: Run, tmp_path: Path) -> None:
