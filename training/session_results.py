@@ -55,7 +55,7 @@ def _epochs(session: str, metrics: dict[str, Any]) -> list[Record]:
     rows = []
     for epoch in dict.fromkeys(row["epoch"] for row in metrics["rows"]):
         own = [row for row in metrics["rows"] if row["epoch"] == epoch]
-        validation = next((row for row in reversed(own) if row["part"] == "validation"), {})
+        validation: Record = next((row for row in reversed(own) if row["part"] == "validation"), {})
         rows.append(
             {
                 "session": session,

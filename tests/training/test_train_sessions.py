@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from corpora import Corpus
+from corpora import Corpus, Split
 from files import OutputError, read_csv
 from heads import SpeakerClassifier
 from metrics import mean_interval
@@ -156,7 +156,7 @@ def test_the_splits_of_the_corpus_are_used_within_each_session(
     for utterance in meetings:
         key = utterance.session, utterance.speaker
         counts[key] = counts.get(key, 0) + 1
-        given = "test" if counts[key] == 1 else "validation" if counts[key] == 2 else "train"
+        given: Split = "test" if counts[key] == 1 else "validation" if counts[key] == 2 else "train"
         utterances.append(replace(utterance, split=None if utterance.session == "B" else given))
     corpus = Corpus(tuple(utterances), meetings.root, meetings.name)
     done = train_meetings(corpus=corpus, split_by="given", epochs=1)
