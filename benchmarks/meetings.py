@@ -25,7 +25,7 @@ from command_line import EXIT_DONE, run_one_of
 from config import LogLevel, ScriptConfig
 from configs.base import Count, InputPath, Probability, Seed
 from corpora import SPLITS, Corpus, find_segments, load_corpus, split, write_manifest
-from encoders import load_encoder
+from encoders import Encoder, load_encoder
 from evaluation import compare_heads
 from features import FeatureSet, extract
 from files import format_percent, format_table
@@ -116,14 +116,11 @@ def main_make(config: MakeMeetings) -> int:
 def main_compare(config: CompareBenchmark) -> int:
     """Print the accuracy of each system on each meeting, and the differences."""
     corpus = read_meetings(config)
-    started = time.perf_counter()
-    with TemporaryDirectory() as folder:
-        features = extract(corpus, load_encoder("campplus"), Path(folder) / "features.pt", progress=False)
-    embedding = (time.perf_counter() - started) / 60
+    features, minutes = embed(corpus, load_encoder("campplus"))
     each, heads = frozen_each(corpus, features, config.seed)
+    frozen = [each, *frozen_all(corpus, features, config.seed)]
     systems = [
-        each._replace(minutes=each.minutes + embedding),
-        *(one._replace(minutes=one.minutes + embedding) for one in frozen_all(corpus, features, config.seed)),
+        *(one._replace(minutes=one.minutes + minutes) for one in frozen),
         fine_tuned_each(corpus, config),
         *fine_tuned_all(corpus, config),
     ]
@@ -140,13 +137,12 @@ def main_channels(config: ChannelsBenchmark) -> int:
     encoder = load_encoder("campplus")
     for channel in (None, *config.channels):
         corpus = read_meetings(config, channel)
-        with TemporaryDirectory() as folder:
-            features = extract(corpus, encoder, Path(folder) / "features.pt", progress=False)
+        features, minutes = embed(corpus, encoder)
         found, _ = frozen_each(corpus, features, config.seed)
         # The ids name the channel; the answers of all channels are compared by the segment.
         answers = {_segment(name): speaker for name, speaker in found.answers.items()}
         name = "mean of the channels" if channel is None else f"channel {channel}"
-        systems.append(System(name, answers, found.minutes))
+        systems.append(System(name, answers, found.minutes + minutes))
     print_systems(read_meetings(config), systems)
     return EXIT_DONE
 
@@ -165,6 +161,14 @@ def read_meetings(config: OfMeetings, channel: int | None = None) -> Corpus:
         named = {row: name for rows, name in zip(parts, SPLITS, strict=True) for row in rows.tolist()}
         utterances += [replace(each, split=named[row]) for row, each in enumerate(own)]
     return Corpus(tuple(utterances), config.meetings.resolve(), "meetings")
+
+
+def embed(corpus: Corpus, encoder: Encoder) -> tuple[FeatureSet, float]:
+    """Return the embeddings of a corpus, and the minutes that they took."""
+    started = time.perf_counter()
+    with TemporaryDirectory() as folder:
+        features = extract(corpus, encoder, Path(folder) / "features.pt", progress=False)
+    return features, (time.perf_counter() - started) / 60
 
 
 def frozen_each(corpus: Corpus, features: FeatureSet, seed: int) -> tuple[System, list[tuple[str, float]]]:
@@ -194,7 +198,7 @@ def frozen_all(corpus: Corpus, features: FeatureSet, seed: int) -> list[System]:
     compared = compare_heads(features, HEADS, split_by="given", seed=seed, refit=False)
     minutes = (time.perf_counter() - started) / 60
     tested = features.select(_tested(corpus, range(len(corpus))))
-    return _of_all("frozen, one head", compared.classifier, tested, minutes)
+    return _of_all("frozen, one head", compared.classifier, tested, minutes=minutes)
 
 
 def fine_tuned_each(corpus: Corpus, config: CompareBenchmark) -> System:
@@ -205,7 +209,7 @@ def fine_tuned_each(corpus: Corpus, config: CompareBenchmark) -> System:
     for meeting, rows in _rows_of_meetings(corpus).items():
         trained = done.trained[meeting]
         assert trained.classifier is not None
-        features = _embed(corpus, _tested(corpus, rows), trained.paths[0])
+        features = _embed_by(corpus, _tested(corpus, rows), trained.paths[0])
         answers |= first_answers(SpeakerClassifier.load(trained.classifier), features)
     return System("fine-tuned on each meeting", answers, sum(row["seconds"] for row in done.rows) / 60)
 
@@ -216,9 +220,9 @@ def fine_tuned_all(corpus: Corpus, config: CompareBenchmark) -> list[System]:
     folder.mkdir(parents=True, exist_ok=True)
     trained = train_encoder(corpus, "campplus", output_dir=folder, **_settings(config))
     assert trained.classifier is not None
-    features = _embed(corpus, _tested(corpus, range(len(corpus))), trained.paths[0])
+    features = _embed_by(corpus, _tested(corpus, range(len(corpus))), trained.paths[0])
     minutes = sum(row["seconds"] or 0.0 for row in trained.rows) / 60
-    return _of_all("fine-tuned on all", SpeakerClassifier.load(trained.classifier), features, minutes)
+    return _of_all("fine-tuned on all", SpeakerClassifier.load(trained.classifier), features, minutes=minutes)
 
 
 def first_answers(classifier: SpeakerClassifier, features: FeatureSet, *, of_meeting: bool = False) -> dict[str, str]:
@@ -276,7 +280,7 @@ def print_systems(corpus: Corpus, systems: Sequence[System]) -> None:
     print(format_table(["systems", "difference"], lines, "<>"))
 
 
-def _of_all(name: str, classifier: SpeakerClassifier, features: FeatureSet, minutes: float) -> list[System]:
+def _of_all(name: str, classifier: SpeakerClassifier, features: FeatureSet, *, minutes: float) -> list[System]:
     """Return the answers among the speakers of all meetings, and among those of the meeting."""
     return [
         System(f"{name}, for all speakers", first_answers(classifier, features), minutes),
@@ -298,11 +302,10 @@ def _settings(config: CompareBenchmark) -> dict[str, Any]:
     }
 
 
-def _embed(corpus: Corpus, rows: Sequence[int], weights: Path) -> FeatureSet:
+def _embed_by(corpus: Corpus, rows: Sequence[int], weights: Path) -> FeatureSet:
     """Return the embeddings of some rows by a trained encoder."""
     part = Corpus(tuple(corpus.utterances[row] for row in rows), corpus.root, corpus.name)
-    with TemporaryDirectory() as folder:
-        return extract(part, load_encoder("trained", weights), Path(folder) / "features.pt", progress=False)
+    return embed(part, load_encoder("trained", weights))[0]
 
 
 def _rows_of_meetings(corpus: Corpus) -> dict[str, list[int]]:
