@@ -167,7 +167,7 @@ class CampPlusSpeaker(PretrainedNetwork):
     Parameters
     ----------
     network : CAMPlusPlus
-        The network, as its constructor builds it: `CAMPlusPlus.from_state` is for inference.
+        The network, with its batch norms: `CAMPlusPlus.from_state` removes them for inference.
     """
 
     front_end: ClassVar[str] = "fbank"
