@@ -108,10 +108,25 @@ def test_a_network_that_was_moved_is_found_beside_the_trained_file(
     waveforms = [read_audio(corpus.utterances[0].path, 16_000)]
     expected = load_encoder("trained", path, device="cpu").encode(waveforms)
     aside = folder.rename(tmp_path / "aside")
-    with pytest.raises(EncoderError, match=r"are not there\. A trained file holds only what was trained"):
+    with pytest.raises(EncoderError, match=r"are not found \(nothing at .*\)\. A trained file holds only what"):
         load_encoder("trained", path, device="cpu")
     aside.rename(path.parent / folder.name)
     assert torch.equal(load_encoder("trained", path, device="cpu").encode(waveforms), expected)
+
+
+def test_a_trained_file_has_the_tensors_that_were_trained_and_no_others(fine_tune: Train, folder: Path) -> None:
+    path = fine_tune(epochs=1).paths[0]
+    content: dict[str, Any] = torch.load(path, weights_only=True)
+    frozen = Pretrained.find("wav2vec2", folder).create().state_dict()["encoder.layers.0.attention.k_proj.weight"]
+    name = "encoder.layers.2.attention.k_proj.weight"
+    for tensors, problem in (
+        ({key: tensor for key, tensor in content["tensors"].items() if key != name}, f"it lacks {name}"),
+        ({**content["tensors"], "encoder.layers.0.attention.k_proj.weight": frozen}, "it has frozen or unknown"),
+        ({**content["tensors"], "encoder.layers.9.bias": frozen}, "it has frozen or unknown encoder.layers.9.bias"),
+    ):
+        torch.save({**content, "tensors": tensors}, path)
+        with pytest.raises(EncoderError, match=rf"^{path}: this is not a trained encoder.*damaged \({problem}"):
+            load_encoder("trained", path, device="cpu")
 
 
 def test_campplus_is_fine_tuned(fine_tune: Train, campplus_weights: Path, corpus: Corpus) -> None:
