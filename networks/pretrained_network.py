@@ -96,6 +96,7 @@ class Wav2Vec2Speaker(PretrainedNetwork):
 
     front_end: ClassVar[str] = "waveform"
     crop_frames: ClassVar[int] = 48_000
+    min_crop: ClassVar[int] = 400
 
     def __init__(self, model: Any, pooling: str = "mean", normalize: bool = True) -> None:
         super().__init__()
@@ -173,6 +174,7 @@ class CampPlusSpeaker(PretrainedNetwork):
     front_end: ClassVar[str] = "fbank"
     crop_frames: ClassVar[int] = 300
     min_frames: ClassVar[int] = 3
+    min_crop: ClassVar[int] = 3
 
     def __init__(self, network: CAMPlusPlus) -> None:
         super().__init__()
