@@ -70,7 +70,7 @@ def check_crops(settings: TrainingSettings, front_end: FrontEnd) -> int:
             rate, hop = front_end.sample_rate, front_end.hop
             unit = "samples" if hop == 1 else f"{hop} samples apart"
             raise TrainingError(
-                f"--{flag} is {value}; the network {settings.networks[0]!r} needs {least} frames. Its frames are {unit} "
-                f"at {rate // 1000} kHz: 3 s are {3 * rate // hop} frames."
+                f"--{flag} is {value}; the network {settings.networks[0]!r} needs {least} frames. Its frames are "
+                f"{unit} at {rate // 1000} kHz: 3 s are {3 * rate // hop} frames."
             )
     return max(int(each["min_frames"]) for each in defaults)
