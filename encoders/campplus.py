@@ -247,4 +247,4 @@ def build_campplus(path: Path, state: dict[str, Tensor], is_trained: bool = Fals
     try:
         return CAMPlusPlus.from_state(state, is_trained)
     except ValueError as error:
-        raise EncoderError(f"{path}: this is not {FILE_KIND}: {str(error)[:300]}.") from error
+        raise EncoderError(f"{path}: this is not {FILE_KIND}: {str(error)[:300].rstrip('.')}.") from error
