@@ -117,7 +117,7 @@ class Pretrained:
         raise EncoderError(
             f"{self.source}: the pretrained weights of the network {self.network!r} (digest {self.digest[:8]}) are not "
             f"found ({'; '.join(found)}). A trained file holds only what was trained beside them: put "
-            f"{Path(self.source).name} there again, beside the trained file, or into {FOLDER}/, or fine-tune again."
+            f"{Path(self.source).name} back, beside the trained file or into {FOLDER}/, or fine-tune again."
         )
 
     def _places(self, beside: Path | None) -> list[str | Path]:

@@ -150,7 +150,7 @@ def test_other_weights_than_those_of_the_reference_are_refused(speech_model: Sav
     with pytest.raises(EncoderError, match=r"\(digest 00000000\) are not found .*: its weights have the digest .*put"):
         Pretrained(network="wav2vec2", source=str(folder), digest="0" * 64).create()
     for source, sentence in (
-        ("/nowhere/model.pt", r"nothing at /nowhere/model\.pt, .*put model\.pt there again"),
+        ("/nowhere/model.pt", r"nothing at /nowhere/model\.pt, .*put model\.pt back"),
         (folder, "this is a folder"),
         (campplus_weights, "its weights have the digest"),
     ):
