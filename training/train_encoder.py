@@ -101,8 +101,8 @@ def train_encoder(
     chosen = TrainingSettings(networks=networks, objective=objective, **settings)
     pretrained = find_pretrained(networks, init_weights, start_from)
     chosen = chosen.resolve(resolve_device(device).type, pretrained)
-    min_frames = check_crops(chosen)
     front_end = create_front_end(chosen.front_end, **chosen.front_end_options)
+    min_frames = check_crops(chosen, front_end)
     start = None
     if start_from is not None:
         start = StartingPoint.load(Path(start_from))
