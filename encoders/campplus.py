@@ -94,7 +94,7 @@ class CampPlusEncoder(Encoder):
         path = _require(weights)
         state, _ = load_campplus(path)
         check_digest(path, tensors_digest(state), spec["weights"])
-        self.network = _build(path, state)
+        self.network = build_campplus(path, state)
         self._has_warned = False  # about short recordings
         window, factor = FRONT_ENDS[spec["options"]["front_end"]]
         self.front_end = KaldiFbank(window, factor)
@@ -118,7 +118,7 @@ class CampPlusEncoder(Encoder):
 
         def read_checkpoint() -> Spec:
             state, front_end = load_campplus(path)
-            network = _build(path, state)
+            network = build_campplus(path, state)
             return {"weights": tensors_digest(state), "dim": network.dim, "front_end": front_end}
 
         found = dict(remembered(path, "campplus 1", read_checkpoint))
@@ -236,8 +236,15 @@ def _is_usable(name: str, tensor: Tensor) -> bool:
     return not name.endswith("running_var") or bool((tensor >= 0).all())
 
 
-def _build(path: Path, state: dict[str, Tensor]) -> CAMPlusPlus:
+def build_campplus(path: Path, state: dict[str, Tensor], is_trained: bool = False) -> CAMPlusPlus:
+    """Build the network of a checkpoint that `load_campplus` read, for inference or to be trained further.
+
+    Raises
+    ------
+    EncoderError
+        The tensors are not those of one CAM++ network.
+    """
     try:
-        return CAMPlusPlus.from_state(state)
+        return CAMPlusPlus.from_state(state, is_trained)
     except ValueError as error:
-        raise EncoderError(f"{path}: this is not {FILE_KIND}: {str(error)[:300]}.") from error
+        raise EncoderError(f"{path}: this is not {FILE_KIND}: {str(error)[:300].rstrip('.')}.") from error

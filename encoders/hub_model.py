@@ -20,8 +20,10 @@ WEIGHT_FILES = (
     "pytorch_model.bin.index.json",
 )
 
+ADVICE = "give another folder that holds them with --encoder_weights. The encoder 'spectral' needs no weights."
 
-def find_model(weights: str | Path, download: bool) -> str | Path | None:
+
+def find_model(weights: str | Path, download: bool, advice: str = ADVICE) -> str | Path | None:
     """Find a model that is given as a folder or as an id, and download it if necessary.
 
     Parameters
@@ -30,6 +32,8 @@ def find_model(weights: str | Path, download: bool) -> str | Path | None:
         A folder, or an id such as ``facebook/wav2vec2-base``.
     download : bool
         Whether to download a model that is not on this machine.
+    advice : str
+        What the user can do instead, if the model cannot be downloaded, for the error message.
 
     Returns
     -------
@@ -62,8 +66,30 @@ def find_model(weights: str | Path, download: bool) -> str | Path | None:
         )
     if not download:
         return None
-    _download(str(weights))
+    reason = _download(str(weights))
+    if reason is not None:
+        raise EncoderError(
+            f"{weights}: this model is neither in {FOLDER}/ nor in {_cache()}, and cannot be downloaded ({reason}). "
+            f"Put its {CONFIG}, {PREPROCESSOR} and {WEIGHT_FILES[0]} into {FOLDER}/{weights}/, or {advice}"
+        )
     return weights
+
+
+def find_on_hub(model_id: str) -> Path:
+    """Return the folder of a model in the hub's cache; download it if necessary.
+
+    Raises
+    ------
+    EncoderError
+        It is not there, and cannot be downloaded.
+    """
+    folder = _cached_folder(model_id)
+    if folder is None:
+        reason = _download(model_id)
+        folder = _cached_folder(model_id)
+        if folder is None:
+            raise EncoderError(f"{model_id}: it is not in {_cache()}, and cannot be downloaded ({reason}).")
+    return folder
 
 
 def model_folder(weights: str | Path) -> Path:
@@ -84,6 +110,11 @@ def _local_folder(model_id: str) -> Path | None:
         for name in (model_id, model_id.partition("/")[2]):
             if (place / name / CONFIG).is_file():
                 return place / name
+    return _cached_folder(model_id)
+
+
+def _cached_folder(model_id: str) -> Path | None:
+    """Search for an id in the hub's cache."""
     from huggingface_hub import try_to_load_from_cache
 
     cached = try_to_load_from_cache(model_id, CONFIG)
@@ -93,6 +124,12 @@ def _local_folder(model_id: str) -> Path | None:
         weight_paths(Path(cached).parent)
         return Path(cached).parent
     return None
+
+
+def _cache() -> str:
+    from huggingface_hub import constants
+
+    return f"the Hugging Face cache ({constants.HF_HUB_CACHE})"
 
 
 def _is_id(text: str) -> bool:
@@ -118,7 +155,8 @@ def _download_preprocessor(model_id: str) -> None:
         hf_hub_download(model_id, PREPROCESSOR, etag_timeout=PROBE_SECONDS)
 
 
-def _download(model_id: str) -> None:
+def _download(model_id: str) -> str | None:
+    """Download a model; return why it cannot be downloaded, or None if it was."""
     from huggingface_hub import HfApi, constants, hf_hub_url, snapshot_download
 
     reason = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else connection_problem(hf_hub_url(model_id, CONFIG))
@@ -140,14 +178,7 @@ def _download(model_id: str) -> None:
             raise
         except Exception as error:  # the network, the disk and the hub's client raise errors of many types
             reason = first_line(error)
-        else:
-            return
-    raise EncoderError(
-        f"{model_id}: this model is neither in {FOLDER}/ nor in the Hugging Face cache ({constants.HF_HUB_CACHE}), and "
-        f"cannot be downloaded ({reason}). Put its {CONFIG}, {PREPROCESSOR} and {WEIGHT_FILES[0]} into "
-        f"{FOLDER}/{model_id}/, or give another folder that holds them with --encoder_weights. The encoder 'spectral' "
-        "needs no weights."
-    )
+    return reason
 
 
 def read_json(path: Path) -> dict[str, Any]:

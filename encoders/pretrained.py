@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from encoders.base import EncoderError
-from encoders.campplus import FILE_KIND, FRONT_ENDS, CampPlusEncoder, load_campplus
-from encoders.hub_model import find_model, model_folder
+from encoders.campplus import FILE_KIND, FRONT_ENDS, CampPlusEncoder, build_campplus, load_campplus
+from encoders.hub_model import find_model, find_on_hub, model_folder
 from encoders.wav2vec2 import DEFAULT_WEIGHTS, load_speech_model, model_digest, normalises_input
 from encoders.weights import CLONE, FOLDER, tensors_digest
-from networks import PRETRAINED_NETWORKS, CAMPlusPlus, PretrainedNetwork, create_pretrained_network
+from networks import PRETRAINED_NETWORKS, PretrainedNetwork, create_pretrained_network
 
 # Stands for the weights that an encoder takes by default.
 PUBLISHED = "published"
@@ -54,6 +54,8 @@ class Pretrained:
         EncoderError
             There are no such weights, or they are those of another network.
         """
+        if not str(weights):
+            raise EncoderError(f"--init_weights has no name; give weights of the network {network!r}, or published.")
         given = None if str(weights) == PUBLISHED else weights
         if network == "campplus":
             if given is not None and not Path(given).is_file():
@@ -64,13 +66,15 @@ class Pretrained:
             path = CampPlusEncoder.find_weights(given)
             assert path is not None
             state, front_end = load_campplus(path)
+            build_campplus(path, state)
             return cls(
                 network=network,
                 source=str(path.resolve()),
                 digest=tensors_digest(state),
                 front_end_options=dict(zip(("window_type", "factor"), FRONT_ENDS[front_end], strict=True)),
             )
-        model = find_model(given or DEFAULT_WEIGHTS, download=True)
+        advice = "give another folder that holds them with --init_weights."
+        model = find_model(DEFAULT_WEIGHTS if given is None else given, download=True, advice=advice)
         assert model is not None
         folder = model_folder(model)
         return cls(
@@ -93,40 +97,61 @@ class Pretrained:
         Raises
         ------
         EncoderError
-            The weights are not found, or they are others than those with this digest.
+            No place has weights with this digest.
         NetworkError
             An option is not valid.
         """
-        path = self._locate(beside)
-        if self.network == "campplus":
-            state, _ = load_campplus(Path(path))
-            module: Any = CAMPlusPlus(len(state["xvector.dense.linear.weight"]))
-            digest = tensors_digest(state)
-            module.load_state_dict(state)
-        else:
-            module, digest = load_speech_model(model_folder(path))
-        if digest != self.digest:
-            raise EncoderError(
-                f"{path}: its weights have the digest {digest[:8]}; expected {self.digest[:8]}, those that the network "
-                f"{self.network!r} was fine-tuned from. Put these back, or fine-tune again."
-            )
-        return create_pretrained_network(self.network, module, **options)
-
-    def _locate(self, beside: Path | None) -> str | Path:
-        """Return the file, folder or id of the weights."""
-        if not Path(self.source).is_absolute():
-            return find_model(self.source, download=True) or self.source
-        name = Path(self.source).name
-        folders = [*([] if beside is None else [beside]), Path(FOLDER), CLONE / FOLDER]
-        for place in (Path(self.source), *(folder / name for folder in folders)):
-            if place.exists():
-                return place
-        where = "" if beside is None else f"{beside} or "
+        found, absent = [], []
+        for place in self._places(beside):
+            if isinstance(place, Path) and not place.exists():
+                absent.append(str(place))
+                continue
+            try:
+                module = self._load(place)
+            except EncoderError as error:
+                found.append(str(error).partition(". ")[0].rstrip("."))
+            else:
+                return create_pretrained_network(self.network, module, **options)
+        if absent:
+            found.append(f"nothing at {', '.join(absent)}")
         raise EncoderError(
             f"{self.source}: the pretrained weights of the network {self.network!r} (digest {self.digest[:8]}) are not "
-            f"there. A trained file holds only what was trained beside them; put {name} there again, or into {where}"
-            f"{FOLDER}/."
+            f"found ({'; '.join(found)}). A trained file holds only what was trained beside them: put "
+            f"{Path(self.source).name} back, beside the trained file or into {FOLDER}/, or fine-tune again."
         )
+
+    def _places(self, beside: Path | None) -> list[str | Path]:
+        """Return files or folders that may be the weights, and at the end the id of the hub, if it is one."""
+        source = Path(self.source)
+        is_path = source.is_absolute()
+        folders = [*([] if beside is None else [beside]), Path(FOLDER), CLONE / FOLDER]
+        names = [source.name] if is_path else [self.source, source.name]
+        places = [*([source] if is_path else []), *(folder / name for folder in folders for name in names)]
+        unique = {place.resolve(): place for place in places}
+        return [*unique.values(), *([] if is_path else [self.source])]
+
+    def _load(self, place: str | Path) -> Any:
+        """Load the module in a file or folder, or of an id of the hub.
+
+        Raises
+        ------
+        EncoderError
+            It cannot be loaded, or its weights have another digest.
+        """
+        path = find_on_hub(place) if isinstance(place, str) else place
+        if path.is_dir() != (self.network == "wav2vec2"):
+            raise EncoderError(f"{path}: this is a {'folder' if path.is_dir() else 'file'}.")
+        if self.network == "wav2vec2":
+            module, digest = load_speech_model(path)
+            self._check(path, digest)
+            return module
+        state, _ = load_campplus(path)
+        self._check(path, tensors_digest(state))
+        return build_campplus(path, state, is_trained=True)
+
+    def _check(self, path: Path, digest: str) -> None:
+        if digest != self.digest:
+            raise EncoderError(f"{path}: its weights have the digest {digest[:8]}.")
 
 
 def is_pretrained(network: str) -> bool:

@@ -110,14 +110,21 @@ class TrainedNetwork:
         if self.pretrained is None:
             network = create_network(self.network, front_end.n_features, **self.network_options)
         else:
-            network = self.pretrained.create(self.path and self.path.parent, **self.network_options)
+            network = self._create_fine_tuned(self.pretrained)
         try:
-            found = network.load_state_dict(self.tensors, strict=self.pretrained is None)
+            network.load_state_dict(self.tensors, strict=self.pretrained is None)
         except RuntimeError as error:
             raise ValueError(f"its weights are not those of the network {self.network!r} ({error})") from error
-        if found.unexpected_keys:
-            raise ValueError(f"the network {self.network!r} has no {found.unexpected_keys[0]}")
         return front_end.eval(), network.eval().requires_grad_(False)
+
+    def _create_fine_tuned(self, pretrained: Pretrained) -> SpeakerNetwork:
+        """Build the network with its pretrained weights, if the tensors are all those that were trained."""
+        network = pretrained.create(self.path and self.path.parent, **self.network_options)
+        network.freeze(self.settings.get("freeze_feature_extractor", False), self.settings.get("freeze_layers", 0))
+        trained = network.state_dict().keys() - network.frozen_names()
+        for name in sorted(self.tensors.keys() ^ trained):
+            raise ValueError(f"it {'lacks' if name in trained else 'has frozen or unknown'} {name}")
+        return network
 
     def save(self, path: Path) -> Path:
         """Write the network to a ``.pt`` file, atomically.
@@ -217,7 +224,7 @@ def _read_format_1(content: dict[str, Any], path: Path) -> TrainedNetwork:
         corpora=tuple(content["corpora"]),
         earlier_speakers=tuple(content.get("earlier_speakers", ())),
         figures=content["figures"],
-        settings=content["settings"],
+        settings=dict(content["settings"]),
     )
     check_finite(path, trained.tensors)
     return trained

@@ -178,6 +178,7 @@ def normalises_input(folder: Path) -> bool:
 
 def model_digest(folder: Path) -> str:
     """Return the digest of a model, which is remembered for its files."""
+    _read_config(folder)
     paths = [folder / CONFIG, *weight_paths(folder)]
     found = remembered(paths, "wav2vec2 family 3", lambda: {"weights": load_speech_model(folder)[1]})
     return str(found["weights"])

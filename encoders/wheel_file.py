@@ -112,8 +112,7 @@ class WheelFile:
                 problem = self._problem(path)
                 if problem is not None:
                     raise EncoderError(
-                        f"{path}: {problem}. Delete it to download it again, or give other weights with "
-                        "--encoder_weights."
+                        f"{path}: {problem}. Delete it to download it again, or give the path of other weights."
                     )
                 return path
         problem = self._problem(cached) if cached.is_file() else None

@@ -49,10 +49,18 @@ class CAMPlusPlus(nn.Module):
         self.xvector = nn.ModuleDict(layers)
 
     @classmethod
-    def from_state(cls, state: Mapping[str, Tensor]) -> "CAMPlusPlus":
-        """Build a network for inference from the tensors of a checkpoint; it is in eval mode and without gradients.
+    def from_state(cls, state: Mapping[str, Tensor], is_trained: bool = False) -> "CAMPlusPlus":
+        """Build a network from the tensors of a checkpoint.
 
-        Each batch norm that follows a convolution becomes part of the convolution, which makes inference faster.
+        For inference it is in eval mode and without gradients, and each batch norm that follows a convolution becomes
+        part of the convolution, which makes it faster.
+
+        Parameters
+        ----------
+        state : mapping
+            Tensors of the checkpoint.
+        is_trained : bool
+            Whether the network is trained further; then it has gradients and keeps its batch norms.
 
         Raises
         ------
@@ -67,7 +75,7 @@ class CAMPlusPlus(nn.Module):
             network.load_state_dict(dict(state))
         except RuntimeError as error:
             raise ValueError(" ".join(str(error).split())) from error
-        return network._fuse().requires_grad_(False)
+        return network if is_trained else network._fuse().requires_grad_(False)
 
     def _fuse(self) -> "CAMPlusPlus":
         for module in self.modules():

@@ -98,6 +98,7 @@ class Wav2Vec2Speaker(PretrainedNetwork):
 
     front_end: ClassVar[str] = "waveform"
     crop_frames: ClassVar[int] = 48_000
+    min_crop: ClassVar[int] = 400
 
     def __init__(self, model: Any, pooling: str = "mean", normalize: bool = True) -> None:
         super().__init__()
@@ -170,12 +171,13 @@ class CampPlusSpeaker(PretrainedNetwork):
     Parameters
     ----------
     network : CAMPlusPlus
-        The network, as its constructor builds it: `CAMPlusPlus.from_state` is for inference.
+        The network, with its batch norms: `CAMPlusPlus.from_state` removes them for inference.
     """
 
     front_end: ClassVar[str] = "fbank"
     crop_frames: ClassVar[int] = 300
     min_frames: ClassVar[int] = 3
+    min_crop: ClassVar[int] = 3
 
     def __init__(self, network: CAMPlusPlus) -> None:
         super().__init__()

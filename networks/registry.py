@@ -96,7 +96,8 @@ def create_front_end(name: str, **options: Any) -> FrontEnd:
 def default_settings(name: str) -> dict[str, Any]:
     """Return the defaults of a network.
 
-    They are ``front_end``, ``front_end_options``, ``n_frames`` of a crop and ``window``; ``min_frames`` is fixed.
+    They are ``front_end``, ``front_end_options``, ``n_frames`` of a crop and ``window``; ``min_frames`` and
+    ``min_crop`` are fixed.
     """
     network_class: type[SpeakerNetwork] = _network_class(name)
     return {
@@ -105,6 +106,7 @@ def default_settings(name: str) -> dict[str, Any]:
         "n_frames": network_class.crop_frames,
         "window": network_class.window,
         "min_frames": network_class.min_frames,
+        "min_crop": network_class.min_crop,
     }
 
 

@@ -23,6 +23,8 @@ class SpeakerNetwork(nn.Module):
         Number of threads with which a training step is fastest on a CPU; None uses all.
     min_frames : int
         Minimum number of frames of an utterance.
+    min_crop : int
+        Minimum length of a crop and of a window (frames); shorter utterances are padded.
     dropouts : dict
         Dropout probabilities that follow from pretrained weights.
     """
@@ -34,6 +36,7 @@ class SpeakerNetwork(nn.Module):
     window: ClassVar[int | None] = None
     training_threads: ClassVar[int | None] = None
     min_frames: ClassVar[int] = 1
+    min_crop: ClassVar[int] = 1
     dropouts: Mapping[str, float] = {}
 
     def forward(self, frames: Tensor, n_frames: Tensor) -> Tensor:

@@ -109,7 +109,7 @@ def measure(
         if isinstance(seconds, str):
             faults[utterance.id] = seconds
         elif (length := max(round(seconds * sample_rate), 1)) < min_samples:
-            faults[utterance.id] = f"it has {seconds:.3f} s; the network needs {min_samples / sample_rate:g} s"
+            faults[utterance.id] = f"it has {seconds:.4g} s; the network needs {min_samples / sample_rate:g} s"
         else:
             kept.append(utterance)
             lengths.append(length)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from encoders import Pretrained, is_pretrained
 from files import PathLike
-from networks import default_settings
+from networks import FrontEnd, default_settings
 from training.settings import TrainingError, TrainingSettings
 
 
@@ -48,16 +48,29 @@ def find_pretrained(
     return Pretrained.find(name, str(init_weights))
 
 
-def check_crops(settings: TrainingSettings) -> int:
-    """Return the minimum number of frames of an utterance; crops and windows must have as many.
+def check_crops(settings: TrainingSettings, front_end: FrontEnd) -> int:
+    """Return the minimum number of frames of an utterance, and refuse crops and windows that are too short.
+
+    Parameters
+    ----------
+    settings : TrainingSettings
+        Resolved settings of the run.
+    front_end : FrontEnd
+        Front end of the run.
 
     Raises
     ------
     TrainingError
-        They have fewer.
+        They have fewer frames than the network needs.
     """
-    least = max(int(default_settings(name)["min_frames"]) for name in settings.networks)
+    defaults = [default_settings(name) for name in settings.networks]
+    least = max(int(each["min_crop"]) for each in defaults)
     for flag, value in (("n_frames", settings.n_frames), ("window", settings.window)):
         if isinstance(value, int) and value < least:
-            raise TrainingError(f"--{flag} is {value}; the network {settings.networks[0]!r} needs {least} frames.")
-    return least
+            rate, hop = front_end.sample_rate, front_end.hop
+            unit = "samples" if hop == 1 else f"{hop} samples apart"
+            raise TrainingError(
+                f"--{flag} is {value}; the network {settings.networks[0]!r} needs {least} frames. Its frames are "
+                f"{unit} at {rate // 1000} kHz: 3 s are {3 * rate // hop} frames."
+            )
+    return max(int(each["min_frames"]) for each in defaults)

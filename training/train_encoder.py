@@ -101,8 +101,8 @@ def train_encoder(
     networks = (network,) if isinstance(network, str) else tuple(network)
     given = TrainingSettings(networks=networks, objective=objective, **settings)
     chosen, pretrained, start = resolve_settings(given, start_from=start_from, init_weights=init_weights, device=device)
-    min_frames = check_crops(chosen)
     front_end = create_front_end(chosen.front_end, **chosen.front_end_options)
+    min_frames = check_crops(chosen, front_end)
     if start is not None:
         start.check(chosen, front_end.n_features)
     if save_published:

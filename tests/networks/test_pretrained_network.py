@@ -1,5 +1,6 @@
 """Networks that are fine-tuned: the vectors of the frozen encoder, padding, and parts that are frozen."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,9 +23,6 @@ MODELS: dict[str, dict[str, Any]] = {
     "data2vec": {"family": "Data2VecAudio", "conv_pos_kernel_size": 9},
 }
 LENGTHS = [16_000, 1_000, 9_000, 23_456]
-
-
-ABSENT = "the pretrained weights of the network 'campplus' .* are not there"
 
 
 def noises() -> list[Tensor]:
@@ -149,15 +147,88 @@ def test_gradients_are_finite_where_the_deviation_is_zero(speech_model: SaveMode
 
 def test_other_weights_than_those_of_the_reference_are_refused(speech_model: SaveModel, campplus_weights: Path) -> None:
     folder = speech_model()
-    with pytest.raises(EncoderError, match=r"its weights have the digest .*; expected 00000000, those that"):
+    with pytest.raises(EncoderError, match=r"\(digest 00000000\) are not found .*: its weights have the digest .*put"):
         Pretrained(network="wav2vec2", source=str(folder), digest="0" * 64).create()
-    missing = Pretrained(network="campplus", source="/nowhere/model.pt", digest="0" * 64)
-    with pytest.raises(EncoderError, match=rf"/nowhere/model\.pt: {ABSENT}.*put model\.pt"):
-        missing.create()
+    for source, sentence in (
+        ("/nowhere/model.pt", r"nothing at /nowhere/model\.pt, .*put model\.pt back"),
+        (folder, "this is a folder"),
+        (campplus_weights, "its weights have the digest"),
+    ):
+        with pytest.raises(EncoderError, match=rf"^{source}: the pretrained weights .*{sentence}"):
+            Pretrained(network="campplus", source=str(source), digest="0" * 64).create()
+    with pytest.raises(EncoderError, match="this is a file"):
+        Pretrained(network="wav2vec2", source=str(campplus_weights), digest="0" * 64).create()
     with pytest.raises(EncoderError, match=r"this is a folder\. Give a checkpoint of .* as --init_weights, or --init_"):
         Pretrained.find("campplus", folder)
     with pytest.raises(NetworkError, match="pooling is 'max'; choose mean or mean"):
         Pretrained.find("wav2vec2", folder).create(pooling="max")
+
+
+@pytest.mark.parametrize("damage", ["absent", "shape", "scalar", "extra"])
+def test_damaged_weights_of_campplus_are_refused_before_training(
+    damage: str, campplus_state: Callable[..., dict[str, Tensor]], tmp_path: Path
+) -> None:
+    state = dict(campplus_state())
+    name = "xvector.dense.linear.weight" if damage == "scalar" else "head.conv1.weight"
+    if damage == "absent":
+        del state[name]
+    else:
+        state["more" if damage == "extra" else name] = torch.zeros(() if damage == "scalar" else (3, 3))
+    torch.save(state, path := tmp_path / "bad.pt")
+    with pytest.raises(EncoderError, match=rf"^{path}: this is not a checkpoint of 3D-Speaker's or WeSpeaker's CAM"):
+        Pretrained.find("campplus", path)
+
+
+def test_incomplete_names_and_folders_of_weights_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(EncoderError, match=r"this folder has no config\.json; expected the folder of a model"):
+        Pretrained.find("wav2vec2", tmp_path)
+    for network in ("wav2vec2", "campplus"):
+        with pytest.raises(EncoderError, match="--init_weights has no name"):
+            Pretrained.find(network, "")
+
+
+@pytest.mark.parametrize(
+    ("source", "place"),
+    [
+        ("tiny", "beside/tiny"),
+        ("tiny", "pretrained_models/tiny"),
+        ("owner/tiny", "beside/tiny"),
+        ("owner/tiny", "beside/owner/tiny"),
+        ("owner/tiny", "pretrained_models/owner/tiny"),
+    ],
+)
+def test_weights_are_found_where_their_digest_fits(
+    source: str, place: str, speech_model: SaveModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    is_id = source == "owner/tiny"
+    if not is_id:
+        source = str(tmp_path / "tiny")
+        Path(source).touch()  # a file is there now
+    pretrained = Pretrained(
+        network="wav2vec2", source=source, digest=Pretrained.find("wav2vec2", speech_model()).digest
+    )
+    shutil.copytree(speech_model(num_hidden_layers=2), "pretrained_models/tiny")  # other weights
+    with pytest.raises(EncoderError) as refused:
+        pretrained.create(Path("beside"))
+    sentence = str(refused.value)
+    assert sentence.startswith(
+        f"{source}: the pretrained weights of the network 'wav2vec2' (digest {pretrained.digest[:8]})"
+    )
+    assert "pretrained_models/tiny: its weights have the digest" in sentence
+    assert "nothing at beside/" in sentence
+    assert ("owner/tiny: it is not in the Hugging Face cache" if is_id else f"{source}: this is a file") in sentence
+    assert "--encoder_weights" not in sentence
+    Path("beside/tiny").mkdir(parents=True)  # an empty folder
+    shutil.copytree(speech_model(), place, dirs_exist_ok=True)
+    assert pretrained.create(Path("beside")).dim == 32
+
+
+def test_a_download_that_fails_names_the_flag_of_training() -> None:
+    with pytest.raises(
+        EncoderError, match=r"\(HF_HUB_OFFLINE is set\)\. Put its .* that holds them with --init_weights\.$"
+    ):
+        Pretrained.find("wav2vec2", "owner/tiny")
 
 
 @pytest.mark.parametrize("name", ["wav2vec2", "campplus"])

@@ -110,10 +110,25 @@ def test_a_network_that_was_moved_is_found_beside_the_trained_file(
     waveforms = [read_audio(corpus.utterances[0].path, 16_000)]
     expected = load_encoder("trained", path, device="cpu").encode(waveforms)
     aside = folder.rename(tmp_path / "aside")
-    with pytest.raises(EncoderError, match=r"are not there\. A trained file holds only what was trained"):
+    with pytest.raises(EncoderError, match=r"are not found \(nothing at .*\)\. A trained file holds only what"):
         load_encoder("trained", path, device="cpu")
     aside.rename(path.parent / folder.name)
     assert torch.equal(load_encoder("trained", path, device="cpu").encode(waveforms), expected)
+
+
+def test_a_trained_file_has_the_tensors_that_were_trained_and_no_others(fine_tune: Train, folder: Path) -> None:
+    path = fine_tune(epochs=1).paths[0]
+    content: dict[str, Any] = torch.load(path, weights_only=True)
+    frozen = Pretrained.find("wav2vec2", folder).create().state_dict()["encoder.layers.0.attention.k_proj.weight"]
+    name = "encoder.layers.2.attention.k_proj.weight"
+    for tensors, problem in (
+        ({key: tensor for key, tensor in content["tensors"].items() if key != name}, f"it lacks {name}"),
+        ({**content["tensors"], "encoder.layers.0.attention.k_proj.weight": frozen}, "it has frozen or unknown"),
+        ({**content["tensors"], "encoder.layers.9.bias": frozen}, "it has frozen or unknown encoder.layers.9.bias"),
+    ):
+        torch.save({**content, "tensors": tensors}, path)
+        with pytest.raises(EncoderError, match=rf"^{path}: this is not a trained encoder.*damaged \({problem}"):
+            load_encoder("trained", path, device="cpu")
 
 
 def test_campplus_is_fine_tuned(fine_tune: Train, campplus_weights: Path, corpus: Corpus) -> None:
@@ -260,11 +275,11 @@ def test_crops_are_stretches_of_the_recording(name: str, write_audio: Callable[.
 def test_utterances_that_are_too_short_for_the_network_are_listed(
     fine_tune: Train, campplus_weights: Path, corpus: Corpus, write_audio: Callable[..., Path], tmp_path: Path
 ) -> None:
-    short = Utterance(write_audio(tmp_path / "short.wav", seconds=0.03), corpus.speakers[0], "1")
+    short = Utterance(write_audio(tmp_path / "short.wav", seconds=719 / 16_000), corpus.speakers[0], "1")
     longer = Corpus((*corpus.utterances, short), corpus.root, corpus.name)
     settings = {"init_weights": campplus_weights, "n_frames": 40, "freeze_layers": 0, "epochs": 1}
     trained = fine_tune(network="campplus", corpus=longer, steps_per_epoch=1, **settings)
-    assert [reason for _, reason in trained.failures] == ["it has 0.030 s; the network needs 0.045 s"]
+    assert [reason for _, reason in trained.failures] == ["it has 0.04494 s; the network needs 0.045 s"]
 
 
 @pytest.mark.parametrize(
@@ -283,7 +298,12 @@ def test_utterances_that_are_too_short_for_the_network_are_listed(
         ({"step_epochs": 5}, "--step_epochs and --step_factor are for --schedule step"),
         ({"schedule": "cosine", "step_factor": 0.5}, "--step_epochs and --step_factor are for --schedule step"),
         ({"head": "bn_mlp", "objective": "triplet"}, "are for the objective classification"),
-        ({"network": "campplus", "n_frames": 2}, "needs 3 frames"),
+        (
+            {"network": "campplus", "n_frames": 2},
+            "needs 3 frames. Its frames are 160 samples apart at 16 kHz: 3 s are 300",
+        ),
+        ({"n_frames": 300}, "needs 400 frames. Its frames are samples at 16 kHz: 3 s are 48000 frames"),
+        ({"window": 399}, "--window is 399; the network 'wav2vec2' needs 400 frames"),
     ],
     ids=str,
 )
