@@ -28,7 +28,7 @@ from configs.base import (
     assignment_problem,
     fractions_problem,
 )
-from configs.paths import COMPARISON_FILES, PREDICTIONS_FILES, REPORT_FILES, Continues, Writes, WritesInto
+from configs.paths import COMPARISON_FILES, ONNX_FILES, PREDICTIONS_FILES, REPORT_FILES, Continues, Writes, WritesInto
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,6 +88,9 @@ class ExtractionConfig(EmbeddedCorpusConfig):
     """Features file, .pt or .npz; by default {output_dir}/{corpus}_features_{encoder}.pt."""
     download_weights: bool = False
     """Only download the encoder's weights, if they are not on this machine."""
+    export_onnx: Annotated[Path, Writes(ONNX_FILES)] | None = None
+    """Only write the network of the encoder as this .onnx file, with the metadata of sherpa-onnx (campplus, and trained
+    with the front end fbank)."""
     shard: str | None = None
     """Part of the corpus to extract, as i/n: part i of n, with i from 0; by default all, or that of torchrun's rank."""
 
@@ -95,6 +98,8 @@ class ExtractionConfig(EmbeddedCorpusConfig):
         index, _, count = (self.shard or "0/1").partition("/")
         if not (index.isdecimal() and count.isdecimal() and int(index) < int(count)):
             return f"--shard is {self.shard!r}; expected i/n with i from 0 to n - 1, such as 0/4."
+        if self.export_onnx is not None and self.data_dir is not None:
+            return f"--export_onnx writes the encoder alone; leave out the corpus, {self.data_dir}."
         return super().problem()
 
 

@@ -51,7 +51,10 @@ class SpeakerEncoder(Encoder):
         try:
             with _POOL, single_thread(), ThreadPoolExecutor(n_threads) as pool:  # new threads take over this setting
                 vectors = list(pool.map(lambda number: embed_one([waves[number]], 1), order))
-        except EncoderError:  # not enough memory for several recordings at the same time
+        except EncoderError as error:
+            if not isinstance(error.__cause__, RuntimeError | MemoryError):
+                raise
+            # There is not enough memory for several recordings at the same time.
             logger.warning("Out of memory with %d recordings at the same time; continuing with one.", n_threads)
             return embed_one(waves, 1)
         by_number = dict(zip(order, vectors, strict=True))
