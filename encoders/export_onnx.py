@@ -4,6 +4,7 @@ import io
 import tempfile
 import warnings
 from collections.abc import Mapping
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import torch
@@ -87,11 +88,17 @@ def export_onnx(encoder: Encoder, path: Path) -> float:
         "feature_normalize_type": "global-mean",
     }
     content = _add_metadata(_graph_of(encoder, source, target), metadata)
-    difference = _compare(encoder, content)
+    try:
+        difference = _compare(encoder, content)
+    except EncoderError as error:
+        raise EncoderError(
+            f"{path}: the file is not kept, because its graph does not work for recordings of every length. The "
+            f"network of the encoder {encoder.name!r} cannot be exported."
+        ) from error
     if not difference <= TOLERANCE:
         raise EncoderError(
             f"{path}: the file is not kept, because its vectors differ from those of the encoder {encoder.name!r} by "
-            f"{difference:.1g} of their length; expected at most {TOLERANCE:g}. Its network cannot be exported."
+            f"{difference:.1g} of their length; expected at most {TOLERANCE:g}. The network cannot be exported."
         )
     write_atomically(path, lambda file: file.write(content))
     return difference
@@ -135,8 +142,8 @@ def _graph_of(encoder: Encoder, source: str, target: str) -> bytes:
     with optional_imports():
         import onnx  # noqa: F401 - torch imports it, and would report its absence as an error of its own
     try:
-        # With gradients, networks write into no tensors, which makes the graph simpler.
-        with warnings.catch_warnings(), torch.enable_grad():
+        # With gradients, networks write into no tensors, which makes the graph simpler. If the exporter fails, it prints.
+        with torch.enable_grad(), redirect_stdout(io.StringIO()), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about constants of the trace; the vectors are compared
             torch.onnx.export(
                 network,

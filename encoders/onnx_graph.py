@@ -1,5 +1,6 @@
 """ONNX files of speaker networks: read and run them. Nothing in a file can run code."""
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
@@ -25,6 +26,8 @@ from files import optional_imports
 # Number of frames on which a graph is tried, and the lowest number that is ever accepted: networks that halve the frame
 # rate have two frames then, and one frame has no deviation over time.
 N_TRIED, FEWEST = 300, 3
+# A place in the sources of onnxruntime, in its messages.
+SOURCES = re.compile(r"/\S+(:\d+)? ")
 
 Array = NDArray[np.float32]
 
@@ -199,5 +202,5 @@ def _refuse_file(path: Path, error: Exception | None) -> NoReturn:
 
 
 def _reason(error: Exception) -> str:
-    """Return the message of onnxruntime without its prefix and numbers of lines."""
-    return first_line(error).rpartition(" : ")[2].rstrip(". ")
+    """Return the message of onnxruntime, without its prefix and without places in its sources."""
+    return SOURCES.sub("", first_line(error)).rpartition(" : ")[2].rstrip(". ")
