@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Mapping
 from contextlib import redirect_stdout
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -137,12 +138,13 @@ class _FramesOnly(nn.Module):
 
 def _graph_of(encoder: Encoder, source: str, target: str) -> bytes:
     """Return the ONNX file of a network, without metadata."""
-    network, buffer = _FramesOnly(encoder.get_submodule("network")).eval(), io.BytesIO()
+    network = _FramesOnly(encoder.get_submodule("network")).eval()
+    buffer: Any = io.BytesIO()  # the exporter's annotation has paths only
     frames = torch.randn(1, EXPORTED_FRAMES, N_MELS, generator=torch.Generator().manual_seed(0))
     with optional_imports():
         import onnx  # noqa: F401 - torch imports it, and would report its absence as an error of its own
     try:
-        # With gradients, networks write into no tensors, which makes the graph simpler. If the exporter fails, it prints.
+        # With gradients, networks write into no tensors, which makes the graph simpler. The exporter prints failures.
         with torch.enable_grad(), redirect_stdout(io.StringIO()), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about constants of the trace; the vectors are compared
             torch.onnx.export(
@@ -159,7 +161,8 @@ def _graph_of(encoder: Encoder, source: str, target: str) -> bytes:
         raise EncoderError(
             f"The network of the encoder {encoder.name!r} cannot be exported as an ONNX file ({first_line(error)})."
         ) from error
-    return buffer.getvalue()
+    exported: bytes = buffer.getvalue()
+    return exported
 
 
 def _add_metadata(content: bytes, metadata: Mapping[str, str]) -> bytes:
@@ -167,7 +170,8 @@ def _add_metadata(content: bytes, metadata: Mapping[str, str]) -> bytes:
 
     model = onnx.load_model_from_string(content)
     onnx.helper.set_model_props(model, dict(metadata))
-    return model.SerializeToString(deterministic=True)
+    serialized: bytes = model.SerializeToString(deterministic=True)
+    return serialized
 
 
 def _compare(encoder: Encoder, content: bytes) -> float:

@@ -87,8 +87,8 @@ def input_of(path: Path, graph: Any, metadata: Mapping[str, str]) -> Any:
     if len(inputs) == 1 and _is_spectrogram(inputs[0].type.tensor_type):
         return inputs[0]
     raise EncoderError(
-        f"{path}: its graph takes {_describe(inputs)}; expected one input of log-mel spectrograms, (float, 1 x frames x "
-        f"{N_MELS}) with any number of frames or a fixed one. This graph is of another task or front end; give "
+        f"{path}: its graph takes {_describe(inputs)}; expected one input of log-mel spectrograms, (float, 1 x frames "
+        f"x {N_MELS}), with any number of frames or a fixed one. This graph is of another task or front end; give "
         f"{FILE_KIND}."
     )
 
@@ -114,8 +114,8 @@ def output_of(path: Path, graph: Any) -> str:
     if len(outputs) == 1 and _is_embedding(outputs[0].type.tensor_type):
         return str(outputs[0].name)
     raise EncoderError(
-        f"{path}: its graph returns {_describe(graph.output)}; expected one embedding of a recording, (float, 1 x dim). "
-        f"This graph is of another task; give {FILE_KIND}."
+        f"{path}: its graph returns {_describe(graph.output)}; expected one embedding of a recording, (float, 1 x "
+        f"dim). This graph is of another task; give {FILE_KIND}."
     )
 
 

@@ -26,39 +26,32 @@ def distance(found: Tensor, expected: Tensor) -> float:
     return float(((found - expected).norm(dim=1) / expected.norm(dim=1)).max())
 
 
-@pytest.mark.parametrize(
-    ("front_end", "names", "form"),
-    [
-        ("3dspeaker", ("x", "embedding"), {"framework": "3d-speaker", "normalize_samples": "1"}),
-        ("wespeaker", ("feats", "embs"), {"framework": "wespeaker", "normalize_samples": "0"}),
-    ],
-)
-def test_exported_campplus_has_the_vectors_of_torch(
-    front_end: str, names: tuple[str, str], form: dict[str, str], campplus_weights: Path, tmp_path: Path
-) -> None:
-    encoder = load_encoder("campplus", campplus_weights, device="cpu", front_end=front_end)
-    assert export_onnx(encoder, tmp_path / "out.onnx") <= 1e-5
-    exported = load_encoder("onnx", tmp_path / "out.onnx", device="cpu")
-    assert exported.spec["options"]["front_end"] == front_end
-    assert exported.spec["min_seconds"] == encoder.spec["min_seconds"]
-    waves = noises([0.7, 12.3, 1.0, 0.045, 3.21])
-    assert distance(exported.encode(waves), encoder.encode(waves)) < 1e-5
-    session = onnxruntime.InferenceSession(tmp_path / "out.onnx")
-    assert (session.get_inputs()[0].name, session.get_outputs()[0].name) == names
-    found = session.get_modelmeta().custom_metadata_map
-    common = {"sample_rate": "16000", "output_dim": "192", "feature_normalize_type": "global-mean"}
-    assert {"language", "url", "comment"} <= set(found)
-    assert {**common, **form}.items() <= found.items()
-    onnx.checker.check_model(onnx.load(tmp_path / "out.onnx"), full_check=True)
+@pytest.fixture(scope="module")
+def campplus(campplus_weights: Path) -> Encoder:
+    return load_encoder("campplus", campplus_weights, device="cpu")
 
 
-def test_exported_graph_takes_batches_of_any_size(campplus_weights: Path, tmp_path: Path) -> None:
-    encoder = load_encoder("campplus", campplus_weights, device="cpu")
-    export_onnx(encoder, tmp_path / "out.onnx")
+@pytest.fixture(scope="module")
+def exported(campplus: Encoder, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the exported CAM++ with random weights; the export takes seconds."""
+    path = tmp_path_factory.mktemp("exported") / "out.onnx"
+    assert export_onnx(campplus, path) <= 1e-5
+    return path
+
+
+def test_exported_campplus_has_the_vectors_of_torch(campplus: Encoder, exported: Path) -> None:
+    encoder, waves = load_encoder("onnx", exported, device="cpu"), noises([0.7, 12.3, 1.0, 0.045, 3.21])
+    assert encoder.spec["options"] == campplus.spec["options"]
+    assert encoder.spec["min_seconds"] == campplus.spec["min_seconds"]
+    assert distance(encoder.encode(waves), campplus.encode(waves)) < 1e-5
+    onnx.checker.check_model(onnx.load(exported), full_check=True)
+
+
+def test_exported_graph_takes_batches_of_any_size(campplus: Encoder, exported: Path) -> None:
     waves = noises([2.4, 2.4, 2.4])
     frames = np.stack([KaldiFbank().spectrogram(wave).numpy() for wave in waves])
-    [found] = onnxruntime.InferenceSession(tmp_path / "out.onnx").run(None, {"x": frames})
-    assert distance(torch.from_numpy(found), encoder.encode(waves)) < 1e-5
+    [found] = onnxruntime.InferenceSession(exported).run(["embedding"], {"x": frames})
+    assert distance(torch.from_numpy(found), campplus.encode(waves)) < 1e-5
 
 
 def save_network(path: Path, network: str, **settings: Any) -> Encoder:
@@ -69,20 +62,40 @@ def save_network(path: Path, network: str, **settings: Any) -> Encoder:
             torch.manual_seed(0)
             n_features = 80 if settings.get("front_end", "fbank") == "fbank" else 40
             tensors = dict(create_network(network, n_features).state_dict())
-    defaults = {"network_options": {}, "front_end": "fbank", "front_end_options": {}, "window": None}
+    defaults: dict[str, Any] = {"network_options": {}, "front_end": "fbank", "front_end_options": {}, "window": None}
     trained = TrainedNetwork(network=network, tensors=tensors, **{**defaults, **settings})
     return load_encoder("trained", trained.save(path), device="cpu")
 
 
-def test_trained_networks_are_exported(campplus_weights: Path, tmp_path: Path) -> None:
-    tuned = {"pretrained": Pretrained.find("campplus", campplus_weights)}
-    hamming = {"front_end_options": {"window_type": "hamming", "factor": 32_768.0}}
-    for network, settings in (("conv1d", {}), ("conv2d", hamming), ("campplus", tuned)):
-        encoder = save_network(tmp_path / f"{network}.pt", network, **settings)
-        assert export_onnx(encoder, tmp_path / "out.onnx") <= 1e-5
-        exported, waves = load_encoder("onnx", tmp_path / "out.onnx", device="cpu"), noises([0.7, 3.3])
-        assert distance(exported.encode(waves), encoder.encode(waves)) < 1e-5
-        assert exported.spec["options"]["front_end"] == ("wespeaker" if settings is hamming else "3dspeaker")
+HAMMING = {"front_end_options": {"window_type": "hamming", "factor": 32_768.0}}
+# Front end -> names of the input and of the output, and metadata that sherpa-onnx distinguishes the front ends by.
+FORMS = {
+    "3dspeaker": (("x", "embedding"), {"framework": "3d-speaker", "normalize_samples": "1"}),
+    "wespeaker": (("feats", "embs"), {"framework": "wespeaker", "normalize_samples": "0"}),
+}
+
+
+@pytest.mark.parametrize(("network", "front_end"), [("conv1d", "3dspeaker"), ("conv2d", "wespeaker")])
+def test_trained_networks_are_exported_with_the_metadata_of_their_front_end(
+    network: str, front_end: str, tmp_path: Path
+) -> None:
+    encoder = save_network(tmp_path / "network.pt", network, **(HAMMING if front_end == "wespeaker" else {}))
+    assert export_onnx(encoder, tmp_path / "out.onnx") <= 1e-5
+    found, waves = load_encoder("onnx", tmp_path / "out.onnx", device="cpu"), noises([0.7, 3.3])
+    assert distance(found.encode(waves), encoder.encode(waves)) < 1e-5
+    assert found.spec["options"]["front_end"] == front_end
+    session, (names, form) = onnxruntime.InferenceSession(tmp_path / "out.onnx"), FORMS[front_end]
+    assert (session.get_inputs()[0].name, session.get_outputs()[0].name) == names
+    metadata = session.get_modelmeta().custom_metadata_map
+    common = {"sample_rate": "16000", "output_dim": str(encoder.dim), "feature_normalize_type": "global-mean"}
+    assert {**common, **form}.items() <= metadata.items()
+    assert {"language", "url", "comment"} <= set(metadata)
+
+
+def test_fine_tuned_campplus_is_exported(campplus_weights: Path, tmp_path: Path) -> None:
+    tuned = Pretrained.find("campplus", campplus_weights)
+    encoder = save_network(tmp_path / "encoder_campplus.pt", "campplus", pretrained=tuned)
+    assert export_onnx(encoder, tmp_path / "out.onnx") <= 1e-5
 
 
 @pytest.mark.parametrize(
@@ -116,10 +129,8 @@ def test_other_encoders_are_refused(spectral: Encoder, tmp_path: Path) -> None:
         export_onnx(spectral, tmp_path / "out.onnx")
 
 
-def test_a_file_with_other_vectors_is_not_kept(
-    campplus_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    encoder, path = load_encoder("campplus", campplus_weights, device="cpu"), tmp_path / "out.onnx"
+def test_a_file_with_other_vectors_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    encoder, path = save_network(tmp_path / "network.pt", "conv1d"), tmp_path / "out.onnx"
     path.write_bytes(b"before")
     forward = encoder.forward
     monkeypatch.setattr(encoder, "forward", lambda *batch: 1.001 * forward(*batch))
@@ -131,21 +142,19 @@ def test_a_file_with_other_vectors_is_not_kept(
 EXTRACT = "extract_features.py"
 
 
-def test_script_exports_and_uses_the_file(
-    campplus_weights: Path, corpus_root: Path, call_script: Callable[..., Any], tmp_path: Path
-) -> None:
-    path = tmp_path / "new" / "out.onnx"
-    export = [EXTRACT, "--export_onnx", path, "--encoder", "campplus", "--encoder_weights", campplus_weights]
+def test_script_exports_and_uses_the_file(corpus_root: Path, call_script: Callable[..., Any], tmp_path: Path) -> None:
+    weights, path = tmp_path / "network.pt", tmp_path / "new" / "out.onnx"
+    dim = save_network(weights, "conv1d").dim
     for _ in range(2):  # its own file may be replaced
-        done = call_script(*export)
+        done = call_script(EXTRACT, "--export_onnx", path, "--encoder", "trained", "--encoder_weights", weights)
         assert done.returncode == 0, done.stderr
         first, second = done.stdout.splitlines()
         assert first == f"ONNX file: {path}"
-        assert second.startswith("192 dimensions; its vectors are within ")
+        assert second.startswith(f"{dim} dimensions; its vectors are within ")
     extract = [EXTRACT, corpus_root, "--encoder", "onnx", "--encoder_weights", path, "--output_dir", tmp_path]
     done = call_script(*extract, "--num_workers", 0)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[1] == "40 utterances, 4 speakers, 192 dimensions"
+    assert done.stdout.splitlines()[1] == f"40 utterances, 4 speakers, {dim} dimensions"
     assert len(list(tmp_path.glob("librispeech_features_onnx_*.pt"))) == 1
 
 

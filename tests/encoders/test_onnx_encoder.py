@@ -14,6 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor
 from torchaudio.compliance.kaldi import fbank
 
+from audio import read_audio
 from corpora import Utterance
 from embedding import embed_utterances
 from encoders import Encoder, EncoderError, encoder_from_spec, lazy_encoder, load_encoder, spec_differences
@@ -58,7 +59,8 @@ def expected_vector(wave: Tensor, front_end: str) -> Tensor:
     factor, window = FRONT_ENDS[front_end]
     frames = fbank(factor * wave[None], num_mel_bins=80, sample_frequency=RATE, dither=0, window_type=window)
     weights = torch.randn(80, 8, generator=torch.Generator().manual_seed(0))
-    return ((frames - frames.mean(0)) @ weights).relu().mean(0)
+    vector: Tensor = ((frames - frames.mean(0)) @ weights).relu().mean(0)
+    return vector
 
 
 def distance(found: Tensor, expected: Tensor) -> float:
@@ -157,8 +159,6 @@ def test_fixed_number_of_frames_means_pieces_of_that_length(
     # Files are cut in the same way, when they are read.
     recording = write_audio(tmp_path / "a.wav", 2.5, subtype="FLOAT")
     [row] = embed_utterances([Utterance(recording, "a", "")], encoder)
-    from audio import read_audio
-
     assert row.vector is not None
     assert torch.equal(row.vector, encoder.encode([read_audio(recording, RATE)])[0])
 
@@ -209,7 +209,7 @@ def test_3d_speakers_own_export_has_the_vectors_of_campplus(
 
     network = CAMPPlus(embedding_size=192).eval()
     network.load_state_dict(torch.load(campplus_weights, weights_only=True))
-    buffer = io.BytesIO()
+    buffer: Any = io.BytesIO()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.onnx.export(
@@ -230,8 +230,8 @@ def campplus(campplus_weights: Path) -> Encoder:
 
 def test_digest_is_that_of_the_graph(onnx_file: SaveGraph) -> None:
     plain = lazy_encoder("onnx", onnx_file(), "cpu").spec
-    with_metadata = lazy_encoder("onnx", onnx_file({"framework": "wespeaker", "url": "https://example.org"}), "cpu").spec
-    assert spec_differences(plain, with_metadata) == []
+    described = onnx_file({"framework": "wespeaker", "url": "https://example.org"})
+    assert spec_differences(plain, lazy_encoder("onnx", described, "cpu").spec) == []
     other = lazy_encoder("onnx", onnx_file(change=add_convolution), "cpu").spec
     assert spec_differences(plain, other)[-1].startswith("weights is ")
     [difference] = spec_differences(plain, lazy_encoder("onnx", onnx_file(), "cpu", front_end="3dspeaker").spec)
