@@ -170,7 +170,12 @@ class OnnxNetwork:
         """
         path, longest = self.graph.path, self.graph.n_frames or N_TRIED
         noise = np.random.default_rng(0).standard_normal((longest, N_MELS), np.float32)
-        vector = self(noise)
+        try:
+            vector = self(noise)
+        except MemoryError as error:
+            raise EncoderError(
+                f"{path}: the memory is too small for its graph, for {longest} frames of audio. Use a smaller network."
+            ) from error
         if not np.isfinite(vector).all():
             raise EncoderError(f"{path}: its graph returns NaN or infinity. Export it again, or download it again.")
         declared = self.graph.metadata.get("output_dim", str(len(vector)))

@@ -311,6 +311,21 @@ def spoil_weights(model: Any) -> None:
     tensor.CopyFrom(numpy_helper.from_array(torch.full((80, 8), torch.nan).numpy(), "weights"))
 
 
+def fill_memory(model: Any) -> None:
+    """Make a tensor of 2^50 numbers in each call, whose size depends on the input."""
+    model.graph.initializer.append(numpy_helper.from_array(torch.full((1,), 2**50).numpy(), "many"))
+    nodes = [
+        helper.make_node("Shape", ["feats"], ["shape"]),
+        helper.make_node("ReduceMin", ["shape"], ["one"], keepdims=1),
+        helper.make_node("Mul", ["one", "many"], ["size"]),
+        helper.make_node("ConstantOfShape", ["size"], ["zeros"]),
+        helper.make_node("ReduceSum", ["zeros"], ["zero"], keepdims=0),
+        helper.make_node("Add", ["mean", "zero"], ["embs"]),
+    ]
+    model.graph.node[2].output[0] = "mean"
+    model.graph.node.extend(nodes)
+
+
 def shrink_weights(model: Any) -> None:
     [tensor] = model.graph.initializer
     tensor.CopyFrom(numpy_helper.from_array(torch.zeros(64, 8).numpy(), "weights"))
@@ -333,6 +348,7 @@ REFUSED: dict[str, tuple[Callable[[Any], None], str]] = {
     "random": (use_operator("RandomNormalLike"), "the operator RandomNormalLike, which draws random numbers"),
     "external data": (move_weights, r"are external data, in '\.\./\.\./etc/passwd'; only files that contain"),
     "hidden external data": (hide_external_weights, r"are external data, in 'other\.bin'"),
+    "memory": (fill_memory, "the memory is too small for its graph, for 300 frames"),
     "NaN": (spoil_weights, "its graph returns NaN or infinity"),
     "other dimensions": (shrink_weights, "its graph (cannot be built|fails for 300 frames)"),
 }
