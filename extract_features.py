@@ -27,6 +27,8 @@ def main(config: ExtractionConfig) -> int:
         raise FeaturesError("torchrun assigns a shard to each process; leave out --shard, or do not use torchrun.")
     if config.download_weights:
         return download_weights(config)
+    if config.export_onnx is not None:
+        return export(config, config.export_onnx)
     corpus = open_corpus(config)
     config = replace(config, device=own_device(config.device), num_workers=own_workers(config.num_workers))
     job = describe_extraction(
@@ -54,6 +56,26 @@ def download_weights(config: ExtractionConfig) -> int:
     digest = lazy_encoder(config.encoder, config.encoder_weights).spec["weights"]
     found = "it needs none" if digest is None else f"on this machine, digest {digest[:8]}"
     print(f"Weights of {config.encoder}: {found}")
+    return EXIT_DONE
+
+
+def export(config: ExtractionConfig, path: Path) -> int:
+    """Write the network of the encoder as an ONNX file."""
+    from encoders import check_exportable, export_onnx, load_encoder
+
+    check_exportable(config.encoder)
+    options = config.encoder_settings() | read_assignments(config.encoder_options)
+    encoder = load_encoder(
+        config.encoder,
+        config.encoder_weights,
+        "cpu",
+        precision=config.precision,
+        max_bandwidth=config.max_bandwidth,
+        **options,
+    )
+    difference = export_onnx(encoder, path)
+    print(f"ONNX file: {path}")
+    print(f"{encoder.dim} dimensions; its vectors are within {difference:.1g} of those of {config.encoder}")
     return EXIT_DONE
 
 

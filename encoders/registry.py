@@ -30,6 +30,7 @@ ENCODERS: dict[str, str] = {
     "spectral": "encoders.spectral:SpectralEncoder",
     "scratch": "encoders.scratch:ScratchEncoder",
     "trained": "encoders.trained:TrainedNetworkEncoder",
+    "onnx": "encoders.onnx_encoder:OnnxEncoder",
 }
 
 # Alias -> name in `ENCODERS`.

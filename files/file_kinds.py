@@ -33,6 +33,7 @@ SETTINGS = "a YAML file of settings, for --config"
 RTTM = "an RTTM file, for --rttm of speaker_verification.py enroll"
 AUDIO = "an audio file, for --audio_path (for --data_dir, give the folder that contains it)"
 WEIGHTS = "a checkpoint of a network, for --encoder_weights"
+ONNX = "an ONNX file of a network, for --encoder onnx --encoder_weights"
 TRAINED = "a trained encoder, for --encoder trained --encoder_weights"
 TRAINING = "a checkpoint of train_encoder.py, from which the same command continues"
 
@@ -44,6 +45,8 @@ AUDIO_START = re.compile(
 )
 # First bytes of other files -> what they are.
 STARTS = {b"\x89PNG": "a picture", b"\xff\xd8\xff": "a picture", b"%PDF": "a PDF file", b"\x1f\x8b": "a gzip archive"}
+# An ONNX file begins with the version of its format, and then the next field.
+ONNX_START = re.compile(rb"\x08[\x03-\x1f][\x12\x1a\x22\x28\x32\x3a\x42]")
 # Text that matplotlib writes into its pictures; their beginnings are those of `STARTS`, and SVG.
 DRAWN = re.compile(rb"Matplotlib (v|version)")
 # Title of the reports of this and of earlier versions.
@@ -142,6 +145,8 @@ def describe_file(path: Path) -> str | None:
         for magic, kind in STARTS.items():
             if start.startswith(magic):
                 return PICTURE if _is_drawn(path) else kind
+        if ONNX_START.match(start):
+            return ONNX
         if start[8:9] == b"{" and b'"dtype"' in start:  # safetensors
             return _describe_names(start.decode("utf-8", "replace")) or WEIGHTS
         if zipfile.is_zipfile(path) or start.startswith(b"\x80"):  # a pickle

@@ -324,7 +324,7 @@ class _Context(NamedTuple):
     def of(cls, x: Tensor, n_frames: Tensor, valid: Tensor | None) -> "_Context":
         """Describe a batch (batch, frames, channels) with these numbers of valid frames (batch,)."""
         segments = torch.arange(x.shape[1], device=x.device) // SEGMENT
-        numbers = torch.arange(int(segments[-1]) + 1, device=x.device)
+        numbers = torch.arange((x.shape[1] + SEGMENT - 1) // SEGMENT, device=x.device)
         of_segment = (segments == numbers[:, None]).to(x.dtype)
         sizes = (n_frames[:, None] - SEGMENT * numbers).clamp(1, SEGMENT)
         means = of_segment / sizes[..., None] + 1 / n_frames[:, None, None]

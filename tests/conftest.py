@@ -194,6 +194,43 @@ def campplus_weights(
 
 
 @pytest.fixture(scope="session")
+def onnx_file(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Return a function that saves a small ONNX graph: the mean over time of ReLU(spectrogram @ ``onnx_weights``)."""
+    import onnx
+    from onnx import helper, numpy_helper
+
+    def save(
+        metadata: dict[str, str] | None = None,
+        names: tuple[str, str] = ("feats", "embs"),
+        shape: tuple[str | int, ...] = ("B", "T", 80),
+        change: Callable[[Any], object] = lambda model: None,
+    ) -> Path:
+        (source, target), dim = names, onnx_weights().shape[1]
+        nodes = [
+            helper.make_node("MatMul", [source, "weights"], ["hidden"]),
+            helper.make_node("Relu", ["hidden"], ["active"]),
+            helper.make_node("ReduceMean", ["active"], [target], axes=[1], keepdims=0),
+        ]
+        given = helper.make_tensor_value_info(source, onnx.TensorProto.FLOAT, shape)
+        found = helper.make_tensor_value_info(target, onnx.TensorProto.FLOAT, (shape[0], dim))
+        weights = numpy_helper.from_array(onnx_weights().numpy(), "weights")
+        graph = helper.make_graph(nodes, "speaker", [given], [found], [weights])
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+        helper.set_model_props(model, metadata or {})
+        change(model)
+        path = tmp_path_factory.mktemp("onnx") / "speaker.onnx"
+        path.write_bytes(model.SerializeToString())
+        return path
+
+    return save
+
+
+def onnx_weights() -> Tensor:
+    """Make the weights of the graphs of `onnx_file` (80, 8)."""
+    return torch.randn(80, 8, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture(scope="session")
 def real_campplus_weights() -> Path:
     """Return the published weights of CAM++, which ``make weights`` downloads."""
     from encoders.campplus import DEFAULT_WEIGHTS

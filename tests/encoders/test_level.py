@@ -11,7 +11,7 @@ from audio import read_audio
 from encoders import ENCODERS, load_encoder
 
 # Encoders whose vectors do not depend on the level, because they normalise each recording.
-INVARIANT = {"campplus", "spectral", "wav2vec2", "trained"}
+INVARIANT = {"campplus", "spectral", "wav2vec2", "trained", "onnx"}
 # Cosine of the vector of a recording with those of the louder and of the quieter one, for the other encoders.
 MOVED = {"audiosep": (0.946, 0.913), "scratch": (0.189, 0.601), "wav2vec2 without normalisation": (1.0, 0.999)}
 
@@ -24,6 +24,7 @@ def test_level(
     speech_model: Callable[..., Path],
     scratch_weights: Callable[..., Path],
     trained_weights: Callable[..., Path],
+    onnx_file: Callable[..., Path],
     write_audio: Callable[..., Path],
     tmp_path: Path,
 ) -> None:
@@ -34,6 +35,7 @@ def test_level(
         "wav2vec2": speech_model,
         "wav2vec2 without normalisation": lambda: speech_model(do_normalize=False),
         "trained": trained_weights,  # on log-mel minus the mean of each band
+        "onnx": onnx_file,
     }
     weights = makers[name]() if name in makers else None
     encoder = load_encoder(name.partition(" ")[0], weights, device="cpu")

@@ -28,6 +28,7 @@ def weights(
     speech_model: Callable[..., Path],
     scratch_weights: Callable[..., Path],
     trained_weights: Callable[..., Path],
+    onnx_file: Callable[..., Path],
 ) -> dict[str, Path]:
     """Return random weights of the encoders that have weights."""
     return {
@@ -36,6 +37,7 @@ def weights(
         "wav2vec2": speech_model(),
         "scratch": scratch_weights(),
         "trained": trained_weights(),
+        "onnx": onnx_file(),
     }
 
 

@@ -33,6 +33,7 @@ PHRASES = {
     "rttm": "an RTTM file, for --rttm",
     "arrays": "an .npz file of features, for --features_path",
     "encoder": "a trained encoder, for --encoder trained --encoder_weights",
+    "onnx": "an ONNX file of a network, for --encoder onnx --encoder_weights",
     "training": "a checkpoint of train_encoder.py, from which the same command continues",
 }
 # The loader of each flag, and the kind of file that it expects.
@@ -48,6 +49,7 @@ LOADERS: Mapping[str, tuple[str, Callable[[Path], Any]]] = {
     "--encoder audiosep": ("checkpoint", lambda path: load_encoder("audiosep", path)),
     "--encoder scratch": ("scratch", lambda path: load_encoder("scratch", path)),
     "--encoder trained": ("encoder", lambda path: load_encoder("trained", path)),
+    "--encoder onnx": ("onnx", lambda path: load_encoder("onnx", path)),
     "--encoder wav2vec2": ("wav2vec2", lambda path: load_encoder("wav2vec2", path)),
 }
 
@@ -59,6 +61,7 @@ def kinds(
     classifier: Path,
     clap_weights: Path,
     trained_weights: Callable[..., Path],
+    onnx_file: Callable[..., Path],
     write_audio: Callable[..., Path],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> dict[str, Path]:
@@ -91,6 +94,7 @@ def kinds(
         "arrays": FeatureSet.load(trained_features).save(folder / "features.npz").rename(folder / "arrays"),
         "audio": write_audio(folder / "a.wav"),
         "encoder": trained_weights("bilstm", network_options={"hidden": 8}).rename(folder / "encoder"),
+        "onnx": onnx_file().rename(folder / "onnx"),
         "training": folder / "training",
     }
 
