@@ -259,13 +259,13 @@ class _AttentivePooling(nn.Module):
 
     def forward(self, x: Tensor, time: _Time) -> Tensor:
         mean = time.mean(x)
-        context = torch.cat([mean, _deviation(time.mean((x - mean).square()))], dim=2)
+        context = torch.cat([mean, _deviation(time.mean((x - mean).square_()))], dim=2)
         scores = self.conv(self.tdnn.norm(_relu(self._hidden(x, context))).tanh())
         if time.valid is not None:
             scores = scores.masked_fill(~time.valid, -torch.inf)
         weights = scores.softmax(1)
         mean = (weights * x).sum(1, keepdim=True)
-        variance = (weights * (x - mean).square()).sum(1)
+        variance = (x - mean).square_().mul_(weights).sum(1)
         return torch.cat([mean[:, 0], _deviation(variance)], dim=1)
 
     def _hidden(self, x: Tensor, context: Tensor) -> Tensor:

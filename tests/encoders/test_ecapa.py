@@ -59,7 +59,8 @@ def speechbrain_classifier(state: dict[str, Tensor]) -> Any:
 
 def distances(found: Tensor, expected: Tensor) -> Tensor:
     """Return the distance of each vector from the expected one, relative to the length of the latter."""
-    return (found - expected).norm(dim=1) / expected.norm(dim=1)
+    relative: Tensor = (found - expected).norm(dim=1) / expected.norm(dim=1)
+    return relative
 
 
 def test_vectors_are_those_of_speechbrain_one_at_a_time(ecapa: Encoder, ecapa_state: MakeState) -> None:
@@ -274,7 +275,7 @@ def test_other_files_and_folders_are_refused(
         tmp_path / "cut.ckpt": r"cut\.ckpt: this is not a checkpoint .* or it is cut off",
         tmp_path / "absent.ckpt": r"absent\.ckpt: no such file or folder\. Give a checkpoint of SpeechBrain's",
         tmp_path: r"this folder has no embedding_model\.ckpt",
-        speech_model(): r"no embedding_model\.ckpt.*; its config\.json is the settings of a model of the Hugging Face hub",
+        speech_model(): r"no embedding_model\.ckpt.*; its config\.json is the settings of a model of the Hugging",
         campplus_weights: "it is a checkpoint of a network, for --encoder campplus",
         mel_spec: "takes the mel spectrograms of a vocoder",
         mel_spec / "embedding_model.ckpt": "takes the mel spectrograms of a vocoder",
