@@ -15,8 +15,8 @@ from networks.masking import root, valid_frames
 from networks.packed_linear import PackedLinear
 
 N_MELS = 80
-# Kernel size and dilation of the first layer, and dilations of the blocks, whose kernels have the size 3.
-FIRST_LAYER, BLOCK_KERNEL, DILATIONS = (5, 1), 3, (2, 3, 4)
+# Kernel sizes of the first layer and of the blocks, and dilations of the blocks.
+FIRST_KERNEL, BLOCK_KERNEL, DILATIONS = 5, 3, (2, 3, 4)
 # Minimum number of frames: a convolution reflects up to four frames at each end, without the frame at the end itself.
 MIN_FRAMES = 5
 MIN_VARIANCE = 1e-12
@@ -55,8 +55,8 @@ class ECAPATDNN(nn.Module):
         if channels % scale:
             raise ValueError(f"channels is {channels}; expected a multiple of scale, {scale}")
         self.dim = dim
-        blocks: list[nn.Module] = [_TDNN(N_MELS, channels, *FIRST_LAYER)]
-        blocks += [_Block(channels, gate_channels, scale, dilation) for dilation in DILATIONS]
+        blocks: list[nn.Module] = [_TDNN(N_MELS, channels, kernel=FIRST_KERNEL)]
+        blocks += [_Block(channels, gate_channels, scale, dilation=dilation) for dilation in DILATIONS]
         self.blocks = nn.ModuleList(blocks)
         self.mfa = _TDNN(channels * len(DILATIONS), pooled_channels)
         self.asp = _AttentivePooling(pooled_channels, attention_channels)
@@ -85,7 +85,7 @@ class ECAPATDNN(nn.Module):
             if isinstance(module, _Norm):
                 module.norm.num_batches_tracked = None  # of training only, and still without a value
             elif isinstance(module, _Conv | _AttentivePooling):
-                module.pack()
+                module.pack_weights()
         return network.eval().requires_grad_(False)
 
     def forward(self, frames: Tensor, n_frames: Tensor) -> Tensor:
@@ -152,7 +152,7 @@ class _Conv(nn.Module):
 
     conv: Any
 
-    def __init__(self, c_in: int, c_out: int, kernel: int = 1, dilation: int = 1) -> None:
+    def __init__(self, c_in: int, c_out: int, *, kernel: int = 1, dilation: int = 1) -> None:
         super().__init__()
         self.kernel, self.dilation = kernel, dilation
         self.conv = nn.Conv1d(c_in, c_out, kernel, dilation=dilation)
@@ -162,7 +162,7 @@ class _Conv(nn.Module):
         weight: Tensor = self.conv.weight
         return weight.transpose(1, 2).flatten(1)
 
-    def pack(self) -> None:
+    def pack_weights(self) -> None:
         self.conv = PackedLinear(self.matrix(), self.conv.bias, torch.float32)
 
     def forward(self, x: Tensor, time: _Time | None = None) -> Tensor:
@@ -191,9 +191,9 @@ class _Norm(nn.Module):
 class _TDNN(nn.Module):
     """Convolution, ReLU, batch norm."""
 
-    def __init__(self, c_in: int, c_out: int, kernel: int = 1, dilation: int = 1) -> None:
+    def __init__(self, c_in: int, c_out: int, *, kernel: int = 1, dilation: int = 1) -> None:
         super().__init__()
-        self.conv = _Conv(c_in, c_out, kernel, dilation)
+        self.conv = _Conv(c_in, c_out, kernel=kernel, dilation=dilation)
         self.norm = _Norm(c_out)
 
     def forward(self, x: Tensor, time: _Time) -> Tensor:
@@ -203,7 +203,7 @@ class _TDNN(nn.Module):
 class _Block(nn.Module):
     """Residual block: a layer, Res2Net, a layer, and a gate for each channel."""
 
-    def __init__(self, channels: int, gate_channels: int, scale: int, dilation: int) -> None:
+    def __init__(self, channels: int, gate_channels: int, scale: int, *, dilation: int) -> None:
         super().__init__()
         self.tdnn1 = _TDNN(channels, channels)
         self.res2net_block = _Res2Net(channels, scale, dilation)
@@ -221,7 +221,9 @@ class _Res2Net(nn.Module):
     def __init__(self, channels: int, scale: int, dilation: int) -> None:
         super().__init__()
         width = channels // scale
-        self.blocks = nn.ModuleList(_TDNN(width, width, BLOCK_KERNEL, dilation) for _ in range(scale - 1))
+        self.blocks = nn.ModuleList(
+            _TDNN(width, width, kernel=BLOCK_KERNEL, dilation=dilation) for _ in range(scale - 1)
+        )
 
     def forward(self, x: Tensor, time: _Time) -> Tensor:
         first, *others = x.chunk(len(self.blocks) + 1, dim=2)
@@ -253,7 +255,7 @@ class _AttentivePooling(nn.Module):
         self.conv = _Conv(hidden, channels)
         self.of_frame: PackedLinear | None = None
 
-    def pack(self) -> None:
+    def pack_weights(self) -> None:
         """Pack the weights for the frames, for inference."""
         self.of_frame = PackedLinear(self.tdnn.conv.matrix()[:, : self.channels], None, torch.float32)
 
