@@ -35,7 +35,7 @@ DEFAULT_WEIGHTS = "speechbrain/spkrec-ecapa-voxceleb"
 FILE_NAME, FILE_SIZE = "embedding_model.ckpt", "about 83 MB"
 FILE_KIND = "a checkpoint of SpeechBrain's ECAPA-TDNN"
 # SHA-256 of published files -> corpora that trained them.
-TRAINED_ON = {"0575cb64845e6b9a10db9bcb74d5ac32b326b8dc90352671d345e2ee3d0126a2": ["voxceleb"]}
+TRAINED_ON = {"0575cb64845e6b9a10db9bcb74d5ac32b326b8dc90352671d345e2ee3d0126a2": ["voxceleb1", "voxceleb2"]}
 # A part of the names of models with tensors of the same shapes, which take the mel spectrograms of a vocoder.
 OTHER_INPUT = "mel-spec"
 
