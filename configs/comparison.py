@@ -36,13 +36,13 @@ class EmbeddedCorpusConfig(CorpusConfig):
     """Settings of the corpus and of its embeddings."""
 
     max_duration: Seconds | Literal["auto"] | None = "auto"
-    """Maximum duration of an utterance (seconds); None is no limit; auto is no limit for campplus, trained, onnx and
-    with --window, and 10 otherwise."""
+    """Maximum duration of an utterance (seconds); None is no limit; auto is no limit with --window and for campplus,
+    ecapa, resemblyzer, onnx and trained, and 10 otherwise."""
     max_bandwidth: Annotated[int, Range(1000, 192_000)] | None = None
     """Highest frequency that is kept of all audio (Hz), such as 4000 if some recordings come from a telephone; by
     default all frequencies."""
     window: Seconds | None = None
-    """Length of windows (seconds) that cover a whole utterance; their embeddings are averaged (campplus, onnx,
+    """Length of windows (seconds) that cover a whole utterance; their embeddings are averaged (campplus, ecapa, onnx,
     audiosep, wav2vec2)."""
     hop: Seconds | None = None
     """Time from the start of a window to the start of the next (seconds); by default half a window."""

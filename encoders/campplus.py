@@ -13,7 +13,7 @@ from torch.nn.utils.rnn import pad_sequence
 from encoders.base import CPU, EncoderError
 from encoders.speaker_encoder import SpeakerEncoder
 from encoders.spec import Spec
-from encoders.weights import check_digest, check_kind, remembered, tensors_digest
+from encoders.weights import check_digest, check_kind, check_tensors, remembered, tensors_digest
 from encoders.wheel_file import WheelFile
 from encoders.window_options import WindowOptions
 from files import unknown_choice
@@ -174,17 +174,8 @@ def load_campplus(path: Path) -> tuple[dict[str, Tensor], str]:
             f"{path}: it has no xvector.dense.linear.weight, so it is not {FILE_KIND}. It holds: {names or 'nothing'}."
         )
     state = {name: tensor for name, tensor in content.items() if not CLASSIFIER.match(str(name))}
-    for name, tensor in state.items():
-        if not (isinstance(name, str) and isinstance(tensor, Tensor) and _is_usable(name, tensor)):
-            raise EncoderError(f"{path}: {name} is not a tensor of finite numbers; download the file again.")
+    check_tensors(path, state)
     return state, "3dspeaker" if len(state) == len(content) else "wespeaker"
-
-
-def _is_usable(name: str, tensor: Tensor) -> bool:
-    is_plain = tensor.layout == torch.strided and not tensor.is_quantized and tensor.device.type == "cpu"
-    if not is_plain or tensor.is_complex() or not bool(torch.isfinite(tensor).all()):
-        return False
-    return not name.endswith("running_var") or bool((tensor >= 0).all())
 
 
 def build_campplus(path: Path, state: dict[str, Tensor], is_trained: bool = False) -> CAMPlusPlus:

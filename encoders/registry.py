@@ -25,6 +25,7 @@ MIN_BANDWIDTH = 1_000
 # Name -> "module:Class".
 ENCODERS: dict[str, str] = {
     "campplus": "encoders.campplus:CampPlusEncoder",
+    "ecapa": "encoders.ecapa:EcapaEncoder",
     "audiosep": "encoders.audiosep:AudioSepEncoder",
     "wav2vec2": "encoders.wav2vec2:Wav2Vec2Encoder",
     "spectral": "encoders.spectral:SpectralEncoder",
@@ -261,7 +262,7 @@ def encoder_from_spec(
         default = default_spec(encoder)
         if default is None or default["weights"] != spec["weights"]:
             raise EncoderError(
-                f"This was trained with weights from a folder (digest {str(spec['weights'])[:8]}); give that folder "
+                f"This was trained with weights from a file or folder (digest {str(spec['weights'])[:8]}); give it "
                 "with --encoder_weights."
             )
     limit = spec.get("max_bandwidth")

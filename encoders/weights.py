@@ -47,7 +47,8 @@ def find_weights_file(names: Sequence[str], hub_file: HubFile, download: bool) -
     Parameters
     ----------
     names : sequence of str
-        File names to search for in ``pretrained_models/``, in the working folder and in the clone.
+        File names to search for in ``pretrained_models/``, in the working folder and in the clone; an error names the
+        first.
     hub_file : HubFile
         File to search for in the Hugging Face cache, and to download.
     download : bool
@@ -73,10 +74,10 @@ def find_weights_file(names: Sequence[str], hub_file: HubFile, download: bool) -
     cached = try_to_load_from_cache(hub_file.repo, hub_file.name)
     if isinstance(cached, str):
         return Path(cached)
-    return _download(hub_file) if download else None
+    return _download(hub_file, names[0]) if download else None
 
 
-def _download(hub_file: HubFile) -> Path:
+def _download(hub_file: HubFile, place: str) -> Path:
     from huggingface_hub import constants, hf_hub_download
 
     reason = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else connection_problem(hub_file.url)
@@ -87,8 +88,8 @@ def _download(hub_file: HubFile) -> Path:
             reason = first_line(error)
     raise EncoderError(
         f"The encoder's weights, {hub_file.name} ({hub_file.size}), are not on this machine and cannot be downloaded "
-        f"({reason}). Download them from {hub_file.url} and put them into the folder {FOLDER}/, or give their path "
-        "with --encoder_weights. The encoder 'spectral' needs no weights."
+        f"({reason}). Download them from {hub_file.url} and put them into the folder {(Path(FOLDER) / place).parent}/, "
+        "or give their path with --encoder_weights. The encoder 'spectral' needs no weights."
     )
 
 
@@ -219,6 +220,26 @@ def check_digest(path: Path, digest: str, expected: str) -> None:
         # The cached values of this file, or of files in this folder, may be wrong.
         _write_cache({key: value for key, value in _read_cache().items() if str(path.resolve()) not in key})
         raise EncoderError(f"{path}: these weights have changed since they were last read; run the command again.")
+
+
+def check_tensors(path: Path, content: Mapping[Any, Any]) -> None:
+    """Refuse the content of a checkpoint that is not a state dict of finite numbers.
+
+    Raises
+    ------
+    EncoderError
+        A name is not text, or a value is not a tensor, not finite, or a negative variance.
+    """
+    for name, tensor in content.items():
+        if not (isinstance(name, str) and isinstance(tensor, Tensor) and _is_usable(name, tensor)):
+            raise EncoderError(f"{path}: {name} is not a tensor of finite numbers; download the file again.")
+
+
+def _is_usable(name: str, tensor: Tensor) -> bool:
+    is_plain = tensor.layout == torch.strided and not tensor.is_quantized and tensor.device.type == "cpu"
+    if not is_plain or tensor.is_complex() or not bool(torch.isfinite(tensor).all()):
+        return False
+    return not name.endswith("running_var") or bool((tensor >= 0).all())
 
 
 def cache_folder() -> Path:

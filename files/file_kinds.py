@@ -73,6 +73,7 @@ KEYS = (
 # A part of a tensor's name -> the encoder that it belongs to.
 TENSORS = {
     "xvector.dense.linear.weight": "campplus",
+    "asp.tdnn.conv.conv.weight": "ecapa",
     "audio_branch.patch_embed.proj.weight": "audiosep",
     "feature_extractor.conv_layers.0.conv.weight": "wav2vec2",
     "lstm.weight_ih_l0": "scratch",

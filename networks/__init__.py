@@ -2,12 +2,13 @@
 
 from networks.base_front_end import FrontEnd
 from networks.campplus import CAMPlusPlus
+from networks.ecapa import ECAPATDNN
 from networks.frame_windows import embed_frames
 from networks.front_ends import LogMel
 from networks.htsat import CLIP_SAMPLE_RATE, CLIP_SAMPLES, AudioTower
 from networks.masking import masked_mean, masked_statistics, valid_frames
 from networks.packed_linear import PackedLinear
-from networks.pretrained_front_ends import KaldiFbank
+from networks.pretrained_front_ends import KaldiFbank, SpeechBrainFbank
 from networks.pretrained_network import PretrainedNetwork, normalize_waveforms
 from networks.registry import (
     FRONT_ENDS,
@@ -29,6 +30,7 @@ __all__ = [
     "CLIP_SAMPLE_RATE",
     "AudioTower",
     "CAMPlusPlus",
+    "ECAPATDNN",
     "FRONT_ENDS",
     "FrontEnd",
     "KaldiFbank",
@@ -39,6 +41,7 @@ __all__ = [
     "PackedLinear",
     "PretrainedNetwork",
     "SpeakerNetwork",
+    "SpeechBrainFbank",
     "SpeechNetwork",
     "create_front_end",
     "create_network",

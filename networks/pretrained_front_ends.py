@@ -1,4 +1,6 @@
-"""Front ends of pretrained networks: the samples themselves, and the log-mel spectrogram of Kaldi."""
+"""Front ends of pretrained networks: the samples themselves, and log-mel spectrograms of Kaldi and SpeechBrain."""
+
+import math
 
 import torch
 from torch import Tensor
@@ -7,6 +9,7 @@ from torch.nn.utils.rnn import pad_sequence
 from torchaudio.compliance.kaldi import fbank
 
 from networks.base_front_end import FrontEnd
+from networks.front_ends import LogMel
 from networks.masking import valid_frames
 
 SAMPLE_RATE = 16_000
@@ -66,3 +69,26 @@ class KaldiFbank(FrontEnd):
         total = 1 + (waveforms.shape[1] - self.n_fft) // self.hop
         frames = pad_sequence(found, batch_first=True)
         return pad(frames, (0, 0, 0, total - frames.shape[1]))
+
+
+class SpeechBrainFbank(LogMel):
+    """Log-mel spectrogram as SpeechBrain computes it, at 16 kHz: 80 bands, centred frames of 25 ms every 10 ms.
+
+    Frames have a Hamming window. The bands are triangles from 0 to 8,000 Hz on the scale of HTK, each symmetric in Hz.
+    Bands more than 80 dB below the loudest band of the utterance are raised to this level, and the mean of each band
+    over the utterance is subtracted.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(n_mels=80, n_fft=400, hop=160, top_db=80.0, normalize="mean", sample_rate=SAMPLE_RATE)
+        self.register_buffer("mel", symmetric_mel_bands(self.n_features, self.n_fft, SAMPLE_RATE), persistent=False)
+        self.register_buffer("window", torch.hamming_window(self.n_fft), persistent=False)
+
+
+def symmetric_mel_bands(n_mels: int, n_fft: int, sample_rate: int) -> Tensor:
+    """Return the bands of SpeechBrain (frequencies, n_mels): the distance to the lower neighbour is half the width."""
+    highest = 2595 * math.log10(1 + sample_rate / 2 / 700)
+    corners = 700 * (10 ** (torch.linspace(0, highest, n_mels + 2) / 2595) - 1)
+    centres, half_widths = corners[1:-1], corners.diff()[:-1]
+    frequencies = torch.linspace(0, sample_rate // 2, n_fft // 2 + 1)
+    return (1 - ((frequencies[:, None] - centres) / half_widths).abs()).clamp_min(0)

@@ -27,7 +27,7 @@ from command_line import ROOMS
 from corpora import Corpus, load_corpus
 from encoders import Encoder, TrainedNetwork, load_encoder
 from features import FeatureSet, extract
-from networks import create_front_end, create_network, default_settings
+from networks import ECAPATDNN, create_front_end, create_network, default_settings
 
 # Property tests draw the same examples in each run, and no test depends on the speed of the machine.
 settings.register_profile("repeatable", derandomize=True, deadline=None)
@@ -241,6 +241,32 @@ def real_campplus_weights() -> Path:
     if found is None:
         pytest.skip("the weights of CAM++ are not on this machine; make weights downloads them")
     return found
+
+
+@pytest.fixture(scope="session")
+def ecapa_state() -> Callable[..., dict[str, Tensor]]:
+    """Return a function that makes a checkpoint of SpeechBrain's ECAPA-TDNN with random weights and statistics."""
+
+    def make(seed: int = 0, **sizes: int) -> dict[str, Tensor]:
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            network = ECAPATDNN(**sizes)
+            for name, tensor in network.state_dict().items():
+                if name.endswith(("running_var", "norm.weight")):
+                    tensor.uniform_(0.5, 1.5)
+                elif name.endswith(("running_mean", "bias")):
+                    tensor.normal_(0, 0.1)
+        state: dict[str, Tensor] = dict(network.state_dict())
+        return state
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def ecapa_weights(ecapa_state: Callable[..., dict[str, Tensor]], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("ecapa") / "embedding_model.ckpt"
+    torch.save(ecapa_state(), path)
+    return path
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ from audio import read_audio
 from encoders import ENCODERS, load_encoder
 
 # Encoders whose vectors do not depend on the level, because they normalise each recording.
-INVARIANT = {"campplus", "spectral", "wav2vec2", "trained", "onnx"}
+INVARIANT = {"campplus", "ecapa", "spectral", "wav2vec2", "trained", "onnx"}
 # Cosine of the vector of a recording with those of the louder and of the quieter one, for the other encoders.
 MOVED = {"audiosep": (0.946, 0.913), "scratch": (0.189, 0.601), "wav2vec2 without normalisation": (1.0, 0.999)}
 
@@ -20,6 +20,7 @@ MOVED = {"audiosep": (0.946, 0.913), "scratch": (0.189, 0.601), "wav2vec2 withou
 def test_level(
     name: str,
     campplus_weights: Path,
+    ecapa_weights: Path,
     clap_weights: Path,
     speech_model: Callable[..., Path],
     scratch_weights: Callable[..., Path],
@@ -30,6 +31,7 @@ def test_level(
 ) -> None:
     makers: dict[str, Callable[[], Path]] = {
         "campplus": lambda: campplus_weights,
+        "ecapa": lambda: ecapa_weights,
         "audiosep": lambda: clap_weights,
         "scratch": scratch_weights,
         "wav2vec2": speech_model,

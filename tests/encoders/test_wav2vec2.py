@@ -440,7 +440,7 @@ def test_classifier_needs_the_folder_of_its_weights(
     features = FeatureSet(rows, labels, names, labels, names, tuple(map(str, range(60))), torch.ones(60), spec, "made")
     classifier = compare_heads(features, ["lda"]).classifier
     with pytest.raises(
-        EncoderError, match=r"weights from a folder \(digest \w{8}\); give that folder with --encoder_weights"
+        EncoderError, match=r"weights from a file or folder \(digest \w{8}\); give it with --encoder_weights"
     ):
         classifier.predict([tmp_path / "x.wav"])
     found = classifier.predict([tmp_path / "x.wav"], encoder_weights=folder)
