@@ -36,8 +36,8 @@ class EmbeddedCorpusConfig(CorpusConfig):
     """Settings of the corpus and of its embeddings."""
 
     max_duration: Seconds | Literal["auto"] | None = "auto"
-    """Maximum duration of an utterance (seconds); None is no limit; auto is no limit for campplus and with --window,
-    and 10 otherwise."""
+    """Maximum duration of an utterance (seconds); None is no limit; auto is no limit for campplus, resemblyzer and
+    with --window, and 10 otherwise."""
     max_bandwidth: Annotated[int, Range(1000, 192_000)] | None = None
     """Highest frequency that is kept of all audio (Hz), such as 4000 if some recordings come from a telephone; by
     default all frequencies."""

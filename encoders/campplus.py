@@ -2,10 +2,7 @@
 
 import logging
 import re
-import threading
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -14,10 +11,10 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from encoders.base import CPU, Encoder, EncoderError
-from encoders.device import single_thread
+from encoders.base import CPU, Encoder, EncoderError, refuse_silence
+from encoders.device import exact_cudnn, map_in_threads
 from encoders.spec import Spec, windows_of
-from encoders.weights import check_digest, check_kind, remembered, tensors_digest
+from encoders.weights import check_digest, check_kind, is_finite_tensor, remembered, tensors_digest
 from encoders.wheel_file import WheelFile
 from encoders.window_options import WindowOptions
 from files import unknown_choice
@@ -51,8 +48,6 @@ FILE_KIND = "a checkpoint of 3D-Speaker's or WeSpeaker's CAM++"
 FRONT_ENDS = {"3dspeaker": ("povey", 1.0), "wespeaker": ("hamming", 32_768.0)}
 # Length of all recordings that are computed at the same time on a CPU (seconds), which limits memory use.
 MAX_SECONDS = 16 * WHOLE_SECONDS
-# Only one call at a time may change the number of threads of the process.
-_POOL = threading.Lock()
 # The classifier of the training, which WeSpeaker's checkpoints hold and 3D-Speaker's do not.
 CLASSIFIER = re.compile(r"projection\.")
 
@@ -146,14 +141,8 @@ class CampPlusEncoder(Encoder):
             self.front_end.spectrogram(wave[:length]) for wave, length in zip(waveforms, lengths.tolist(), strict=True)
         ]
         n_frames = torch.tensor([len(each) for each in frames], device=waveforms.device)
-        with self._exact():
+        with exact_cudnn(self.device):
             return self.network(pad_sequence(frames, batch_first=True), n_frames)  # type: ignore[no-any-return]
-
-    def _exact(self) -> AbstractContextManager[None]:
-        """Return a context in which GPUs compute deterministically in fp32; threads must not enter it."""
-        if self.device.type != "cuda":
-            return nullcontext()
-        return torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False)
 
     def _embed(self, waves: Sequence[Tensor], batch_size: int | None) -> Tensor:
         if self.device.type != "cpu" or batch_size not in (None, 1) or not waves:
@@ -163,8 +152,7 @@ class CampPlusEncoder(Encoder):
         at_once = max(int(MAX_SECONDS * SAMPLE_RATE / len(waves[order[0]])), 1)
         n_threads = min(torch.get_num_threads(), at_once)
         try:
-            with _POOL, single_thread(), ThreadPoolExecutor(n_threads) as pool:  # new threads take over this setting
-                vectors = list(pool.map(lambda number: embed_one([waves[number]], 1), order))
+            vectors = map_in_threads(lambda number: embed_one([waves[number]], 1), order, n_threads)
         except EncoderError:  # not enough memory for several recordings at the same time
             logger.warning("Out of memory with %d recordings at the same time; continuing with one.", n_threads)
             return embed_one(waves, 1)
@@ -173,9 +161,7 @@ class CampPlusEncoder(Encoder):
 
     def _check(self, waveform: Tensor, number: int) -> Tensor:
         checked = super()._check(waveform, number)
-        lowest, highest = torch.aminmax(checked)  # much faster than checked.any()
-        if lowest == highest:
-            raise EncoderError(f"Waveform {number} is digital silence: all of its samples are {float(lowest):g}.")
+        refuse_silence(checked, number)
         seconds = len(checked) / SAMPLE_RATE
         if seconds < RELIABLE_SECONDS and not self._has_warned and windows_of(self.spec) is None:
             self._has_warned = True
@@ -224,16 +210,10 @@ def load_campplus(path: Path) -> tuple[dict[str, Tensor], str]:
         )
     state = {name: tensor for name, tensor in content.items() if not CLASSIFIER.match(str(name))}
     for name, tensor in state.items():
-        if not (isinstance(name, str) and isinstance(tensor, Tensor) and _is_usable(name, tensor)):
+        is_variance = str(name).endswith("running_var")
+        if not (isinstance(name, str) and is_finite_tensor(tensor)) or (is_variance and bool((tensor < 0).any())):
             raise EncoderError(f"{path}: {name} is not a tensor of finite numbers; download the file again.")
     return state, "3dspeaker" if len(state) == len(content) else "wespeaker"
-
-
-def _is_usable(name: str, tensor: Tensor) -> bool:
-    is_plain = tensor.layout == torch.strided and not tensor.is_quantized and tensor.device.type == "cpu"
-    if not is_plain or tensor.is_complex() or not bool(torch.isfinite(tensor).all()):
-        return False
-    return not name.endswith("running_var") or bool((tensor >= 0).all())
 
 
 def _build(path: Path, state: dict[str, Tensor]) -> CAMPlusPlus:

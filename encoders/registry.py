@@ -25,6 +25,7 @@ MIN_BANDWIDTH = 1_000
 # Name -> "module:Class".
 ENCODERS: dict[str, str] = {
     "campplus": "encoders.campplus:CampPlusEncoder",
+    "resemblyzer": "encoders.resemblyzer:ResemblyzerEncoder",
     "audiosep": "encoders.audiosep:AudioSepEncoder",
     "wav2vec2": "encoders.wav2vec2:Wav2Vec2Encoder",
     "spectral": "encoders.spectral:SpectralEncoder",

@@ -138,6 +138,13 @@ def first_line(error: Exception) -> str:
     return (str(message).strip() or type(error).__name__).splitlines()[0][:200]
 
 
+def is_finite_tensor(value: object) -> bool:
+    """Return whether a value of a checkpoint is a plain tensor of finite real numbers on the CPU."""
+    if not isinstance(value, Tensor) or value.layout != torch.strided or value.is_quantized or value.is_complex():
+        return False
+    return value.device.type == "cpu" and bool(torch.isfinite(value).all())
+
+
 def tensors_digest(tensors: Mapping[str, Tensor]) -> str:
     """Return the SHA-256 (64 hex digits) of names, shapes and values; it does not depend on the format of the file."""
     digest = hashlib.sha256()

@@ -21,6 +21,7 @@ from networks.registry import (
     network_options,
     option_defaults,
 )
+from networks.resemblyzer import PartialMels, ResemblyzerLstm
 from networks.speaker_network import SpeakerNetwork
 from networks.wav2vec2_network import SpeechNetwork
 
@@ -37,7 +38,9 @@ __all__ = [
     "NetworkError",
     "PRETRAINED_NETWORKS",
     "PackedLinear",
+    "PartialMels",
     "PretrainedNetwork",
+    "ResemblyzerLstm",
     "SpeakerNetwork",
     "SpeechNetwork",
     "create_front_end",
