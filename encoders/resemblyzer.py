@@ -2,11 +2,12 @@
 
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import ClassVar, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize, pad
@@ -127,21 +128,28 @@ class ResemblyzerEncoder(Encoder):
         return min(8 * torch.get_num_threads(), 64) if self.device.type == "cpu" else super().clips_per_call
 
     def forward(self, waveforms: Tensor, lengths: Tensor) -> Tensor:
-        parts = [self.front_end(wave[:length]) for wave, length in zip(waveforms, lengths.tolist(), strict=True)]
-        vectors = self._embed_partials(torch.cat(parts))
+        parts = self._map(
+            self.front_end, [wave[:length] for wave, length in zip(waveforms, lengths.tolist(), strict=True)]
+        )
+        blocks = self._blocks(torch.cat(parts))
+        vectors = torch.cat(self._map(self._embed_block, blocks))
         means = [each.mean(0) for each in torch.split(vectors, [len(part) for part in parts])]
         return normalize(torch.stack(means), dim=1)
 
-    def _embed_partials(self, partials: Tensor) -> Tensor:
-        if self.device.type != "cpu":
-            with exact_cudnn(self.device):
-                return torch.cat([self.network(block) for block in torch.split(partials, GPU_ROWS)])
-        n_threads = torch.get_num_threads()
-        n_blocks = n_threads * math.ceil(len(partials) / (CPU_ROWS * n_threads))  # as many for each thread
-        blocks = torch.tensor_split(partials, max(min(n_blocks, len(partials) // MIN_ROWS), 1))
-        return torch.cat(map_in_threads(self._embed_block, blocks, n_threads))
+    def _map(self, function: Callable[[Tensor], Tensor], items: Sequence[Tensor]) -> list[Tensor]:
+        if self.device.type == "cpu":
+            return map_in_threads(function, items, torch.get_num_threads())
+        with exact_cudnn(self.device):
+            return [function(item) for item in items]
 
-    @torch.inference_mode()  # threads do not take over this mode
+    def _blocks(self, partials: Tensor) -> Sequence[Tensor]:
+        """Divide partials into blocks of nearly equal size; on a CPU, there are as many for each thread."""
+        if self.device.type != "cpu":
+            return torch.split(partials, GPU_ROWS)
+        n_threads = torch.get_num_threads()
+        n_blocks = min(n_threads * math.ceil(len(partials) / (CPU_ROWS * n_threads)), len(partials) // MIN_ROWS)
+        return torch.tensor_split(partials, max(n_blocks, 1))
+
     def _embed_block(self, partials: Tensor) -> Tensor:
         missing = max(MIN_ROWS - len(partials), 0)
         vectors: Tensor = self.network(pad(partials, (0, 0, 0, 0, 0, missing)))
@@ -166,7 +174,8 @@ class ResemblyzerEncoder(Encoder):
 
 
 def _root_mean_square(waveform: Tensor) -> float:
-    return float(torch.linalg.vector_norm(waveform, dtype=torch.float64)) / math.sqrt(len(waveform))
+    samples = waveform.cpu().numpy()  # PyTorch's sum depends on the number of threads
+    return math.sqrt(np.einsum("i,i", samples, samples, dtype=np.float64) / len(samples))
 
 
 def _require(weights: str | Path | None) -> Path:
