@@ -1,6 +1,7 @@
 """Fixtures of several rooms: audio files, a small corpus, weights, all made here, and a features file."""
 
 import importlib
+import importlib.util
 import logging
 import os
 import runpy
@@ -204,6 +205,15 @@ def real_campplus_weights() -> Path:
     if found is None:
         pytest.skip("the weights of CAM++ are not on this machine; make weights downloads them")
     return found
+
+
+@pytest.fixture(scope="session")
+def resemblyzer_weights() -> Path:
+    """Return the published weights of Resemblyzer, which lie inside its package."""
+    spec = importlib.util.find_spec("resemblyzer")
+    assert spec is not None
+    assert spec.origin is not None
+    return Path(spec.origin).with_name("pretrained.pt")
 
 
 @pytest.fixture(scope="session")

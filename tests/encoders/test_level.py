@@ -1,4 +1,4 @@
-"""What 20 dB louder and quieter recordings do to each encoder of the registry, with random weights."""
+"""What 20 dB louder and quieter recordings do to each encoder of the registry, with random or published weights."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +20,7 @@ MOVED = {"audiosep": (0.946, 0.913), "scratch": (0.189, 0.601), "wav2vec2 withou
 def test_level(
     name: str,
     campplus_weights: Path,
+    resemblyzer_weights: Path,
     clap_weights: Path,
     speech_model: Callable[..., Path],
     scratch_weights: Callable[..., Path],
@@ -29,6 +30,7 @@ def test_level(
 ) -> None:
     makers: dict[str, Callable[[], Path]] = {
         "campplus": lambda: campplus_weights,
+        "resemblyzer": lambda: resemblyzer_weights,
         "audiosep": lambda: clap_weights,
         "scratch": scratch_weights,
         "wav2vec2": speech_model,

@@ -24,6 +24,7 @@ from encoders import (
 @pytest.fixture
 def weights(
     campplus_weights: Path,
+    resemblyzer_weights: Path,
     clap_weights: Path,
     speech_model: Callable[..., Path],
     scratch_weights: Callable[..., Path],
@@ -32,6 +33,7 @@ def weights(
     """Return random weights of the encoders that have weights."""
     return {
         "campplus": campplus_weights,
+        "resemblyzer": resemblyzer_weights,
         "audiosep": clap_weights,
         "wav2vec2": speech_model(),
         "scratch": scratch_weights(),

@@ -45,6 +45,7 @@ LOADERS: Mapping[str, tuple[str, Callable[[Path], Any]]] = {
     "--rttm": ("rttm", read_rttm),
     "--data_dir": ("manifest", lambda path: load_corpus(path)),
     "--encoder campplus": ("campplus", lambda path: load_encoder("campplus", path)),
+    "--encoder resemblyzer": ("resemblyzer", lambda path: load_encoder("resemblyzer", path)),
     "--encoder audiosep": ("checkpoint", lambda path: load_encoder("audiosep", path)),
     "--encoder scratch": ("scratch", lambda path: load_encoder("scratch", path)),
     "--encoder trained": ("encoder", lambda path: load_encoder("trained", path)),
