@@ -55,7 +55,7 @@ def single_thread() -> Iterator[None]:
 
 
 def map_in_threads(function: Callable[[Any], Any], items: Sequence[Any], n_threads: int) -> list[Any]:
-    """Apply a function to items, several at the same time, each with one CPU thread.
+    """Apply a function to items, several at the same time, each with one CPU thread and without gradients.
 
     The results do not depend on the number of threads, because each item is computed with one.
 
@@ -64,8 +64,9 @@ def map_in_threads(function: Callable[[Any], Any], items: Sequence[Any], n_threa
     Exception
         The first error of the function.
     """
-    with _POOL, single_thread(), ThreadPoolExecutor(n_threads) as pool:  # new threads take over this setting
-        return list(pool.map(function, items))
+    # New threads take over the number of threads, but not the mode: with gradients, an LSTM takes 1.4 times as long.
+    with _POOL, single_thread(), ThreadPoolExecutor(n_threads) as pool:
+        return list(pool.map(torch.no_grad()(function), items))
 
 
 def exact_cudnn(device: torch.device) -> AbstractContextManager[None]:
