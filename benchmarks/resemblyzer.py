@@ -10,9 +10,8 @@ from functools import partial
 from pathlib import Path
 from statistics import median
 
-# The package has the name of this file, so this folder must not be searched for it.
-HERE = Path(__file__).resolve().parent
-sys.path[:] = [str(HERE.parent), *(folder for folder in sys.path if Path(folder).resolve() != HERE)]
+sys.path.pop(0)  # the folder of this file, which has the name of the package
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import torch
 from resemblyzer import VoiceEncoder, normalize_volume, preprocess_wav
@@ -23,7 +22,6 @@ from benchmarks.side_by_side import (
     SideBySideConfig,
     decode,
     embed,
-    flops_of,
     hardware,
     measure,
     peak_table,
@@ -33,6 +31,7 @@ from benchmarks.side_by_side import (
 from command_line import EXIT_DONE, run
 from corpora import Corpus
 from encoders import load_encoder, resolve_device
+from networks import PartialMels
 
 RATE = 16_000
 # The package embeds one file at a time. Its own way removes long silences, which `resemblyzer` does not by default.
@@ -74,8 +73,11 @@ def main(config: ResemblyzerBenchmark) -> int:
         expected = embed_with_peer(peer, clips, trims="vad" in name)
         difference = 1 - torch.cosine_similarity(each.encode(clips).double(), expected.double())
         print(f"{name}: the largest 1 - cosine to the vector of the package is {float(difference.max()):.1e}")
-    gflop = flops_of(encoder, round(seconds * RATE)) / 1e9
-    print(f"A clip of this length is {gflop:.2f} GFLOP of matrix products:")
+    # PyTorch's counter does not know the LSTM: each frame of a partial is multiplied by each of its matrices.
+    n_frames = sum(PartialMels()(clip)[..., 0].numel() for clip in clips)
+    n_weights = sum(each.numel() for name, each in encoder.named_parameters() if "lstm.weight" in name)
+    gflop = 2 * n_weights * n_frames / len(clips) / 1e9
+    print(f"A clip is {gflop:.2f} GFLOP of matrix products on average:")
     print(peak_table({"fp32 forward alone": median(rates["fp32, forward alone"])}, gflop, device))
     return EXIT_DONE
 

@@ -39,8 +39,7 @@ DEFAULT_WEIGHTS = WheelFile(
     mirror="https://github.com/resemble-ai/Resemblyzer/raw/master/resemblyzer/pretrained.pt",
     saved_as="resemblyzer_pretrained.pt",
 )
-# Digest of the tensors of the published weights, and the corpora that trained them (LibriSpeech's train-other-500,
-# VoxCeleb1 and VoxCeleb2).
+# Digest of the tensors of the published weights, and the corpora with parts of which their author trained them.
 PUBLISHED = "f3df6f9679bfb702c41f5ea2cf995db1388bdcad40409011578f30a7195f573d"
 PUBLISHED_CORPORA = ("librispeech", "voxceleb")
 FILE_KIND = "a checkpoint of Resemblyzer or of the encoder of Real-Time-Voice-Cloning"
