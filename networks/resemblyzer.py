@@ -86,5 +86,5 @@ class ResemblyzerLstm(nn.Module):
         Tensor (partials, 256)
             float32, non-negative, of unit length.
         """
-        _, (hidden, _) = self.lstm(partials.to(self.lstm.weight_ih_l0.dtype))
+        _, (hidden, _) = self.lstm(partials.to(next(self.lstm.parameters()).dtype))
         return normalize(torch.relu(self.linear(hidden[-1].float())), dim=1)
