@@ -72,7 +72,7 @@ class ResemblyzerEncoder(Encoder):
 
     Options = ResemblyzerOptions
     precisions: ClassVar[tuple[str, ...]] = ("fp32", "bf16")
-    batch_size: ClassVar[dict[str, int]] = {"cpu": 64, "cuda": 256, "mps": 32}
+    batch_size: ClassVar[dict[str, int]] = {"cpu": 64, "cuda": 64, "mps": 32}
     batch_seconds: ClassVar[dict[str, float]] = {"cpu": 960.0, "cuda": 3_600.0, "mps": 960.0}
     max_duration: ClassVar[float | None] = None
 
@@ -124,9 +124,11 @@ class ResemblyzerEncoder(Encoder):
 
     @property
     def clips_per_call(self) -> int:
-        return min(8 * torch.get_num_threads(), 64) if self.device.type == "cpu" else super().clips_per_call
+        # Only as many as keep all threads busy, because recordings are whole and may be long.
+        return min(8 * torch.get_num_threads(), 64) if self.device.type == "cpu" else self._max_clips()
 
     def forward(self, waveforms: Tensor, lengths: Tensor) -> Tensor:
+        # `_windows` has raised their level and removed silences, which needs samples on the CPU.
         parts = self._map(
             self.front_end, [wave[:length] for wave, length in zip(waveforms, lengths.tolist(), strict=True)]
         )
