@@ -6,6 +6,7 @@ from audio.conversion import FOREIGN_SUFFIXES, HEADERLESS
 from audio.full_scale import full_scale_of
 from audio.header import Header, read_header
 from audio.read import Recording, read_audio, read_recording, read_window, span_seconds
+from audio.webrtc_vad import check_webrtc_vad, remove_long_silences
 from audio.windows import window_starts
 from audio.write_audio import write_audio
 
@@ -16,12 +17,14 @@ __all__ = [
     "AudioFault",
     "Header",
     "Recording",
+    "check_webrtc_vad",
     "full_scale_of",
     "measure_bandwidth",
     "read_audio",
     "read_header",
     "read_recording",
     "read_window",
+    "remove_long_silences",
     "span_seconds",
     "window_starts",
     "write_audio",

@@ -31,7 +31,7 @@ from verification import (
     split_speakers,
 )
 
-ENCODERS = ("campplus", "scratch", "spectral")
+ENCODERS = ("campplus", "resemblyzer", "scratch", "spectral")
 CORPORA = ("dev-clean", "speechocean762", "open_voices")
 # Backends are trained, and verifiers calibrated, on this corpus; if it is the test corpus, on half of its speakers.
 TRAINING = "open_voices"

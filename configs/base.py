@@ -12,7 +12,9 @@ from files import is_reference, unknown_choice
 Layout = Literal[
     "auto", "librispeech", "voxceleb", "vctk", "aishell1", "aishell4", "timit", "commonvoice", "folder", "manifest"
 ]  # fmt: skip
-EncoderName = Literal["campplus", "ecapa", "audiosep", "clap", "wav2vec2", "spectral", "scratch", "trained", "onnx"]
+EncoderName = Literal[
+    "campplus", "ecapa", "resemblyzer", "audiosep", "clap", "wav2vec2", "spectral", "scratch", "trained", "onnx"
+]  # fmt: skip
 Pooling = Literal["mean", "mean+std", "last"]
 StoreDtype = Literal["fp32", "fp16"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]

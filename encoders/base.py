@@ -262,3 +262,16 @@ class Encoder(nn.Module):
                 f"{math.ceil(min_seconds * self.sample_rate)}."
             )
         return waveform.float()
+
+
+def refuse_silence(waveform: Tensor, number: int) -> None:
+    """Refuse a waveform without a signal; the number is its position in the batch.
+
+    Raises
+    ------
+    EncoderError
+        All samples are equal.
+    """
+    lowest, highest = torch.aminmax(waveform)  # much faster than waveform.any()
+    if lowest == highest:
+        raise EncoderError(f"Waveform {number} is digital silence: all of its samples are {float(lowest):g}.")

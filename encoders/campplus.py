@@ -1,7 +1,6 @@
 """The `campplus` encoder: CAM++ of 3D-Speaker, a network that was trained to tell speakers apart."""
 
 import re
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -11,6 +10,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from encoders.base import CPU, EncoderError
+from encoders.device import exact_cudnn
 from encoders.speaker_encoder import SpeakerEncoder
 from encoders.spec import Spec
 from encoders.weights import check_digest, check_kind, check_tensors, remembered, tensors_digest
@@ -127,14 +127,8 @@ class CampPlusEncoder(SpeakerEncoder):
             self.front_end.spectrogram(wave[:length]) for wave, length in zip(waveforms, lengths.tolist(), strict=True)
         ]
         n_frames = torch.tensor([len(each) for each in frames], device=waveforms.device)
-        with self._exact():
+        with exact_cudnn(self.device):
             return self.network(pad_sequence(frames, batch_first=True), n_frames)  # type: ignore[no-any-return]
-
-    def _exact(self) -> AbstractContextManager[None]:
-        """Return a context in which GPUs compute deterministically in fp32; threads must not enter it."""
-        if self.device.type != "cuda":
-            return nullcontext()
-        return torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False)
 
 
 def _require(weights: str | Path | None) -> Path:

@@ -26,6 +26,7 @@ MIN_BANDWIDTH = 1_000
 ENCODERS: dict[str, str] = {
     "campplus": "encoders.campplus:CampPlusEncoder",
     "ecapa": "encoders.ecapa:EcapaEncoder",
+    "resemblyzer": "encoders.resemblyzer:ResemblyzerEncoder",
     "audiosep": "encoders.audiosep:AudioSepEncoder",
     "wav2vec2": "encoders.wav2vec2:Wav2Vec2Encoder",
     "spectral": "encoders.spectral:SpectralEncoder",

@@ -1,17 +1,15 @@
 """The base class of encoders whose networks were trained to tell speakers apart."""
 
 import logging
-import threading
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from encoders.base import CPU, Encoder, EncoderError
-from encoders.device import single_thread
+from encoders.base import CPU, Encoder, EncoderError, refuse_silence
+from encoders.device import map_in_threads
 from encoders.spec import Spec, windows_of
 
 logger = logging.getLogger(__name__)
@@ -20,8 +18,6 @@ logger = logging.getLogger(__name__)
 MAX_SECONDS = 1_440.0
 # Below this length of a recording, vectors are much less reliable (seconds).
 RELIABLE_SECONDS = 1.0
-# Only one call at a time may change the number of threads of the process.
-_POOL = threading.Lock()
 
 
 class SpeakerEncoder(Encoder):
@@ -49,8 +45,7 @@ class SpeakerEncoder(Encoder):
         at_once = max(int(MAX_SECONDS * self.sample_rate / len(waves[order[0]])), 1)
         n_threads = min(torch.get_num_threads(), at_once)
         try:
-            with _POOL, single_thread(), ThreadPoolExecutor(n_threads) as pool:  # new threads take over this setting
-                vectors = list(pool.map(lambda number: embed_one([waves[number]], 1), order))
+            vectors = map_in_threads(lambda number: embed_one([waves[number]], 1), order, n_threads)
         except EncoderError as error:
             if not isinstance(error.__cause__, RuntimeError | MemoryError):
                 raise
@@ -62,9 +57,7 @@ class SpeakerEncoder(Encoder):
 
     def _check(self, waveform: Tensor, number: int) -> Tensor:
         checked = super()._check(waveform, number)
-        lowest, highest = torch.aminmax(checked)  # much faster than checked.any()
-        if lowest == highest:
-            raise EncoderError(f"Waveform {number} is digital silence: all of its samples are {float(lowest):g}.")
+        refuse_silence(checked, number)
         seconds = len(checked) / self.sample_rate
         if seconds < RELIABLE_SECONDS and not self._has_warned and windows_of(self.spec) is None:
             self._has_warned = True

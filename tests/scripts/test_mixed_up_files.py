@@ -47,6 +47,7 @@ LOADERS: Mapping[str, tuple[str, Callable[[Path], Any]]] = {
     "--data_dir": ("manifest", lambda path: load_corpus(path)),
     "--encoder campplus": ("campplus", lambda path: load_encoder("campplus", path)),
     "--encoder ecapa": ("ecapa", lambda path: load_encoder("ecapa", path)),
+    "--encoder resemblyzer": ("resemblyzer", lambda path: load_encoder("resemblyzer", path)),
     "--encoder audiosep": ("checkpoint", lambda path: load_encoder("audiosep", path)),
     "--encoder scratch": ("scratch", lambda path: load_encoder("scratch", path)),
     "--encoder trained": ("encoder", lambda path: load_encoder("trained", path)),
