@@ -13,6 +13,7 @@ from torch.nn import functional
 from encoders.base import CPU, Encoder, EncoderError
 from encoders.clap_checkpoint import load_audio_tower
 from encoders.spec import Spec
+from encoders.training_corpora import training_corpora
 from encoders.weights import HubFile, check_digest, find_weights_file, remembered
 from encoders.window_options import WindowOptions
 from networks import CLIP_SAMPLE_RATE as CLAP_RATE
@@ -94,6 +95,7 @@ class AudioSepEncoder(Encoder):
             "layers": [],
             **remembered(path, "audiosep tower 1", read_checkpoint),
             "clip_seconds": CLIP_SECONDS,
+            "trained_on": training_corpora(path),
             "options": {**asdict(options), "hop": options.resolved_hop()},
         }
 

@@ -17,6 +17,7 @@ from torch.nn.utils.rnn import pad_sequence
 from encoders.base import CPU, Encoder, EncoderError
 from encoders.device import single_thread
 from encoders.spec import Spec, windows_of
+from encoders.training_corpora import training_corpora
 from encoders.weights import check_digest, check_kind, remembered, tensors_digest
 from encoders.wheel_file import WheelFile
 from encoders.window_options import WindowOptions
@@ -133,7 +134,7 @@ class CampPlusEncoder(Encoder):
             "min_seconds": MIN_SECONDS,
             "whole_seconds": WHOLE_SECONDS,
             "piece_seconds": PIECE_SECONDS,
-            "trained_on": "unknown",
+            "trained_on": training_corpora(path),
             "options": {**asdict(options), "hop": options.resolved_hop(), "front_end": front_end},
         }
 

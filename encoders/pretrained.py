@@ -7,7 +7,14 @@ from typing import Any
 from encoders.base import EncoderError
 from encoders.campplus import FILE_KIND, FRONT_ENDS, CampPlusEncoder, load_campplus
 from encoders.hub_model import find_model, model_folder
-from encoders.wav2vec2 import DEFAULT_WEIGHTS, load_speech_model, model_digest, normalises_input
+from encoders.speech_model import (
+    describe_speech_model,
+    has_xvector_head,
+    load_speech_model,
+    normalises_input,
+    read_config,
+)
+from encoders.wav2vec2 import DEFAULT_WEIGHTS
 from encoders.weights import CLONE, FOLDER, tensors_digest
 from networks import PRETRAINED_NETWORKS, CAMPlusPlus, PretrainedNetwork, create_pretrained_network
 
@@ -73,10 +80,15 @@ class Pretrained:
         model = find_model(given or DEFAULT_WEIGHTS, download=True)
         assert model is not None
         folder = model_folder(model)
+        if has_xvector_head(read_config(folder)):
+            raise EncoderError(
+                f"{folder}: this model has an x-vector head, which fine-tuning would leave out. Use the model that it "
+                "was made from (for microsoft/wavlm-base-plus-sv, this is microsoft/wavlm-base-plus)."
+            )
         return cls(
             network=network,
             source=str(folder.resolve()) if Path(model).is_dir() else str(model),
-            digest=model_digest(folder),
+            digest=describe_speech_model(folder)["weights"],
             network_options={"normalize": normalises_input(folder)},
         )
 
@@ -104,7 +116,8 @@ class Pretrained:
             digest = tensors_digest(state)
             module.load_state_dict(state)
         else:
-            module, digest = load_speech_model(model_folder(path))
+            model = load_speech_model(model_folder(path))
+            module, digest = model.network, model.digest
         if digest != self.digest:
             raise EncoderError(
                 f"{path}: its weights have the digest {digest[:8]}; expected {self.digest[:8]}, those that the network "

@@ -23,6 +23,7 @@ from networks.registry import (
 )
 from networks.speaker_network import SpeakerNetwork
 from networks.wav2vec2_network import SpeechNetwork
+from networks.xvector_head import XVectorHead
 
 __all__ = [
     "CLIP_SAMPLES",
@@ -40,6 +41,7 @@ __all__ = [
     "PretrainedNetwork",
     "SpeakerNetwork",
     "SpeechNetwork",
+    "XVectorHead",
     "create_front_end",
     "create_network",
     "create_pretrained_network",

@@ -1,0 +1,103 @@
+"""What published weights were trained on, as far as it is known."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+from encoders.spec import Spec
+
+UNKNOWN = "unknown"
+# 94,000 hours of English: the pre-training of WavLM's and UniSpeech-SAT's larger models.
+MIX_94K = ("libri-light", "gigaspeech", "voxpopuli")
+XLSR_53 = ("multilingual-librispeech", "commonvoice", "babel")
+XLS_R = (*XLSR_53, "voxpopuli", "voxlingua107")
+# The authors name neither the music nor the speech that they added to these two.
+CLAP_MUSIC_SPEECH = ("audioset", "laion-audio-630k", "unnamed music", "unnamed speech")
+# Id on the Hugging Face hub, or name of a file -> corpora.
+CORPORA: dict[str, tuple[str, ...]] = {
+    "facebook/wav2vec2-base": ("librispeech",),
+    "facebook/wav2vec2-base-100h": ("librispeech",),
+    "facebook/wav2vec2-base-960h": ("librispeech",),
+    "facebook/wav2vec2-large": ("librispeech",),
+    "facebook/wav2vec2-large-960h": ("librispeech",),
+    "facebook/wav2vec2-large-lv60": ("libri-light",),
+    "facebook/wav2vec2-large-960h-lv60": ("libri-light", "librispeech"),
+    "facebook/wav2vec2-large-960h-lv60-self": ("libri-light", "librispeech"),
+    "facebook/wav2vec2-large-xlsr-53": XLSR_53,
+    "jonatasgrosman/wav2vec2-large-xlsr-53-chinese-zh-cn": (*XLSR_53, "css10", "st-cmds"),
+    "facebook/wav2vec2-xls-r-300m": XLS_R,
+    "facebook/wav2vec2-xls-r-1b": XLS_R,
+    "facebook/wav2vec2-xls-r-2b": XLS_R,
+    "anton-l/wav2vec2-base-superb-sv": ("librispeech", "voxceleb1"),
+    "facebook/hubert-base-ls960": ("librispeech",),
+    "facebook/hubert-large-ll60k": ("libri-light",),
+    "facebook/hubert-xlarge-ll60k": ("libri-light",),
+    "facebook/hubert-large-ls960-ft": ("libri-light", "librispeech"),
+    "facebook/data2vec-audio-base": ("librispeech",),
+    "facebook/data2vec-audio-base-960h": ("librispeech",),
+    "microsoft/wavlm-base": ("librispeech",),
+    "microsoft/wavlm-base-plus": MIX_94K,
+    "microsoft/wavlm-large": MIX_94K,
+    "microsoft/wavlm-base-sv": ("librispeech", "voxceleb1"),
+    "microsoft/wavlm-base-plus-sv": (*MIX_94K, "voxceleb1"),
+    "microsoft/unispeech-sat-base": ("librispeech",),
+    "microsoft/unispeech-sat-base-plus": MIX_94K,
+    "microsoft/unispeech-sat-large": MIX_94K,
+    "microsoft/unispeech-sat-base-sv": ("librispeech", "voxceleb1"),
+    "microsoft/unispeech-sat-base-plus-sv": (*MIX_94K, "voxceleb1"),
+    "microsoft/unispeech-sat-large-sv": (*MIX_94K, "voxceleb1"),
+    "campplus_voxceleb.bin": ("voxceleb2",),
+    "music_speech_audioset_epoch_15_esc_89.98.pt": CLAP_MUSIC_SPEECH,
+    "music_speech_audioset_epoch_15_esc_89.98.safetensors": CLAP_MUSIC_SPEECH,
+    "audiosep_base_4M_steps.ckpt": CLAP_MUSIC_SPEECH,
+    "saved_model.bilstm.mean.all.gpu100000.pt": ("librispeech",),
+    "saved_model.bilstm.mean.all.specaug.gpu100000.pt": ("librispeech",),
+    "saved_model.bilstm.mean.clean100.gpu100000.pt": ("librispeech",),
+    "saved_model.bilstm.mean.clean100.specaug.gpu100000.pt": ("librispeech",),
+    "saved_model.transformer.clean100.specaug.gpu100000.pt": ("librispeech",),
+}
+# Corpora that are cut from one collection of recordings, LibriVox: a speaker may be in all of them.
+LIBRIVOX = {"librispeech", "librilight", "multilinguallibrispeech", "libritts", "librittsr"}
+
+
+def training_corpora(weights: str | Path) -> list[str] | str:
+    """Return the corpora that published weights were trained on, by their id on the hub or the name of the file.
+
+    Parameters
+    ----------
+    weights : path-like
+        An id, a file, or the folder of a model, which has the name of the id or its last part.
+
+    Returns
+    -------
+    list of str, or ``unknown``
+    """
+    parts = Path(weights).absolute().parts[-2:]
+    for name, corpora in CORPORA.items():
+        if name in ("/".join(parts), parts[-1]) or (Path(weights).is_dir() and name.endswith(f"/{parts[-1]}")):
+            return list(corpora)
+    return UNKNOWN
+
+
+def corpora_with_speakers_of(corpus: str, spec: Spec) -> list[str]:
+    """Return the training corpora of an encoder that may have the speakers of a corpus.
+
+    These are the corpus itself, its numbered parts, such as VoxCeleb1 of VoxCeleb, and for corpora of LibriVox the
+    others of LibriVox. Case and punctuation of names do not matter.
+
+    Parameters
+    ----------
+    corpus : str
+        Name of a corpus.
+    spec : dict
+        Spec of an encoder; specs of earlier versions have no ``trained_on``.
+    """
+    listed: Any = spec.get("trained_on")
+    return [str(name) for name in listed if _are_related(corpus, str(name))] if isinstance(listed, list) else []
+
+
+def _are_related(corpus: str, other: str) -> bool:
+    one, two = (re.sub(r"[\W_]", "", name.lower()) for name in (corpus, other))
+    shorter, longer = sorted((one, two), key=len)
+    is_part = bool(shorter) and longer.startswith(shorter) and (longer[len(shorter) :] or "0").isdecimal()
+    return is_part or {one, two} <= LIBRIVOX
