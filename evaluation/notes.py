@@ -175,8 +175,8 @@ def describe_untested(untested: Mapping[str, Sequence[str]]) -> list[str]:
 def describe_seen_speakers(features: FeatureSet) -> list[str]:
     """Warn of speakers who trained the encoder, or of a corpus that did: on them, figures are optimistic.
 
-    Where the encoder knows its speakers, these are compared: they are the same if they have the same name in a corpus of
-    the same name.
+    Where the encoder knows its speakers, these are compared: they are the same if they have the same name in a corpus
+    of the same name.
     """
     corpora, speakers = (features.encoder.get(key) for key in ("trained_on", "trained_speakers"))
     if not isinstance(speakers, list):
@@ -196,8 +196,7 @@ def describe_seen_speakers(features: FeatureSet) -> list[str]:
 
 def _describe_seen_corpus(seen_in: str, corpus: str) -> str:
     return (
-        f"the encoder was trained on {seen_in}, which may have speakers of {corpus}, so the figures may be optimistic; "
-        "test it on other speakers"
+        f"the encoder was trained on {seen_in}, so the figures on {corpus} may be optimistic; test it on other speakers"
     )
 
 
