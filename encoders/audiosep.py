@@ -95,7 +95,7 @@ class AudioSepEncoder(Encoder):
             "layers": [],
             **remembered(path, "audiosep tower 1", read_checkpoint),
             "clip_seconds": CLIP_SECONDS,
-            "trained_on": training_corpora(path),
+            "trained_on": training_corpora(DEFAULT_WEIGHTS.name if path.name in FILE_NAMES else path),
             "options": {**asdict(options), "hop": options.resolved_hop()},
         }
 

@@ -11,7 +11,7 @@ UNKNOWN = "unknown"
 MIX_94K = ("libri-light", "gigaspeech", "voxpopuli")
 XLSR_53 = ("multilingual-librispeech", "commonvoice", "babel")
 XLS_R = (*XLSR_53, "voxpopuli", "voxlingua107")
-# The authors name neither the music nor the speech that they added to these two.
+# The authors name neither the music nor the speech that they added to the first two.
 CLAP_MUSIC_SPEECH = ("audioset", "laion-audio-630k", "unnamed music", "unnamed speech")
 # Id on the Hugging Face hub, or name of a file -> corpora.
 CORPORA: dict[str, tuple[str, ...]] = {
@@ -55,8 +55,6 @@ CORPORA: dict[str, tuple[str, ...]] = {
     "3dspeaker_speech_campplus_sv_en_voxceleb_16k.onnx": ("voxceleb2",),
     "3dspeaker_speech_eres2net_sv_en_voxceleb_16k.onnx": ("voxceleb2",),
     "music_speech_audioset_epoch_15_esc_89.98.pt": CLAP_MUSIC_SPEECH,
-    "music_speech_audioset_epoch_15_esc_89.98.safetensors": CLAP_MUSIC_SPEECH,
-    "audiosep_base_4M_steps.ckpt": CLAP_MUSIC_SPEECH,
     "saved_model.bilstm.mean.all.gpu100000.pt": ("librispeech",),
     "saved_model.bilstm.mean.all.specaug.gpu100000.pt": ("librispeech",),
     "saved_model.bilstm.mean.clean100.gpu100000.pt": ("librispeech",),
