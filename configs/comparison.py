@@ -47,7 +47,8 @@ class EmbeddedCorpusConfig(CorpusConfig):
     hop: Seconds | None = None
     """Time from the start of a window to the start of the next (seconds); by default half a window."""
     layers: str | None = None
-    """Layers of the encoder: all, last, a number N, or a range N-M (wav2vec2; by default all)."""
+    """Layers of the encoder: all, last, a number N, or a range N-M; or xvector, the embedding of a speaker model
+    (wav2vec2; by default xvector for speaker models, and all for others)."""
     pooling: Pooling | None = None
     """Statistics of the frames over time: mean or mean+std for wav2vec2, mean or last for scratch; by default mean."""
     encoder_options: tuple[str, ...] = ()

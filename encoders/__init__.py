@@ -19,6 +19,7 @@ from encoders.registry import (
 )  # fmt: skip
 from encoders.spec import Spec, pieces_of, spec_differences, spec_digest, warn_of_precision, windows_of
 from encoders.trained_file import TrainedNetwork, trained_file_name
+from encoders.training_corpora import corpora_with_speakers_of
 from encoders.weights import tensors_digest
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "Spec",
     "TrainedNetwork",
     "check_exportable",
+    "corpora_with_speakers_of",
     "default_spec",
     "encoder_from_spec",
     "encoder_options",

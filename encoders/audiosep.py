@@ -12,7 +12,9 @@ from torch.nn import functional
 
 from encoders.base import CPU, Encoder, EncoderError
 from encoders.clap_checkpoint import load_audio_tower
+from encoders.device import exact_cudnn
 from encoders.spec import Spec
+from encoders.training_corpora import training_corpora
 from encoders.weights import HubFile, check_digest, find_weights_file, remembered
 from encoders.window_options import WindowOptions
 from networks import CLIP_SAMPLE_RATE as CLAP_RATE
@@ -94,12 +96,13 @@ class AudioSepEncoder(Encoder):
             "layers": [],
             **remembered(path, "audiosep tower 1", read_checkpoint),
             "clip_seconds": CLIP_SECONDS,
+            "trained_on": training_corpora(DEFAULT_WEIGHTS.name if path.name in FILE_NAMES else path),
             "options": {**asdict(options), "hop": options.resolved_hop()},
         }
 
     def forward(self, waveforms: Tensor, lengths: Tensor) -> Tensor:
         # Without these flags some GPUs convolve in TF32 and select kernels by timing, which is not deterministic.
-        with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
+        with exact_cudnn(self.device):
             return self.tower(self.tower.log_mel(self._clips(waveforms, lengths)))  # type: ignore[no-any-return]
 
     @staticmethod

@@ -10,10 +10,12 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from encoders.base import CPU, EncoderError
+from encoders.checkpoint_file import check_tensors, load_checkpoint, require_file
 from encoders.device import exact_cudnn
 from encoders.speaker_encoder import SpeakerEncoder
 from encoders.spec import Spec
-from encoders.weights import check_digest, check_kind, check_tensors, remembered, tensors_digest
+from encoders.training_corpora import training_corpora
+from encoders.weights import check_digest, remembered, tensors_digest
 from encoders.wheel_file import WheelFile
 from encoders.window_options import WindowOptions
 from files import unknown_choice
@@ -88,14 +90,9 @@ class CampPlusEncoder(SpeakerEncoder):
     def find_weights(cls, weights: str | Path | None, download: bool = True) -> Path | None:
         if weights is None:
             return DEFAULT_WEIGHTS.find(download)
-        path = Path(weights)
-        if not path.is_file():
-            found = "this is a folder" if path.is_dir() else "no such file"
-            raise EncoderError(
-                f"{path}: {found}. Give {FILE_KIND} as --encoder_weights, or omit this option to use the "
-                "published weights."
-            )
-        return path
+        return require_file(
+            weights, f"Give {FILE_KIND} as --encoder_weights, or omit this option to use the published weights."
+        )
 
     @classmethod
     def describe(cls, weights: str | Path | None, options: CampPlusOptions) -> Spec:
@@ -118,7 +115,7 @@ class CampPlusEncoder(SpeakerEncoder):
             "min_seconds": MIN_SECONDS,
             "whole_seconds": WHOLE_SECONDS,
             "piece_seconds": PIECE_SECONDS,
-            "trained_on": "unknown",
+            "trained_on": training_corpora(path),
             "options": {**asdict(options), "hop": options.resolved_hop(), "front_end": front_end},
         }
 
@@ -154,19 +151,7 @@ def load_campplus(path: Path) -> tuple[dict[str, Tensor], str]:
     EncoderError
         The file is of another kind, or damaged.
     """
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # files of other kinds raise errors of any type
-        check_kind(path, "campplus", FILE_KIND)
-        raise EncoderError(
-            f"{path}: this is not {FILE_KIND}, or it is cut off. Give another file, or download it again."
-        ) from error
-    if not isinstance(content, dict) or "xvector.dense.linear.weight" not in content:
-        check_kind(path, "campplus", FILE_KIND)
-        names = ", ".join(map(str, list(content)[:3])) if isinstance(content, dict) else type(content).__name__
-        raise EncoderError(
-            f"{path}: it has no xvector.dense.linear.weight, so it is not {FILE_KIND}. It holds: {names or 'nothing'}."
-        )
+    content = load_checkpoint(path, "campplus", kind=FILE_KIND, needs="xvector.dense.linear.weight")
     state = {name: tensor for name, tensor in content.items() if not CLASSIFIER.match(str(name))}
     check_tensors(path, state)
     return state, "3dspeaker" if len(state) == len(content) else "wespeaker"

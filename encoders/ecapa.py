@@ -9,18 +9,12 @@ import torch
 from torch import Tensor
 
 from encoders.base import CPU, EncoderError
+from encoders.checkpoint_file import check_tensors, load_checkpoint
 from encoders.hub_model import is_hub_id
 from encoders.speaker_encoder import SpeakerEncoder
 from encoders.spec import Spec
-from encoders.weights import (
-    HubFile,
-    check_digest,
-    check_kind,
-    check_tensors,
-    find_weights_file,
-    remembered,
-    tensors_digest,
-)
+from encoders.training_corpora import training_corpora
+from encoders.weights import HubFile, check_digest, find_weights_file, remembered, tensors_digest
 from encoders.window_options import WindowOptions
 from files import describe_file
 from networks import ECAPATDNN, SpeechBrainFbank
@@ -34,8 +28,6 @@ PIECE_SECONDS = 10.0
 DEFAULT_WEIGHTS = "speechbrain/spkrec-ecapa-voxceleb"
 FILE_NAME, FILE_SIZE = "embedding_model.ckpt", "about 83 MB"
 FILE_KIND = "a checkpoint of SpeechBrain's ECAPA-TDNN"
-# SHA-256 of published files -> corpora that trained them.
-TRAINED_ON = {"0575cb64845e6b9a10db9bcb74d5ac32b326b8dc90352671d345e2ee3d0126a2": ["voxceleb1", "voxceleb2"]}
 # A part of the names of models with tensors of the same shapes, which take the mel spectrograms of a vocoder.
 OTHER_INPUT = "mel-spec"
 
@@ -83,19 +75,22 @@ class EcapaEncoder(SpeakerEncoder):
         def read_checkpoint() -> Spec:
             state = load_ecapa(path)
             with open(path, "rb") as file:
-                trained_on = TRAINED_ON.get(hashlib.file_digest(file, "sha256").hexdigest(), "unknown")
-            return {"weights": tensors_digest(state), "dim": _build(path, state).dim, "trained_on": trained_on}
+                sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+            return {"weights": tensors_digest(state), "dim": _build(path, state).dim, "sha256": sha256}
 
+        found = dict(remembered(path, "ecapa 1", read_checkpoint))
+        sha256 = found.pop("sha256")
         return {
             "name": "ecapa",
             "version": 1,
             "sample_rate": SAMPLE_RATE,
             "layers": [],
-            **remembered(path, "ecapa 1", read_checkpoint),
+            **found,
             "source": None if given.exists() else str(given),
             "min_seconds": MIN_SECONDS,
             "whole_seconds": WHOLE_SECONDS,
             "piece_seconds": PIECE_SECONDS,
+            "trained_on": training_corpora(given, sha256),
             "options": {**asdict(options), "hop": options.resolved_hop()},
         }
 
@@ -143,19 +138,7 @@ def load_ecapa(path: Path) -> dict[str, Tensor]:
     EncoderError
         The file is of another kind, or damaged.
     """
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # files of other kinds raise errors of any type
-        check_kind(path, "ecapa", FILE_KIND)
-        raise EncoderError(
-            f"{path}: this is not {FILE_KIND}, or it is cut off. Give another file, or download it again."
-        ) from error
-    if not isinstance(content, dict) or "asp.tdnn.conv.conv.weight" not in content:
-        check_kind(path, "ecapa", FILE_KIND)
-        names = ", ".join(map(str, list(content)[:3])) if isinstance(content, dict) else type(content).__name__
-        raise EncoderError(
-            f"{path}: it has no asp.tdnn.conv.conv.weight, so it is not {FILE_KIND}. It holds: {names or 'nothing'}."
-        )
+    content = load_checkpoint(path, "ecapa", kind=FILE_KIND, needs="asp.tdnn.conv.conv.weight")
     check_tensors(path, content)
     # Counters of the training do not change vectors.
     return {name: tensor for name, tensor in content.items() if tensor.is_floating_point()}

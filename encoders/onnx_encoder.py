@@ -10,10 +10,12 @@ from torch import Tensor
 
 from encoders.base import CPU, EncoderError
 from encoders.campplus import FRAME, FRONT_ENDS, HOP, PIECE_SECONDS, WHOLE_SECONDS, CampPlusOptions
+from encoders.checkpoint_file import require_file
 from encoders.onnx_checks import FILE_KIND, SAMPLE_RATE
 from encoders.onnx_graph import OnnxGraph
 from encoders.speaker_encoder import SpeakerEncoder
 from encoders.spec import Spec
+from encoders.training_corpora import training_corpora
 from encoders.weights import check_digest, remembered
 from networks import KaldiFbank
 
@@ -57,11 +59,7 @@ class OnnxEncoder(SpeakerEncoder):
     def find_weights(cls, weights: str | Path | None, download: bool = True) -> Path | None:
         if weights is None and not download:
             return None
-        path = _require(weights)
-        if not path.is_file():
-            found = "this is a folder" if path.is_dir() else "no such file"
-            raise EncoderError(f"{path}: {found}. Give {FILE_KIND}, as --encoder_weights.")
-        return path
+        return require_file(_require(weights), f"Give {FILE_KIND}, as --encoder_weights.")
 
     @classmethod
     def describe(cls, weights: str | Path | None, options: OnnxOptions) -> Spec:
@@ -95,7 +93,7 @@ class OnnxEncoder(SpeakerEncoder):
             "weights": found["weights"],
             "dim": found["dim"],
             **_lengths(path, found["n_frames"], found["min_frames"], options=options),
-            "trained_on": "unknown",
+            "trained_on": training_corpora(path),
             "options": {**asdict(options), "hop": options.resolved_hop(), "front_end": front_end},
         }
 

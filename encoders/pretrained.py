@@ -6,8 +6,16 @@ from typing import Any
 
 from encoders.base import EncoderError
 from encoders.campplus import FILE_KIND, FRONT_ENDS, CampPlusEncoder, build_campplus, load_campplus
+from encoders.checkpoint_file import require_file
 from encoders.hub_model import find_model, find_on_hub, model_folder
-from encoders.wav2vec2 import DEFAULT_WEIGHTS, load_speech_model, model_digest, normalises_input
+from encoders.speech_model import (
+    describe_speech_model,
+    has_xvector_head,
+    load_speech_model,
+    normalises_input,
+    read_config,
+)
+from encoders.wav2vec2 import DEFAULT_WEIGHTS
 from encoders.weights import CLONE, FOLDER, tensors_digest
 from networks import PRETRAINED_NETWORKS, PretrainedNetwork, create_pretrained_network
 
@@ -58,11 +66,8 @@ class Pretrained:
             raise EncoderError(f"--init_weights has no name; give weights of the network {network!r}, or published.")
         given = None if str(weights) == PUBLISHED else weights
         if network == "campplus":
-            if given is not None and not Path(given).is_file():
-                found = "this is a folder" if Path(given).is_dir() else "no such file"
-                raise EncoderError(
-                    f"{given}: {found}. Give {FILE_KIND} as --init_weights, or --init_weights published."
-                )
+            if given is not None:
+                require_file(given, f"Give {FILE_KIND} as --init_weights, or --init_weights published.")
             path = CampPlusEncoder.find_weights(given)
             assert path is not None
             state, front_end = load_campplus(path)
@@ -77,10 +82,15 @@ class Pretrained:
         model = find_model(DEFAULT_WEIGHTS if given is None else given, download=True, advice=advice)
         assert model is not None
         folder = model_folder(model)
+        if has_xvector_head(read_config(folder)):
+            raise EncoderError(
+                f"{folder}: this model has an x-vector head, which fine-tuning would leave out. Use the model that it "
+                "was made from (for microsoft/wavlm-base-plus-sv, this is microsoft/wavlm-base-plus)."
+            )
         return cls(
             network=network,
             source=str(folder.resolve()) if Path(model).is_dir() else str(model),
-            digest=model_digest(folder),
+            digest=describe_speech_model(folder)["weights"],
             network_options={"normalize": normalises_input(folder)},
         )
 
@@ -142,9 +152,9 @@ class Pretrained:
         if path.is_dir() != (self.network == "wav2vec2"):
             raise EncoderError(f"{path}: this is a {'folder' if path.is_dir() else 'file'}.")
         if self.network == "wav2vec2":
-            module, digest = load_speech_model(path)
-            self._check(path, digest)
-            return module
+            model = load_speech_model(path)
+            self._check(path, model.digest)
+            return model.network
         state, _ = load_campplus(path)
         self._check(path, tensors_digest(state))
         return build_campplus(path, state, is_trained=True)

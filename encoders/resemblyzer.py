@@ -14,9 +14,11 @@ from torch.nn.functional import normalize, pad
 
 from audio import check_webrtc_vad, remove_long_silences
 from encoders.base import CPU, Encoder, EncoderError, refuse_silence
+from encoders.checkpoint_file import check_tensors, load_checkpoint, require_file
 from encoders.device import exact_cudnn, map_in_threads
 from encoders.spec import Spec
-from encoders.weights import check_digest, check_kind, check_tensors, remembered, tensors_digest
+from encoders.training_corpora import training_corpora
+from encoders.weights import check_digest, remembered, tensors_digest
 from encoders.wheel_file import WheelFile
 from networks import PartialMels, ResemblyzerLstm
 
@@ -39,9 +41,6 @@ DEFAULT_WEIGHTS = WheelFile(
     mirror="https://github.com/resemble-ai/Resemblyzer/raw/master/resemblyzer/pretrained.pt",
     saved_as="resemblyzer_pretrained.pt",
 )
-# Digest of the tensors of the published weights, and the corpora with parts of which their author trained them.
-PUBLISHED = "f3df6f9679bfb702c41f5ea2cf995db1388bdcad40409011578f30a7195f573d"
-PUBLISHED_CORPORA = ("librispeech", "voxceleb")
 FILE_KIND = "a checkpoint of Resemblyzer or of the encoder of Real-Time-Voice-Cloning"
 # Parts of the network; the checkpoint also holds parameters of the training.
 PARTS = ("lstm.", "linear.")
@@ -91,14 +90,9 @@ class ResemblyzerEncoder(Encoder):
     def find_weights(cls, weights: str | Path | None, download: bool = True) -> Path | None:
         if weights is None:
             return DEFAULT_WEIGHTS.find(download)
-        path = Path(weights)
-        if not path.is_file():
-            found = "this is a folder" if path.is_dir() else "no such file"
-            raise EncoderError(
-                f"{path}: {found}. Give {FILE_KIND} as --encoder_weights, or omit this option to use the "
-                "published weights."
-            )
-        return path
+        return require_file(
+            weights, f"Give {FILE_KIND} as --encoder_weights, or omit this option to use the published weights."
+        )
 
     @classmethod
     def describe(cls, weights: str | Path | None, options: ResemblyzerOptions) -> Spec:
@@ -118,7 +112,7 @@ class ResemblyzerEncoder(Encoder):
             "layers": [],
             **found,
             "min_seconds": MIN_SECONDS,
-            "trained_on": list(PUBLISHED_CORPORA) if found["weights"] == PUBLISHED else "unknown",
+            "trained_on": training_corpora(path, found["weights"]),
             "options": asdict(options),
         }
 
@@ -195,18 +189,11 @@ def load_resemblyzer(path: Path) -> dict[str, Tensor]:
     EncoderError
         The file is of another kind, or damaged.
     """
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # files of other kinds raise errors of any type
-        check_kind(path, "resemblyzer", FILE_KIND)
-        raise EncoderError(
-            f"{path}: this is not {FILE_KIND}, or it is cut off. Give another file, or download it again."
-        ) from error
-    model = content.get("model_state") if isinstance(content, dict) else None
+    model = load_checkpoint(path, "resemblyzer", kind=FILE_KIND, needs="model_state")["model_state"]
     if not isinstance(model, dict):
-        check_kind(path, "resemblyzer", FILE_KIND)
-        names = ", ".join(map(str, list(content)[:3])) if isinstance(content, dict) else type(content).__name__
-        raise EncoderError(f"{path}: it has no model_state, so it is not {FILE_KIND}. It holds: {names or 'nothing'}.")
+        raise EncoderError(
+            f"{path}: its model_state is a {type(model).__name__}, so it is not {FILE_KIND}, which has a dict there."
+        )
     state = {name: tensor for name, tensor in model.items() if str(name).startswith(PARTS)}
     check_tensors(path, state)
     return state

@@ -10,6 +10,7 @@ from torch import Tensor
 from encoders.base import CPU, Encoder, EncoderError
 from encoders.published_file import FRONT_END_OPTIONS, WINDOW, PublishedNetwork
 from encoders.spec import Spec
+from encoders.training_corpora import training_corpora
 from encoders.weights import check_digest, remembered
 from networks import embed_frames
 
@@ -80,6 +81,7 @@ class ScratchEncoder(Encoder):
             "layers": [],
             "weights": found["weights"],
             "dim": found["dim"],
+            "trained_on": training_corpora(path),
             # Defaults are left out, as in the specs of earlier versions, which had no options.
             "options": given,
         }

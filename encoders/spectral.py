@@ -84,6 +84,7 @@ class SpectralEncoder(Encoder):
             "dim": 2 * options.n_mfcc + options.n_delta,
             "layers": [],
             "weights": None,
+            "trained_on": [],
             "options": asdict(options),
         }
 

@@ -1,67 +1,65 @@
 """The `wav2vec2` encoder: layers of a frozen speech model of the wav2vec2 family, pooled over time."""
 
-import hashlib
-import json
-import logging
 import re
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from encoders.base import CPU, Encoder, EncoderError
-from encoders.hub_model import CONFIG, PREPROCESSOR, find_model, model_folder, read_json, weight_paths
+from encoders.device import exact_cudnn
+from encoders.hub_model import find_model, model_folder
 from encoders.spec import Spec
-from encoders.weights import check_digest, first_line, remembered, tensors_digest
+from encoders.speech_model import (
+    SAMPLE_RATE,
+    describe_speech_model,
+    has_xvector_head,
+    load_speech_model,
+    normalises_input,
+    read_config,
+)
+from encoders.training_corpora import training_corpora
+from encoders.weights import check_digest
 from encoders.window_options import WindowOptions
 from files import unknown_choice
 from networks import SpeechNetwork, masked_mean, masked_statistics, normalize_waveforms
 
-logger = logging.getLogger(__name__)
-
 DEFAULT_WEIGHTS = "facebook/wav2vec2-base"
-SAMPLE_RATE = 16_000
-# Supported values of model_type in config.json.
-FAMILIES = ("wav2vec2", "hubert", "wavlm", "data2vec-audio")
 POOLINGS = ("mean", "mean+std")
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-# Settings of a model that change its output.
-SETTINGS = (
-    "model_type", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "hidden_act",
-    "conv_dim", "conv_kernel", "conv_stride", "conv_bias", "feat_extract_norm", "feat_extract_activation",
-    "feat_proj_layer_norm", "do_stable_layer_norm", "layer_norm_eps", "num_conv_pos_embeddings",
-    "num_conv_pos_embedding_groups", "conv_pos_batch_norm", "conv_pos_kernel_size", "num_buckets",
-    "max_bucket_distance", "adapter_attn_dim",
-)  # fmt: skip
-# Weights that are used in training only.
-UNUSED = re.compile(r"masked_spec_embed$|^adapter\.|num_batches_tracked$")
-# Heads of checkpoints for speech recognition (CTC) and of pre-training, which are left out.
-LEFT_OUT = re.compile(r"^(lm_head|quantizer|project_q|project_hid)\.")
+# Value of the option `layers` for the embedding of an x-vector head.
+XVECTOR = "xvector"
 
 
 @dataclass(frozen=True)
 class Wav2Vec2Options(WindowOptions):
-    """Options of `wav2vec2`; by default every layer is returned, averaged over the whole utterance."""
+    """Options of `wav2vec2`; by default the x-vector of a model that has this head, and every layer of others."""
 
-    layers: str | int = "all"
-    """``all``, ``last``, a number N, or a range N-M; 0 is the input of the first transformer layer."""
+    layers: str | int = "auto"
+    """``xvector``, the embedding of an x-vector head; or layers, averaged over the whole utterance: ``all``, ``last``,
+    a number N, or a range N-M; 0 is the input of the first transformer layer. ``auto`` is ``xvector`` if the model has
+    this head, otherwise ``all``."""
     pooling: str = "mean"
     """``mean`` over time, or ``mean+std``: mean and standard deviation over time, concatenated."""
 
     def __post_init__(self) -> None:
         if self.pooling not in POOLINGS:
             raise EncoderError(unknown_choice("pooling", self.pooling, POOLINGS))
-        if not re.fullmatch(r"all|last|\d+(-\d+)?", str(self.layers)):
-            raise EncoderError(f"layers is {self.layers!r}; expected all, last, a number N, or a range N-M.")
+        if not re.fullmatch(r"auto|xvector|all|last|\d+(-\d+)?", str(self.layers)):
+            raise EncoderError(f"layers is {self.layers!r}; expected xvector, all, last, a number N, or a range N-M.")
         object.__setattr__(self, "layers", str(self.layers))  # 7 and "7" give one spec
         super().__post_init__()
 
 
 class Wav2Vec2Encoder(Encoder):
-    """A frozen checkpoint of wav2vec2, XLSR, HuBERT, WavLM or data2vec-audio: 16 kHz in, one vector per layer out.
+    """A frozen checkpoint of wav2vec2, XLSR, HuBERT, WavLM, data2vec-audio or UniSpeech-SAT, with 16 kHz as input.
+
+    The output is one vector per layer, or the x-vector of a checkpoint that was trained to tell speakers apart
+    (`networks.XVectorHead`), which is not normalised.
 
     Each utterance is normalised to zero mean and unit variance if the checkpoint's preprocessor requires it. Each layer
     is pooled over time in fp32 as soon as it is computed; the highest layer is the output of the network. Heads for
@@ -81,9 +79,15 @@ class Wav2Vec2Encoder(Encoder):
         folder = model_folder(weights or DEFAULT_WEIGHTS)
         self.pooling: str = spec["options"]["pooling"]
         self.normalises = bool(spec["normalises"])
-        model, digest = load_speech_model(folder)
-        check_digest(folder, digest, spec["weights"])
-        self.network = SpeechNetwork(model, DTYPES[spec["precision"]], max(spec["layers"]))
+        model = load_speech_model(folder)
+        check_digest(folder, model.digest, spec["weights"])
+        self.head = model.head if spec["options"]["layers"] == XVECTOR else None
+        self.network = SpeechNetwork(
+            model.network,
+            DTYPES[spec["precision"]],
+            model.network.config.num_hidden_layers if self.head is not None else max(spec["layers"]),
+            reads_final_norm=self.head is None or model.reads_final_norm,
+        )
 
     @classmethod
     def find_weights(cls, weights: str | Path | None, download: bool = True) -> str | Path | None:
@@ -93,24 +97,56 @@ class Wav2Vec2Encoder(Encoder):
     def describe(cls, weights: str | Path | None, options: Wav2Vec2Options) -> Spec:
         weights = weights or DEFAULT_WEIGHTS
         folder = model_folder(weights)
-        config = _read_config(folder)
-        layers = _layer_numbers(str(options.layers), config["num_hidden_layers"], folder)
-        layer_range = f"{layers[0]}-{layers[-1]}" if len(layers) > 1 else str(layers[0])
+        config = read_config(folder)
+        has_head = has_xvector_head(config)
+        layers = options.layers if options.layers != "auto" else XVECTOR if has_head else "all"
+        if layers == XVECTOR and not has_head:
+            raise EncoderError(
+                f"{folder}: layers is {XVECTOR!r}, but this model has no x-vector head; choose all, last, a number N, "
+                "or a range N-M."
+            )
+        if layers == XVECTOR:
+            found = _describe_xvector(folder, options)
+        else:
+            numbers = _layer_numbers(str(layers), config["num_hidden_layers"], folder)
+            layers = f"{numbers[0]}-{numbers[-1]}" if len(numbers) > 1 else str(numbers[0])
+            found = {
+                "dim": 2 * config["hidden_size"] if options.pooling == "mean+std" else config["hidden_size"],
+                "layers": numbers,
+                "weights": describe_speech_model(folder)["weights"],
+            }
         return {
             "name": "wav2vec2",
             "version": 1,
             "sample_rate": SAMPLE_RATE,
-            "dim": 2 * config["hidden_size"] if options.pooling == "mean+std" else config["hidden_size"],
-            "layers": layers,
-            "weights": model_digest(folder),
+            **found,
             "source": None if Path(weights).is_dir() else str(weights),
             "normalises": normalises_input(folder),
-            "options": {**asdict(options), "layers": layer_range, "hop": options.resolved_hop()},
+            "trained_on": training_corpora(weights),
+            "options": {**asdict(options), "layers": layers, "hop": options.resolved_hop()},
         }
 
     def forward(self, waveforms: Tensor, lengths: Tensor) -> Tensor:
         waveforms, lengths = self._prepare(waveforms, lengths)
         n_frames = self.network.n_frames(lengths)
+        with exact_cudnn(self.device):
+            if self.head is not None:
+                return self.head(self._average(waveforms, lengths, self.head.layer_weights), n_frames)  # type: ignore[no-any-return]
+            return self._pooled(waveforms, lengths, n_frames)
+
+    def _average(self, waveforms: Tensor, lengths: Tensor, weights: Sequence[float]) -> Tensor:
+        """Return the average of all layers with these weights (batch, frames, width)."""
+        average: list[Tensor] = []
+
+        def read(number: int, hidden: Tensor) -> None:
+            if weights[number] != 0:
+                average.append(weights[number] * hidden.float() + (average.pop() if average else 0))
+
+        self.network(waveforms, lengths, read)
+        return average[0]
+
+    def _pooled(self, waveforms: Tensor, lengths: Tensor, n_frames: Tensor) -> Tensor:
+        """Return the mean over time of the selected layers (batch, dim) or (batch, layers, dim)."""
         pooled: dict[int, Tensor] = {}
         pool = masked_mean if self.pooling == "mean" else masked_statistics
 
@@ -118,8 +154,7 @@ class Wav2Vec2Encoder(Encoder):
             if number in self.layers:
                 pooled[number] = pool(hidden.float(), n_frames)
 
-        with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
-            self.network(waveforms, lengths, read)
+        self.network(waveforms, lengths, read)
         vectors = torch.stack([pooled[number] for number in self.layers], dim=1)
         return vectors if len(self.layers) > 1 else vectors[:, 0]
 
@@ -132,21 +167,21 @@ class Wav2Vec2Encoder(Encoder):
         return waveforms, lengths.clamp_min(min_length)
 
 
-def _read_config(folder: Path) -> dict[str, Any]:
-    config = read_json(folder / CONFIG)
-    model_type = config.get("model_type")
-    if model_type not in FAMILIES:
+def _describe_xvector(folder: Path, options: Wav2Vec2Options) -> Spec:
+    """Return the part of the spec that describes x-vectors; options that do not fit are refused."""
+    if options.pooling != "mean":
         raise EncoderError(
-            f"{folder}: this is a model of type {model_type!r}; expected a speech model: {', '.join(FAMILIES)}."
+            f"{folder}: pooling is {options.pooling!r}, but the x-vector head of this model has its own pooling; give "
+            "layers too (such as --layers all) to pool layers."
         )
-    # The defaults of transformers for settings that the file omits.
-    config = {"num_hidden_layers": 12, "hidden_size": 768, **config}
-    for name in ("num_hidden_layers", "hidden_size"):
-        if not isinstance(config[name], int) or config[name] < 1:
-            raise EncoderError(
-                f"{folder / CONFIG}: {name} is {config[name]!r}; expected a positive whole number. Download it again."
-            )
-    return config
+    found = describe_speech_model(folder)
+    min_seconds = found["min_samples"] / SAMPLE_RATE
+    if options.window is not None and options.window < min_seconds:
+        raise EncoderError(
+            f"{folder}: window is {options.window:g} s; the x-vector head of this model needs at least "
+            f"{min_seconds:g} s."
+        )
+    return {"dim": found["dim"], "layers": [], "weights": found["weights"], "min_seconds": min_seconds}
 
 
 def _layer_numbers(layers: str, n_layers: int, folder: Path) -> list[int]:
@@ -161,80 +196,3 @@ def _layer_numbers(layers: str, n_layers: int, folder: Path) -> list[int]:
     if numbers[-1] > n_layers:
         raise EncoderError(f"{folder}: layers is {layers!r}; this model has the layers 0 to {n_layers}.")
     return numbers
-
-
-def normalises_input(folder: Path) -> bool:
-    """Return whether the checkpoint expects normalised waveforms; the default is yes."""
-    if not (folder / PREPROCESSOR).is_file():
-        logger.warning("%s: there is no %s; waveforms are normalised, as most models expect.", folder, PREPROCESSOR)
-        return True
-    settings = read_json(folder / PREPROCESSOR)
-    if settings.get("sampling_rate", SAMPLE_RATE) != SAMPLE_RATE:
-        raise EncoderError(
-            f"{folder}: this model takes audio at {settings['sampling_rate']} Hz; expected {SAMPLE_RATE} Hz."
-        )
-    return bool(settings.get("do_normalize", True))
-
-
-def model_digest(folder: Path) -> str:
-    """Return the digest of a model, which is remembered for its files."""
-    _read_config(folder)
-    paths = [folder / CONFIG, *weight_paths(folder)]
-    found = remembered(paths, "wav2vec2 family 3", lambda: {"weights": load_speech_model(folder)[1]})
-    return str(found["weights"])
-
-
-def load_speech_model(folder: Path) -> tuple[nn.Module, str]:
-    """Load the network of a checkpoint; return it with a digest of its weights and of the settings that it uses.
-
-    A checkpoint without all weights of the network is refused, and so is one with weights that would be ignored, except
-    for heads of CTC and of pre-training.
-    """
-    from transformers import AutoModel
-    from transformers.utils import logging as transformers_logging
-
-    transformers_log: Any = transformers_logging
-    _read_config(folder)
-    weight_paths(folder)
-    verbosity = transformers_log.get_verbosity()
-    transformers_log.set_verbosity_error()  # missing weights are reported below, by name
-    transformers_log.disable_progress_bar()
-    try:
-        with torch.random.fork_rng(devices=[]):
-            model, info = AutoModel.from_pretrained(
-                folder,
-                local_files_only=True,
-                trust_remote_code=False,
-                output_loading_info=True,
-                dtype=torch.float32,
-                attn_implementation=_attention(folder),
-            )
-    except Exception as error:  # transformers, torch and safetensors raise errors of any type
-        raise EncoderError(
-            f"{folder}: this model cannot be loaded ({first_line(error)}); download it again."
-        ) from error
-    finally:
-        transformers_log.set_verbosity(verbosity)
-        transformers_log.enable_progress_bar()
-    missing = sorted(key for key in info["missing_keys"] if not UNUSED.search(key))
-    if missing:
-        others = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
-        raise EncoderError(f"{folder}: the weights lack {missing[0]}{others}; expected all weights of a speech model.")
-    unexpected = sorted(key for key in info["unexpected_keys"] if not LEFT_OUT.match(key) and not UNUSED.search(key))
-    if unexpected:
-        others = f" (and {len(unexpected) - 1} more)" if len(unexpected) > 1 else ""
-        architectures = read_json(folder / CONFIG).get("architectures")
-        kind = architectures[0] if isinstance(architectures, list) and architectures else "a model with other layers"
-        raise EncoderError(
-            f"{folder}: this is {kind}, whose {unexpected[0]}{others} would be ignored; expected a speech model "
-            "without other layers than a head for CTC or pre-training. Use the model that it was made from (for "
-            "microsoft/wavlm-base-plus-sv, this is microsoft/wavlm-base-plus)."
-        )
-    used = {key: value for key, value in model.state_dict().items() if not UNUSED.search(key)}
-    settings = json.dumps([getattr(model.config, name, None) for name in SETTINGS])
-    digest = hashlib.sha256(f"{tensors_digest(used)} {settings}".encode()).hexdigest()
-    return model.eval().requires_grad_(False), digest
-
-
-def _attention(folder: Path) -> str:
-    return "eager" if _read_config(folder)["model_type"] == "wavlm" else "sdpa"

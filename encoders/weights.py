@@ -222,26 +222,6 @@ def check_digest(path: Path, digest: str, expected: str) -> None:
         raise EncoderError(f"{path}: these weights have changed since they were last read; run the command again.")
 
 
-def check_tensors(path: Path, content: Mapping[Any, Any]) -> None:
-    """Refuse the content of a checkpoint that is not a state dict of finite numbers.
-
-    Raises
-    ------
-    EncoderError
-        A name is not text, or a value is not a tensor, not finite, or a negative variance.
-    """
-    for name, tensor in content.items():
-        if not (isinstance(name, str) and isinstance(tensor, Tensor) and _is_usable(name, tensor)):
-            raise EncoderError(f"{path}: {name} is not a tensor of finite numbers; download the file again.")
-
-
-def _is_usable(name: str, tensor: Tensor) -> bool:
-    is_plain = tensor.layout == torch.strided and not tensor.is_quantized and tensor.device.type == "cpu"
-    if not is_plain or tensor.is_complex() or not bool(torch.isfinite(tensor).all()):
-        return False
-    return not name.endswith("running_var") or bool((tensor >= 0).all())
-
-
 def cache_folder() -> Path:
     """Return this project's folder in the user's cache.
 

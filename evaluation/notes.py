@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
+from encoders import corpora_with_speakers_of
 from evaluation.outcome import Counts, Outcome
 from evaluation.summary import key_of, rank_by_validation
 from features import FeatureSet
@@ -172,12 +173,16 @@ def describe_untested(untested: Mapping[str, Sequence[str]]) -> list[str]:
 
 
 def describe_seen_speakers(features: FeatureSet) -> list[str]:
-    """Warn of speakers who trained the encoder, where the encoder knows who did: on them, figures are optimistic.
+    """Warn of speakers who trained the encoder, or of a corpus that did: on them, figures are optimistic.
 
-    Speakers are the same if they have the same name in a corpus of the same name.
+    Where the encoder knows its speakers, these are compared: they are the same if they have the same name in a corpus
+    of the same name.
     """
     corpora, speakers = (features.encoder.get(key) for key in ("trained_on", "trained_speakers"))
-    if not isinstance(corpora, list) or not isinstance(speakers, list) or features.corpus not in corpora:
+    if not isinstance(speakers, list):
+        seen_in = ", ".join(corpora_with_speakers_of(features.corpus, features.encoder))
+        return [_describe_seen_corpus(seen_in, features.corpus)] if seen_in else []
+    if not isinstance(corpora, list) or features.corpus not in corpora:
         return []
     seen = sorted(set(features.speakers) & set(map(str, speakers)))
     if not seen:
@@ -187,6 +192,12 @@ def describe_seen_speakers(features: FeatureSet) -> list[str]:
         f"the encoder was trained on {len(seen)} of the {count_of(len(features.speakers), 'speaker')} of "
         f"{features.corpus} ({listing}), so the figures are optimistic; test it on other speakers"
     ]
+
+
+def _describe_seen_corpus(seen_in: str, corpus: str) -> str:
+    return (
+        f"the encoder was trained on {seen_in}, so the figures on {corpus} may be optimistic; test it on other speakers"
+    )
 
 
 def _interval(low: float, high: float) -> str:

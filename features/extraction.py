@@ -38,7 +38,7 @@ import hashlib
 import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -266,7 +266,8 @@ def _complete(job: ExtractionJob) -> FeatureSet | None:
     if (plan.block < 0).any() or len(find_unmeasured(plan, blocks)):
         return None
     wanted = describe(job, plan, blocks, numbers=np.arange(len(job.corpus)))
-    return finished if same_rows(finished, wanted) else None
+    # Files of earlier versions may lack what the spec records beside what is compared, such as `trained_on`.
+    return replace(finished, encoder=wanted.encoder) if same_rows(finished, wanted) else None
 
 
 def _is_done(done: Path, digest: bytes) -> bool:

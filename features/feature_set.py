@@ -144,15 +144,15 @@ class FeatureSet:
         Parameters
         ----------
         layers : str or None
-            ``last`` or the number of a layer returns this layer; ``all`` or None returns the set unchanged. A set whose
-            encoder has no layers is always returned unchanged.
+            ``last`` or the number of a layer returns this layer; ``all``, ``auto`` or None returns the set unchanged. A
+            set whose encoder has no layers is always returned unchanged.
 
         Raises
         ------
         FeaturesError
             There is no such layer, or `layers` is something else.
         """
-        if layers in (None, "all") or not self.encoder.get("layers"):
+        if layers in (None, "all", "auto") or not self.encoder.get("layers"):
             return self
         if layers != "last" and not str(layers).isdecimal():
             raise FeaturesError(

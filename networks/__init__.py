@@ -25,6 +25,7 @@ from networks.registry import (
 from networks.resemblyzer import PartialMels, ResemblyzerLstm
 from networks.speaker_network import SpeakerNetwork
 from networks.wav2vec2_network import SpeechNetwork
+from networks.xvector_head import XVectorHead
 
 __all__ = [
     "CLIP_SAMPLES",
@@ -46,6 +47,7 @@ __all__ = [
     "SpeakerNetwork",
     "SpeechBrainFbank",
     "SpeechNetwork",
+    "XVectorHead",
     "create_front_end",
     "create_network",
     "create_pretrained_network",

@@ -26,14 +26,16 @@ def masked_mean(frames: Tensor, n_frames: Tensor) -> Tensor:
     return torch.where(valid, frames, 0.0).sum(1) / n_frames[:, None]
 
 
-def masked_statistics(frames: Tensor, n_frames: Tensor) -> Tensor:
+def masked_statistics(frames: Tensor, n_frames: Tensor, correction: int = 0) -> Tensor:
     """Return the mean and the standard deviation of the valid frames, concatenated.
 
     Parameters
     ----------
     frames : Tensor (batch, time, dim)
     n_frames : Tensor (batch,)
-        int64, valid frames of each, at least 1.
+        int64, valid frames of each, more than `correction`.
+    correction : int
+        Number that is subtracted from the number of frames for the variance: 1 for the unbiased one.
 
     Returns
     -------
@@ -41,7 +43,8 @@ def masked_statistics(frames: Tensor, n_frames: Tensor) -> Tensor:
     """
     mean = masked_mean(frames, n_frames)
     valid = valid_frames(n_frames, frames.shape[1])[..., None]
-    variance = torch.where(valid, frames - mean[:, None], 0.0).square().sum(1) / n_frames[:, None]
+    variance = torch.where(valid, frames - mean[:, None], 0.0).square().sum(1)
+    variance = variance / (n_frames[:, None] - correction)
     return torch.cat([mean, root(variance)], dim=1)
 
 

@@ -24,23 +24,26 @@ BLOCK = 512
 
 
 class SpeechNetwork(nn.Module):
-    """A wav2vec2, HuBERT, WavLM or data2vec-audio model of transformers, with exact results for padded batches.
+    """A wav2vec2, HuBERT, WavLM, data2vec-audio or UniSpeech-SAT model of transformers, exact for padded batches.
 
     Parameters
     ----------
     model : nn.Module
-        ``Wav2Vec2Model``, ``HubertModel``, ``WavLMModel`` or ``Data2VecAudioModel``. Its modules become part of this
-        network and are changed.
+        ``Wav2Vec2Model``, ``HubertModel``, ``WavLMModel``, ``Data2VecAudioModel`` or ``UniSpeechSatModel``. Its modules
+        become part of this network and are changed.
     dtype : torch.dtype
         Precision of convolutions, matrix products and attention; everything else is fp32.
     top_layer : int
         The highest layer that is read; 0 is the input of the first transformer layer.
+    reads_final_norm : bool
+        Whether the last layer is read after the final norm that large models have.
     """
 
-    def __init__(self, model: Any, dtype: torch.dtype, top_layer: int) -> None:
+    def __init__(self, model: Any, dtype: torch.dtype, top_layer: int, *, reads_final_norm: bool = True) -> None:
         super().__init__()
         self.dtype = dtype
         self.top_layer = top_layer
+        self.reads_final_norm = reads_final_norm
         self.n_layers = len(model.encoder.layers)
         fused = model.config.feat_extract_activation == "gelu"
         self.convolutions = nn.ModuleList(
@@ -100,7 +103,7 @@ class SpeechNetwork(nn.Module):
         finally:
             for hook in hooks:
                 hook.remove()
-        if self.top_layer == self.n_layers:  # includes the final norm that some networks have
+        if self.top_layer == self.n_layers and self.reads_final_norm:
             read(self.n_layers, last)
 
     def _hooks(self, read: Reader) -> list[Any]:
@@ -114,7 +117,7 @@ class SpeechNetwork(nn.Module):
 
         hooks: list[Any] = [layers[0].register_forward_pre_hook(read_input)]
         for number, layer in enumerate(layers, start=1):
-            if number <= self.top_layer and number < self.n_layers:
+            if number <= self.top_layer and (number < self.n_layers or not self.reads_final_norm):
                 hooks.append(layer.register_forward_hook(partial(read_output, number)))
         return hooks
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from benchmarks.laion_reference import ReferenceClap, repeat_and_pad
-from encoders import Encoder, EncoderError, lazy_encoder, load_encoder
+from encoders import Encoder, EncoderError, lazy_encoder, load_encoder, spec_differences
 from encoders.audiosep import AudioSepOptions
 
 MakeState = Callable[..., dict[str, Tensor]]
@@ -260,7 +260,7 @@ def test_all_checkpoint_formats_give_the_same_encoder(
 ) -> None:
     path = save(clap_state(), tmp_path / f"clap.{suffix}", layout)
     encoder = load_encoder("audiosep", path, device="cpu")
-    assert encoder.spec == audiosep.spec
+    assert spec_differences(encoder.spec, audiosep.spec) == []
     assert torch.equal(encoder.encode([noise(0.5)]), audiosep.encode([noise(0.5)]))
 
 
@@ -273,7 +273,7 @@ def test_computed_buffers_may_be_missing_in_checkpoint(
         if not name.endswith(("relative_position_index", "attn_mask", "num_batches_tracked"))
     }
     encoder = load_encoder("audiosep", save(state, tmp_path / "clap.pt"), device="cpu")
-    assert encoder.spec == audiosep.spec
+    assert spec_differences(encoder.spec, audiosep.spec) == []
     assert torch.equal(encoder.encode([noise(0.5)]), audiosep.encode([noise(0.5)]))
 
 

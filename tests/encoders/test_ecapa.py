@@ -12,6 +12,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from encoders import Encoder, EncoderError, default_spec, encoder_from_spec, lazy_encoder, load_encoder
 from encoders.ecapa import DEFAULT_WEIGHTS
+from encoders.training_corpora import DIGESTS
 from networks import ECAPATDNN, SpeechBrainFbank
 
 RATE = 16_000
@@ -162,6 +163,7 @@ def test_file_folder_and_id_give_the_same_encoder(
     (folder / "hyperparams.yaml").write_text("embedding_model: !!python/object/apply:sys.exit [1]\n")
     by_default = lazy_encoder("ecapa").spec
     assert by_default["source"] == DEFAULT_WEIGHTS
+    assert by_default["trained_on"] == ["voxceleb1", "voxceleb2"]
     assert lazy_encoder("ecapa", DEFAULT_WEIGHTS).spec == default_spec("ecapa") == by_default
     for place in (folder, folder / "embedding_model.ckpt"):
         assert lazy_encoder("ecapa", place).spec == {**by_default, "source": None}
@@ -183,8 +185,8 @@ def test_published_file_names_its_training_corpora(ecapa_state: MakeState, monke
     copy = tmp_path / "copy.ckpt"
     copy.write_bytes(path.read_bytes())
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    monkeypatch.setattr("encoders.ecapa.TRAINED_ON", {digest: ["voxceleb"]})
-    assert lazy_encoder("ecapa", copy).spec["trained_on"] == ["voxceleb"]
+    monkeypatch.setitem(DIGESTS, digest, ("voxceleb1",))
+    assert lazy_encoder("ecapa", copy).spec["trained_on"] == ["voxceleb1"]
 
 
 def test_recordings_above_90_s_are_the_average_of_pieces(ecapa_state: MakeState, tmp_path: Path) -> None:

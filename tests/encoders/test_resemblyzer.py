@@ -187,7 +187,7 @@ def test_weights_of_the_package_are_the_published_ones(resemblyzer_weights: Path
     assert file_digest(resemblyzer_weights, status.st_size, status.st_mtime_ns).hex() == DEFAULT_WEIGHTS.sha256
     assert status.st_size == DEFAULT_WEIGHTS.n_bytes
     spec = lazy_encoder("resemblyzer", resemblyzer_weights).spec
-    assert spec["trained_on"] == ["librispeech", "voxceleb"]
+    assert spec["trained_on"] == ["librispeech", "voxceleb1", "voxceleb2"]
     content = torch.load(resemblyzer_weights, map_location="cpu", weights_only=True)
     content["model_state"]["linear.bias"] += 1
     torch.save(content, tmp_path / "own.pt")

@@ -11,7 +11,7 @@ import scipy.fft
 import torch
 from numpy.typing import NDArray
 
-from encoders import Encoder, EncoderError, encoder_from_spec, load_encoder
+from encoders import Encoder, EncoderError, encoder_from_spec, load_encoder, spec_digest
 from encoders.weights import tensors_digest
 
 PUBLISHED = Path(__file__).parents[3] / "shared/data/published/saved_model.bilstm.mean.all.specaug.gpu100000.pt"
@@ -181,10 +181,12 @@ def test_spec_has_options_only_where_they_are_not_the_defaults(
     names = {name.removeprefix("lstm."): tensor for name, tensor in torch.load(path)["encoder_state_dict"].items()}
     spec = load_encoder("scratch", path, device="cpu").spec
     # That of earlier versions: features and classifiers that they saved stay valid.
-    assert spec == {
+    earlier = {
         "name": "scratch", "version": 1, "sample_rate": 16_000, "dim": 24, "layers": [], "options": {},
         "weights": tensors_digest(names), "precision": "fp32",
     }  # fmt: skip
+    assert spec == {**earlier, "trained_on": "unknown"}
+    assert spec_digest(spec) == spec_digest(earlier)
     assert load_encoder("scratch", path, device="cpu", pooling="mean", n_heads=8).spec == spec
     last = load_encoder("scratch", path, device="cpu", pooling="last")
     assert last.spec["options"] == {"pooling": "last"}

@@ -21,6 +21,7 @@ MODELS: dict[str, dict[str, Any]] = {
     "wavlm": {"family": "WavLM"},
     "wavlm large": {"family": "WavLM", **LARGE},
     "data2vec": {"family": "Data2VecAudio", "conv_pos_kernel_size": 9},
+    "unispeech-sat": {"family": "UniSpeechSat"},
 }
 LENGTHS = [16_000, 1_000, 9_000, 23_456]
 
