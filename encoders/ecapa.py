@@ -90,7 +90,7 @@ class EcapaEncoder(SpeakerEncoder):
             "min_seconds": MIN_SECONDS,
             "whole_seconds": WHOLE_SECONDS,
             "piece_seconds": PIECE_SECONDS,
-            "trained_on": training_corpora(given, sha256),
+            "trained_on": training_corpora(given.parent if given.name == FILE_NAME else given, sha256),
             "options": {**asdict(options), "hop": options.resolved_hop()},
         }
 
