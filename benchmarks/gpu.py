@@ -19,8 +19,7 @@ from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Annotated, Literal
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import torch
 from torch import Tensor
@@ -37,15 +36,13 @@ from corpora import Corpus, load_corpus
 from encoders import ENCODERS, Encoder, EncoderError, load_encoder, resolve_device
 from files import InputError, unknown_choice
 
+SAMPLE = Path(__file__).resolve().parents[1] / "sample" / "LibriSpeech"
 # Number of different clips; larger batches repeat them.
 N_CLIPS = 16
-# Number of clips, of different lengths, whose vectors are compared with those of the CPU.
-N_COMPARED = 8
-SHORTEST = 0.4
-# Time for the measurement of one batch size (seconds).
-POINT_SECONDS = 0.5
-# Time that is kept for the tables (seconds).
-RESERVE = 5.0
+# Number of clips whose vectors are compared with those of the CPU, and length of the shortest relative to the longest.
+N_COMPARED, SHORTEST = 8, 0.4
+# Time that is kept for the imports and for the tables, and its largest share of the budget (seconds).
+RESERVE, MAX_RESERVE = 30.0, 0.2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +52,7 @@ class GpuBenchmark(SideBySideConfig):
     Weights are the published ones if they are on this machine, and otherwise random ones of that size.
     """
 
-    data_dir: Path = ROOT / "sample" / "LibriSpeech"
+    data_dir: Path = SAMPLE
     """Folder of the corpus."""
     n_files: int = 2000
     """Number of files that are decoded; a corpus with fewer files is read several times."""
@@ -69,6 +66,8 @@ class GpuBenchmark(SideBySideConfig):
     """Length of the clips (seconds)."""
     max_batch: int = 512
     """Largest batch size."""
+    point_seconds: float = 0.5
+    """Time for the measurement of one batch size (seconds); it takes longer if `repeats` passes do."""
 
 
 @dataclass
@@ -106,7 +105,7 @@ def main(config: GpuBenchmark) -> int:
     """Measure the models one after the other, and print the tables, also if the time is up or the user interrupts."""
     device, waiting = resolve_device(config.device), select_models(config)
     report = Report(notes=[f"{name} is left out: {reason}." for name, reason in encoders_without_model().items()])
-    ends = time.monotonic() + config.time_budget - min(RESERVE, config.time_budget / 10)
+    ends = time.monotonic() + config.time_budget - min(RESERVE, MAX_RESERVE * config.time_budget)
     try:
         with TemporaryDirectory() as folder, interrupted_at(ends):
             recordings = Recordings(config)
@@ -115,7 +114,7 @@ def main(config: GpuBenchmark) -> int:
                 measure_model(
                     waiting[0], config, report, recordings=recordings, folder=Path(folder), device=device, share=share
                 )
-                print(f"{waiting.pop(0)}: done, {ends - time.monotonic():.0f} s left", file=sys.stderr, flush=True)
+                log_progress(report, waiting.pop(0), left=ends - time.monotonic())
     except KeyboardInterrupt:
         if time.monotonic() < ends:
             raise
@@ -178,8 +177,10 @@ def measure_model(
         reference = load_encoder(model.encoder, weights, "cpu", precision="fp32")
         rate = reference.sample_rate
         clips = recordings.clips(rate)
-        if rate not in report.decoding:
+        if rate not in report.decoding:  # several models need it, so it does not count for this one
+            started = time.monotonic()
             report.decoding[rate] = recordings.decoding_rate(rate)
+            ends += time.monotonic() - started
         compared = [
             clip[: round(part * len(clip))]
             for clip, part in zip(clips, torch.linspace(SHORTEST, 1, N_COMPARED).tolist(), strict=False)
@@ -203,6 +204,17 @@ def measure_model(
         torch.cuda.empty_cache()
 
 
+def log_progress(report: Report, name: str, *, left: float) -> None:
+    """Print the main figures of a model at once, in case that the process is killed before it prints the tables."""
+    for each in report.results:
+        if each.model == name:
+            rate = each.rates.get(each.best, math.nan)
+            print(
+                f"{name} in {each.precision}: {rate:.3g} hours of audio per second with {each.best} clips in a batch; "
+                f"1 - cosine {each.angle:.1e}; {left:.0f} s left", file=sys.stderr, flush=True,
+            )  # fmt: skip
+
+
 def default_batch(encoder: Encoder, seconds: float) -> int:
     """Return the batch size that `Encoder.encode` uses for clips of this length."""
     size = encoder.batch_size.get(encoder.device.type, 1)
@@ -223,13 +235,14 @@ def compare(encoder: Encoder, clips: list[Tensor], expected: Tensor, *, result: 
 
 def measure_batches(encoder: Encoder, clips: Tensor, config: GpuBenchmark, *, result: Result, until: float) -> None:
     """Measure the forward pass at growing batch sizes, until it becomes no faster, and then the transfer."""
-    device, last, size = encoder.device, 0.0, 0
+    device, last = encoder.device, 0.0
     powers = [2**number for number in range(config.max_batch.bit_length())]
     for size in sorted({*powers, min(result.default, config.max_batch)}):
         sizes = sorted(result.rates)
         is_slower = len(sizes) > 2 and result.best <= sizes[-3] and size > result.default
-        # A batch of twice the size takes twice the time: at least two calls to warm up, and the repetitions.
-        if is_slower or time.monotonic() + (config.repeats + 2) * 2 * last > until:
+        # A batch of twice the size takes twice the time; three passes are not measured. The first size always is.
+        expected = max((config.repeats + 3) * 2 * last, config.point_seconds)
+        if is_slower or (result.rates and time.monotonic() + expected > until):
             break
         waves = list(islice(cycle(clips), size))
         try:
@@ -271,7 +284,7 @@ def measure_forward(
     started = time.perf_counter()
     work()
     seconds = time.perf_counter() - started
-    repeats = max(config.repeats, min(int(POINT_SECONDS / seconds), 100))
+    repeats = max(config.repeats, min(int(config.point_seconds / seconds), 100))
     rates = measure({"forward": work}, len(batch), repeats)["forward"]
     memory = float(torch.cuda.max_memory_allocated(device)) if device.type == "cuda" else math.nan
     return seconds, median(rates) * config.seconds / 3600, memory

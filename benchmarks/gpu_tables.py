@@ -79,7 +79,8 @@ class Report:
         """Return the title, the tables and the notes in Markdown."""
         tables = [self._stages(), self._batches(), self._parity()]
         headings = [
-            f"Hours of audio per second of each stage at the best batch size; {n_workers_of(None)} processes decode:",
+            "Hours of audio per second of each stage at the best batch size (number of processes that decode: "
+            f"{n_workers_of(None)}):",
             "Hours of audio per second of the forward pass at each batch size (*: the default):",
             "Largest difference from the vectors of the CPU in fp32, of clips of different lengths in one batch:",
         ]
@@ -98,29 +99,25 @@ class Report:
             }
             slowest = "-" if any(map(math.isnan, stages.values())) else min(stages, key=lambda stage: stages[stage])
             memory = each.memory.get(each.best, math.nan) / 1e9
-            rows.append(
-                [each.model, each.precision, each.weights, str(each.best or "-"), *map(_number, stages.values())]
-                + [slowest, _number(memory)]
-            )
+            names = [each.model, each.precision, each.weights, str(each.best or "-")]
+            rows.append([*names, *map(_number, stages.values()), slowest, _number(memory)])
         header = ["model", "precision", "weights", "batch", "decoding", "transfer", "forward", "slowest", "memory, GB"]
         return Table("Speed", header, rows, "<<<>>>><>")
 
     def _batches(self) -> Table:
         sizes = sorted({size for each in self.results for size in each.rates})
-        rows = [
-            [each.model, each.precision]
-            + [_number(each.rates.get(size, math.nan)) + ("*" if size == each.default else "") for size in sizes]
-            for each in self.results
-        ]
+        rows = []
+        for each in self.results:
+            marked = {size: _number(rate) + ("*" if size == each.default else "") for size, rate in each.rates.items()}
+            rows.append([each.model, each.precision, *(marked.get(size, "-") for size in sizes)])
         return Table("Batches", ["model", "precision", *map(str, sizes)], rows, "<<" + ">" * len(sizes))
 
     def _parity(self) -> Table:
         repeats = {True: "yes", False: "no", None: "-"}
-        rows = [
-            [each.model, each.precision, *(_number(value, 2) for value in (each.angle, each.of_norm, each.of_spread))]
-            + [repeats[each.repeats]]
-            for each in self.results
-        ]
+        rows = []
+        for each in self.results:
+            differences = (_number(value, 2) for value in (each.angle, each.of_norm, each.of_spread))
+            rows.append([each.model, each.precision, *differences, repeats[each.repeats]])
         header = ["model", "precision", "1 - cosine", "distance / norm", "distance / spread", "same bits twice"]
         return Table("Parity", header, rows, "<<>>><")
 

@@ -85,7 +85,7 @@ def _random_like(name: str, tensor: Tensor) -> Tensor:
     if "extractor" in name or not tensor.is_floating_point():
         return tensor
     if tensor.ndim > 1:
-        return torch.randn(tensor.shape) / (tensor.numel() / len(tensor)) ** 0.5
+        return torch.randn(tensor.shape).div_((tensor.numel() / len(tensor)) ** 0.5)
     is_scale = name.endswith(("running_var", ".weight"))
     return torch.empty(tensor.shape).uniform_(0.5, 1.5) if is_scale else 0.1 * torch.randn(tensor.shape)
 

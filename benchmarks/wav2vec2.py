@@ -103,6 +103,7 @@ def save_random_model(family: Family, folder: Path, form: str = "Model", **setti
     import transformers
 
     library: Any = transformers
+    library.utils.logging.disable_progress_bar()
     torch.manual_seed(0)
     name = family.removesuffix("BatchNorm")
     if name != family:
