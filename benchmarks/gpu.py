@@ -152,8 +152,8 @@ def interrupted_at(moment: float) -> Iterator[None]:
     previous = signal.signal(signal.SIGTERM, interrupt)
     timer = threading.Timer(max(moment - time.monotonic(), 0), _thread.interrupt_main, (signal.SIGTERM,))
     timer.daemon = True
-    timer.start()
     try:
+        timer.start()
         yield
     finally:
         timer.cancel()
@@ -194,7 +194,8 @@ def measure_model(
         until = time.monotonic() + (ends - time.monotonic()) / (len(precisions) - number)
         try:
             encoder = load_encoder(model.encoder, weights, str(device), precision=precision)
-            result = Result(name, precision, kind, rate, default_batch(encoder, config.seconds))
+            default = default_batch(encoder, config.seconds)
+            result = Result(name, precision, kind, sample_rate=rate, default=default)
             report.results.append(result)
             compare(encoder, compared, expected, result=result)
             measure_batches(encoder, clips, config, result=result, until=until)
@@ -249,7 +250,7 @@ def measure_batches(encoder: Encoder, clips: Tensor, config: GpuBenchmark, *, re
             batch, lengths = to_device(waves, device)
             last, result.rates[size], result.memory[size] = measure_forward(encoder, batch, lengths, config=config)
         except torch.OutOfMemoryError:
-            torch.cuda.empty_cache()
+            result.too_large = size
             break
     if result.rates:
         waves = list(islice(cycle(clips), result.best))

@@ -29,6 +29,8 @@ class Result:
         Batch size -> hours of audio per second of the forward pass.
     memory : dict
         Batch size -> largest memory of the device (bytes).
+    too_large : int or None
+        Batch size that did not fit into memory.
     transfer : float
         Hours of audio per second that are padded, pinned and copied to the device, at the best batch size.
     angle, of_norm, of_spread : float
@@ -45,6 +47,7 @@ class Result:
     default: int
     rates: dict[int, float] = field(default_factory=dict)
     memory: dict[int, float] = field(default_factory=dict)
+    too_large: int | None = None
     transfer: float = math.nan
     angle: float = math.nan
     of_norm: float = math.nan
@@ -102,15 +105,22 @@ class Report:
             names = [each.model, each.precision, each.weights, str(each.best or "-")]
             rows.append([*names, *map(_number, stages.values()), slowest, _number(memory)])
         header = ["model", "precision", "weights", "batch", "decoding", "transfer", "forward", "slowest", "memory, GB"]
-        return Table("Speed", header, rows, "<<<>>>><>")
+        return Table("Speed", header, rows, align="<<<>>>><>")
 
     def _batches(self) -> Table:
-        sizes = sorted({size for each in self.results for size in each.rates})
-        rows = []
+        cells: list[dict[int, str]] = []
         for each in self.results:
-            marked = {size: _number(rate) + ("*" if size == each.default else "") for size, rate in each.rates.items()}
-            rows.append([each.model, each.precision, *(marked.get(size, "-") for size in sizes)])
-        return Table("Batches", ["model", "precision", *map(str, sizes)], rows, "<<" + ">" * len(sizes))
+            cells.append({size: _number(rate) for size, rate in each.rates.items()})
+            if each.too_large is not None:
+                cells[-1][each.too_large] = "no memory"
+            if each.default in cells[-1]:
+                cells[-1][each.default] += "*"
+        sizes = sorted({size for row in cells for size in row})
+        rows = [
+            [each.model, each.precision, *(row.get(size, "-") for size in sizes)]
+            for each, row in zip(self.results, cells, strict=True)
+        ]
+        return Table("Batches", ["model", "precision", *map(str, sizes)], rows, align="<<" + ">" * len(sizes))
 
     def _parity(self) -> Table:
         repeats = {True: "yes", False: "no", None: "-"}
@@ -119,7 +129,7 @@ class Report:
             differences = (_number(value, 2) for value in (each.angle, each.of_norm, each.of_spread))
             rows.append([each.model, each.precision, *differences, repeats[each.repeats]])
         header = ["model", "precision", "1 - cosine", "distance / norm", "distance / spread", "same bits twice"]
-        return Table("Parity", header, rows, "<<>>><")
+        return Table("Parity", header, rows, align="<<>>><")
 
 
 def _number(value: float, digits: int = 3) -> str:

@@ -4,6 +4,8 @@ import math
 from pathlib import Path
 
 import pytest
+import torch
+from torch import Tensor
 
 from benchmarks import gpu
 from benchmarks.gpu import GpuBenchmark, main
@@ -96,6 +98,21 @@ def test_a_model_that_fails_does_not_stop_the_others(
     printed = capsys.readouterr().out
     assert "- audiosep in bf16: no kernel\n" in printed
     assert float(read_tables(printed)[0]["spectral", "fp32"]["forward"]) > 0
+
+
+def test_batches_that_do_not_fit_into_memory_are_shown(
+    corpus_root: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def measure(_: object, batch: Tensor, *__: object, **___: object) -> tuple[float, float, float]:
+        if len(batch) == 2:
+            raise torch.OutOfMemoryError
+        return 0.0, 3.0, 4e9
+
+    monkeypatch.setattr(gpu, "measure_forward", measure)
+    assert main(tiny(corpus_root, ("spectral",))) == EXIT_DONE
+    stages, batches, _ = read_tables(capsys.readouterr().out)
+    assert stages["spectral", "fp32"]["memory, GB"] == "4"
+    assert (batches["spectral", "fp32"]["1"], batches["spectral", "fp32"]["2"]) == ("3*", "no memory")
 
 
 def test_an_unknown_model_is_refused(corpus_root: Path) -> None:
