@@ -200,7 +200,8 @@ def measure_model(
             compare(encoder, compared, expected, result=result)
             measure_batches(encoder, clips, config, result=result, until=until)
         except (InputError, RuntimeError) as error:  # other models and precisions are still measured
-            report.notes.append(f"{name} in {precision}: {str(error).splitlines()[0]}")
+            reason = str(error).partition("\n")[0] or type(error).__name__
+            report.notes.append(f"{name} in {precision}: {reason}")
     if device.type == "cuda":
         torch.cuda.empty_cache()
 
