@@ -129,20 +129,13 @@ TINY_ECAPA: Options = {
 HTSAT: Options = {"width": WIDTH, "depths": DEPTHS, "heads": HEADS, "dim": 512}
 TINY_HTSAT: Options = {"width": 16, "depths": (1, 2, 1, 1), "heads": (1, 2, 2, 2), "dim": 24}
 
-# Name -> model. Those of encoders that are not in the registry are left out.
+# Name -> model. Those of encoders that are not in the registry are left out. Large ones are last, so that `gpu.py` has
+# the time for them that the others leave.
 MODELS: dict[str, Model] = {
     "campplus": Model("campplus", partial(write_state, network="networks.campplus:CAMPlusPlus", tiny={"dim": 16})),
     "ecapa": Model("ecapa", partial(write_state, network="networks.ecapa:ECAPATDNN", tiny=TINY_ECAPA)),
     "resemblyzer": Model(
         "resemblyzer", partial(write_state, network="networks.resemblyzer:ResemblyzerLstm", key="model_state")
-    ),
-    "wav2vec2 (base)": Model("wav2vec2", partial(write_speech_model, family="Wav2Vec2")),
-    "wav2vec2 (WavLM base, x-vector)": Model(
-        "wav2vec2", partial(write_speech_model, family="WavLM", form="ForXVector"), is_default=False
-    ),
-    "audiosep": Model(
-        "audiosep",
-        partial(write_state, network="networks.htsat:AudioTower", published=HTSAT, tiny=TINY_HTSAT, key="state_dict"),
     ),
     "spectral": Model("spectral", None),
     "scratch (bilstm)": Model("scratch", partial(write_published, network="bilstm", tiny={"hidden": 8, "n_layers": 1})),
@@ -154,6 +147,14 @@ MODELS: dict[str, Model] = {
         "trained", partial(write_trained, network="transformer", tiny={"width": 16, "n_layers": 1})
     ),
     "trained (mamba)": Model("trained", partial(write_trained, network="mamba", tiny={"width": 16, "n_layers": 1})),
+    "audiosep": Model(
+        "audiosep",
+        partial(write_state, network="networks.htsat:AudioTower", published=HTSAT, tiny=TINY_HTSAT, key="state_dict"),
+    ),
+    "wav2vec2 (base)": Model("wav2vec2", partial(write_speech_model, family="Wav2Vec2")),
+    "wav2vec2 (WavLM base, x-vector)": Model(
+        "wav2vec2", partial(write_speech_model, family="WavLM", form="ForXVector"), is_default=False
+    ),
 }
 
 # Encoder -> reason why it has no model here.
