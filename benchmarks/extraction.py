@@ -24,12 +24,10 @@ import torch
 
 from audio import read_audio
 from benchmarks.clap import embed_as_peer, random_clap
-from benchmarks.side_by_side import SideBySideConfig, embed, hardware, select_files
+from benchmarks.side_by_side import SideBySideConfig, decode_ahead, embed, hardware, select_files
 from benchmarks.wav2vec2 import Peer, save_random_model
 from command_line import EXIT_DONE, run
 from corpora import Corpus
-from embedding.decode import Piece, decode
-from embedding.worker import DecodeSettings
 from encoders import Encoder, load_encoder, resolve_device
 from files import format_table
 
@@ -145,15 +143,8 @@ def _work(arguments: dict[str, Any], corpus: Corpus) -> Callable[[], object]:
 
 
 def _decode_all(corpus: Corpus, encoder: Encoder, num_workers: int | None) -> None:
-    """Compute digests, decode and resample as extraction does, and discard the waveforms."""
-    pieces = (Piece(utterance, with_state=True) for utterance in corpus)
-    for _ in decode(
-        pieces,
-        len(corpus),
-        DecodeSettings(encoder.sample_rate, 10.0),
-        max_held=encoder.clips_per_call,
-        num_workers=num_workers,
-    ):
+    """Decode as extraction does, and discard the waveforms."""
+    for _ in decode_ahead(corpus.utterances, encoder.sample_rate, encoder.clips_per_call, num_workers=num_workers):
         pass
 
 

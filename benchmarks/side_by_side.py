@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -12,7 +12,10 @@ import torch
 
 from audio import read_audio
 from config import LogLevel, ScriptConfig
-from corpora import Corpus, load_corpus
+from corpora import Corpus, Utterance, load_corpus
+from embedding.decode import Piece
+from embedding.decode import decode as read_ahead
+from embedding.worker import DecodeSettings
 from encoders import Encoder
 from features import extract
 from files import format_table
@@ -54,6 +57,15 @@ def decode(corpus: Corpus, sample_rate: int) -> None:
     """Read the waveforms and discard them."""
     for item in corpus:
         read_audio(item.path, sample_rate, max_duration=10.0)
+
+
+def decode_ahead(
+    utterances: Sequence[Utterance], sample_rate: int, max_held: int, *, num_workers: int | None = None
+) -> Iterator[Piece]:
+    """Compute digests, decode the first 10 s and resample as extraction does, in processes."""
+    pieces = (Piece(utterance, with_state=True) for utterance in utterances)
+    settings = DecodeSettings(sample_rate, 10.0)
+    return read_ahead(pieces, len(utterances), settings, max_held=max_held, num_workers=num_workers)
 
 
 def measure(ways: dict[str, Callable[[], object]], n_clips: int, repeats: int) -> Rates:

@@ -86,16 +86,29 @@ def main(config: Wav2Vec2Benchmark) -> int:
     return EXIT_DONE
 
 
-def save_random_model(family: Family, folder: Path) -> None:
-    """Save a model of the family's base size with random weights, and a feature extractor."""
+def save_random_model(family: Family, folder: Path, form: str = "Model", **settings: Any) -> None:
+    """Save a model with random weights, and a feature extractor.
+
+    Parameters
+    ----------
+    family : str
+        A `Family`.
+    folder : Path
+        Folder of the model.
+    form : str
+        What follows the family in the name of its class, such as ``ForXVector``.
+    **settings
+        Settings of the model; the defaults are the base size.
+    """
     import transformers
 
     library: Any = transformers
+    library.utils.logging.disable_progress_bar()
     torch.manual_seed(0)
-    name, settings = family.removesuffix("BatchNorm"), {}
+    name = family.removesuffix("BatchNorm")
     if name != family:
         settings["conv_pos_batch_norm"] = True
-    model = getattr(library, f"{name}Model")(getattr(library, f"{name}Config")(**settings))
+    model = getattr(library, f"{name}{form}")(getattr(library, f"{name}Config")(**settings))
     for buffer_name, buffer in model.named_buffers():
         if "batch_norm.running" in buffer_name:  # statistics of a trained model
             buffer.uniform_(0.5, 2)
