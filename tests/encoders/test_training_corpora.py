@@ -40,12 +40,17 @@ def test_published_models_are_known_by_id_and_by_folder(
 
 
 def test_published_files_are_known_by_their_name(
-    clap_weights: Path, scratch_weights: Callable[..., Path], campplus_weights: Path, tmp_path: Path
+    clap_weights: Path,
+    scratch_weights: Callable[..., Path],
+    campplus_weights: Path,
+    onnx_file: Callable[..., Path],
+    tmp_path: Path,
 ) -> None:
     files = {
         "audiosep": (clap_weights, "music_speech_audioset_epoch_15_esc_89.98.pt", "audioset"),
         "scratch": (scratch_weights(), "saved_model.bilstm.mean.all.specaug.gpu100000.pt", "librispeech"),
         "campplus": (campplus_weights, "campplus_voxceleb.bin", "voxceleb2"),
+        "onnx": (onnx_file(), "cnceleb_resnet34_LM.onnx", "cnceleb"),
     }
     for encoder, (weights, name, corpus) in files.items():
         given = lazy_encoder(encoder, shutil.copy(weights, tmp_path / "weights.pt")).spec
