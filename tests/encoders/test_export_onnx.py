@@ -56,10 +56,11 @@ def test_exported_graph_takes_batches_of_any_size(campplus: Encoder, exported: P
 
 def save_network(path: Path, network: str, **settings: Any) -> Encoder:
     """Save a network with random weights as `train_encoder.py` does, and load it."""
-    tensors: dict[str, Tensor] = {}
-    if "pretrained" not in settings:
-        with torch.random.fork_rng():
-            torch.manual_seed(0)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        if "pretrained" in settings:
+            tensors = {name: 1.1 * tensor for name, tensor in settings["pretrained"].create().state_dict().items()}
+        else:
             n_features = 80 if settings.get("front_end", "fbank") == "fbank" else 40
             tensors = dict(create_network(network, n_features).state_dict())
     defaults: dict[str, Any] = {"network_options": {}, "front_end": "fbank", "front_end_options": {}, "window": None}
@@ -96,6 +97,8 @@ def test_fine_tuned_campplus_is_exported(campplus_weights: Path, tmp_path: Path)
     tuned = Pretrained.find("campplus", campplus_weights)
     encoder = save_network(tmp_path / "encoder_campplus.pt", "campplus", pretrained=tuned)
     assert export_onnx(encoder, tmp_path / "out.onnx") <= 1e-5
+    found, waves = load_encoder("onnx", tmp_path / "out.onnx", device="cpu"), noises([0.7, 3.3])
+    assert distance(found.encode(waves), load_encoder("campplus", campplus_weights, "cpu").encode(waves)) > 1e-2
 
 
 @pytest.mark.parametrize(
