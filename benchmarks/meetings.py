@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -75,6 +75,8 @@ class OfMeetings(ScriptConfig):
 class CompareBenchmark(OfMeetings):
     """Compare heads on a frozen CAM++ with fine-tuning, for each meeting and for all meetings."""
 
+    systems: tuple[Literal["frozen", "each", "all"], ...] = ("frozen", "each", "all")
+    """What is compared: heads on the frozen encoder, fine-tuning on each meeting, and fine-tuning on all meetings."""
     output_dir: Path = Path("outputs/meetings_results")
     """Folder for the training runs, which continue where they were interrupted."""
     epochs: Count = 10
@@ -116,17 +118,19 @@ def main_make(config: MakeMeetings) -> int:
 def main_compare(config: CompareBenchmark) -> int:
     """Print the accuracy of each system on each meeting, and the differences."""
     corpus = read_meetings(config)
-    features, minutes = embed(corpus, load_encoder("campplus"))
-    each, heads = frozen_each(corpus, features, config.seed)
-    frozen = [each, *frozen_all(corpus, features, config.seed)]
-    systems = [
-        *(one._replace(minutes=one.minutes + minutes) for one in frozen),
-        fine_tuned_each(corpus, config),
-        *fine_tuned_all(corpus, config),
-    ]
     print_parts(corpus)
-    print("Heads on the frozen encoder, one for each meeting (mean test accuracy, %):")
-    print(format_table(["head", "accuracy"], [[name, format_percent(value)] for name, value in heads], "<>"))
+    systems: list[System] = []
+    if "frozen" in config.systems:
+        features, minutes = embed(corpus, load_encoder("campplus"))
+        each, heads = frozen_each(corpus, features, config.seed)
+        frozen = [each, *frozen_all(corpus, features, config.seed)]
+        systems += [one._replace(minutes=one.minutes + minutes) for one in frozen]
+        print("Heads on the frozen encoder, one for each meeting (mean test accuracy, %):")
+        print(format_table(["head", "accuracy"], [[name, format_percent(value)] for name, value in heads], "<>"))
+    if "each" in config.systems:
+        systems.append(fine_tuned_each(corpus, config))
+    if "all" in config.systems:
+        systems += fine_tuned_all(corpus, config)
     print_systems(corpus, systems)
     return EXIT_DONE
 
