@@ -94,7 +94,7 @@ def train_sessions(
         )
     folder, folders = Path(output_dir), session_folders(corpus, output_dir)
     parts = {
-        session: Corpus(tuple(utterances), corpus.root, corpus.name)
+        session: Corpus(tuple(utterances), corpus.root, f"{corpus.name}_{folders[session].name}")
         for session, utterances in of_session.items()
         if start_session is None or session >= start_session
     }
