@@ -59,7 +59,7 @@ def find_model(weights: str | Path, download: bool, advice: str = ADVICE) -> str
         if download and not (folder / PREPROCESSOR).is_file():
             _download_preprocessor(str(weights))
         return weights
-    if not _is_id(str(weights)):
+    if not is_hub_id(str(weights)):
         raise EncoderError(
             f"{weights}: no such folder. Give a folder that holds {CONFIG} and the weights, or an id of the Hugging "
             "Face hub, such as facebook/wav2vec2-base."
@@ -104,7 +104,7 @@ def model_folder(weights: str | Path) -> Path:
 
 def _local_folder(model_id: str) -> Path | None:
     """Search for an id in ``pretrained_models/``, as ``owner/name`` and as ``name``, then in the hub's cache."""
-    if not _is_id(model_id):
+    if not is_hub_id(model_id):
         return None
     for place in (Path(FOLDER), CLONE / FOLDER):
         for name in (model_id, model_id.partition("/")[2]):
@@ -132,7 +132,7 @@ def _cache() -> str:
     return f"the Hugging Face cache ({constants.HF_HUB_CACHE})"
 
 
-def _is_id(text: str) -> bool:
+def is_hub_id(text: str) -> bool:
     """Return whether a text has the form of an id of the hub: ``owner/name``."""
     from huggingface_hub import utils
 
