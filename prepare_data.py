@@ -47,7 +47,7 @@ def segments(config: SegmentsConfig) -> int:
         raise CorpusError(f"{config.rttm_dir}: no segment is left, so no manifest is written; see the reasons above.")
     saved = write_manifest(config.output_dir, kept, config.audio_format if config.write_audio else None)
     print(f"Saved {saved}")
-    print(f"Use it: python extract_features.py {shlex.quote(str(config.output_dir))}")
+    print(f"Use it: python extract_features.py {shlex.quote(str(config.output_dir))} --encoder campplus")
     return EXIT_SOME_FAILED if failed or found.has_faults else EXIT_DONE
 
 

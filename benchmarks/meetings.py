@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -28,7 +28,7 @@ from corpora import SPLITS, Corpus, find_segments, load_corpus, split, write_man
 from encoders import Encoder, load_encoder
 from evaluation import compare_heads
 from features import FeatureSet, extract
-from files import format_percent, format_table
+from files import OutputError, format_percent, format_table
 from heads import SpeakerClassifier
 from metrics import macro_f1, mean_interval
 from training import train_encoder, train_sessions
@@ -75,8 +75,11 @@ class OfMeetings(ScriptConfig):
 class CompareBenchmark(OfMeetings):
     """Compare heads on a frozen CAM++ with fine-tuning, for each meeting and for all meetings."""
 
-    output_dir: Path = Path("outputs/meetings_results")
-    """Folder for the training runs, which continue where they were interrupted."""
+    systems: tuple[Literal["frozen", "each", "all"], ...] = ("frozen", "each", "all")
+    """What is compared: heads on the frozen encoder, fine-tuning on each meeting, and fine-tuning on all meetings."""
+    output_dir: Path | None = None
+    """Folder for the training runs, which continue where they were interrupted; by default fine_tuned in that of the
+    meetings."""
     epochs: Count = 10
     """Number of epochs of the fine-tuning."""
     lr: float = 1e-4
@@ -104,6 +107,8 @@ class System(NamedTuple):
 
 def main_make(config: MakeMeetings) -> int:
     """Write the meetings, and print what is in them."""
+    if config.output_dir.exists() and any(config.output_dir.iterdir()):
+        raise OutputError(f"{config.output_dir}: this folder is not empty; give another --output_dir.")
     make_meetings(config.data_dir, config.output_dir, n_meetings=config.n_meetings, snr=config.snr, seed=config.seed)
     found = find_segments(config.output_dir / "rttm", config.output_dir / "wav")
     alone = find_segments(config.output_dir / "rttm", config.output_dir / "wav", max_overlap=0.0)
@@ -116,17 +121,19 @@ def main_make(config: MakeMeetings) -> int:
 def main_compare(config: CompareBenchmark) -> int:
     """Print the accuracy of each system on each meeting, and the differences."""
     corpus = read_meetings(config)
-    features, minutes = embed(corpus, load_encoder("campplus"))
-    each, heads = frozen_each(corpus, features, config.seed)
-    frozen = [each, *frozen_all(corpus, features, config.seed)]
-    systems = [
-        *(one._replace(minutes=one.minutes + minutes) for one in frozen),
-        fine_tuned_each(corpus, config),
-        *fine_tuned_all(corpus, config),
-    ]
     print_parts(corpus)
-    print("Heads on the frozen encoder, one for each meeting (mean test accuracy, %):")
-    print(format_table(["head", "accuracy"], [[name, format_percent(value)] for name, value in heads], "<>"))
+    systems: list[System] = []
+    if "frozen" in config.systems:
+        features, minutes = embed(corpus, load_encoder("campplus", device="cpu"))
+        each, heads = frozen_each(corpus, features, config.seed)
+        frozen = [each, *frozen_all(corpus, features, config.seed)]
+        systems += [one._replace(minutes=one.minutes + minutes) for one in frozen]
+        print("Heads on the frozen encoder, one for each meeting (mean test accuracy, %):")
+        print(format_table(["head", "accuracy"], [[name, format_percent(value)] for name, value in heads], "<>"))
+    if "each" in config.systems:
+        systems.append(fine_tuned_each(corpus, config))
+    if "all" in config.systems:
+        systems += fine_tuned_all(corpus, config)
     print_systems(corpus, systems)
     return EXIT_DONE
 
@@ -134,7 +141,7 @@ def main_compare(config: CompareBenchmark) -> int:
 def main_channels(config: ChannelsBenchmark) -> int:
     """Print the accuracy with the mean of the channels and with single channels."""
     systems = []
-    encoder = load_encoder("campplus")
+    encoder = load_encoder("campplus", device="cpu")
     for channel in (None, *config.channels):
         corpus = read_meetings(config, channel)
         features, minutes = embed(corpus, encoder)
@@ -203,7 +210,7 @@ def frozen_all(corpus: Corpus, features: FeatureSet, seed: int) -> list[System]:
 
 def fine_tuned_each(corpus: Corpus, config: CompareBenchmark) -> System:
     """Fine-tune CAM++ on each meeting."""
-    folder = config.output_dir / "each"
+    folder = _folder(config) / "each"
     done = train_sessions(corpus, "campplus", output_dir=folder, **_settings(config))
     answers: dict[str, str] = {}
     for meeting, rows in _rows_of_meetings(corpus).items():
@@ -216,7 +223,7 @@ def fine_tuned_each(corpus: Corpus, config: CompareBenchmark) -> System:
 
 def fine_tuned_all(corpus: Corpus, config: CompareBenchmark) -> list[System]:
     """Fine-tune CAM++ on all meetings."""
-    folder = config.output_dir / "all"
+    folder = _folder(config) / "all"
     folder.mkdir(parents=True, exist_ok=True)
     trained = train_encoder(corpus, "campplus", output_dir=folder, **_settings(config))
     assert trained.classifier is not None
@@ -288,6 +295,10 @@ def _of_all(name: str, classifier: SpeakerClassifier, features: FeatureSet, *, m
     ]
 
 
+def _folder(config: CompareBenchmark) -> Path:
+    return config.meetings / "fine_tuned" if config.output_dir is None else config.output_dir
+
+
 def _settings(config: CompareBenchmark) -> dict[str, Any]:
     """Return the settings of the fine-tuning."""
     return {
@@ -305,7 +316,7 @@ def _settings(config: CompareBenchmark) -> dict[str, Any]:
 def _embed_by(corpus: Corpus, rows: Sequence[int], weights: Path) -> FeatureSet:
     """Return the embeddings of some rows by a trained encoder."""
     part = Corpus(tuple(corpus.utterances[row] for row in rows), corpus.root, corpus.name)
-    return embed(part, load_encoder("trained", weights))[0]
+    return embed(part, load_encoder("trained", weights, device="cpu"))[0]
 
 
 def _rows_of_meetings(corpus: Corpus) -> dict[str, list[int]]:
@@ -327,7 +338,8 @@ def _segment(name: str) -> str:
 def _macro_f1(truth: dict[str, str], answers: dict[str, str]) -> float:
     numbers = {speaker: number for number, speaker in enumerate(sorted({*truth.values(), *answers.values()}))}
     given = [numbers[answers[name]] for name in truth]
-    return macro_f1(np.array([numbers[speaker] for speaker in truth.values()]), np.array(given))
+    true = np.array([numbers[speaker] for speaker in truth.values()])
+    return macro_f1(true, np.array(given), classes=np.unique(true))
 
 
 def _interval(values: Sequence[float]) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 from encoders.base import EncoderError
 from encoders.campplus import FILE_KIND, FRONT_ENDS, CampPlusEncoder, build_campplus, load_campplus
 from encoders.checkpoint_file import require_file
-from encoders.hub_model import find_model, find_on_hub, model_folder
+from encoders.hub_model import find_model, find_on_hub, is_hub_id, model_folder
 from encoders.speech_model import (
     describe_speech_model,
     has_xvector_head,
@@ -127,18 +127,19 @@ class Pretrained:
         raise EncoderError(
             f"{self.source}: the pretrained weights of the network {self.network!r} (digest {self.digest[:8]}) are not "
             f"found ({'; '.join(found)}). A trained file holds only what was trained beside them: put "
-            f"{Path(self.source).name} back, beside the trained file or into {FOLDER}/, or fine-tune again."
+            f"{_last_part(self.source)} back, beside the trained file or into {FOLDER}/, or fine-tune again."
         )
 
     def _places(self, beside: Path | None) -> list[str | Path]:
         """Return files or folders that may be the weights, and at the end the id of the hub, if it is one."""
         source = Path(self.source)
-        is_path = source.is_absolute()
+        is_id = self.network == "wav2vec2" and is_hub_id(self.source)
+        last = _last_part(self.source)
         folders = [*([] if beside is None else [beside]), Path(FOLDER), CLONE / FOLDER]
-        names = [source.name] if is_path else [self.source, source.name]
-        places = [*([source] if is_path else []), *(folder / name for folder in folders for name in names)]
+        names = [self.source, last] if is_id else [last]
+        places = [*([] if is_id else [source]), *(folder / name for folder in folders for name in names)]
         unique = {place.resolve(): place for place in places}
-        return [*unique.values(), *([] if is_path else [self.source])]
+        return [*unique.values(), *([self.source] if is_id else [])]
 
     def _load(self, place: str | Path) -> Any:
         """Load the module in a file or folder, or of an id of the hub.
@@ -162,6 +163,11 @@ class Pretrained:
     def _check(self, path: Path, digest: str) -> None:
         if digest != self.digest:
             raise EncoderError(f"{path}: its weights have the digest {digest[:8]}.")
+
+
+def _last_part(source: str) -> str:
+    """Return the name of a file or folder, whose path may be of another system."""
+    return source.replace("\\", "/").rpartition("/")[2]
 
 
 def is_pretrained(network: str) -> bool:

@@ -91,8 +91,8 @@ def _describe_audio(
         for row in _shared(features, fold.validation, fold.fit, numbers=numbers)
     }
     return [
-        f"split by {split_by}: the audio of {count_of(len(shared), f'{part} utterance')} is in training too, so the "
-        f"{part} figures are optimistic: {_first_ids(features, sorted(shared))}"
+        f"split by {split_by}: the audio of {count_of(len(shared), f'{part} utterance')}, whole or in part, is in "
+        f"training too, so the {part} figures may be optimistic: {_first_ids(features, sorted(shared))}"
         for part, shared in (("test", of_test), ("validation", of_validation))
         if shared
     ]

@@ -165,6 +165,9 @@ def _log_sizes(member: Member, path: Path, pretrained: Pretrained) -> None:
     """Log how much of a fine-tuned network is stored."""
     sizes = {name: tensor.nbytes / 1e6 for name, tensor in member.model.network.state_dict().items()}
     stored = sum(sizes[name] for name in member.network_weights())
+    if len(member.network_weights()) == len(sizes):
+        logger.info("%s holds the whole network (%.1f MB)", path, stored)
+        return
     logger.info(
         "%s holds the %.1f MB of the network that were trained; the other %.1f MB stay in %s (digest %s)",
         path, stored, sum(sizes.values()) - stored, pretrained.source, pretrained.digest[:8],

@@ -23,14 +23,14 @@ def session_folders(corpus: Corpus, output_dir: PathLike) -> dict[str, Path]:
     """Return the folder of each session, in the order of their names.
 
     A folder has the name of its session. Where that is not a valid name, the name of another file, or differs from that
-    of another session in case alone, it has a digest of the session's name, so that it does not depend on the others.
+    of another session in case alone, it has a digest of the session's name.
     """
     sessions = sorted({utterance.session for utterance in corpus})
     counts = Counter(session.casefold() for session in sessions)
     folders = {}
     for session in sessions:
         name = safe_file_name(session)
-        if name != session or counts[name.casefold()] > 1 or name.casefold() in FILES:
+        if not name or name != session or counts[name.casefold()] > 1 or name.casefold() in FILES:
             digest = hashlib.sha256(session.encode("utf-8", "surrogatepass")).hexdigest()
             name = f"{name or 'session'}_{digest[:8]}"
         folders[session] = Path(output_dir) / name

@@ -13,6 +13,8 @@ from training.session_folders import SESSIONS, read_results
 
 # Figures of which the table has the mean over sessions.
 SHARES = ("accuracy", "macro_f1")
+# Fewest sessions whose mean has an interval: that of two says nothing.
+MIN_SESSIONS = 3
 SELECTED = "validation selected the epoch, which makes its figures optimistic"
 ONE_SESSION = "the evaluated utterances are of the same sessions as those of training"
 
@@ -122,7 +124,7 @@ def sessions_table(title: str, sessions: list[Record], skipped: Mapping[str, str
             continue
         mean, low, high = mean_interval(values)
         text = f"mean {name} of {count_of(len(values), 'session')}: {format_percent(mean)} %"
-        if math.isfinite(low):
+        if math.isfinite(low) and len(values) >= MIN_SESSIONS:
             text += f", 95 % interval {format_percent(max(low, 0.0))} to {format_percent(min(high, 1.0))} %"
         notes.append(text)
     notes.append(ONE_SESSION)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from corpora import Corpus, Utterance
-from files import PathLike, Record, Table, count_of
+from files import PathLike, Record, Table, count_of, safe_file_name
 from training.save_run import TrainedEncoder
 from training.session_folders import check_earlier_runs, check_folders, read_results, session_folders
 from training.session_results import sessions_table, write_session_results
@@ -94,7 +94,7 @@ def train_sessions(
         )
     folder, folders = Path(output_dir), session_folders(corpus, output_dir)
     parts = {
-        session: Corpus(tuple(utterances), corpus.root, corpus.name)
+        session: Corpus(tuple(utterances), corpus.root, safe_file_name(f"{corpus.name}_{folders[session].name}"))
         for session, utterances in of_session.items()
         if start_session is None or session >= start_session
     }

@@ -188,6 +188,15 @@ def test_incomplete_names_and_folders_of_weights_are_refused(tmp_path: Path) -> 
             Pretrained.find(network, "")
 
 
+def test_weights_of_a_run_on_windows_are_found_beside_the_trained_file(speech_model: SaveModel, tmp_path: Path) -> None:
+    digest = Pretrained.find("wav2vec2", speech_model()).digest
+    pretrained = Pretrained(network="wav2vec2", source=r"C:\models\tiny", digest=digest)
+    with pytest.raises(EncoderError, match=r"put tiny back, beside the trained file"):
+        pretrained.create(tmp_path)
+    shutil.copytree(speech_model(), tmp_path / "tiny")
+    assert pretrained.create(tmp_path).dim == 32
+
+
 @pytest.mark.parametrize(
     ("source", "place"),
     [
