@@ -1,6 +1,7 @@
 """`ecapa`: parity with SpeechBrain, padded batches, long, short and silent recordings, and weights that are refused."""
 
 import logging
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -46,7 +47,13 @@ def speechbrain_classifier(state: dict[str, Tensor]) -> Any:
     from speechbrain.lobes.features import Fbank
     from speechbrain.lobes.models.ECAPA_TDNN import ECAPA_TDNN
     from speechbrain.processing.features import InputNormalization
+    from speechbrain.utils.importutils import LazyModule
 
+    # Reading any attribute of SpeechBrain's lazy modules imports a package that may not be installed; hypothesis reads
+    # attributes of all modules.
+    for name, module in list(sys.modules.items()):
+        if isinstance(module, LazyModule):
+            del sys.modules[name]
     network = ECAPA_TDNN(80, channels=[1024, 1024, 1024, 1024, 3072], lin_neurons=192, attention_channels=128)
     network.load_state_dict(state)
     modules = {
