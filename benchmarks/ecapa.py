@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from audio import read_audio
+from benchmarks.random_weights import MODELS
 from benchmarks.side_by_side import (
     SideBySideConfig,
     decode,
@@ -55,13 +56,16 @@ def main(config: EcapaBenchmark) -> int:
     device = resolve_device(config.device)
     corpus = select_files(config.data_dir, config.n_files)
     with TemporaryDirectory() as folder:
-        weights = config.weights or write_random_weights(Path(folder) / "embedding_model.ckpt")
+        weights = config.weights
+        if weights is None:
+            weights = Path(folder) / "embedding_model.ckpt"
+            MODELS["ecapa"].write_random(weights)
         encoder = load_encoder("ecapa", weights, device=str(device))
         peer = load_peer(weights, device)
     clips = [read_audio(item.path, RATE) for item in corpus]
     ways: dict[str, Callable[[], object]] = {
         PEER: partial(embed_as_peer, peer, corpus),
-        "decode and resample alone": partial(decode, corpus, RATE),
+        "decode and resample alone": partial(decode, corpus, RATE, max_duration=None),
         "fp32, files to vectors": partial(embed, encoder, corpus),
         "fp32, forward alone": partial(encoder.encode, clips),
     }
@@ -81,19 +85,6 @@ def main(config: EcapaBenchmark) -> int:
     ours = {way: median(values) for way, values in rates.items() if way.startswith("fp32")}
     print(peak_table({way.replace(",", ""): rate for way, rate in ours.items()}, gflop, device))
     return EXIT_DONE
-
-
-def write_random_weights(path: Path) -> Path:
-    """Write a checkpoint of the published size with random weights and statistics."""
-    torch.manual_seed(0)
-    state = _network().state_dict()
-    for name, tensor in state.items():
-        if name.endswith(("running_var", "norm.weight")):
-            tensor.uniform_(0.5, 1.5)
-        elif name.endswith(("running_mean", "bias")):
-            tensor.normal_(0, 0.1)
-    torch.save(state, path)
-    return path
 
 
 def load_peer(weights: Path, device: torch.device) -> Any:

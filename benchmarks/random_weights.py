@@ -50,10 +50,15 @@ class Model:
             return None, "none"
         if self.is_default and not is_tiny and default_spec(self.encoder) is not None:
             return None, "published"
+        self.write_random(path, is_tiny)
+        return path, "random"
+
+    def write_random(self, path: Path, is_tiny: bool = False) -> None:
+        """Write random weights to a path, the same ones each time."""
+        assert self.write is not None
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             self.write(path, is_tiny)
-        return path, "random"
 
 
 def write_state(

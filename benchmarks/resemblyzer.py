@@ -61,7 +61,7 @@ def main(config: ResemblyzerBenchmark) -> int:
     ways: dict[str, Callable[[], object]] = {
         PEER: partial(embed_files_with_peer, peer, corpus, trims=True),
         PEER_WHOLE: partial(embed_files_with_peer, peer, corpus, trims=False),
-        "decode and resample alone": partial(decode, corpus, RATE),
+        "decode and resample alone": partial(decode, corpus, RATE, max_duration=None),
         **{f"{name}, files to vectors": partial(embed, each, corpus) for name, each in encoders.items()},
         "fp32, forward alone": partial(encoder.encode, clips),
     }

@@ -53,10 +53,10 @@ def embed(encoder: Encoder, corpus: Corpus, num_workers: int | None = None) -> N
         extract(corpus, encoder, Path(folder) / "x.pt", num_workers=num_workers, progress=False)
 
 
-def decode(corpus: Corpus, sample_rate: int) -> None:
+def decode(corpus: Corpus, sample_rate: int, max_duration: float | None = 10.0) -> None:
     """Read the waveforms and discard them."""
     for item in corpus:
-        read_audio(item.path, sample_rate, max_duration=10.0)
+        read_audio(item.path, sample_rate, max_duration=max_duration)
 
 
 def decode_ahead(

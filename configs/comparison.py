@@ -99,8 +99,16 @@ class ExtractionConfig(EmbeddedCorpusConfig):
         index, _, count = (self.shard or "0/1").partition("/")
         if not (index.isdecimal() and count.isdecimal() and int(index) < int(count)):
             return f"--shard is {self.shard!r}; expected i/n with i from 0 to n - 1, such as 0/4."
-        if self.export_onnx is not None and self.data_dir is not None:
-            return f"--export_onnx writes the encoder alone; leave out the corpus, {self.data_dir}."
+        if self.export_onnx is not None:
+            given = {
+                f"the corpus, {self.data_dir}": self.data_dir is not None,
+                "--features_path": self.features_path is not None,
+                "--shard": self.shard is not None,
+                "--download_weights": self.download_weights,
+            }
+            if any(given.values()):
+                unused = " and ".join(name for name, is_given in given.items() if is_given)
+                return f"--export_onnx writes the encoder alone; leave out {unused}."
         return super().problem()
 
 

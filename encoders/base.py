@@ -43,9 +43,9 @@ class Encoder(nn.Module):
         ``sample_rate``, ``dim``, ``layers``, ``weights`` (digest, or None), ``options``, ``clip_seconds`` if the
         encoder uses only the beginning of a waveform, ``min_seconds`` if it refuses shorter waveforms,
         ``whole_seconds`` and ``piece_seconds`` if it cuts longer ones (`pieces_of`), ``trained_on`` (names of corpora,
-        or ``unknown``), which does not change the output. The registry adds ``precision``,
-        and ``max_bandwidth`` (Hz) if files are limited to this frequency when they are read; `encode` expects
-        waveforms that are limited.
+        or ``unknown``) and, for fine-tuned networks, ``pretrained_on``, which do not change the output. The registry
+        adds ``precision``, and ``max_bandwidth`` (Hz) if files are limited to this frequency when they are read;
+        `encode` expects waveforms that are limited.
     name : str
         Name in the registry.
     sample_rate : int

@@ -10,6 +10,9 @@ from torch import Tensor
 from encoders.base import EncoderError
 from encoders.weights import check_kind
 
+# Types of the numbers that checkpoints hold.
+FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+
 
 def require_file(weights: str | Path, advice: str) -> Path:
     """Return the path of a file that exists.
@@ -71,15 +74,23 @@ def check_tensors(path: Path, content: Mapping[Any, Any]) -> None:
     Raises
     ------
     EncoderError
-        A name is not text, or a value is not a tensor, not finite, or a negative variance.
+        A name is not text, or a value is not a plain tensor, not finite in fp32, or a negative variance.
     """
     for name, tensor in content.items():
-        if not (isinstance(name, str) and isinstance(tensor, Tensor) and _is_usable(name, tensor)):
+        if not (isinstance(name, str) and isinstance(tensor, Tensor) and _is_plain(tensor) and is_finite(tensor)):
             raise EncoderError(f"{path}: {name} is not a tensor of finite numbers; download the file again.")
+        if name.endswith("running_var") and bool((tensor < 0).any()):
+            raise EncoderError(f"{path}: {name} has negative variances; download the file again.")
 
 
-def _is_usable(name: str, tensor: Tensor) -> bool:
-    is_plain = tensor.layout == torch.strided and not tensor.is_quantized and tensor.device.type == "cpu"
-    if not is_plain or tensor.is_complex() or not bool(torch.isfinite(tensor).all()):
+def _is_plain(tensor: Tensor) -> bool:
+    if tensor.layout != torch.strided or tensor.is_quantized or tensor.device.type != "cpu":
         return False
-    return not name.endswith("running_var") or bool((tensor >= 0).all())
+    # A small file can declare an expanded tensor of any size, and other types have few operations.
+    is_whole = tensor.numel() * tensor.element_size() <= tensor.untyped_storage().nbytes()
+    return is_whole and (tensor.dtype in FLOATS or not (tensor.is_floating_point() or tensor.is_complex()))
+
+
+def is_finite(tensor: Tensor) -> bool:
+    """Return whether the numbers of a tensor are finite in fp32, in which encoders compute."""
+    return bool(torch.isfinite(tensor.float()).all())

@@ -28,8 +28,10 @@ PIECE_SECONDS = 10.0
 DEFAULT_WEIGHTS = "speechbrain/spkrec-ecapa-voxceleb"
 FILE_NAME, FILE_SIZE = "embedding_model.ckpt", "about 83 MB"
 FILE_KIND = "a checkpoint of SpeechBrain's ECAPA-TDNN"
-# A part of the names of models with tensors of the same shapes, which take the mel spectrograms of a vocoder.
-OTHER_INPUT = "mel-spec"
+# End of the name of a model with tensors of the same shapes, which takes the mel spectrograms of a vocoder.
+OTHER_INPUT = "spkrec-ecapa-voxceleb-mel-spec"
+# Suffixes of checkpoints, which are not ids of the hub.
+SUFFIXES = (".ckpt", ".pt", ".pth", ".bin")
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,7 @@ class EcapaEncoder(SpeakerEncoder):
 def _find(weights: str | Path, download: bool) -> Path | None:
     """Return the checkpoint of a file, a folder or an id; None if it is not on this machine and is not downloaded."""
     path = Path(weights)
-    if any(OTHER_INPUT in part for part in path.parts[-2:]):
+    if any(part.endswith(OTHER_INPUT) for part in path.absolute().parts):
         raise EncoderError(
             f"{weights}: this model takes the mel spectrograms of a vocoder, which this encoder does not compute; give "
             f"one with the front end of {DEFAULT_WEIGHTS}."
@@ -114,7 +116,7 @@ def _find(weights: str | Path, download: bool) -> Path | None:
         settings = path / "config.json"
         found = f"; its {settings.name} is {describe_file(settings)}" if describe_file(settings) else ""
         raise EncoderError(f"{path}: this folder has no {FILE_NAME}, {FILE_KIND}{found}.")
-    if not is_hub_id(str(weights)):
+    if not is_hub_id(str(weights)) or path.suffix in SUFFIXES:
         raise EncoderError(
             f"{weights}: no such file or folder. Give {FILE_KIND} ({FILE_NAME}), its folder, or an id of the Hugging "
             f"Face hub, such as {DEFAULT_WEIGHTS}."

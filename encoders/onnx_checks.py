@@ -98,7 +98,7 @@ def _is_spectrogram(tensor: Any) -> bool:
         return False
     # A dimension without a fixed size has the value 0.
     batch, frames, mels = (dim.dim_value for dim in tensor.shape.dim)
-    return batch in (0, 1) and frames >= 0 and mels in (0, N_MELS)
+    return batch in (0, 1) and frames >= 0 and (mels == N_MELS or mels == frames == 0)
 
 
 def output_of(path: Path, graph: Any) -> str:
@@ -127,13 +127,10 @@ def _is_embedding(tensor: Any) -> bool:
 def front_end_of(metadata: Mapping[str, str], names: tuple[str, str]) -> str | None:
     """Return the front end of the training, ``wespeaker`` or ``3dspeaker``, or None if it is not known.
 
-    Metadata decide; without them, the names of the input and of the output do.
+    Metadata decide; where they do not, the names of the input and of the output do.
     """
-    if "framework" in metadata:
-        return FRAMEWORKS.get(metadata["framework"].lower())
-    if "normalize_samples" in metadata:
-        return SCALES.get(metadata["normalize_samples"])
-    return NAMES.get(names)
+    framework, scale = (metadata.get(key, "").lower() for key in ("framework", "normalize_samples"))
+    return FRAMEWORKS.get(framework) or SCALES.get(scale) or NAMES.get(names)
 
 
 def graph_digest(model: Any) -> str:
@@ -178,7 +175,8 @@ def _tensors(model: Any) -> Iterator[Any]:
         yield from graph.initializer
         for sparse in graph.sparse_initializer:
             yield from (sparse.values, sparse.indices)
-    for attribute in (attribute for node in nodes for attribute in node.attribute):
+    defaults = [attribute for function in model.functions for attribute in function.attribute_proto]
+    for attribute in (*defaults, *(attribute for node in nodes for attribute in node.attribute)):
         yield from (attribute.t, *attribute.tensors)
         for sparse in (attribute.sparse_tensor, *attribute.sparse_tensors):
             yield from (sparse.values, sparse.indices)

@@ -20,14 +20,18 @@ from encoders.onnx_checks import (
     input_of,
     output_of,
 )
-from encoders.weights import check_kind, first_line
+from encoders.weights import check_kind
 from files import optional_imports
 
 # Number of frames on which a graph is tried, and the lowest number that is ever accepted: networks that halve the frame
 # rate have two frames then, and one frame has no deviation over time.
 N_TRIED, FEWEST = 300, 3
-# A place in the sources of onnxruntime, in its messages.
-SOURCES = re.compile(r"/\S+(:\d+)? ")
+# A prime number of frames, which graphs that divide the time into equal parts cannot process.
+N_ODD = 331
+# Largest fixed number of frames: 90 s. Shorter recordings are repeated up to this length.
+MAX_FRAMES = 9_000
+# A place in the sources of onnxruntime, in its messages, and what a message begins with.
+SOURCES, BEGINNINGS = re.compile(r"/\S+(:\d+)? "), (" : ", "Status Message: ", " was false. ")
 
 Array = NDArray[np.float32]
 
@@ -90,13 +94,19 @@ class OnnxGraph:
         given = input_of(path, model.graph, metadata)
         names = given.name, output_of(path, model.graph)
         check_metadata(path, metadata)
+        n_frames = given.type.tensor_type.shape.dim[1].dim_value or None
+        if n_frames is not None and n_frames > MAX_FRAMES:
+            raise EncoderError(
+                f"{path}: its graph takes {n_frames} frames, and no other number; expected at most {MAX_FRAMES} "
+                "(90 s). Export it for shorter recordings, or for any number of frames."
+            )
         return cls(
             path=path,
             content=content,
             digest=graph_digest(model),
             input=names[0],
             output=names[1],
-            n_frames=given.type.tensor_type.shape.dim[1].dim_value or None,
+            n_frames=n_frames,
             front_end=front_end_of(metadata, names),
             metadata=metadata,
         )
@@ -166,25 +176,31 @@ class OnnxNetwork:
         Raises
         ------
         EncoderError
-            The graph fails, its embeddings are not finite, or their length is not the one in the metadata.
+            The graph fails, its embeddings are not finite or change, or their length is not the one in the metadata.
         """
-        path, longest = self.graph.path, self.graph.n_frames or N_TRIED
-        noise = np.random.default_rng(0).standard_normal((longest, N_MELS), np.float32)
-        try:
-            vector = self(noise)
-        except MemoryError as error:
-            raise EncoderError(
-                f"{path}: the memory is too small for its graph, for {longest} frames of audio. Use a smaller network."
-            ) from error
-        if not np.isfinite(vector).all():
-            raise EncoderError(f"{path}: its graph returns NaN or infinity. Export it again, or download it again.")
+        path = self.graph.path
+        for longest in (N_TRIED, N_ODD) if self.graph.n_frames is None else (self.graph.n_frames,):
+            noise = np.random.default_rng(0).standard_normal((longest, N_MELS), np.float32)
+            try:
+                vector, again = self(noise), self(noise)
+            except MemoryError as error:
+                raise EncoderError(
+                    f"{path}: the memory is too small for its graph, for {longest} frames of audio. Use a smaller "
+                    "network."
+                ) from error
+            if not np.isfinite(vector).all():
+                raise EncoderError(f"{path}: its graph returns NaN or infinity. Export it again, or download it again.")
+            if not np.array_equal(vector, again):
+                raise EncoderError(
+                    f"{path}: its graph returns another embedding each time. Export the network in evaluation mode."
+                )
         declared = self.graph.metadata.get("output_dim", str(len(vector)))
         if declared != str(len(vector)):
             raise EncoderError(
                 f"{path}: its metadata declare embeddings of {declared} numbers, and its graph returns {len(vector)}. "
                 "The metadata belong to another graph; export it again."
             )
-        return len(vector), self.graph.n_frames or self._min_frames(noise)
+        return len(vector), self.graph.n_frames or self._min_frames(noise[:N_TRIED])
 
     def _min_frames(self, noise: Array) -> int:
         """Search for the lowest number of frames with a finite embedding, by bisection."""
@@ -208,4 +224,7 @@ def _refuse_file(path: Path, error: Exception | None) -> NoReturn:
 
 def _reason(error: Exception) -> str:
     """Return the message of onnxruntime, without its prefix and without places in its sources."""
-    return SOURCES.sub("", first_line(error)).rpartition(" : ")[2].rstrip(". ")
+    message = SOURCES.sub("", " ".join(str(error).split()))
+    for beginning in BEGINNINGS:
+        message = message.rpartition(beginning)[2]
+    return message[:200].rstrip(". ")

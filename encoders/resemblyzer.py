@@ -203,4 +203,4 @@ def _build(path: Path, state: dict[str, Tensor]) -> ResemblyzerLstm:
     try:
         return ResemblyzerLstm.from_state(state)
     except ValueError as error:
-        raise EncoderError(f"{path}: this is not {FILE_KIND}: {str(error)[:300]}.") from error
+        raise EncoderError(f"{path}: this is not {FILE_KIND}: {error}.") from error

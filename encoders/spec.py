@@ -12,7 +12,7 @@ Spec = dict[str, Any]
 
 # Keys that are recorded but not compared: another precision gives nearly the same vectors, another source can give the
 # same weights, what the weights were trained on does not change the output, and the class of an encoder may be renamed.
-RECORDED_ONLY = frozenset({"precision", "source", "trained_on", "trained_speakers", "class"})
+RECORDED_ONLY = frozenset({"precision", "source", "trained_on", "trained_speakers", "pretrained_on", "class"})
 
 
 def windows_of(spec: Spec) -> tuple[int, int] | None:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from encoders.base import EncoderError
+from encoders.checkpoint_file import is_finite
 from encoders.hub_model import CONFIG, PREPROCESSOR, read_json, weight_paths
 from encoders.weights import first_line, remembered, tensors_digest
 from networks import XVectorHead
@@ -166,6 +167,9 @@ def load_speech_model(folder: Path) -> SpeechModel:
     model, info = _from_pretrained(folder, config)
     _check_weights(folder, config, info)
     network = getattr(model, model.base_model_prefix) if is_xvector else model
+    for name, tensor in model.state_dict().items():
+        if not is_finite(tensor):
+            raise EncoderError(f"{folder}: {name} in the weights has NaN or infinity; download the model again.")
     used = {key: value for key, value in network.state_dict().items() if not UNUSED.search(key)}
     content = f"{tensors_digest(used)} {_settings_of(model, SETTINGS)}"
     reads_final_norm = _reads_final_norm(config)
@@ -228,6 +232,11 @@ def _check_weights(folder: Path, config: dict[str, Any], info: dict[str, Any]) -
         kind = "a speech model with an x-vector head" if is_xvector else "a speech model"
         raise EncoderError(f"{folder}: the weights lack {_first_of(missing)}; expected all weights of {kind}.")
     unexpected = sorted(key for key in info["unexpected_keys"] if not LEFT_OUT.match(key) and not UNUSED.search(key))
+    if any(key.startswith("tdnn.") for key in unexpected):
+        raise EncoderError(
+            f"{folder}: the weights have an x-vector head, but architectures in {CONFIG} names "
+            f"{_architecture(config) or 'no model'}; expected a model such as WavLMForXVector. Download {CONFIG} again."
+        )
     if unexpected:
         raise EncoderError(
             f"{folder}: this is {_architecture(config) or 'a model with other layers'}, whose "
@@ -255,8 +264,11 @@ def _reads_final_norm(config: dict[str, Any]) -> bool:
     """Return whether the average of layers that an x-vector head takes has the last layer after the final norm.
 
     Only large models have this norm. It is included in transformers 4, and in s3prl, where the published heads were
-    trained; transformers 5 leaves it out.
+    trained; transformers 5 leaves it out unless `tie_last_hidden_states` is true.
     """
-    version = str(config.get("transformers_version", "4"))
-    is_left_out = re.match(r"([5-9]|\d{2,})\.", version) is not None
+    is_included = config.get("tie_last_hidden_states")
+    if is_included is None:
+        version = str(config.get("transformers_version", "4"))
+        is_included = re.match(r"([5-9]|\d{2,})\.", version) is None
+    is_left_out = not is_included
     return not (is_left_out and config.get("use_weighted_layer_sum") and config.get("do_stable_layer_norm"))

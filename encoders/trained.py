@@ -10,6 +10,7 @@ from torch import Tensor
 from encoders.base import CPU, Encoder, EncoderError
 from encoders.spec import Spec
 from encoders.trained_file import FILE_KIND, TrainedNetwork
+from encoders.training_corpora import training_corpora
 from encoders.weights import check_digest, remembered
 from networks import embed_frames
 
@@ -64,6 +65,7 @@ class TrainedNetworkEncoder(Encoder):
                 "frames": None if trained.window is None else list(trained.window),
                 "trained_on": list(trained.corpora),
                 "trained_speakers": list(trained.all_speakers),
+                **_pretrained_on(trained),
                 **({"min_seconds": least / front_end.sample_rate} if least > 1 else {}),
             }
 
@@ -71,13 +73,18 @@ class TrainedNetworkEncoder(Encoder):
             "name": "trained",
             "version": 1,
             "layers": [],
-            **remembered(path, "trained 2", read_file),
+            **remembered(path, "trained 3", read_file),
             "options": asdict(options),
         }
 
     def forward(self, waveforms: Tensor, lengths: Tensor) -> Tensor:
         frames, n_frames = self.front_end(waveforms, lengths)
         return embed_frames(self.network, frames, n_frames, window=self.window)
+
+
+def _pretrained_on(trained: TrainedNetwork) -> Spec:
+    """Return the corpora that trained the pretrained weights of a fine-tuned network."""
+    return {} if trained.pretrained is None else {"pretrained_on": training_corpora(trained.pretrained.source)}
 
 
 def _require(weights: str | Path | None) -> Path:

@@ -51,9 +51,14 @@ CORPORA: dict[str, tuple[str, ...]] = {
     "campplus_voxceleb.bin": ("voxceleb2",),
     "voxceleb_resnet34.onnx": ("voxceleb2",),
     "voxceleb_resnet34_LM.onnx": ("voxceleb2",),
+    "wespeaker_en_voxceleb_CAM++.onnx": ("voxceleb2",),
+    "wespeaker_en_voxceleb_CAM++_LM.onnx": ("voxceleb2",),
+    "wespeaker_en_voxceleb_resnet34.onnx": ("voxceleb2",),
     "wespeaker_en_voxceleb_resnet34_LM.onnx": ("voxceleb2",),
     "cnceleb_resnet34.onnx": ("cnceleb",),
     "cnceleb_resnet34_LM.onnx": ("cnceleb",),
+    "wespeaker_zh_cnceleb_resnet34.onnx": ("cnceleb",),
+    "wespeaker_zh_cnceleb_resnet34_LM.onnx": ("cnceleb",),
     "3dspeaker_speech_campplus_sv_en_voxceleb_16k.onnx": ("voxceleb2",),
     "3dspeaker_speech_eres2net_sv_en_voxceleb_16k.onnx": ("voxceleb2",),
     "3dspeaker_speech_eres2net_base_sv_zh-cn_3dspeaker_16k.onnx": ("3d-speaker",),
@@ -101,8 +106,9 @@ def training_corpora(weights: str | Path, digest: str | None = None) -> list[str
 def corpora_with_speakers_of(corpus: str, spec: Spec) -> list[str]:
     """Return the training corpora of an encoder that may have the speakers of a corpus.
 
-    These are the corpus itself, its numbered parts, such as VoxCeleb1 of VoxCeleb, and for corpora of LibriVox the
-    others of LibriVox. Case and punctuation of names do not matter.
+    For a trained network, whose speakers are known, only the corpora of its pretrained weights are returned. They are
+    the corpus itself, its numbered parts, such as VoxCeleb1 of VoxCeleb, and for corpora of LibriVox the others of
+    LibriVox. Case and punctuation of names do not matter.
 
     Parameters
     ----------
@@ -111,7 +117,7 @@ def corpora_with_speakers_of(corpus: str, spec: Spec) -> list[str]:
     spec : dict
         Spec of an encoder; specs of earlier versions have no ``trained_on``.
     """
-    listed: Any = spec.get("trained_on")
+    listed: Any = spec.get("pretrained_on" if "trained_speakers" in spec else "trained_on")
     return [str(name) for name in listed if _are_related(corpus, str(name))] if isinstance(listed, list) else []
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from encoders.base import CPU, Encoder, EncoderError
+from encoders.base import CPU, Encoder, EncoderError, refuse_silence
 from encoders.device import exact_cudnn
 from encoders.hub_model import find_model, model_folder
 from encoders.spec import Spec
@@ -125,6 +125,12 @@ class Wav2Vec2Encoder(Encoder):
             "trained_on": training_corpora(weights),
             "options": {**asdict(options), "layers": layers, "hop": options.resolved_hop()},
         }
+
+    def _check(self, waveform: Tensor, number: int) -> Tensor:
+        checked = super()._check(waveform, number)
+        if self.head is not None:
+            refuse_silence(checked, number)
+        return checked
 
     def forward(self, waveforms: Tensor, lengths: Tensor) -> Tensor:
         waveforms, lengths = self._prepare(waveforms, lengths)

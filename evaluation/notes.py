@@ -179,25 +179,22 @@ def describe_seen_speakers(features: FeatureSet) -> list[str]:
     of the same name.
     """
     corpora, speakers = (features.encoder.get(key) for key in ("trained_on", "trained_speakers"))
-    if not isinstance(speakers, list):
-        seen_in = ", ".join(corpora_with_speakers_of(features.corpus, features.encoder))
-        return [_describe_seen_corpus(seen_in, features.corpus)] if seen_in else []
-    if not isinstance(corpora, list) or features.corpus not in corpora:
+    if isinstance(corpora, list) and isinstance(speakers, list) and features.corpus in corpora:
+        seen = sorted(set(features.speakers) & set(map(str, speakers)))
+        if seen:
+            listing = ", ".join(seen[:5]) + (", ..." if len(seen) > 5 else "")
+            return [
+                f"the encoder was trained on {len(seen)} of the {count_of(len(features.speakers), 'speaker')} of "
+                f"{features.corpus} ({listing}), so the figures are optimistic; test it on other speakers"
+            ]
+    seen_in = ", ".join(corpora_with_speakers_of(features.corpus, features.encoder))
+    if not seen_in:
         return []
-    seen = sorted(set(features.speakers) & set(map(str, speakers)))
-    if not seen:
-        return []
-    listing = ", ".join(seen[:5]) + (", ..." if len(seen) > 5 else "")
+    trained = "the pretrained weights of the encoder were" if isinstance(speakers, list) else "the encoder was"
     return [
-        f"the encoder was trained on {len(seen)} of the {count_of(len(features.speakers), 'speaker')} of "
-        f"{features.corpus} ({listing}), so the figures are optimistic; test it on other speakers"
+        f"{trained} trained on {seen_in}, so the figures on {features.corpus} may be optimistic; test it on other "
+        "speakers"
     ]
-
-
-def _describe_seen_corpus(seen_in: str, corpus: str) -> str:
-    return (
-        f"the encoder was trained on {seen_in}, so the figures on {corpus} may be optimistic; test it on other speakers"
-    )
 
 
 def _interval(low: float, high: float) -> str:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from networks.check_state import check_state
 from networks.masking import root
 
 N_MELS = 80
@@ -71,10 +72,8 @@ class CAMPlusPlus(nn.Module):
         if last is None or last.ndim != 3 or not 1 <= len(last) <= 65_536:
             raise ValueError("it has no xvector.dense.linear.weight of shape (dim, 1024, 1)")
         network = cls(len(last)).eval()
-        try:
-            network.load_state_dict(dict(state))
-        except RuntimeError as error:
-            raise ValueError(" ".join(str(error).split())) from error
+        check_state(state, network.state_dict())
+        network.load_state_dict(dict(state))
         return network if is_trained else network._fuse().requires_grad_(False)
 
     def _fuse(self) -> "CAMPlusPlus":

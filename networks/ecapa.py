@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from networks.check_state import check_state
 from networks.masking import root, valid_frames
 from networks.packed_linear import PackedLinear
 
@@ -79,7 +80,7 @@ class ECAPATDNN(nn.Module):
         with torch.device("meta"):  # the tensors are assigned, so none is allocated or initialised
             network = cls(**_sizes(found))
             expected = {name: tensor for name, tensor in network.state_dict().items() if tensor.is_floating_point()}
-        _check_tensors(found, expected)
+        check_state(found, expected)
         network.load_state_dict({name: tensor.float() for name, tensor in found.items()}, strict=False, assign=True)
         for module in list(network.modules()):
             if isinstance(module, _Norm):
@@ -308,15 +309,3 @@ def _outputs(state: Mapping[str, Tensor], name: str) -> int:
     if state[name].ndim != 3 or not len(state[name]):
         raise ValueError(f"the shape of {name} is {tuple(state[name].shape)}; expected (outputs, inputs, kernel)")
     return len(state[name])
-
-
-def _check_tensors(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
-    """Refuse a state dict with other names or shapes than those of the network."""
-    for problem, names in (("lacks", expected.keys() - found.keys()), ("also has", found.keys() - expected.keys())):
-        if names:
-            others = f" (and {len(names) - 1} more)" if len(names) > 1 else ""
-            raise ValueError(f"it {problem} {min(names)}{others}")
-    for name, tensor in expected.items():
-        if found[name].shape != tensor.shape:
-            shape = tuple(tensor.shape)
-            raise ValueError(f"the shape of {name} is {tuple(found[name].shape)}; expected {shape}")

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize, pad
 
+from networks.check_state import check_state
 from networks.front_ends import LogMel
 
 N_MELS, N_FFT, HOP = 40, 400, 160
@@ -65,13 +66,11 @@ class ResemblyzerLstm(nn.Module):
         Raises
         ------
         ValueError
-            The tensors are not those of this network.
+            The tensors are not those of this network; the message says in one phrase what is wrong.
         """
         network = cls().eval()
-        try:
-            network.load_state_dict(dict(state))
-        except RuntimeError as error:
-            raise ValueError(" ".join(str(error).split())) from error
+        check_state(state, network.state_dict())
+        network.load_state_dict(dict(state))
         return network.requires_grad_(False)
 
     def forward(self, partials: Tensor) -> Tensor:

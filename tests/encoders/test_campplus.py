@@ -225,13 +225,13 @@ def rename_layer(state: dict[str, Any]) -> None:
 
 BROKEN: dict[str, tuple[Callable[[Any], object], str]] = {
     "other names": (lambda state: state.clear(), "has no xvector.dense.linear.weight.*holds: nothing"),
-    "a layer is missing": (rename_layer, "not a checkpoint of 3D-Speaker.*tdnnd99"),
+    "a layer is missing": (rename_layer, r"not a checkpoint of 3D-Speaker.*: it lacks xvector\.block1\.tdnnd1\."),
     "another size": (
-        lambda state: state.update({"head.conv1.weight": torch.zeros(16, 1, 3, 3)}), "size mismatch for head.conv1"
+        lambda state: state.update({"head.conv1.weight": torch.zeros(16, 1, 3, 3)}), "shape of head.conv1.weight is"
     ),
     "NaN": (lambda state: state["head.bn1.bias"].fill_(torch.nan), "head.bn1.bias is not a tensor of finite numbers"),
     "a number": (lambda state: state.update({3: torch.zeros(1)}), "3 is not a tensor"),
-    "negative variance": (lambda state: state["head.bn1.running_var"].fill_(-1), "running_var is not a tensor"),
+    "negative variance": (lambda state: state["head.bn1.running_var"].fill_(-1), "head.bn1.running_var has negative"),
     "text": (lambda state: state.update({"head.bn1.bias": "text"}), "head.bn1.bias is not a tensor"),
     "code": (lambda state: state.update({"x": logging.getLogger}), "not a checkpoint of 3D-Speaker"),
 }  # fmt: skip

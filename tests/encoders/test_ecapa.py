@@ -252,7 +252,17 @@ BROKEN: dict[str, tuple[Callable[[Any], object], str]] = {
     ),
     "NaN": (lambda state: state[FIRST].fill_(torch.nan), f"{FIRST} is not a tensor of finite numbers"),
     "negative variance": (
-        lambda state: state["asp_bn.norm.running_var"].fill_(-1), "running_var is not a tensor of finite numbers"
+        lambda state: state["asp_bn.norm.running_var"].fill_(-1), r"asp_bn\.norm\.running_var has negative variances"
+    ),
+    "another type": (
+        lambda state: state.update({"fc.conv.bias": torch.zeros(24).to(torch.float8_e4m3fn)}), "fc.conv.bias is not a"
+    ),
+    "a small file that declares a large tensor": (
+        lambda state: state.update({"fc.conv.bias": torch.zeros(1).expand(10**13)}), "fc.conv.bias is not a tensor"
+    ),
+    "infinite in fp32": (
+        lambda state: state.update({"fc.conv.bias": torch.full((24,), 1e200, dtype=torch.float64)}),
+        "fc.conv.bias is not a tensor of finite numbers",
     ),
     "a number": (lambda state: state.update({3: torch.zeros(1)}), "3 is not a tensor"),
     "text": (lambda state: state.update({"fc.conv.bias": "text"}), "fc.conv.bias is not a tensor"),
@@ -272,8 +282,21 @@ def test_broken_checkpoints_are_refused(
     assert "\n" not in str(caught.value)
 
 
+def test_replaced_file_is_noticed(ecapa_state: MakeState, tmp_path: Path) -> None:
+    path, state = tmp_path / "embedding_model.ckpt", ecapa_state(**SMALL)
+    torch.save(state, path)
+    lazy = lazy_encoder("ecapa", path, "cpu")
+    torch.save({**state, "fc.conv.bias": state["fc.conv.bias"] + 1}, path)
+    with pytest.raises(EncoderError, match="have changed since they were last read"):
+        lazy.encode(noises([1.0]))
+
+
 def test_other_files_and_folders_are_refused(
-    ecapa_state: MakeState, campplus_weights: Path, speech_model: Callable[..., Path], tmp_path: Path
+    ecapa_state: MakeState,
+    campplus_weights: Path,
+    speech_model: Callable[..., Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     torch.save(ecapa_state(**SMALL), tmp_path / "whole.ckpt")
     (tmp_path / "cut.ckpt").write_bytes((tmp_path / "whole.ckpt").read_bytes()[:10_000])
@@ -290,10 +313,14 @@ def test_other_files_and_folders_are_refused(
         mel_spec / "embedding_model.ckpt": "takes the mel spectrograms of a vocoder",
         "speechbrain/spkrec-ecapa-voxceleb-mel-spec": "takes the mel spectrograms of a vocoder",
         "bert-base": "bert-base: no such file or folder",
+        "weights/own.ckpt": "own.ckpt: no such file or folder",
         "google/bert": r"are not on this machine and cannot be downloaded \(HF_HUB_OFFLINE is set\).*google/bert/",
     }
     for weights, message in cases.items():
         with pytest.raises(EncoderError, match=message):
             lazy_encoder("ecapa", weights, "cpu")
+    monkeypatch.chdir(mel_spec)
+    with pytest.raises(EncoderError, match="takes the mel spectrograms of a vocoder"):
+        lazy_encoder("ecapa", "embedding_model.ckpt", "cpu")
     with pytest.raises(EncoderError, match="it is a checkpoint of a network, for --encoder ecapa --encoder_weights"):
         lazy_encoder("campplus", tmp_path / "whole.ckpt", "cpu")

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 import pytest
 import torch
@@ -88,7 +89,10 @@ def test_spectrograms_are_those_of_kaldi(front_end: str, onnx_file: SaveGraph) -
         ({}, ("feats", "embs"), "wespeaker"),
         ({}, ("feature", "embedding"), "3dspeaker"),
         ({}, ("x", "embedding"), "3dspeaker"),
-        # Metadata decide, whatever the names are.
+        # Metadata decide, whatever the names are, where they are those of a known front end.
+        ({"framework": "pytorch"}, ("feats", "embs"), "wespeaker"),
+        ({"framework": "pytorch", "normalize_samples": "1"}, ("feats", "embs"), "3dspeaker"),
+        ({"framework": ""}, ("x", "embedding"), "3dspeaker"),
         ({"framework": "wespeaker"}, ("x", "embedding"), "wespeaker"),
         ({"framework": "wespeaker", "normalize_samples": "1"}, ("feats", "embs"), "wespeaker"),
         ({"framework": "3d-speaker"}, ("feats", "embs"), "3dspeaker"),
@@ -288,6 +292,39 @@ def use_operator(name: str, domain: str = "") -> Callable[[Any], None]:
     return change
 
 
+def drop_at_random(model: Any) -> None:
+    """Put in a dropout that is in training mode because of a computed value, which no check of operators sees."""
+    *others, last = model.graph.node
+    model.graph.initializer.append(numpy_helper.from_array(np.float32(0.5), "ratio"))
+    first = [
+        helper.make_node("Shape", ["feats"], ["shape"]),
+        helper.make_node("ReduceMin", ["shape"], ["least"], keepdims=0),
+        helper.make_node("Cast", ["least"], ["trains"], to=TensorProto.BOOL),
+        helper.make_node("Dropout", [last.input[0], "ratio", "trains"], ["dropped"]),
+    ]
+    last.input[0] = "dropped"
+    del model.graph.node[:]
+    model.graph.node.extend([*others, *first, last])
+
+
+def divide_time(model: Any, size: int = 8) -> None:
+    """Put in a reshaping that only numbers of frames pass that are multiples of a size."""
+    first, *others = model.graph.node
+    model.graph.initializer.append(numpy_helper.from_array(np.array([1, -1, size * 80]), "parts"))
+    model.graph.initializer.append(numpy_helper.from_array(np.array([1, -1, 80]), "whole"))
+    added = [
+        helper.make_node("Reshape", [first.input[0], "parts"], ["divided"]),
+        helper.make_node("Reshape", ["divided", "whole"], ["joined"]),
+    ]
+    first.input[0] = "joined"
+    del model.graph.node[:]
+    model.graph.node.extend([*added, first, *others])
+
+
+def halve_time(model: Any) -> None:
+    divide_time(model, 2)
+
+
 def move_weights(model: Any) -> None:
     [tensor] = model.graph.initializer
     tensor.ClearField("raw_data")
@@ -335,6 +372,7 @@ TASK = "This graph is of another task"
 REFUSED: dict[str, tuple[Callable[[Any], None], str]] = {
     "text model": (take_text, rf"takes input_ids \(int64, B x T\), attention_mask .*{TASK}"),
     "waveforms": (take("B", "samples"), rf"takes feats \(float, B x samples\); expected one .*{TASK}"),
+    "bands before frames": (take("B", 80, "T"), r"takes feats \(float, B x 80 x T\); expected .* 1 x frames x 80"),
     "40 bands": (take("B", "T", 40), r"takes feats \(float, B x T x 40\); expected .* 1 x frames x 80"),
     "batch of 8": (take(8, "T", 80), r"takes feats \(float, 8 x T x 80\); expected"),
     "fp16": (take("B", "T", 80, kind=TensorProto.FLOAT16), r"takes feats \(float16, "),
@@ -346,6 +384,10 @@ REFUSED: dict[str, tuple[Callable[[Any], None], str]] = {
     "custom operator": (use_operator("Secret", "my.company"), "has the custom operator 'my.company.Secret'"),
     "unknown operator": (use_operator("Secret"), "its graph cannot be built .*Secret"),
     "random": (use_operator("RandomNormalLike"), "the operator RandomNormalLike, which draws random numbers"),
+    "random numbers by another operator": (drop_at_random, "its graph returns another embedding each time"),
+    "parts of eight frames": (divide_time, r"fails for 300 frames of audio \(The input tensor cannot be reshaped"),
+    "odd numbers of frames": (halve_time, r"fails for 331 frames of audio \(The input tensor cannot be reshaped"),
+    "10,000 frames": (take(1, 10_000, 80), "takes 10000 frames, and no other number; expected at most 9000"),
     "external data": (move_weights, r"are external data, in '\.\./\.\./etc/passwd'; only files that contain"),
     "hidden external data": (hide_external_weights, r"are external data, in 'other\.bin'"),
     "memory": (fill_memory, "the memory is too small for its graph, for 300 frames"),

@@ -22,6 +22,7 @@ from networks import PartialMels
 
 RATE = 16_000
 SAMPLE = Path(__file__).parents[2] / "sample"
+DEV_CLEAN = Path(__file__).parents[3] / "shared/data/LibriSpeech/dev-clean"
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +70,13 @@ def test_vectors_are_those_of_the_package(resemblyzer: Encoder, recordings: list
     assert torch.allclose(found, expected, atol=1e-5)  # the scale is the same too
     # The tolerance is far below the distance between recordings of one speaker.
     assert angle(found[:1], found[1:2]) > 1e-3
+
+
+@pytest.mark.skipif(not DEV_CLEAN.exists(), reason="needs recordings of LibriSpeech in ../shared/data")
+def test_vectors_of_100_recordings_are_those_of_the_package(resemblyzer: Encoder) -> None:
+    voices = [read_audio(path, RATE, max_duration=4.0) for path in sorted(DEV_CLEAN.rglob("*.flac"))[::4][:100]]
+    assert len(voices) == 100
+    assert angle(resemblyzer.encode(voices), embed_with_package(voices, trims=False)) <= 1e-9
 
 
 def test_vectors_with_speech_detection_are_those_of_the_package(
@@ -213,8 +221,8 @@ def use_other_size(content: dict[str, Any]) -> None:
 
 BROKEN: dict[str, tuple[Callable[[Any], object], str]] = {
     "no model": (lambda content: content.pop("model_state"), r"has no model_state, .*It holds: step, optimizer_state"),
-    "a layer is missing": (remove_layer, "not a checkpoint of Resemblyzer.*lstm.weight_hh_l2"),
-    "another size": (use_other_size, "size mismatch for linear.weight"),
+    "a layer is missing": (remove_layer, r"not a checkpoint of Resemblyzer.*: it lacks lstm\.weight_hh_l2\.$"),
+    "another size": (use_other_size, r"the shape of linear\.weight is \(128, 256\); expected \(256, 256\)\.$"),
     "NaN": (
         lambda content: content["model_state"]["linear.bias"].fill_(torch.nan),
         "linear.bias is not a tensor of finite numbers",
@@ -234,6 +242,17 @@ def test_broken_checkpoints_are_refused(
     torch.save(content, tmp_path / "broken.pt")
     with pytest.raises(EncoderError, match=message):
         lazy_encoder("resemblyzer", tmp_path / "broken.pt", "cpu")
+
+
+def test_replaced_file_is_noticed(resemblyzer_weights: Path, recordings: list[Tensor], tmp_path: Path) -> None:
+    path = tmp_path / "own.pt"
+    path.write_bytes(resemblyzer_weights.read_bytes())
+    lazy = lazy_encoder("resemblyzer", path, "cpu")
+    content = torch.load(path, map_location="cpu", weights_only=True)
+    content["model_state"]["linear.bias"] += 1
+    torch.save(content, path)
+    with pytest.raises(EncoderError, match="have changed since they were last read"):
+        lazy.encode(recordings[:1])
 
 
 def test_cut_off_file_and_missing_file_are_refused(resemblyzer_weights: Path, tmp_path: Path) -> None:

@@ -86,6 +86,19 @@ def test_corpora_are_compared_by_name(names: tuple[str, str], is_related: bool) 
     assert corpora_with_speakers_of(corpus, {"trained_on": ["x", trained_on]}) == ([trained_on] if is_related else [])
 
 
+def test_results_name_the_corpora_of_fine_tuned_weights(made_up: MadeUp) -> None:
+    features = replace(made_up(n_sessions=1), corpus="librispeech")
+    spec = {"trained_on": ["own"], "trained_speakers": ["speaker 01"], "pretrained_on": ["libri-light"]}
+    features.encoder.update(spec)
+    expected = (
+        "the pretrained weights of the encoder were trained on libri-light, so the figures on librispeech may be "
+        "optimistic; test it on other speakers"
+    )
+    assert expected in compare_heads(features, ["centroid"]).notes
+    features.encoder.update({**spec, "pretrained_on": "unknown"})
+    assert not any("optimistic" in note for note in compare_heads(features, ["centroid"]).notes)
+
+
 def test_comparisons_warn_in_one_line_if_the_corpus_trained_the_encoder(made_up: MadeUp) -> None:
     features = replace(made_up(n_sessions=1), corpus="librispeech")
     expected = (

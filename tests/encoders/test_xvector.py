@@ -193,6 +193,10 @@ def test_last_layer_of_large_models_is_that_of_their_training(speaker_model: Sav
     assert distance(of_version_4.encode(waveforms), expected) <= 1e-5
     assert distance(of_version_5.encode(waveforms), expected) > 1e-3
     assert of_version_4.spec["weights"] != of_version_5.spec["weights"]
+    change_config(folder, transformers_version="5.0.0", tie_last_hidden_states=True)
+    assert lazy_encoder("wav2vec2", folder).spec["weights"] == of_version_4.spec["weights"]
+    change_config(folder, transformers_version="4.13.0", tie_last_hidden_states=False)
+    assert lazy_encoder("wav2vec2", folder).spec["weights"] == of_version_5.spec["weights"]
 
 
 def test_fewer_frames_than_16_are_refused_with_the_minimum(wavlm: Encoder, tmp_path: Path) -> None:
@@ -207,6 +211,12 @@ def test_fewer_frames_than_16_are_refused_with_the_minimum(wavlm: Encoder, tmp_p
     failed, embedded = embed_utterances(utterances, wavlm)
     assert failed.error == "the audio is 0.300 s long; this encoder needs 0.325 s"
     assert embedded.vector is not None
+
+
+def test_digital_silence_has_no_x_vector(wavlm: Encoder) -> None:
+    for wave in (torch.zeros(RATE), torch.full((RATE,), 0.2)):
+        with pytest.raises(EncoderError, match="Waveform 0 is digital silence"):
+            wavlm.encode([wave])
 
 
 def test_layers_of_a_speaker_model_are_pooled_as_those_of_others(folder: Path, wavlm: Encoder) -> None:
@@ -324,7 +334,12 @@ BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
     "an adapter": (lambda folder: change_config(folder, add_adapter=True), "x-vector head on an adapter"),
     "no name of the head": (
         lambda folder: change_config(folder, architectures=["WavLMModel"]),
-        r"this is WavLMModel, whose classifier\.bias \(and \d+ more\) would be ignored",
+        r"the weights have an x-vector head, but architectures in config\.json names WavLMModel; expected a model",
+    ),
+    "no architecture": (lambda folder: change_config(folder, architectures=None), "names no model; expected"),
+    "NaN": (
+        lambda folder: change_weights(folder, lambda state: state["layer_weights"].fill_(torch.nan)),
+        "layer_weights in the weights has NaN or infinity",
     ),
     "code": (write_code, "cannot be loaded"),
 }

@@ -12,7 +12,7 @@ import torch
 
 from audio import read_audio
 from corpora import Corpus, Utterance, split
-from encoders import EncoderError, Pretrained, TrainedNetwork, load_encoder
+from encoders import EncoderError, Pretrained, TrainedNetwork, lazy_encoder, load_encoder
 from heads import SpeakerClassifier
 from networks import create_front_end
 from training import TrainedEncoder, TrainingError, TrainingSettings
@@ -68,8 +68,9 @@ def test_saved_encoder_and_classifier_are_those_of_the_run(
 
 
 def test_only_trained_tensors_are_stored_and_frozen_ones_do_not_move(fine_tune: Train, folder: Path) -> None:
-    trained = TrainedNetwork.load(fine_tune(epochs=1).paths[0])
-    pretrained = Pretrained.find("wav2vec2", folder)
+    [path] = fine_tune(epochs=1).paths
+    trained, pretrained = TrainedNetwork.load(path), Pretrained.find("wav2vec2", folder)
+    assert lazy_encoder("trained", path).spec["pretrained_on"] == "unknown"
     assert trained.pretrained is not None
     assert trained.pretrained.digest == pretrained.digest
     before: Any = pretrained.create()
