@@ -295,7 +295,7 @@ def use_operator(name: str, domain: str = "") -> Callable[[Any], None]:
 def drop_at_random(model: Any) -> None:
     """Put in a dropout that is in training mode because of a computed value, which no check of operators sees."""
     *others, last = model.graph.node
-    model.graph.initializer.append(numpy_helper.from_array(np.float32(0.5), "ratio"))
+    model.graph.initializer.append(numpy_helper.from_array(np.array(0.5, np.float32), "ratio"))
     first = [
         helper.make_node("Shape", ["feats"], ["shape"]),
         helper.make_node("ReduceMin", ["shape"], ["least"], keepdims=0),
