@@ -19,7 +19,7 @@ from audio.full_scale import full_scale_of_samples
 from audio.samples import Samples
 from audio.sound_file import (
     MAX_FRAMES,
-    SequentialFile,
+    SoundFile,
     check_channel,
     check_size,
     count_frames,
@@ -304,7 +304,7 @@ def _decode(
     return samples, span, rate, missing, scale
 
 
-def _missing(path: Path, file: SequentialFile) -> float:
+def _missing(path: Path, file: SoundFile) -> float:
     """Return the length (seconds) that the end of an open file lacks; refuse a file that lacks more than a little."""
     missing = missing_seconds(path, file)
     if _is_cut_off(missing, file.frames / file.samplerate):

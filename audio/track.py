@@ -1,0 +1,195 @@
+"""Open the audio track of a container, such as MP4, WebM or ASF, with PyAV, and decode its packets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from audio.audio_error import AudioError, AudioFault
+from audio.container_size import is_cut_mp4
+
+if TYPE_CHECKING:  # importing PyAV takes as long as importing NumPy, and most recordings do not need it
+    from av import AudioFrame, AudioStream, Packet
+    from av.container import InputContainer
+
+    AudioPacket = Packet[AudioStream]
+
+# Containers that are opened. Playlists, which name other files and addresses, are not among them, nor are the formats
+# without a header, for which FFmpeg takes the suffix of the file.
+CONTAINERS = (
+    "mov,matroska,aac,loas,amr,asf,avi,flv,mpeg,mpegts,ogg,wv,ape,ac3,eac3,dts,tta,tak,mpc,mpc8,rm,qcp,dss,dsf,iff,shn,"
+    "caf,wav,w64"
+)
+OPTIONS = {"format_whitelist": CONTAINERS, "protocol_whitelist": "file"}
+# FFmpeg's names of containers that have another usual name.
+CONTAINER_NAMES = {"mov": "MP4", "matroska": "WEBM"}
+# Zero and full scale of integer samples, by their type.
+INTEGERS = {"uint8": (2**7, 2**7), "int16": (0, 2**15), "int32": (0, 2**31)}
+# Tag of tracks from Apple's store that are encrypted.
+APPLE_ENCRYPTED = "drms"
+
+
+class UnknownContainerError(AudioError):
+    """A file is not audio that PyAV decodes, and not a container without audio either."""
+
+    def __init__(self, path: Path, fault: AudioFault = "not_audio", reason: str = "PyAV does not decode it") -> None:
+        super().__init__(path, fault, reason)
+
+
+class Track:
+    """The audio track of an open container, and its decoder.
+
+    Attributes
+    ----------
+    rate, channels : int
+        Sampling rate (Hz) and number of channels; of the first samples once there are some.
+    container, codec : str
+        FFmpeg's names, such as ``mov`` and ``aac``.
+    n_packets : int
+        Number of packets that the index of the container has; 0 if it has none.
+    end : float or None
+        Where the track ends (seconds), as the container declares it.
+    is_damaged : bool
+        Whether a packet was not complete, or could not be read or decoded.
+    is_encrypted : bool
+        Whether a packet was encrypted.
+    """
+
+    def __init__(self, container: InputContainer, stream: AudioStream) -> None:
+        self._input, self._stream = container, stream
+        self._context = stream.codec_context
+        self._context.thread_count = 1  # threads do not survive a fork
+        self.rate, self.channels = self._context.sample_rate, self._context.channels
+        self.container, self.codec = container.format.name.partition(",")[0], self._context.name
+        self.n_packets = stream.frames
+        self.end = _seconds(stream, (stream.start_time or 0) + stream.duration) if stream.duration else None
+        self.is_damaged, self.is_encrypted = False, stream.codec_tag == APPLE_ENCRYPTED
+        self._has_output = False
+
+    def packets(self) -> Iterator[AudioPacket]:
+        """Yield the packets from the first one on, up to the first that is not complete."""
+        from av.error import FFmpegError
+
+        try:
+            for packet in self._input.demux(self._stream):
+                if packet.is_corrupt:
+                    break
+                self.is_encrypted |= packet.has_sidedata("encryption_info")
+                if packet.size:  # the last packet is empty
+                    yield packet
+            else:
+                return
+        except FFmpegError:
+            pass
+        self.is_damaged = True
+
+    def decode(self, packet: AudioPacket | None) -> NDArray[np.float32] | None:
+        """Return the samples of a packet (frames, channels), those that the decoder still has for None.
+
+        The result is None if the packet is damaged. Damaged packets before the first samples are passed over: the
+        recording begins within a packet.
+        """
+        from av.error import FFmpegError
+
+        try:
+            frames = self._context.decode(packet)
+        except FFmpegError:
+            frames = None
+        if frames is not None and frames and not self._has_output:
+            self.rate, self.channels = frames[0].sample_rate, frames[0].layout.nb_channels
+            self._has_output = True
+        if frames is None and not self._has_output:
+            frames = []
+        if frames is None or any(self._differs(frame) for frame in frames):
+            self.is_damaged = True
+            return None
+        blocks = [_samples_of(frame) for frame in frames]
+        return np.concatenate(blocks) if blocks else np.empty((0, self.channels), np.float32)
+
+    def samples(self) -> Iterator[NDArray[np.float32]]:
+        """Yield the samples of the packets (frames, channels), up to the first packet that is damaged."""
+        packet = None
+        for packet in self.packets():
+            samples = self.decode(packet)
+            if samples is None:
+                return
+            yield samples
+        if self.is_damaged:
+            return
+        rest = self.decode(None)
+        self.is_damaged = rest is None or (packet is not None and not self._has_output)
+        if rest is not None:
+            yield rest
+
+    def restart(self) -> None:
+        """Discard what the decoder has of the packets before."""
+        self._context.flush_buffers()
+
+    def _differs(self, frame: AudioFrame) -> bool:
+        return (frame.sample_rate, frame.layout.nb_channels) != (self.rate, self.channels)
+
+    def seconds_of(self, packet: AudioPacket) -> tuple[float, float] | None:
+        """Return where a packet begins and ends (seconds), or None if the container does not say it."""
+        if packet.pts is None or not packet.duration:
+            return None
+        return _seconds(self._stream, packet.pts), _seconds(self._stream, packet.pts + packet.duration)
+
+
+def _seconds(stream: AudioStream, time: int) -> float:
+    return float(time * stream.time_base) if stream.time_base else 0.0
+
+
+def _samples_of(frame: AudioFrame) -> NDArray[np.float32]:
+    """Return the samples of a frame (frames, channels); full scale is 1."""
+    samples = frame.to_ndarray()
+    samples = samples.T if frame.format.is_planar else samples.reshape(frame.samples, -1)
+    if samples.dtype.kind == "f":
+        return samples.astype(np.float32, copy=False)
+    zero, scale = INTEGERS[samples.dtype.name]
+    return ((samples.astype(np.float64) - zero) / scale).astype(np.float32)
+
+
+@contextmanager
+def open_track(path: Path) -> Iterator[Track]:
+    """Open the audio track of a container; the first one, or the one that is marked as the default.
+
+    Raises
+    ------
+    AudioError
+        PyAV does not open the file or has no decoder for it (`UnknownContainerError`), it is cut off before its index,
+        or it has no audio track.
+    """
+    import av  # PyAV does not log what FFmpeg logs, which could block its threads
+    from av.error import FFmpegError
+    from av.stream import Discard, Disposition
+
+    try:
+        # With a protocol, a name such as "concat:x" is the name of a file. Tags may be in any encoding.
+        container = av.open(f"file:{path.absolute()}", "r", container_options=OPTIONS, metadata_errors="replace")
+    except (FFmpegError, UnicodeError) as error:
+        if is_cut_mp4(path):
+            raise AudioError(
+                path,
+                "truncated",
+                "the file is cut off: it lacks its index, which a recorder writes at the end; copy it again, or export "
+                "it again on the device that recorded it",
+            ) from error
+        raise UnknownContainerError(path) from error
+    with container:
+        tracks = container.streams.audio
+        if not tracks:
+            kinds = sorted({stream.type for stream in container.streams})
+            found = f"only {' and '.join(kinds)}" if kinds else "no track at all"
+            raise AudioError(path, "not_audio", f"this file has no audio track, {found}; give a file with sound")
+        stream = max(tracks, key=lambda track: bool(track.disposition & Disposition.default))  # the first of several
+        if stream.codec_context is None:
+            raise UnknownContainerError(path)
+        for other in container.streams:
+            if other.index != stream.index:
+                other.discard = Discard.all
+        yield Track(container, stream)

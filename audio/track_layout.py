@@ -1,0 +1,161 @@
+"""Find where the samples of an audio track are in its packets, so that a part of the track can be decoded alone."""
+
+import math
+import os
+from collections import deque
+from functools import lru_cache
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from audio.audio_error import AudioError
+from audio.container_size import lacking_share
+from audio.track import Track, UnknownContainerError, open_track
+
+if TYPE_CHECKING:
+    from audio.track import AudioPacket
+
+# Codecs whose packets all have the same number of samples, which later packets do not depend on after a lead-in. All
+# others are decoded from the beginning.
+CONSTANT_CODECS = ("aac", "alac", "amrnb", "amrwb", "opus")
+# Opus can change the length of its packets.
+VARIABLE_LENGTH = ("opus",)
+# Number of packets at the beginning in which the samples that are not part of the recording end (the encoder's delay).
+N_FIRST = 16
+# The end of a track is rounded to the time scale of its container; a difference of this is no end (seconds).
+TIME_SCALE = 0.002
+
+
+class TrackLayout(NamedTuple):
+    """Where samples are in the packets of a track.
+
+    Attributes
+    ----------
+    rate, channels : int
+        Sampling rate (Hz) and number of channels.
+    container, codec : str
+        FFmpeg's names.
+    n_frames : int
+        Number of frames (samples of each channel) of the recording, without those that the encoder has added.
+    per_packet : int
+        Number of frames of each packet; 0 if it is not the same for all.
+    skipped : int
+        Number of frames before the recording, which the decoder does not return.
+    missing : float
+        Length that the container declares, but that the file lacks (seconds); infinity if it is not known.
+    """
+
+    rate: int
+    channels: int
+    container: str
+    codec: str
+    n_frames: int
+    per_packet: int
+    skipped: int
+    missing: float
+
+
+def layout_of(path: Path) -> TrackLayout:
+    """Return where the samples of a recording are; remembered while its size and modification time stay the same.
+
+    Packets are read, and some of them decoded; all are if their numbers of samples differ.
+
+    Raises
+    ------
+    AudioError
+        PyAV cannot open the file (``not_audio``), the file has no audio track or is encrypted, or it is cut off before
+        the first samples.
+    """
+    status = os.stat(path)
+    return _layout(path, status.st_size, status.st_mtime_ns)
+
+
+@lru_cache(maxsize=1024)
+def _layout(path: Path, size: int, mtime_ns: int) -> TrackLayout:
+    with open_track(path) as track:
+        layout = _constant_layout(path, track) if track.codec in CONSTANT_CODECS else None
+    if layout is None:
+        with open_track(path) as track:
+            layout = _counted_layout(path, track)
+    if track.is_encrypted:
+        raise AudioError(path, "not_audio", "its audio is encrypted; export the recording without protection")
+    if not layout.n_frames and layout.missing:
+        if layout.missing == math.inf and lacking_share(path, layout.container) is None:
+            raise UnknownContainerError(path)
+        raise AudioError(path, "truncated", "the file is cut off or damaged before its first sample; copy it again")
+    return layout
+
+
+def _constant_layout(path: Path, track: Track) -> TrackLayout | None:
+    """Return the layout of a track from its first and its last packets; None if the packets differ.
+
+    Parameters
+    ----------
+    path : Path
+    track : Track
+        An open track, of which nothing was read.
+    """
+    packets = track.packets()
+    first = list(islice(packets, N_FIRST))
+    last, n_packets = deque(first, maxlen=2), len(first)
+    lengths = {packet.duration for packet in first[:-1]}
+    for packet in packets:
+        if last[-1].is_discard:  # a part within the recording is cut out
+            return None
+        lengths.add(last[-1].duration)
+        last.append(packet)
+        n_packets += 1
+    decoded = [track.decode(packet) for packet in first]
+    n_frames = [0 if samples is None else len(samples) for samples in decoded]
+    per_packet = n_frames[-1] if n_frames else 0
+    if (
+        n_packets <= N_FIRST
+        or n_frames[-2:] != [per_packet] * 2
+        or not per_packet
+        or (track.codec in VARIABLE_LENGTH and len(lengths) > 1)
+    ):
+        return None
+    skipped = N_FIRST * per_packet - sum(n_frames)
+    track.restart()
+    _, samples = [track.decode(packet) for packet in last]
+    n_last = 0 if samples is None else len(samples)
+    total = (n_packets - 1) * per_packet + int(min(n_last, _frames_before_end(track, last[-1]))) - skipped
+    missing = _missing(path, track, total, n_packets=n_packets - (samples is None), per_packet=per_packet)
+    return TrackLayout(
+        track.rate, track.channels, track.container, track.codec,
+        n_frames=total, per_packet=per_packet, skipped=skipped, missing=missing,
+    )  # fmt: skip
+
+
+def _counted_layout(path: Path, track: Track) -> TrackLayout:
+    """Return the layout of a track whose packets differ, by decoding all of them."""
+    total = sum(len(samples) for samples in track.samples())
+    missing = _missing(path, track, total)
+    return TrackLayout(
+        track.rate, track.channels, track.container, track.codec,
+        n_frames=total, per_packet=0, skipped=0, missing=missing,
+    )  # fmt: skip
+
+
+def _frames_before_end(track: Track, last: "AudioPacket") -> float:
+    """Return how many frames of the last packet are before the end of the recording; infinity if it is not known."""
+    times = track.seconds_of(last)
+    if track.container != "mov" or times is None:
+        return math.inf
+    begin, end = times
+    if track.end is not None and begin < track.end < end - TIME_SCALE:
+        end = track.end
+    return round((end - begin) * track.rate)
+
+
+def _missing(path: Path, track: Track, total: int, *, n_packets: int = 0, per_packet: int = 0) -> float:
+    """Return the length (seconds) that a track with `total` frames lacks; infinity if it is not known."""
+    share = lacking_share(path, track.container) or 0.0
+    if share == math.inf or (not total and (share or track.is_damaged)):
+        return math.inf
+    if not total:
+        return 0.0
+    missing = share * total / track.rate
+    if track.is_damaged and track.n_packets and per_packet:
+        return max(missing, (track.n_packets - n_packets) * per_packet / track.rate)
+    return missing if share or not track.is_damaged else math.inf
