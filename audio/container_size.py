@@ -9,6 +9,8 @@ from typing import BinaryIO
 TO_THE_END, LONG_SIZE = 0, 1
 # Names of boxes at the beginning of MP4 files.
 FIRST_BOXES = (b"ftyp", b"mdat", b"moov", b"wide", b"free", b"skip", b"pnot")
+# A fragmented MP4 file is a sequence of pairs of these boxes, whose number is not declared.
+FRAGMENT = (b"moof", b"mdat")
 # Smallest element, an empty one of Matroska (bytes).
 MIN_ELEMENT = 2
 
@@ -37,8 +39,8 @@ def lacking_share(path: Path, container: str) -> float | None:
     for name, begin, size in _elements(path, readers[container]):
         names.add(name)
         if size is not None and begin + size > end:
-            # A fragmented MP4 file is a sequence of pairs of moof and mdat, whose number is not declared.
-            return float("inf") if b"moof" in names else (begin + size - end) / end
+            is_fragment = b"moof" in names and name in FRAGMENT
+            return float("inf") if is_fragment else (begin + size - end) / end
     return 0.0
 
 

@@ -57,7 +57,7 @@ class Track:
     is_damaged : bool
         Whether a packet was not complete, or could not be read or decoded.
     is_encrypted : bool
-        Whether a packet was encrypted.
+        Whether a packet that could not be decoded is encrypted.
     """
 
     def __init__(self, container: InputContainer, stream: AudioStream) -> None:
@@ -71,17 +71,19 @@ class Track:
         self.is_damaged, self.is_encrypted = False, stream.codec_tag == APPLE_ENCRYPTED
         self._has_output = False
 
-    def packets(self) -> Iterator[AudioPacket]:
-        """Yield the packets from the first one on, up to the first that is not complete."""
+    def packets(self, since: int | None = None) -> Iterator[AudioPacket]:
+        """Yield the packets from the first one on, or from a time stamp on, up to the first that is not complete."""
         from av.error import FFmpegError
 
         try:
+            if since is not None:
+                self._input.seek(since, stream=self._stream)
             for packet in self._input.demux(self._stream):
                 if packet.is_corrupt:
                     break
-                self.is_encrypted |= packet.has_sidedata("encryption_info")
-                if packet.size:  # the last packet is empty
-                    yield packet
+                if not packet.size or (since is not None and (packet.pts is None or packet.pts < since)):
+                    continue  # the last packet is empty
+                yield packet
             else:
                 return
         except FFmpegError:
@@ -100,6 +102,7 @@ class Track:
             frames = self._context.decode(packet)
         except FFmpegError:
             frames = None
+            self.is_encrypted |= packet is not None and packet.has_sidedata("encryption_info")
         if frames is not None and frames and not self._has_output:
             self.rate, self.channels = frames[0].sample_rate, frames[0].layout.nb_channels
             self._has_output = True
@@ -127,8 +130,14 @@ class Track:
             yield rest
 
     def restart(self) -> None:
-        """Discard what the decoder has of the packets before."""
-        self._context.flush_buffers()
+        """Continue with a new decoder; the old one would keep its noise generator even if it was flushed."""
+        from av import AudioCodecContext, CodecContext
+
+        context = CodecContext.create(self._context.name, "r")
+        assert isinstance(context, AudioCodecContext)
+        context.extradata, context.thread_count = self._context.extradata, 1
+        context.sample_rate, context.layout = self._context.sample_rate, self._context.layout
+        self._context = context
 
     def _differs(self, frame: AudioFrame) -> bool:
         return (frame.sample_rate, frame.layout.nb_channels) != (self.rate, self.channels)
@@ -172,16 +181,11 @@ def open_track(path: Path) -> Iterator[Track]:
         # With a protocol, a name such as "concat:x" is the name of a file. Tags may be in any encoding.
         container = av.open(f"file:{path.absolute()}", "r", container_options=OPTIONS, metadata_errors="replace")
     except (FFmpegError, UnicodeError) as error:
-        if is_cut_mp4(path):
-            raise AudioError(
-                path,
-                "truncated",
-                "the file is cut off: it lacks its index, which a recorder writes at the end; copy it again, or export "
-                "it again on the device that recorded it",
-            ) from error
-        raise UnknownContainerError(path) from error
+        raise _unopened_error(path) from error
     with container:
         tracks = container.streams.audio
+        if not tracks and is_cut_mp4(path):
+            raise _unopened_error(path)
         if not tracks:
             kinds = sorted({stream.type for stream in container.streams})
             found = f"only {' and '.join(kinds)}" if kinds else "no track at all"
@@ -193,3 +197,14 @@ def open_track(path: Path) -> Iterator[Track]:
             if other.index != stream.index:
                 other.discard = Discard.all
         yield Track(container, stream)
+
+
+def _unopened_error(path: Path) -> AudioError:
+    if not is_cut_mp4(path):
+        return UnknownContainerError(path)
+    return AudioError(
+        path,
+        "truncated",
+        "the file is cut off: it lacks its index, which a recorder writes at the end; copy it again, or save it on the "
+        "recording device again",
+    )

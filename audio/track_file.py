@@ -1,9 +1,9 @@
 """Read the audio track of a container as a sound file is read."""
 
+import math
 import os
 from collections import deque
 from collections.abc import Generator
-from contextlib import nullcontext
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
@@ -14,11 +14,8 @@ from numpy.typing import NDArray
 from audio.track import CONTAINER_NAMES, open_track
 from audio.track_layout import TrackLayout, layout_of
 
-# Number of samples, of all channels together, of a block; blocks are decoded independently of each other.
-BLOCK_SAMPLES = 1 << 21
-# A decoder begins this long before a block (seconds).
-LEAD_IN = 1.0
-# Number of blocks that are kept in each process (8 MiB each), because windows of a recording are read in order.
+# Number of blocks that are kept in each process, because windows of a recording are read in order. A block of two
+# channels at 48 kHz has 8 MB.
 KEPT_BLOCKS = 8
 
 Frames = NDArray[np.float32]
@@ -59,7 +56,8 @@ class TrackFile:
         self.format = CONTAINER_NAMES.get(layout.container, layout.container.upper())
         self.subtype, self.missing = layout.codec.upper(), layout.missing
         self._position, self._pending = 0, np.empty((0, layout.channels), np.float32)
-        self._decoded: Generator[Frames] | None = _decode_from(path, layout, 0)
+        self._decoded: Generator[Frames] | None
+        self._decoded = _decode_blocks(path, layout, 0) if layout.per_packet else _decode_whole(path)
 
     def __enter__(self) -> "TrackFile":
         return self
@@ -71,42 +69,33 @@ class TrackFile:
     def seek(self, first: int) -> None:
         """Continue with a frame, by its number; from now on, blocks are kept."""
         self.__exit__()
-        self._position, self._decoded = first, None
+        self._position, self._decoded, self._pending = first, None, self._pending[:0]
 
     def read(self, frames: int, dtype: str = "float32", always_2d: bool = True) -> Frames:
         """Return the next frames (frames, channels), float32; fewer at the end, or where the file is damaged."""
-        parts, n_missing = [self._pending], min(frames, self.frames - self._position)
-        n_missing -= len(self._pending)
-        while n_missing > 0:
-            part = self._next()
-            if part is None:
-                break
+        wanted = max(min(frames, self.frames - self._position), 0)
+        parts, n_read = [self._pending], len(self._pending)
+        while n_read < wanted and (part := self._decode(self._position + n_read)) is not None:
             parts.append(part)
-            n_missing -= len(part)
+            n_read += len(part)
         joined = np.concatenate(parts) if len(parts) > 1 else parts[0]
-        n_read = min(max(frames, 0), self.frames - self._position, len(joined))
-        self._pending = joined[n_read:]
-        self._position += n_read
-        return joined[:n_read]
+        read, self._pending = joined[:wanted], joined[wanted:]
+        self._position += len(read)
+        return read
 
-    def _next(self) -> Frames | None:
-        """Return the frames after those that are pending; None if there are none."""
+    def _decode(self, first: int) -> Frames | None:
+        """Return frames from `first` on, which is the next one that was not decoded; None if there are no more."""
         if self._decoded is not None:
             return next(self._decoded, None)
-        number, skipped = _place_of(self._layout, self._position + len(self._pending))
+        number, skipped = _place_of(self._layout, first)
         status = os.stat(self._path)
         block = _kept_block(self._path, status.st_size, status.st_mtime_ns, number=number)
         return block[skipped:] if skipped < len(block) else None
 
 
-def _packets_of_block(layout: TrackLayout) -> int:
-    return max(BLOCK_SAMPLES // (layout.channels * layout.per_packet), 1)
-
-
 def _place_of(layout: TrackLayout, position: int) -> tuple[int, int]:
     """Return the number of the block that has a frame, and the number of frames before it in the block."""
-    size = _packets_of_block(layout) * layout.per_packet if layout.per_packet else BLOCK_SAMPLES // layout.channels
-    number, skipped = divmod(position + layout.skipped, size)
+    number, skipped = divmod(position + layout.skipped, layout.block_frames)
     return number, skipped if number else position
 
 
@@ -114,43 +103,49 @@ def _place_of(layout: TrackLayout, position: int) -> tuple[int, int]:
 def _kept_block(path: Path, size: int, mtime_ns: int, *, number: int) -> Frames:
     """Return a block of a file (frames, channels)."""
     layout = layout_of(path)
+    parts = [np.empty((0, layout.channels), np.float32)]
     if layout.per_packet:
-        decoded = _decode_from(path, layout, number, n_blocks=1)
-        return np.concatenate([np.empty((0, layout.channels), np.float32), *decoded])
-    size = BLOCK_SAMPLES // layout.channels
-    first, parts, n_read = number * size, [np.empty((0, layout.channels), np.float32)], 0
-    for part in _decode_from(path, layout, 0):
-        begin, n_read = n_read, n_read + len(part)
-        if n_read > first:
+        return np.concatenate([*parts, *_decode_blocks(path, layout, number, n_blocks=1)])
+    first, n_decoded = number * layout.block_frames, 0
+    for part in _decode_whole(path):
+        begin, n_decoded = n_decoded, n_decoded + len(part)
+        if n_decoded > first:
             parts.append(part[max(first - begin, 0) :])
-        if n_read >= first + size:
+        if n_decoded >= first + layout.block_frames:
             break
-    return np.concatenate(parts)[:size]
+    return np.concatenate(parts)[: layout.block_frames]
 
 
-def _decode_from(path: Path, layout: TrackLayout, block: int, *, n_blocks: int | None = None) -> Generator[Frames]:
+def _decode_whole(path: Path) -> Generator[Frames]:
+    """Yield the frames of a file (frames, channels), decoded by one decoder."""
+    with open_track(path) as track:
+        yield from track.samples()
+
+
+def _decode_blocks(path: Path, layout: TrackLayout, block: int, *, n_blocks: float = math.inf) -> Generator[Frames]:
     """Yield the frames of a file (frames, channels) from a block on, up to a number of blocks."""
-    if not layout.per_packet:
-        with open_track(path) as track:
-            yield from track.samples()
-        return
-    n_packets, n_before = _packets_of_block(layout), -(-round(LEAD_IN * layout.rate) // layout.per_packet)
-    first = block * n_packets
+    begin, n_before = layout.first_packet(block), block * layout.block_packets - layout.first_packet(block)
+    stamp = layout.time_stamps[block] if begin and layout.time_stamps else None
     with open_track(path) as source:
-        packets = source.packets()
-        before = deque(islice(islice(packets, first), max(first - n_before, 0), None), maxlen=n_before)
-        while n_blocks is None or n_blocks > 0:
-            n_read = 0
-            with open_track(path) if before else nullcontext(source) as track:
-                for packet in before:
-                    track.decode(packet)
-                for packet in islice(packets, n_packets):
-                    samples = track.decode(packet)
-                    if samples is None:
-                        return
-                    before.append(packet)
-                    n_read += 1
-                    yield samples
-            if n_read < n_packets:
+        packets = source.packets(stamp) if stamp is not None else islice(source.packets(), begin, None)
+        before = deque(islice(packets, n_before), maxlen=layout.block_packets)
+        if stamp is not None and (not before or before[0].pts != stamp):  # the index is wrong
+            yield from _decode_blocks(path, layout._replace(time_stamps=()), block, n_blocks=n_blocks)
+            return
+        while n_blocks > 0:
+            if block:
+                source.restart()
+            for packet in before:
+                source.decode(packet)
+            n_decoded = 0
+            for packet in islice(packets, layout.block_packets):
+                samples = source.decode(packet)
+                if samples is None:
+                    return
+                before.append(packet)
+                n_decoded += 1
+                yield samples
+            if n_decoded < layout.block_packets:
                 return
-            n_blocks = None if n_blocks is None else n_blocks - 1
+            block, n_blocks = block + 1, n_blocks - 1
+            before = deque(before, maxlen=block * layout.block_packets - layout.first_packet(block))

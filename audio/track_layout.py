@@ -22,6 +22,11 @@ CONSTANT_CODECS = ("aac", "alac", "amrnb", "amrwb", "opus")
 VARIABLE_LENGTH = ("opus",)
 # Number of packets at the beginning in which the samples that are not part of the recording end (the encoder's delay).
 N_FIRST = 16
+# Length of the blocks that are decoded independently of each other, and the time before a block at which its decoder
+# begins (seconds).
+BLOCK_SECONDS, LEAD_IN = 20.0, 1.0
+# Containers with an index, in which packets are found by their time stamps.
+INDEXED = ("mov", "matroska")
 # The end of a track is rounded to the time scale of its container; a difference of this is no end (seconds).
 TIME_SCALE = 0.002
 
@@ -43,6 +48,8 @@ class TrackLayout(NamedTuple):
         Number of frames before the recording, which the decoder does not return.
     missing : float
         Length that the container declares, but that the file lacks (seconds); infinity if it is not known.
+    time_stamps : tuple of int
+        Time stamp of the packet with which the decoder of each block begins; empty if packets are not found by it.
     """
 
     rate: int
@@ -53,6 +60,21 @@ class TrackLayout(NamedTuple):
     per_packet: int
     skipped: int
     missing: float
+    time_stamps: tuple[int, ...] = ()
+
+    @property
+    def block_packets(self) -> int:
+        """Number of packets of a block."""
+        return max(round(BLOCK_SECONDS * self.rate / self.per_packet), 1)
+
+    @property
+    def block_frames(self) -> int:
+        """Number of frames of a block; the first one lacks those that are skipped."""
+        return self.block_packets * self.per_packet if self.per_packet else round(BLOCK_SECONDS * self.rate)
+
+    def first_packet(self, block: int) -> int:
+        """Return the number of the packet with which the decoder of a block begins."""
+        return max(block * self.block_packets - math.ceil(LEAD_IN * self.rate / self.per_packet), 0)
 
 
 def layout_of(path: Path) -> TrackLayout:
@@ -98,11 +120,12 @@ def _constant_layout(path: Path, track: Track) -> TrackLayout | None:
     packets = track.packets()
     first = list(islice(packets, N_FIRST))
     last, n_packets = deque(first, maxlen=2), len(first)
-    lengths = {packet.duration for packet in first[:-1]}
+    lengths, stamps = {packet.duration for packet in first[:-1]}, [packet.pts for packet in first]
     for packet in packets:
         if last[-1].is_discard:  # a part within the recording is cut out
             return None
         lengths.add(last[-1].duration)
+        stamps.append(packet.pts)
         last.append(packet)
         n_packets += 1
     decoded = [track.decode(packet) for packet in first]
@@ -121,10 +144,15 @@ def _constant_layout(path: Path, track: Track) -> TrackLayout | None:
     n_last = 0 if samples is None else len(samples)
     total = (n_packets - 1) * per_packet + int(min(n_last, _frames_before_end(track, last[-1]))) - skipped
     missing = _missing(path, track, total, n_packets=n_packets - (samples is None), per_packet=per_packet)
-    return TrackLayout(
+    layout = TrackLayout(
         track.rate, track.channels, track.container, track.codec,
         n_frames=total, per_packet=per_packet, skipped=skipped, missing=missing,
     )  # fmt: skip
+    if track.container not in INDEXED:
+        return layout
+    starts = [stamps[layout.first_packet(block)] for block in range(math.ceil(n_packets / layout.block_packets))]
+    known = tuple(stamp for stamp in starts if stamp is not None)
+    return layout._replace(time_stamps=known if len(known) == len(starts) else ())
 
 
 def _counted_layout(path: Path, track: Track) -> TrackLayout:
