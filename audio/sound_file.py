@@ -13,7 +13,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from audio.audio_error import AudioError
-from audio.conversion import conversion_advice
+from audio.conversion import conversion_advice, unknown_format_advice
 from audio.mp3_frames import count_mp3_samples
 from audio.samples import KeptSamples, Samples
 from audio.track import UnknownContainerError
@@ -267,12 +267,12 @@ def _open_track(path: Path, error: soundfile.LibsndfileError) -> TrackFile:
 
 def _libsndfile_error(path: Path, error: soundfile.LibsndfileError) -> AudioError:
     detail = error.error_string.rstrip(". ")
-    advice = conversion_advice(path)
+    advice = unknown_format_advice(path)
     if error.code == FORMAT_NOT_RECOGNISED:
         return AudioError(path, "not_audio", f"this is not audio that libsndfile or PyAV decodes; {advice}")
     if error.code in ENCODING_UNKNOWN:
         return AudioError(path, "not_audio", f"libsndfile and PyAV cannot decode this encoding ({detail}); {advice}")
     if "SF_INFO" in detail:
         detail = "the header gives no valid sampling rate, number of channels or length"
-    reason = f"the file is cut off or damaged (libsndfile: {detail}); copy it again, or {advice}"
+    reason = f"the file is cut off or damaged (libsndfile: {detail}); copy it again, or {conversion_advice(path)}"
     return AudioError(path, "truncated", reason)
