@@ -58,6 +58,8 @@ class Track:
         Whether a packet was not complete, or could not be read or decoded.
     is_encrypted : bool
         Whether a packet that could not be decoded is encrypted.
+    last : Packet or None
+        The packet that the last of `samples` are of; None if the decoder had them of several packets.
     """
 
     def __init__(self, container: InputContainer, stream: AudioStream) -> None:
@@ -69,6 +71,7 @@ class Track:
         self.n_packets = stream.frames
         self.end = _seconds(stream, (stream.start_time or 0) + stream.duration) if stream.duration else None
         self.is_damaged, self.is_encrypted = False, stream.codec_tag == APPLE_ENCRYPTED
+        self.last: AudioPacket | None = None
         self._has_output = False
 
     def packets(self, since: int | None = None) -> Iterator[AudioPacket]:
@@ -120,17 +123,18 @@ class Track:
 
     def samples(self) -> Iterator[NDArray[np.float32]]:
         """Yield the samples of the packets (frames, channels), up to the first packet that is damaged."""
-        packet = None
         for packet in self.packets():
             samples = self.decode(packet)
             if samples is None:
                 return
+            self.last = packet
             yield samples
         if self.is_damaged:
             return
         rest = self.decode(None)
-        self.is_damaged = rest is None or (packet is not None and not self._has_output)
-        if rest is not None:
+        self.is_damaged = self.last is not None and not self._has_output
+        if rest is not None and len(rest):
+            self.last = None
             yield rest
 
     def restart(self) -> None:

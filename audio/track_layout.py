@@ -157,7 +157,11 @@ def _constant_layout(path: Path, track: Track) -> TrackLayout | None:
 
 def _counted_layout(path: Path, track: Track) -> TrackLayout:
     """Return the layout of a track whose packets differ, by decoding all of them."""
-    total = sum(len(samples) for samples in track.samples())
+    total, n_last = 0, 0
+    for samples in track.samples():
+        total, n_last = total + len(samples), len(samples)
+    if track.last is not None and n_last:
+        total -= max(n_last - int(min(n_last, _frames_before_end(track, track.last))), 0)
     missing = _missing(path, track, total)
     return TrackLayout(
         track.rate, track.channels, track.container, track.codec,
