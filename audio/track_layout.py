@@ -177,7 +177,7 @@ def _frames_before_end(track: Track, last: "AudioPacket") -> float:
     begin, end = times
     if track.end is not None and begin < track.end < end - TIME_SCALE:
         end = track.end
-    return round((end - begin) * track.rate)
+    return round((end - max(begin, 0.0)) * track.rate)
 
 
 def _missing(path: Path, track: Track, total: int, *, n_packets: int = 0, per_packet: int = 0) -> float:

@@ -110,6 +110,22 @@ def test_bad_files_are_listed_and_give_code_3(corpus_root: Path, call_script: Ru
     assert (tmp_path / "out" / "speaker_classifier_librispeech.pt").exists()
 
 
+def test_m4a_files_of_voxceleb2_are_extracted(
+    write_compressed: Callable[..., Path], call_script: Run, tmp_path: Path
+) -> None:
+    root = tmp_path / "vox2/dev/aac"
+    for number in range(4):
+        path = root / f"id0000{number % 2}/21Uxsk56VDQ{number}/00001.m4a"
+        write_compressed(path, 1.0 + 0.1 * number, seed=number)
+    done = call_script(
+        EXTRACT, "--data_dir", root, "--layout", "voxceleb", "--encoder", "spectral", "--output_dir", tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    features = FeatureSet.load(tmp_path / "voxceleb_features_spectral.pt")
+    assert features.durations.tolist() == pytest.approx([1.0, 1.2, 1.1, 1.3])
+    assert not features.failures
+
+
 def test_windows_and_precision_have_flags(
     corpus_root: Path, clap_weights: Path, call_script: Run, assert_refused: Check, tmp_path: Path
 ) -> None:
