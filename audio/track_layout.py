@@ -145,7 +145,7 @@ def _constant_layout(path: Path, track: Track) -> TrackLayout | None:
     total = (n_packets - 1) * per_packet + int(min(n_last, _frames_before_end(track, last[-1]))) - skipped
     missing = _missing(path, track, total, n_packets=n_packets - (samples is None), per_packet=per_packet)
     layout = TrackLayout(
-        track.rate, track.channels, track.container, track.codec,
+        rate=track.rate, channels=track.channels, container=track.container, codec=track.codec,
         n_frames=total, per_packet=per_packet, skipped=skipped, missing=missing,
     )  # fmt: skip
     if track.container not in INDEXED:
@@ -164,7 +164,7 @@ def _counted_layout(path: Path, track: Track) -> TrackLayout:
         total -= max(n_last - int(min(n_last, _frames_before_end(track, track.last))), 0)
     missing = _missing(path, track, total)
     return TrackLayout(
-        track.rate, track.channels, track.container, track.codec,
+        rate=track.rate, channels=track.channels, container=track.container, codec=track.codec,
         n_frames=total, per_packet=0, skipped=0, missing=missing,
     )  # fmt: skip
 

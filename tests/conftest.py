@@ -107,14 +107,16 @@ def write_compressed() -> Callable[..., Path]:
     import av
 
     def write(path: Path, seconds: float = 1.0, *, samples: Audio | None = None, seed: int = 0, **given: Any) -> Path:
-        options = {"form": None, "rate": 16_000, "channels": 1, "bit_rate": 32_000, "muxer_options": {}}
-        options |= COMPRESSED.get(path.suffix, {}) | given
+        defaults: dict[str, Any] = {
+            "form": None, "rate": 16_000, "channels": 1, "bit_rate": 32_000, "muxer_options": {}
+        }  # fmt: skip
+        options = defaults | COMPRESSED.get(path.suffix, {}) | given
         rate = options["rate"]
         if samples is None:
             samples = np.stack([make_voice(seconds, rate, seed + 1000 * each) for each in range(options["channels"])])
         layout = {1: "mono", 2: "stereo", 6: "5.1"}[len(samples)]
         path.parent.mkdir(parents=True, exist_ok=True)
-        with av.open(str(path), "w", options["form"], container_options=options["muxer_options"]) as container:
+        with av.open(str(path), "w", format=options["form"], container_options=options["muxer_options"]) as container:
             stream = container.add_stream(options["codec"], rate, layout=layout)
             stream.bit_rate = options["bit_rate"]
             frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples, np.float32), "fltp", layout)

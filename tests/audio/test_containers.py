@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -17,7 +18,10 @@ Write = Callable[..., Path]
 Samples = NDArray[np.float64]
 
 FORMATS = ["a.m4a", "a.mp4", "a.mov", "a.aac", "a.mka", "a.webm", "a.3gp", "a.amr", "a.wma", "alac.m4a", "eac3.mp4"]
-OPTIONS = {"alac.m4a": {"codec": "alac"}, "eac3.mp4": {"codec": "eac3", "bit_rate": 96_000, "rate": 48_000}}
+OPTIONS: dict[str, dict[str, Any]] = {
+    "alac.m4a": {"codec": "alac"},
+    "eac3.mp4": {"codec": "eac3", "bit_rate": 96_000, "rate": 48_000},
+}
 # These say which samples the encoder has added.
 EXACT = ["a.m4a", "a.mp4", "a.mov", "a.webm", "a.3gp", "alac.m4a"]
 RATES = {"a.webm": 48_000, "a.3gp": 8_000, "a.amr": 8_000, "eac3.mp4": 48_000}
@@ -34,7 +38,7 @@ def _short_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
 def write_format(write_compressed: Write) -> Write:
     """Return `write_compressed` with the codec that the name of the file stands for."""
 
-    def write(path: Path, seconds: float, **options: object) -> Path:
+    def write(path: Path, seconds: float, **options: Any) -> Path:
         return write_compressed(path, seconds, **OPTIONS.get(path.name, {}), **options)
 
     return write
