@@ -1,7 +1,11 @@
 """Recordings in MP4, WebM, AMR, ASF and other containers, which PyAV decodes."""
 
+import subprocess
+import sys
+import tracemalloc
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -142,6 +146,11 @@ def test_channels_of_surround_sound_are_numbered_as_in_wav(write_compressed: Wri
     assert np.corrcoef(read_audio(path, None).numpy(), tones.mean(axis=0))[0, 1] > 0.98
 
 
+def test_pyav_is_imported_only_for_its_files() -> None:
+    code = "import sys, audio, corpora; sys.exit('av' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2], check=False).returncode == 0
+
+
 def test_format_is_found_from_the_contents(write_compressed: Write, tmp_path: Path) -> None:
     path = write_compressed(tmp_path / "a.m4a", 0.5)
     expected = read_audio(path, None)
@@ -204,3 +213,28 @@ def test_recording_has_the_rate_of_its_file(write_compressed: Write, tmp_path: P
     assert recording.file_rate == 44_100
     assert len(recording.waveform) == 8_000
     assert recording.full_scale == 1
+
+
+def test_recording_of_an_hour_is_read_in_parts(write_compressed: Write, tmp_path: Path) -> None:
+    """The packets of 10 s are repeated, which takes less time than encoding an hour."""
+    with av.open(str(write_compressed(tmp_path / "a.m4a", 10.0))) as source:
+        stream = source.streams.audio[0]
+        packets = [bytes(packet) for packet in source.demux(stream) if packet.size]
+        with av.open(str(tmp_path / "hour.m4a"), "w") as hour:
+            copy = hour.add_stream_from_template(stream)
+            for number in range(3_600 * 16_000 // 1_024):
+                packet = av.Packet(packets[number % len(packets)])
+                packet.pts = packet.dts = 1_024 * number
+                packet.duration, packet.time_base, packet.stream = 1_024, Fraction(1, 16_000), copy
+                hour.mux(packet)
+    path = tmp_path / "hour.m4a"
+    tracemalloc.start()
+    seconds = span_seconds(path)
+    assert seconds == pytest.approx(3_600, abs=0.2)
+    spans = [read_audio(path, None, start, duration=2.0) for start in (3_590.0, 5.0, 1_800.0, 3_590.0)]
+    window = read_window(path, 16_000, 3_590 * 16_000, count=32_000, start=0.0, duration=seconds)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert torch.equal(spans[0], spans[-1])
+    assert torch.equal(window.waveform, spans[0])
+    assert peak < 40e6  # the samples of the hour have 230 MB
