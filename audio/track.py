@@ -67,10 +67,10 @@ class Track:
         self._context = stream.codec_context
         self._context.thread_count = 1  # threads do not survive a fork
         self.rate, self.channels = self._context.sample_rate, self._context.channels
-        self.container, self.codec = container.format.name.partition(",")[0], self._context.name
+        self.container, self.codec = container.format.name.partition(",")[0], self._context.codec.canonical_name
         self.n_packets = stream.frames
         self.end = _seconds(stream, (stream.start_time or 0) + stream.duration) if stream.duration else None
-        self.is_damaged, self.is_encrypted = False, stream.codec_tag == APPLE_ENCRYPTED
+        self.is_damaged, self.is_encrypted = False, _tag_of(stream) == APPLE_ENCRYPTED
         self.last: AudioPacket | None = None
         self._has_output = False
 
@@ -152,6 +152,14 @@ class Track:
         if packet.pts is None or not packet.duration:
             return None
         return _seconds(self._stream, packet.pts), _seconds(self._stream, packet.pts + packet.duration)
+
+
+def _tag_of(stream: AudioStream) -> str:
+    """Return the tag of a track's encoding, which in ASF and WAV is a number that PyAV may not read as a text."""
+    try:
+        return stream.codec_tag
+    except UnicodeDecodeError:
+        return ""
 
 
 def _seconds(stream: AudioStream, time: int) -> float:

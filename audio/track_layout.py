@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 # Codecs whose packets all have the same number of samples, which later packets do not depend on after a lead-in. All
 # others are decoded from the beginning.
-CONSTANT_CODECS = ("aac", "alac", "amrnb", "amrwb", "opus")
+CONSTANT_CODECS = ("aac", "alac", "amr_nb", "amr_wb", "opus")
 # Opus can change the length of its packets.
 VARIABLE_LENGTH = ("opus",)
 # Number of packets at the beginning in which the samples that are not part of the recording end (the encoder's delay).

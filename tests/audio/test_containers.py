@@ -21,10 +21,17 @@ from audio import read_audio, read_header, read_recording, read_window, span_sec
 Write = Callable[..., Path]
 Samples = NDArray[np.float64]
 
-FORMATS = ["a.m4a", "a.mp4", "a.mov", "a.aac", "a.mka", "a.webm", "a.3gp", "a.amr", "a.wma", "alac.m4a", "eac3.mp4"]
+FORMATS = [
+    "a.m4a", "a.mp4", "a.mov", "a.aac", "a.mka", "a.webm", "a.3gp", "a.amr", "a.wma", "alac.m4a", "eac3.mp4", "aac.asf",
+    "a.flv", "a.avi", "a.ts",
+]  # fmt: skip
 OPTIONS: dict[str, dict[str, Any]] = {
     "alac.m4a": {"codec": "alac"},
     "eac3.mp4": {"codec": "eac3", "bit_rate": 96_000, "rate": 48_000},
+    "aac.asf": {"codec": "aac"},
+    "a.flv": {"codec": "aac"},
+    "a.avi": {"codec": "libmp3lame"},
+    "a.ts": {"codec": "aac", "form": "mpegts"},
 }
 # These say which samples the encoder has added.
 EXACT = ["a.m4a", "a.mp4", "a.mov", "a.webm", "a.3gp", "alac.m4a"]
@@ -165,7 +172,7 @@ def test_amr_wb_is_read(tmp_path: Path) -> None:
     frames = [b"\x04" + bytes(byte & 0x55 for byte in random.bytes(17)) for _ in range(150)]
     path = tmp_path / "a.awb"
     path.write_bytes(b"#!AMR-WB\n" + b"".join(frames))
-    assert read_header(path) == (16_000, 1, "AMR", "AMRWB")
+    assert read_header(path) == (16_000, 1, "AMR", "AMR_WB")
     whole = read_audio(path, None)
     assert len(whole) == 150 * 320
     assert torch.equal(read_audio(path, None, start=2.2), whole[round(2.2 * 16_000) :])
