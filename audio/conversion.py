@@ -1,8 +1,8 @@
-"""How to convert recordings that libsndfile does not decode."""
+"""How to convert recordings that are not decoded."""
 
 from pathlib import Path
 
-# Suffixes of recordings and films that libsndfile does not decode, but FFmpeg does.
+# Suffixes of recordings and films that libsndfile does not decode. PyAV, which is FFmpeg, decodes most of them.
 FOREIGN_SUFFIXES = frozenset(
     {".m4a", ".m4b", ".m4r", ".aac", ".mp4", ".m4v", ".mov", ".qt", ".3gp", ".3gpp", ".3g2", ".3ga", ".amr", ".awb"}
     | {".wma", ".wmv", ".asf", ".webm", ".weba", ".mka", ".mkv", ".avi", ".flv", ".mpg", ".mpeg", ".spx", ".wv"}
@@ -24,6 +24,21 @@ HEADERLESS = {
 }
 # Commands of other programs, for what FFmpeg does not decode.
 OTHER_COMMANDS = {".vox": "sox -t vox -r 8000 x.vox x.wav", ".sph": "sph2pipe -f wav x.sph x.wav"}
+
+
+def unknown_format_advice(path: Path) -> str:
+    """Return what to do with a file that neither libsndfile nor PyAV decodes.
+
+    Examples
+    --------
+    >>> unknown_format_advice(Path("ann/call.m4a"))
+    'if another program plays it, convert it to WAV or FLAC with that program'
+    >>> unknown_format_advice(Path("ann/call.gsm")) == conversion_advice(Path("ann/call.gsm"))
+    True
+    """
+    if path.suffix.lower() in HEADERLESS.keys() | OTHER_COMMANDS.keys():
+        return conversion_advice(path)
+    return "if another program plays it, convert it to WAV or FLAC with that program"
 
 
 def conversion_advice(path: Path) -> str:

@@ -9,6 +9,8 @@ from typing import BinaryIO
 
 import soundfile
 
+from audio.track_file import TrackFile
+
 # A program that writes into a pipe cannot know the length and declares the maximum (ffmpeg 2^32-1, sox about 2^31).
 STREAMED_SIZE = 0x7FFF0000
 # If an AIFF, AU, W64 or RF64 file is cut off, libsndfile reads what is left and reports the cut only in its log.
@@ -16,12 +18,14 @@ DECLARED_SIZE = re.compile(r"^\s*(?:data|SSND|Data Size|riff|Riff size)\s*: (\d+
 MAX_OGG_PAGE = 65_307  # bytes (RFC 3533)
 
 
-def missing_seconds(path: Path, file: soundfile.SoundFile) -> float:
+def missing_seconds(path: Path, file: soundfile.SoundFile | TrackFile) -> float:
     """Return how much shorter an open file is than its header declares (seconds); infinity if it is not known.
 
     FLAC and MP3 files are not checked here: reading them returns fewer samples. VOC files that are cut off, and CAF
     files that lack less than 8 bytes, are not detected.
     """
+    if isinstance(file, TrackFile):
+        return file.missing
     with open(path, "rb") as raw:  # a second descriptor, because seeking must not move the position of the first
         if file.format == "NIST":
             declared = re.search(rb"sample_count -i (\d+)", raw.read(1024))

@@ -1,4 +1,4 @@
-"""Read what the header of a sound file says, without decoding its samples."""
+"""Read what the header of a sound file says."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -17,7 +17,7 @@ class Header(NamedTuple):
     channels : int
         Number of channels.
     format, subtype : str
-        Container and encoding, as libsndfile names them, such as ``FLAC`` and ``PCM_16``.
+        Container and encoding, such as ``FLAC`` and ``PCM_16``, or ``MP4`` and ``AAC``.
     """
 
     sample_rate: int

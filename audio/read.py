@@ -19,7 +19,7 @@ from audio.full_scale import full_scale_of_samples
 from audio.samples import Samples
 from audio.sound_file import (
     MAX_FRAMES,
-    SequentialFile,
+    SoundFile,
     check_channel,
     check_size,
     count_frames,
@@ -66,16 +66,20 @@ def read_audio(
     max_bandwidth: float | None = None,
     channel: int | None = None,
 ) -> Tensor:
-    """Read a mono waveform from a file in any format that libsndfile decodes.
+    """Read a mono waveform from a file in any format that libsndfile or PyAV (FFmpeg) decodes.
 
     Only the requested span is decoded. It is cut at the file's own rate; then its channels are averaged, or one of
     them is taken, and it is resampled with soxr (HQ). Floating-point samples on the scale of integers are divided by it
     (`full_scale_of`), for which the peak of the whole file, of all channels, is found.
 
+    Samples that an encoder has added before and after the recording are removed where the file says how many there are:
+    in MP4 and WebM files, but not in ``.aac`` and ``.amr`` files.
+
     Parameters
     ----------
     path : path-like
-        The file. Its format is detected from its contents, not from its suffix.
+        The file. Its format is detected from its contents, not from its suffix. In a film, the first audio track is
+        read, or the one that is marked as the default.
     sample_rate : int or None
         Sampling rate of the returned waveform (Hz); None is the file's own.
     start : float
@@ -98,9 +102,9 @@ def read_audio(
     Raises
     ------
     AudioError
-        The file is missing, empty, not audio or unreadable, or cut off by more than 0.1 s or a tenth of its length; the
-        span is outside the file; the file does not have the channel; or the samples contain NaN or infinity, are on an
-        unknown scale, are all equal, or cancel between the channels.
+        The file is missing, empty, not audio, encrypted or unreadable, or cut off by more than 0.1 s or a tenth of its
+        length; the span is outside the file; the file does not have the channel; or the samples contain NaN or
+        infinity, are on an unknown scale, are all equal, or cancel between the channels.
     ValueError
         `start` is negative or not finite, a duration or `max_bandwidth` is not a positive finite number, or `channel`
         is negative.
@@ -173,7 +177,10 @@ def _resample(path: Path, samples: NDArray[np.float32], rate: int, *, new_rate: 
 def span_seconds(
     path: str | os.PathLike[str], start: float = 0.0, duration: float | None = None, *, channel: int | None = None
 ) -> float:
-    """Return the length (seconds) that `read_audio` would read from a file; only the header is read.
+    """Return the length (seconds) that `read_audio` would read from a file.
+
+    Only the header is read, except for files that PyAV decodes: their packets are counted, and if their lengths differ,
+    decoded. The length of a file is remembered while its size and its modification time stay the same.
 
     Parameters
     ----------
@@ -304,7 +311,7 @@ def _decode(
     return samples, span, rate, missing, scale
 
 
-def _missing(path: Path, file: SequentialFile) -> float:
+def _missing(path: Path, file: SoundFile) -> float:
     """Return the length (seconds) that the end of an open file lacks; refuse a file that lacks more than a little."""
     missing = missing_seconds(path, file)
     if _is_cut_off(missing, file.frames / file.samplerate):

@@ -13,9 +13,11 @@ import soundfile
 from numpy.typing import NDArray
 
 from audio.audio_error import AudioError
-from audio.conversion import conversion_advice
+from audio.conversion import conversion_advice, unknown_format_advice
 from audio.mp3_frames import count_mp3_samples
 from audio.samples import KeptSamples, Samples
+from audio.track import UnknownContainerError
+from audio.track_file import TrackFile
 
 # Sampling rates of recordings (Hz). A header with another rate is damaged.
 MIN_RATE, MAX_RATE = 1_000, 768_000
@@ -27,7 +29,7 @@ SAMPLES_PER_BYTE, FREE_SAMPLES = 1_000, 2**24
 USUAL_FRAMES_PER_BYTE = 16
 # Number of samples, of all channels together, that are decoded at a time.
 BLOCK_SAMPLES = 1 << 20
-# Lossy decoders need earlier audio before their samples are those of decoding from the beginning (seconds).
+# libsndfile's lossy decoders need earlier audio before their samples are those of decoding from the start (seconds).
 LEAD_IN = {"MPEG_LAYER_I": 1.0, "MPEG_LAYER_II": 1.0, "MPEG_LAYER_III": 1.0, "OPUS": 10.0}
 # libsndfile reports that it can seek in these, but fails.
 UNSEEKABLE = ("DWVW_12", "DWVW_16", "DWVW_24", "DWVW_N")
@@ -57,9 +59,12 @@ class SequentialFile(soundfile.SoundFile):  # type: ignore[misc]
         return super().seekable() and self.subtype not in UNSEEKABLE and self.frames <= MAX_FRAMES
 
 
+SoundFile = SequentialFile | TrackFile
+
+
 @contextmanager
-def open_sound(path: Path) -> Iterator[SequentialFile]:
-    """Open a sound file, and check its header.
+def open_sound(path: Path) -> Iterator[SoundFile]:
+    """Open a sound file with libsndfile, or with PyAV if libsndfile does not know it; check its header.
 
     libsndfile is given a file descriptor. Given a name, it trusts some suffixes (.raw, .au, .gsm) more than the
     contents, and returns noise. On Windows, where there are several kinds of descriptors, it is given the name.
@@ -70,10 +75,7 @@ def open_sound(path: Path) -> Iterator[SequentialFile]:
         The file is missing, empty, not audio or unreadable, or its header is damaged.
     """
     try:
-        with (
-            _open(path) as raw,
-            SequentialFile(str(path)) if os.name == "nt" else SequentialFile(raw.fileno(), closefd=False) as file,
-        ):
+        with _open(path) as raw, _open_format(path, raw) as file:
             if not MIN_RATE <= file.samplerate <= MAX_RATE:
                 raise AudioError(
                     path,
@@ -108,7 +110,7 @@ def check_size(path: Path, n_samples: float) -> None:
         )
 
 
-def frames_of(path: Path, file: SequentialFile) -> int:
+def frames_of(path: Path, file: SoundFile) -> int:
     """Return the number of frames of an open file; more than `MAX_FRAMES` if only decoding it shows their number.
 
     libsndfile can read no more than `file.frames`, which is a guess for MP3 files without a header with their length.
@@ -129,7 +131,7 @@ def count_frames(path: Path, max_frames: float) -> int:
     return n_frames
 
 
-def check_channel(path: Path, file: SequentialFile, channel: int | None) -> None:
+def check_channel(path: Path, file: SoundFile, channel: int | None) -> None:
     """Refuse a channel that an open file does not have; None stands for the mean of all.
 
     Raises
@@ -150,7 +152,7 @@ def check_channel(path: Path, file: SequentialFile, channel: int | None) -> None
     )
 
 
-def read_samples(path: Path, file: SequentialFile, first: int, *, count: int, channel: int | None = None) -> Samples:
+def read_samples(path: Path, file: SoundFile, first: int, *, count: int, channel: int | None = None) -> Samples:
     """Decode frames of an open file; fewer if it ends before.
 
     The samples are those of decoding the whole file and slicing (in MP3 files up to rounding): decoders that cannot
@@ -159,7 +161,7 @@ def read_samples(path: Path, file: SequentialFile, first: int, *, count: int, ch
     Parameters
     ----------
     path : Path
-    file : SequentialFile
+    file : SoundFile
         An open file, of which nothing was read.
     first, count : int
         First frame and number of frames.
@@ -171,7 +173,8 @@ def read_samples(path: Path, file: SequentialFile, first: int, *, count: int, ch
     if first and not file.can_seek and file.frames <= MAX_KEPT_FRAMES and channel is None:
         whole = _kept.of(path)
         return whole._replace(mono=whole.mono[first : first + count].copy())
-    begin = max(first - round(LEAD_IN.get(file.subtype, 0.0) * file.samplerate), 0) if file.can_seek else 0
+    lead_in = 0.0 if isinstance(file, TrackFile) else LEAD_IN.get(file.subtype, 0.0)
+    begin = max(first - round(lead_in * file.samplerate), 0) if file.can_seek else 0
     if begin:
         file.seek(begin)
     for _ in blocks_of(file, first - begin):
@@ -218,7 +221,7 @@ def _largest(samples: NDArray[np.float32]) -> float:
     return float(np.maximum(samples.max(initial=0.0), -samples.min(initial=0.0)))
 
 
-def blocks_of(file: SequentialFile, count: int) -> Iterator[NDArray[np.float32]]:
+def blocks_of(file: SoundFile, count: int) -> Iterator[NDArray[np.float32]]:
     """Yield the next frames of a file, up to a number of them, in blocks (frames, channels)."""
     size = max(BLOCK_SAMPLES // file.channels, 1)
     while count > 0 and len(block := file.read(min(size, count), dtype="float32", always_2d=True)):
@@ -244,14 +247,32 @@ def _open(path: Path) -> BinaryIO:
         raise AudioError(path, "unreadable", f"it cannot be opened ({reason})") from error
 
 
+def _open_format(path: Path, raw: BinaryIO) -> SoundFile:
+    """Open a sound file with libsndfile, or else with PyAV; `raw` is the open file."""
+    try:
+        return SequentialFile(str(path)) if os.name == "nt" else SequentialFile(raw.fileno(), closefd=False)
+    except soundfile.LibsndfileError as error:
+        if error.code not in (FORMAT_NOT_RECOGNISED, *ENCODING_UNKNOWN):
+            raise
+        return _open_track(path, error)
+
+
+def _open_track(path: Path, error: soundfile.LibsndfileError) -> TrackFile:
+    """Open a file that libsndfile does not know; if PyAV does not know it either, the error is libsndfile's."""
+    try:
+        return TrackFile(path)
+    except UnknownContainerError:
+        raise error from None
+
+
 def _libsndfile_error(path: Path, error: soundfile.LibsndfileError) -> AudioError:
     detail = error.error_string.rstrip(". ")
-    advice = conversion_advice(path)
+    advice = unknown_format_advice(path)
     if error.code == FORMAT_NOT_RECOGNISED:
-        return AudioError(path, "not_audio", f"this is not audio that libsndfile decodes; {advice}")
+        return AudioError(path, "not_audio", f"this is not audio that libsndfile or PyAV decodes; {advice}")
     if error.code in ENCODING_UNKNOWN:
-        return AudioError(path, "not_audio", f"libsndfile cannot decode this encoding ({detail}); {advice}")
+        return AudioError(path, "not_audio", f"libsndfile and PyAV cannot decode this encoding ({detail}); {advice}")
     if "SF_INFO" in detail:
         detail = "the header gives no valid sampling rate, number of channels or length"
-    reason = f"the file is cut off or damaged (libsndfile: {detail}); copy it again, or {advice}"
+    reason = f"the file is cut off or damaged (libsndfile: {detail}); copy it again, or {conversion_advice(path)}"
     return AudioError(path, "truncated", reason)

@@ -1,5 +1,7 @@
 """Compare the speed of extraction with that of its two stages alone, decoding and encoding, and with other libraries.
 
+Decoding is also timed for the same recordings as m4a files.
+
 python benchmarks/extraction.py --data_dir LibriSpeech/dev-clean --encoder audiosep    (on Linux)
 """
 
@@ -10,9 +12,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
@@ -24,14 +26,16 @@ import torch
 
 from audio import read_audio
 from benchmarks.clap import embed_as_peer, random_clap
+from benchmarks.m4a import copy_as_m4a
 from benchmarks.side_by_side import SideBySideConfig, decode_ahead, embed, hardware, select_files
 from benchmarks.wav2vec2 import Peer, save_random_model
 from command_line import EXIT_DONE, run
-from corpora import Corpus
+from corpora import Corpus, Utterance
 from encoders import Encoder, load_encoder, resolve_device
 from files import format_table
 
 DECODE, FORWARD, LOOP, EXTRACT = "decode only", "forward only", "plain loop", "extract"
+DECODE_M4A = "decode only, as m4a files"
 PEERS = {
     "spectral": [],
     "audiosep": ["laion_clap, all files in one call", "laion_clap, 8 files per call, no gradients"],
@@ -56,9 +60,10 @@ class ExtractionBenchmark(SideBySideConfig):
 def main(config: ExtractionBenchmark) -> int:
     """Print the medians of each way, and the rate of extraction relative to the slower of its two stages."""
     corpus = select_files(config.data_dir, config.n_files)
-    ways = [DECODE, FORWARD, LOOP, EXTRACT, *PEERS[config.encoder]]
+    ways = [DECODE, DECODE_M4A, FORWARD, LOOP, EXTRACT, *PEERS[config.encoder]]
     results: dict[str, list[dict[str, float]]] = {way: [] for way in ways}
     with TemporaryDirectory() as name:
+        copy_as_m4a(corpus, Path(name))
         weights = Path(name) / "weights"
         if config.encoder == "audiosep":
             torch.manual_seed(0)
@@ -78,6 +83,9 @@ def main(config: ExtractionBenchmark) -> int:
         print(f"{way}: {_ratio(results[way], results[EXTRACT]):.2f} times the time of extract")
     slower = max((DECODE, FORWARD), key=lambda way: median(each["seconds"] for each in results[way]))
     print(f"extract runs at {100 * _ratio(results[slower], results[EXTRACT]):.0f} % of the rate of {slower}")
+    print(
+        f"m4a files are decoded at {100 * _ratio(results[DECODE], results[DECODE_M4A]):.0f} % of the rate of {DECODE}"
+    )
     if device.type == "cpu":  # both stages share the cores
         n_cores = os.cpu_count() or 1
         rounds = zip(results[DECODE], results[FORWARD], results[EXTRACT], strict=True)
@@ -128,8 +136,10 @@ def _work(arguments: dict[str, Any], corpus: Corpus) -> Callable[[], object]:
     )
     encoder.encode([0.1 * torch.randn(10 * encoder.sample_rate)])
     num_workers = arguments["num_workers"]
-    if way == DECODE:
-        return lambda: _decode_all(corpus, encoder, num_workers)
+    if way in (DECODE, DECODE_M4A):
+        copies = [replace(item, path=weights.parent / f"{number}.m4a") for number, item in enumerate(corpus)]
+        items = copies if way == DECODE_M4A else corpus.utterances
+        return lambda: _decode_all(items, encoder, num_workers)
     if way == FORWARD:
         clips = [read_audio(item.path, encoder.sample_rate, max_duration=10.0) for item in corpus]
         size = encoder.clips_per_call
@@ -142,9 +152,9 @@ def _work(arguments: dict[str, Any], corpus: Corpus) -> Callable[[], object]:
     return lambda: embed(encoder, corpus, num_workers)
 
 
-def _decode_all(corpus: Corpus, encoder: Encoder, num_workers: int | None) -> None:
+def _decode_all(utterances: Sequence[Utterance], encoder: Encoder, num_workers: int | None) -> None:
     """Decode as extraction does, and discard the waveforms."""
-    for _ in decode_ahead(corpus.utterances, encoder.sample_rate, encoder.clips_per_call, num_workers=num_workers):
+    for _ in decode_ahead(utterances, encoder.sample_rate, encoder.clips_per_call, num_workers=num_workers):
         pass
 
 

@@ -40,7 +40,8 @@ TRAINING = "a checkpoint of train_encoder.py, from which the same command contin
 # The first 12 bytes of audio files.
 AUDIO_START = re.compile(
     rb"RIFF....WAVE|RIFX....WAVE|RF64....WAVE|riff\x2e\x91\xcf\x11|fLaC|OggS\x00|FORM....(?:AIFF|AIFC|8SVX)|\.snd\x00"
-    rb"|caff\x00\x01|NIST_1A\n|Creative Voi|ID3[\x02-\x04]|\xff[\xe2\xe3\xf2\xf3\xfa\xfb]",
+    rb"|caff\x00\x01|NIST_1A\n|Creative Voi|ID3[\x02-\x04]|\xff[\xe2\xe3\xf1\xf2\xf3\xf9\xfa\xfb]"
+    rb"|....ftyp(?:M4[ABV] |3g[p2]|mp4|iso|qt  |dash)|\x1a\x45\xdf\xa3|#!AMR|0&\xb2u\x8ef\xcf\x11",
     re.DOTALL,
 )
 # First bytes of other files -> what they are.

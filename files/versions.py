@@ -10,7 +10,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 VERSION = (ROOT / "VERSION").read_text(encoding="utf-8").strip()
 # Packages that a result depends on.
-PACKAGES = ("torch", "numpy", "scikit-learn", "transformers", "soundfile", "soxr")
+PACKAGES = ("torch", "numpy", "scikit-learn", "transformers", "soundfile", "soxr", "av")
 
 
 def versions() -> dict[str, str]:

@@ -83,6 +83,50 @@ def write_audio() -> Callable[..., Path]:
     return write
 
 
+# Codec of PyAV and further arguments for each suffix. There is no encoder of AMR-WB.
+COMPRESSED: dict[str, dict[str, Any]] = {
+    ".m4a": {"codec": "aac"},
+    ".mp4": {"codec": "aac"},
+    ".mov": {"codec": "aac"},
+    ".aac": {"codec": "aac", "form": "adts"},
+    ".mka": {"codec": "aac", "form": "matroska"},
+    ".webm": {"codec": "libopus", "rate": 48_000},
+    ".3gp": {"codec": "libopencore_amrnb", "rate": 8_000, "bit_rate": 12_200},
+    ".amr": {"codec": "libopencore_amrnb", "form": "amr", "rate": 8_000, "bit_rate": 12_200},
+    ".wma": {"codec": "wmav2", "form": "asf", "bit_rate": 48_000},
+}
+
+
+@pytest.fixture(scope="session")
+def write_compressed() -> Callable[..., Path]:
+    """Return a function that encodes a seeded recording, or `samples` (channels, samples), with PyAV.
+
+    ``write_compressed(path, seconds, codec=..., form=..., rate=..., channels=..., bit_rate=..., muxer_options=...)``;
+    the suffix gives what is not given.
+    """
+    import av
+
+    def write(path: Path, seconds: float = 1.0, *, samples: Audio | None = None, seed: int = 0, **given: Any) -> Path:
+        defaults: dict[str, Any] = {
+            "form": None, "rate": 16_000, "channels": 1, "bit_rate": 32_000, "muxer_options": {}
+        }  # fmt: skip
+        options = defaults | COMPRESSED.get(path.suffix, {}) | given
+        rate = options["rate"]
+        if samples is None:
+            samples = np.stack([make_voice(seconds, rate, seed + 1000 * each) for each in range(options["channels"])])
+        layout = {1: "mono", 2: "stereo", 6: "5.1"}[len(samples)]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with av.open(str(path), "w", format=options["form"], container_options=options["muxer_options"]) as container:
+            stream = container.add_stream(options["codec"], rate, layout=layout)
+            stream.bit_rate = options["bit_rate"]
+            frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples, np.float32), "fltp", layout)
+            frame.sample_rate, frame.pts = rate, 0
+            container.mux([*stream.encode(frame), *stream.encode(None)])
+        return path
+
+    return write
+
+
 def write_corpus(root: Path, n_speakers: int = 4, n_chapters: int = 2, n_utterances: int = 5) -> Path:
     """Write a corpus in LibriSpeech's layout whose speakers differ in pitch and in spectral tilt."""
     for speaker in range(n_speakers):

@@ -107,6 +107,14 @@ def test_file_with_other_suffix_is_recognised_by_first_bytes(container: str, nam
     assert find_audio(tmp_path) == [f"ann/{name}"]
 
 
+@pytest.mark.parametrize("suffix", [".m4a", ".mp4", ".mov", ".3gp", ".aac", ".amr", ".webm", ".mka", ".wma"])
+def test_container_with_other_suffix_is_recognised_by_first_bytes(
+    suffix: str, write_compressed: Callable[..., Path], tmp_path: Path
+) -> None:
+    write_compressed(tmp_path / f"ann/take{suffix}", 0.3).rename(tmp_path / "ann/take1")
+    assert find_audio(tmp_path) == ["ann/take1"]
+
+
 @pytest.mark.parametrize(
     "content",
     [
@@ -120,6 +128,7 @@ def test_file_with_other_suffix_is_recognised_by_first_bytes(container: str, nam
         b"\x89PNG\r\n\x1a\n",
         b"\xff\xd8\xff\xe0\x00\x10JFIF\x00",
         b"\xff\xfea\x00 \x00t\x00",
+        b"\x00\x00\x00\x18ftypheic",
         b"RFC 3533",
         b"FOR THE RECORD",
         b"cafe",

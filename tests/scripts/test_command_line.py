@@ -45,7 +45,7 @@ try:
     runpy.run_path(sys.argv[0], run_name="__main__")
 except SystemExit as stop:
     code = stop.code
-heavy = {"torch", "torchaudio", "numpy", "scipy", "sklearn", "soundfile", "transformers", "matplotlib"}
+heavy = {"torch", "torchaudio", "numpy", "scipy", "sklearn", "soundfile", "av", "transformers", "matplotlib"}
 print(code, sorted(heavy & set(sys.modules)), file=sys.stderr)
 """
 

@@ -99,15 +99,31 @@ def test_bad_files_are_listed_and_give_code_3(corpus_root: Path, call_script: Ru
     data = Path(shutil.copytree(corpus_root, tmp_path / "data"))
     (data / "101" / "1010" / "101-1010-0090.flac").write_text("text")
     (data / "109" / "1090").mkdir(parents=True)  # a speaker without any other recording
-    (data / "109" / "1090" / "109-1090-0000.amr").write_bytes(b"#!AMR\n" + bytes(range(1, 200)))
+    (data / "109" / "1090" / "109-1090-0000.gsm").write_bytes(bytes(range(1, 200)))
     for script in (EXTRACT, COMPARE):
         done = call_script(script, "--data_dir", data, "--encoder", "spectral", "--output_dir", tmp_path / "out")
         assert done.returncode == 3, done.stderr
         assert "failed: 101/1010/101-1010-0090.flac: this is not audio" in done.stdout
-        assert "failed: 109/1090/109-1090-0000.amr: this is not audio" in done.stdout
-        assert "ffmpeg -i x.amr x.wav" in done.stdout
+        assert "failed: 109/1090/109-1090-0000.gsm: this is not audio" in done.stdout
+        assert "ffmpeg -f gsm -ar 8000 -i x.gsm x.wav" in done.stdout
         assert done.stdout.splitlines()[-1].startswith("2 files failed; the others are done.")
     assert (tmp_path / "out" / "speaker_classifier_librispeech.pt").exists()
+
+
+def test_m4a_files_of_voxceleb2_are_extracted(
+    write_compressed: Callable[..., Path], call_script: Run, tmp_path: Path
+) -> None:
+    root = tmp_path / "vox2/dev/aac"
+    for number in range(4):
+        path = root / f"id0000{number % 2}/21Uxsk56VDQ{number}/00001.m4a"
+        write_compressed(path, 1.0 + 0.1 * number, seed=number)
+    done = call_script(
+        EXTRACT, "--data_dir", root, "--layout", "voxceleb", "--encoder", "spectral", "--output_dir", tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    features = FeatureSet.load(tmp_path / "voxceleb_features_spectral.pt")
+    assert features.durations.tolist() == pytest.approx([1.0, 1.2, 1.1, 1.3])
+    assert not features.failures
 
 
 def test_windows_and_precision_have_flags(

@@ -27,20 +27,20 @@ def test_folder_gives_speakers_and_lists_bad_files(
         (folder / "deep" / speaker).mkdir(parents=True)
         shutil.copy(source, folder / "deep" / speaker / f"take {number}.WAV")  # FLAC under another suffix
     (folder / "broken.wav").write_text("text")
-    (folder / "call.amr").write_bytes(b"#!AMR\n" + bytes(range(1, 200)))
+    (folder / "call.gsm").write_bytes(bytes(range(1, 200)))
     (folder / "notes.txt").write_text("no audio")
     output = tmp_path / "new" / "predictions.csv"
     arguments = ["--audio_path", folder, "--classifier", classifier, "--top_k", 2, "--output", output]
     done = run_script(INFER, *arguments)
     assert done.returncode == 3, done.stderr
     assert f"failed: {folder / 'broken.wav'}: this is not audio" in done.stdout
-    assert f"failed: {folder / 'call.amr'}: this is not audio that libsndfile decodes; convert it" in done.stdout
+    assert f"failed: {folder / 'call.gsm'}: this is not audio that libsndfile or PyAV decodes; a .gsm" in done.stdout
     assert f"INFO {folder}: passed over: 1 .txt" in done.stderr
     with output.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert list(rows[0]) == ["path", "speaker", "probability", "speaker_2", "probability_2", "error"]
     assert {Path(row["path"]).name: row["speaker"] for row in rows} == {
-        "take 0.WAV": "101", "take 1.WAV": "103", "broken.wav": "", "call.amr": "",
+        "take 0.WAV": "101", "take 1.WAV": "103", "broken.wav": "", "call.gsm": "",
     }  # fmt: skip
 
 
