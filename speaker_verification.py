@@ -15,6 +15,7 @@ from command_line import EXIT_DONE, EXIT_SOME_FAILED, command, run_one_of
 from config import (
     EnrollConfig,
     EvaluateConfig,
+    ExportConfig,
     IdentifyConfig,
     ListConfig,
     MergeConfig,
@@ -36,13 +37,13 @@ from files import (
 from speaker_recognition_inference import report_saved
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from corpora import Utterance
     from embedding import Row
     from encoders import LazyEncoder
-    from verification import SpeakerStore, SpeakerVerifier
+    from verification import EnrolmentResult, SpeakerStore, SpeakerVerifier
 
 
 def evaluate(config: EvaluateConfig) -> int:
@@ -139,14 +140,13 @@ def verify(config: VerifyConfig) -> int:
 def enroll(config: EnrollConfig) -> int:
     """Enrol a speaker with some recordings, or the speakers of a corpus, an RTTM file or a features file."""
     from corpora import Utterance, find_recordings
-    from features import load_features
-    from verification import SpeakerStore, add_background_rows, check_background, enroll_feature_set, enroll_rows
+    from verification import SpeakerStore, add_background_rows, check_background, enroll_rows
 
     utterances, others = list_utterances(config), []
     if config.background is not None:
         others = [Utterance(path, speaker="", session="") for path in find_recordings([config.background])]
     verifier, is_new = verifier_of(config, sorted({each.speaker for each in utterances})), not config.store.exists()
-    features = None if config.features_path is None else load_features(config.features_path)
+    enroll_file = None if config.features_path is None else open_speakers(config.features_path, verifier, config)
     if config.background is not None:
         check_background(config.store, verifier)
     # All audio is embedded before the store is changed.
@@ -156,9 +156,9 @@ def enroll(config: EnrollConfig) -> int:
     with SpeakerStore.create(config.store, verifier) as store:
         if background:
             results.append((add_background_rows(store, background), "background recording", "added"))
-        if features is not None:
+        if enroll_file is not None:
             with announce("Enrolling the speakers"):
-                results.append((enroll_feature_set(store, features, config.existing), "recording", "enrolled"))
+                results.append((enroll_file(store), "recording", "enrolled"))
         elif rows:
             results.append((enroll_rows(store, rows, config.existing), "recording", "enrolled"))
         n_speakers = count_of(len(store), "speaker")
@@ -171,6 +171,22 @@ def enroll(config: EnrollConfig) -> int:
         speakers = f"; {config.store} has {n_speakers}" if verb == "enrolled" else ""
         print(f"{count_of(result.n_added, noun)} {verb}{skipped}{speakers}")
     return EXIT_SOME_FAILED if any(result.failed for result, _, _ in results) else EXIT_DONE
+
+
+def open_speakers(
+    path: Path, verifier: SpeakerVerifier, config: EnrollConfig
+) -> Callable[[SpeakerStore], EnrolmentResult]:
+    """Load a features file, or a file of the command export; return the function that enrols its speakers."""
+    from features import load_features
+    from verification import Voices, check_origin, enroll_feature_set, enroll_voices, is_voices
+
+    if is_voices(path):
+        voices = Voices.load(path)
+        # A new store is made only if it can have these speakers.
+        check_origin(config.store, verifier, str(path), encoder=voices.encoder, crop=voices.crop)
+        return lambda store: enroll_voices(store, voices, config.existing, source=str(path))
+    features = load_features(path)
+    return lambda store: enroll_feature_set(store, features, config.existing)
 
 
 def list_utterances(config: EnrollConfig) -> list[Utterance]:
@@ -217,13 +233,17 @@ def embed_recordings(utterances: Sequence[Utterance], verifier: SpeakerVerifier,
 
 
 def remove(config: RemoveConfig) -> int:
-    """Remove an enrolled speaker, or the background recordings."""
+    """Remove an enrolled speaker, a recording, or the background recordings."""
     from verification import SpeakerStore, StoreError
 
     if config.name is None and not config.background:
         raise StoreError("Give the name of the speaker to remove: --name NAME, or --background.")
     with SpeakerStore.open(config.store) as store:
-        if config.name is not None:
+        if config.name is not None and config.recording is not None:
+            removed = store.remove_recording(config.name, config.recording)
+            left = count_of(len(store.recordings(config.name)), "recording")
+            print(f"{count_of(removed, 'recording')} of {config.name} removed; {config.name} has {left}")
+        elif config.name is not None:
             store.remove(config.name)
             print(f"{config.name} is removed; {config.store} has {count_of(len(store), 'speaker')}")
         if config.background:
@@ -232,16 +252,35 @@ def remove(config: RemoveConfig) -> int:
 
 
 def list_speakers(config: ListConfig) -> int:
-    """List the enrolled speakers."""
+    """List the enrolled speakers, or the recordings of one of them."""
     from verification import SpeakerStore
 
     with SpeakerStore.open(config.store) as store:
+        if config.name is not None:
+            recordings = [[each.path, f"{each.seconds:.1f}"] for each in store.recordings(config.name)]
+            print(format_table([f"recording of {config.name}", "seconds"], recordings, "<>"))
+            return EXIT_DONE
         lines = [[each.name, str(each.n_recordings), f"{each.seconds:.1f}", each.changed] for each in store.speakers()]
         verifier, own = store.verifier, store.own_calibration()
     print(format_table(["speaker", "recordings", "seconds", "enrolled (UTC)"], lines, "<>><"))
     encoder = verifier.encoder.get("name")
     print(f"{count_of(len(lines), 'speaker')}; encoder {encoder}, backend {verifier.backend.name}")
     print(f"Calibration: {own.describe()}")
+    return EXIT_DONE
+
+
+def export(config: ExportConfig) -> int:
+    """Write the enrolled speakers to an .npz file, for numpy and for enroll."""
+    from verification import SpeakerStore
+
+    check_writable(config.output.parent)
+    with SpeakerStore.open(config.store) as store, announce("Exporting the speakers"):
+        store.check_not_empty()
+        voices = store.voices()
+        saved = voices.save(config.output)
+    n_recordings = sum(len(recordings) for _, recordings in voices.speakers)
+    print(f"{count_of(len(voices.speakers), 'speaker')}, {count_of(n_recordings, 'recording')}")
+    print(f"Saved {saved}")
     return EXIT_DONE
 
 
@@ -381,6 +420,7 @@ if __name__ == "__main__":
             "enroll": (EnrollConfig, enroll),
             "remove": (RemoveConfig, remove),
             "list": (ListConfig, list_speakers),
+            "export": (ExportConfig, export),
             "merge": (MergeConfig, merge),
             "identify": (IdentifyConfig, identify),
             "score": (ScoreConfig, score),

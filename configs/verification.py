@@ -133,7 +133,18 @@ class ChangedStoreConfig(StoreConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class ListConfig(StoreConfig):
-    """List the enrolled speakers."""
+    """List the enrolled speakers, or the recordings of one of them."""
+
+    name: str | None = None
+    """Name of the speaker whose recordings are listed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportConfig(StoreConfig):
+    """Write the models and the recordings' vectors of all enrolled speakers to an .npz file, for numpy and enroll."""
+
+    output: Annotated[Path, Writes({".npz": file_kinds.VOICES})] = Path("outputs/voices.npz")
+    """File for the speakers, .npz."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,7 +174,8 @@ class EnrollConfig(ChangedStoreConfig, EmbeddingConfig):
     rttm_speaker: str | None = None
     """The only speaker of the RTTM file to enrol."""
     features_path: InputPath | None = None
-    """Features file to use instead of audio; all of its speakers are enrolled under their own names."""
+    """Features file, or file of the command export, to use instead of audio; all of its speakers are enrolled under
+    their own names."""
     existing: Existing = "refuse"
     """Action for a speaker who is enrolled already: refuse, add the recordings, or replace the earlier ones."""
     verifier: InputPath | None = None
@@ -206,12 +218,19 @@ class EnrollConfig(ChangedStoreConfig, EmbeddingConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class RemoveConfig(ChangedStoreConfig):
-    """Remove an enrolled speaker, or the background recordings."""
+    """Remove an enrolled speaker, one recording of a speaker, or the background recordings."""
 
     name: str | None = None
     """Name of the speaker."""
+    recording: str | None = None
+    """Recording to remove, as list --name shows it, or its file; the other recordings of the speaker stay enrolled."""
     background: bool = False
     """Remove the recordings that enroll --background added."""
+
+    def problem(self) -> str | None:
+        if self.recording is not None and self.name is None:
+            return "--recording is a recording of one speaker; give --name NAME too."
+        return super().problem()
 
 
 @dataclass(frozen=True, kw_only=True)
