@@ -2,6 +2,7 @@
 
 from audio.audio_error import AudioError, AudioFault
 from audio.bandwidth import measure_bandwidth
+from audio.channel_statistics import ChannelStatistics
 from audio.conversion import FOREIGN_SUFFIXES, HEADERLESS
 from audio.full_scale import full_scale_of
 from audio.header import Header, read_header
@@ -15,6 +16,7 @@ __all__ = [
     "HEADERLESS",
     "AudioError",
     "AudioFault",
+    "ChannelStatistics",
     "Header",
     "Recording",
     "check_webrtc_vad",
