@@ -5,6 +5,7 @@ Imports nothing heavy: ``--help`` reads these settings alone.
 
 from configs.base import (
     BackendName,
+    Channel,
     ClassWeight,
     CorpusConfig,
     EncoderName,
@@ -22,6 +23,7 @@ from configs.base import (
     SplitBy,
     StoreDtype,
     TableFormat,
+    channel_number,
 )
 from configs.comparison import (
     ComparisonConfig,
@@ -50,6 +52,7 @@ from configs.verification import (
 __all__ = [
     "AudioFormat",
     "BackendName",
+    "Channel",
     "ClassWeight",
     "ComparisonConfig",
     "CorpusConfig",
@@ -89,4 +92,5 @@ __all__ = [
     "TrainVerifierConfig",
     "TrainingConfig",
     "VerifyConfig",
+    "channel_number",
 ]

@@ -11,7 +11,7 @@ import shlex
 from typing import TYPE_CHECKING
 
 from command_line import EXIT_DONE, EXIT_SOME_FAILED, command, run_one_of
-from config import DescribeConfig, DownloadConfig, SegmentsConfig
+from config import DescribeConfig, DownloadConfig, SegmentsConfig, channel_number
 from extract_features import open_corpus, report_failures
 from files import announce, check_writable, count_of, format_table
 
@@ -34,7 +34,7 @@ def segments(config: SegmentsConfig) -> int:
             max_duration=config.max_duration,
             max_overlap=config.max_overlap,
             merge_gap=config.merge_gap,
-            channel=None if config.channel == "mean" else config.channel,
+            channel=channel_number(config.channel),
             labels=None if config.list is None else read_segment_list(config.list),
         )
     failed: dict[str, str] = {}

@@ -9,6 +9,7 @@ python speaker_verification.py identify recordings
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from command_line import EXIT_DONE, EXIT_SOME_FAILED, command, run_one_of
@@ -23,6 +24,7 @@ from config import (
     ScoreConfig,
     TrainVerifierConfig,
     VerifyConfig,
+    channel_number,
 )
 from files import (
     announce,
@@ -119,15 +121,22 @@ def verify(config: VerifyConfig) -> int:
     """Decide whether two recordings are of one speaker, or one is of an enrolled speaker."""
     from verification import SpeakerStore, describe_errors
 
+    channels = [channel_number(channel) for channel in config.channel]
     if config.store is None or config.name is None:
         verifier = load_verifier(config.verifier)
         one, other = config.audio
-        verdict = verifier.verify(one, other, p_target=config.p_target, encoder=encoder_of(verifier, config))
+        verdict = verifier.verify(
+            one,
+            other,
+            p_target=config.p_target,
+            encoder=encoder_of(verifier, config),
+            channels=(channels[0], channels[-1]),
+        )
     else:
         with SpeakerStore.open(config.store) as store:
             verifier = store.verifier
             store.check_name(config.name)
-            [vector], seconds = verifier.embed_files(config.audio, encoder_of(verifier, config))
+            [vector], seconds = verifier.embed_files(config.audio, encoder_of(verifier, config), channels=channels)
             verdict = store.verify(config.name, vector, p_target=config.p_target, seconds=float(seconds))
     print(f"score {verdict.score:.4f}, log-likelihood ratio {verdict.llr:+.2f}")
     print(verdict.describe(config.p_target, config.name))
@@ -144,7 +153,9 @@ def enroll(config: EnrollConfig) -> int:
 
     utterances, others = list_utterances(config), []
     if config.background is not None:
-        others = [Utterance(path, speaker="", session="") for path in find_recordings([config.background])]
+        channel = channel_number(config.channel)
+        paths = find_recordings([config.background])
+        others = [Utterance(path, speaker="", session="", channel=channel) for path in paths]
     verifier, is_new = verifier_of(config, sorted({each.speaker for each in utterances})), not config.store.exists()
     enroll_file = None if config.features_path is None else open_speakers(config.features_path, verifier, config)
     if config.background is not None:
@@ -194,8 +205,10 @@ def list_utterances(config: EnrollConfig) -> list[Utterance]:
     from corpora import Utterance, find_recordings, load_corpus, rttm_utterances
     from verification import MIN_SECONDS, StoreError
 
+    channel = channel_number(config.channel)
     if config.data_dir is not None:
-        return list(load_corpus(config.data_dir, config.layout, pattern=config.pattern, allow_unknown=True))
+        corpus = load_corpus(config.data_dir, config.layout, pattern=config.pattern, allow_unknown=True)
+        return list(corpus.with_channel(channel))
     if not config.audio:
         return []
     files = find_recordings(config.audio)
@@ -203,8 +216,10 @@ def list_utterances(config: EnrollConfig) -> list[Utterance]:
         start, duration = config.start or 0.0, config.duration
         if (start or duration) and len(files) != 1:
             raise StoreError(f"--start and --duration are for one recording; found {len(files)}. Give one file.")
-        return [Utterance(path, str(config.name), session="", start=start, duration=duration) for path in files]
-    return rttm_utterances(config.rttm, files, speaker=config.rttm_speaker, name=config.name, min_seconds=MIN_SECONDS)
+        name = str(config.name)
+        return [Utterance(path, name, "", start=start, duration=duration, channel=channel) for path in files]
+    spoken = rttm_utterances(config.rttm, files, speaker=config.rttm_speaker, name=config.name, min_seconds=MIN_SECONDS)
+    return [replace(each, channel=channel) for each in spoken]
 
 
 def embed_speakers(utterances: Sequence[Utterance], verifier: SpeakerVerifier, config: EnrollConfig) -> list[Row]:
@@ -311,7 +326,14 @@ def identify(config: IdentifyConfig) -> int:
         store.check_not_empty()  # before weights are downloaded
         p_known = prior_of(store, config)
         encoder = encoder_of(store.verifier, config)
-        predictions = store.identify_files(paths, encoder, top_k=config.top_k, p_known=p_known, progress=True)
+        predictions = store.identify_files(
+            paths,
+            encoder,
+            top_k=config.top_k,
+            p_known=p_known,
+            channel=channel_number(config.channel),
+            progress=True,
+        )
     top_k = max(len(prediction.speakers) for prediction in predictions)
     saved = write_predictions(config.results, predictions, top_k)
     if any(prediction.error is None for prediction in predictions):
@@ -338,15 +360,23 @@ def show_timeline(config: IdentifyConfig, paths: list[Path]) -> int:
     if len(paths) != 1:
         raise StoreError(f"{paths[0]}: found {len(paths)} recordings; --timeline expects one.")
     check_writable(config.results.parent)
+    channel = channel_number(config.channel)
     with SpeakerStore.open(config.store) as store:
         store.check_not_empty()
         encoder, p_known = encoder_of(store.verifier, config), prior_of(store, config)
         turns = find_turns(
-            store, paths[0], encoder, window=config.window, hop=config.hop, p_known=p_known, progress=True
+            store,
+            paths[0],
+            encoder,
+            window=config.window,
+            hop=config.hop,
+            p_known=p_known,
+            channel=channel,
+            progress=True,
         )
     lines = [[f"{turn.start:.2f}", f"{turn.end:.2f}", turn.speaker, format_percent(turn.probability)] for turn in turns]
     print(format_table(["from", "to", "speaker", "percent"], lines, ">><>"))
-    text = to_rttm(turns, paths[0])
+    text = to_rttm(turns, paths[0], channel)
     print(f"Saved {write_atomically(config.results, lambda file: file.write(text.encode('utf-8', 'surrogateescape')))}")
     return EXIT_DONE
 

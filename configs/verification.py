@@ -6,6 +6,7 @@ from typing import Annotated, ClassVar
 
 from configs.base import (
     BackendName,
+    Channel,
     Count,
     Existing,
     InputPath,
@@ -94,6 +95,9 @@ class VerifyConfig(EmbeddingConfig):
     is_positional: ClassVar[bool] = True
     audio: tuple[InputPath, ...]
     """Two audio files, or one with --store."""
+    channel: tuple[Channel, ...] = ("mean",)
+    """Channel of the audio files, from 0, such as 0 or 1 for one side of a call, or mean of all channels; one for all
+    files, or one for each."""
     verifier: InputPath | None = None
     """Verifier that the command train saved, or ready for the ready verifier, which uses the encoder campplus; by
     default outputs/speaker_verifier.pt if it exists, or else ready. Not used with --store, because a store contains its
@@ -112,6 +116,11 @@ class VerifyConfig(EmbeddingConfig):
             return f"Expected two audio files, or one with --store and --name; found {len(self.audio)}."
         if self.store is not None and len(self.audio) != 1:
             return f"Expected one audio file to compare with {self.name!r}; found {len(self.audio)}."
+        if len(self.channel) not in (1, len(self.audio)):
+            return (
+                f"--channel has {len(self.channel)} values for {len(self.audio)} audio files; give one for all of "
+                "them, or one for each."
+            )
         return super().problem()
 
 
@@ -164,6 +173,9 @@ class EnrollConfig(ChangedStoreConfig, EmbeddingConfig):
     pattern: str | None = None
     """Where the speaker and the session are in the paths below --data_dir, instead of a layout, such as
     '{speaker}_{session}_*'."""
+    channel: Channel = "mean"
+    """Channel of the recordings, from 0, such as 0 or 1 for one side of a call; or mean of all channels. Recordings
+    whose channel a manifest gives are enrolled with that channel."""
     start: Annotated[float, Range(0, 1e6)] | None = None
     """Start of the part of one recording that is enrolled (seconds)."""
     duration: Seconds | None = None
@@ -193,6 +205,8 @@ class EnrollConfig(ChangedStoreConfig, EmbeddingConfig):
         for flag, given in (("features_path", self.features_path), ("data_dir", self.data_dir)):
             if given is not None and (self.name or self.audio or self.rttm or is_part):
                 return f"--{flag} enrols all speakers under their own names; leave out --name, AUDIO and parts of it."
+        if self.features_path is not None and self.channel != "mean" and self.background is None:
+            return "--channel is a channel of audio; it has no effect on --features_path. Leave it out."
         if self.pattern is not None and self.data_dir is None:
             return "--pattern says where the speaker is in the paths of a corpus; give --data_dir FOLDER too."
         if self.rttm is not None and is_part:

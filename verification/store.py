@@ -21,7 +21,7 @@ from heads import Prediction
 from verification.backends import check_vectors
 from verification.calibration import Conditions
 from verification.doubtful import describe_mismatches, find_mismatches
-from verification.enrolment import Enrolled, Recording, recordings_of
+from verification.enrolment import Enrolled, Recording, recording_name, recordings_of
 from verification.known_audio import warn_of_enrolled, with_known_digests
 from verification.nearest import Nearest, find_nearest
 from verification.open_set_predictions import open_set_predictions
@@ -456,18 +456,20 @@ class SpeakerStore:
         *,
         top_k: int = 5,
         p_known: float = 0.5,
+        channel: int | None = None,
         progress: bool = False,
     ) -> list[Prediction]:
         """Embed one file or several with the encoder of the store, and `identify` their speakers.
 
-        Files that a speaker is enrolled with are named in a warning. `progress` shows the progress.
+        Files that a speaker is enrolled with are named in a warning. `channel` is read, from 0, or the mean of all
+        channels. `progress` shows the progress.
         """
         self.check_not_empty()
-        utterances = [Utterance(path, speaker="", session="") for path in as_paths(paths)]
+        utterances = [Utterance(path, speaker="", session="", channel=channel) for path in as_paths(paths)]
         rows = self.verifier.embed(utterances, encoder)
         shown = list(track(rows, "Embedding", len(utterances), unit="file", visible=progress))
         predictions = self.identify(shown, top_k, p_known)
-        embedded = [(str(row.utterance.path), row.vector, row.seconds) for row in shown if row.vector is not None]
+        embedded = [(recording_name(row.utterance), row.vector, row.seconds) for row in shown if row.vector is not None]
         if embedded:
             names, vectors, seconds = zip(*embedded, strict=True)
             with translate_sqlite_errors(self.path), transaction(self._connection, "DEFERRED"):
