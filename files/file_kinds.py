@@ -60,6 +60,7 @@ KEYS = (
     ({"backend", "calibration", "open_set"}, VERIFIER),
     ({"head", "scaler", "speakers"}, CLASSIFIER),
     ({"members", "speakers"}, CLASSIFIER),
+    ({"features", "labels", "models"}, VOICES),
     ({"features", "labels"}, FEATURES),
     ({"network", "front_end", "tensors"}, TRAINED),
     ({"identity", "epoch", "step", "members"}, TRAINING),
