@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 def segments(config: SegmentsConfig) -> int:
     """Find the segments of meetings by RTTM files."""
     from corpora import CorpusError, cut_segments, find_segments, read_segment_list, write_manifest
+    from embedding import warn_of_mixed_channels
 
     if config.rttm_dir is None or config.audio_dir is None:
         raise CorpusError("Give the folders of the meetings: --rttm_dir FOLDER --audio_dir FOLDER.")
@@ -37,6 +38,7 @@ def segments(config: SegmentsConfig) -> int:
             channel=channel_number(config.channel),
             labels=None if config.list is None else read_segment_list(config.list),
         )
+    warn_of_mixed_channels(found.segments)
     failed: dict[str, str] = {}
     if config.write_audio and found.segments:
         failed = cut_segments(config.output_dir, found.segments, config.audio_format)

@@ -1,6 +1,5 @@
 """`ChannelStatistics`: how similar the channels of a recording are, measured while it is decoded."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,17 +40,9 @@ class ChannelStatistics:
             # Without BLAS, which would start threads in each decoding process.
             return cls(len(used), used.sum(axis=0), np.einsum("ti,tj->ij", used, used))
 
-    @classmethod
-    def join(cls, parts: Iterable["ChannelStatistics"]) -> "ChannelStatistics | None":
-        """Return the statistics of all parts of one recording together; None if there is none."""
-        listed = list(parts)
-        if not listed:
-            return None
-        return cls(
-            sum(part.n_frames for part in listed),
-            np.sum([part.sums for part in listed], axis=0),
-            np.sum([part.products for part in listed], axis=0),
-        )
+    def joined(self, other: "ChannelStatistics") -> "ChannelStatistics":
+        """Return the statistics of two parts of a recording together."""
+        return type(self)(self.n_frames + other.n_frames, self.sums + other.sums, self.products + other.products)
 
     def lowest_correlation(self) -> float | None:
         """Return the lowest correlation between two channels that have a signal; None if there are no such two."""

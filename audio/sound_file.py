@@ -181,7 +181,7 @@ def read_samples(path: Path, file: SequentialFile, first: int, *, count: int, ch
     needs_peak = n_averaged > 1 or file.subtype not in BOUNDED_SUBTYPES
     # A damaged header can claim any number of frames.
     mono, n_read = np.empty(min(count, USUAL_FRAMES_PER_BYTE * os.stat(path).st_size), np.float32), 0
-    peak, measured, n_measured = 0.0 if needs_peak else 1.0, [], round(MEASURED_SECONDS * file.samplerate)
+    peak, channels, n_measured = 0.0 if needs_peak else 1.0, None, round(MEASURED_SECONDS * file.samplerate)
     for block in blocks_of(file, count):
         if n_read + len(block) > len(mono):
             mono = np.concatenate([mono[:n_read], np.empty(n_read + len(block), np.float32)])
@@ -192,11 +192,12 @@ def read_samples(path: Path, file: SequentialFile, first: int, *, count: int, ch
             part[:] = block[:, channel or 0]
         else:
             if n_read < n_measured:
-                measured.append(ChannelStatistics.measure(block[: n_measured - n_read]))
+                measured = ChannelStatistics.measure(block[: n_measured - n_read])
+                channels = measured if channels is None else channels.joined(measured)
             with np.errstate(invalid="ignore"):  # the mean of infinities of both signs
                 part[:] = block.mean(axis=1, dtype=np.float64)
         n_read += len(block)
-    return Samples(mono[:n_read], peak, n_averaged, channels=ChannelStatistics.join(measured))
+    return Samples(mono[:n_read], peak, n_averaged, channels=channels)
 
 
 def _read_whole(path: Path) -> Samples:
