@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 MEASURED_SECONDS = 30.0
 # One of this number of frames is measured: the correlation needs no more. A prime, so that no usual tone has this
 # period.
-STRIDE = 7
+STRIDE = 31
 # A channel with a smaller share of the power of the loudest one (-40 dB) changes the mean of all hardly at all, so it
 # counts as one without a signal.
 MIN_POWER_SHARE = 1e-4

@@ -29,8 +29,8 @@ def lowest(columns: list[NDArray[np.float64]]) -> float | None:
 def test_the_correlation_is_that_of_numpy() -> None:
     columns = [voice(0), 0.4 * voice(0) + 0.6 * voice(1), voice(0) - voice(1)]
     expected = np.corrcoef(np.stack(columns)).min()
-    assert lowest(columns) == pytest.approx(expected, abs=0.03)  # of one frame in seven
-    assert lowest([column + 0.2 for column in columns]) == pytest.approx(expected, abs=0.03)  # a DC offset is no signal
+    assert lowest(columns) == pytest.approx(expected, abs=0.1)  # of one frame in 31
+    assert lowest([column + 0.2 for column in columns]) == pytest.approx(expected, abs=0.1)  # a DC offset is no signal
     assert lowest([1e4 * columns[0], columns[1]]) is None  # the second is 80 dB lower
     assert lowest([columns[0], -columns[0]]) == pytest.approx(-1)
 
@@ -46,7 +46,7 @@ def test_channels_without_a_signal_are_left_out() -> None:
 def test_parts_are_measured_together() -> None:
     columns = np.stack([voice(0), 0.5 * voice(0) + 0.5 * voice(1)], axis=1).astype(np.float32)
     whole = ChannelStatistics.measure(columns)
-    first = 7 * 1_000
+    first = 31 * 500
     parts = ChannelStatistics.measure(columns[:first]).joined(ChannelStatistics.measure(columns[first:]))
     assert parts.n_frames == whole.n_frames
     assert parts.lowest_correlation() == pytest.approx(whole.lowest_correlation())
