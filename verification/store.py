@@ -21,8 +21,8 @@ from heads import Prediction
 from verification.backends import check_vectors
 from verification.calibration import Conditions
 from verification.doubtful import describe_mismatches, find_mismatches
-from verification.enrolment import Enrolled, Recording, recording_name, recordings_of
-from verification.known_audio import warn_of_enrolled, with_known_digests
+from verification.enrolment import Enrolled, Recording, recordings_of
+from verification.known_audio import warn_of_enrolled, warn_of_enrolled_rows, with_known_digests
 from verification.nearest import Nearest, find_nearest
 from verification.open_set_predictions import open_set_predictions
 from verification.own_calibration import OwnCalibration, own_calibration
@@ -469,11 +469,8 @@ class SpeakerStore:
         rows = self.verifier.embed(utterances, encoder)
         shown = list(track(rows, "Embedding", len(utterances), unit="file", visible=progress))
         predictions = self.identify(shown, top_k, p_known)
-        embedded = [(recording_name(row.utterance), row.vector, row.seconds) for row in shown if row.vector is not None]
-        if embedded:
-            names, vectors, seconds = zip(*embedded, strict=True)
-            with translate_sqlite_errors(self.path), transaction(self._connection, "DEFERRED"):
-                warn_of_enrolled(self._rows, names, torch.stack(vectors), lengths=torch.tensor(seconds))
+        with translate_sqlite_errors(self.path), transaction(self._connection, "DEFERRED"):
+            warn_of_enrolled_rows(self._rows, shown)
         return predictions
 
     def verify(self, name: str, vector: Tensor, p_target: float = 0.5, *, seconds: float = 0.0) -> Verdict:
