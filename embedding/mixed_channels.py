@@ -70,8 +70,8 @@ class MixedChannels:
             logger.warning(
                 "%s%s, such as %s, %s channels that differ (correlation down to %.2f), but are averaged. If each "
                 "channel has its own speaker, as in a telephone call, this mixes the voices. Read one channel with "
-                "--channel 0 or --channel 1, or name the channel of each recording in a manifest. For the microphones of "
-                "an array, the mean is usually better.",
+                "--channel 0 or --channel 1, or name the channel of each recording in a manifest. For an array of "
+                "microphones, the mean is usually better.",
                 count_of(self._n_files, "file"), of_all, path, "has" if self._n_files == 1 else "have", correlation,
             )  # fmt: skip
 
