@@ -5,6 +5,7 @@ Imports nothing heavy: ``--help`` reads these settings alone.
 
 from configs.base import (
     BackendName,
+    Channel,
     ClassWeight,
     CorpusConfig,
     EncoderName,
@@ -22,6 +23,7 @@ from configs.base import (
     SplitBy,
     StoreDtype,
     TableFormat,
+    channel_number,
 )
 from configs.comparison import (
     ComparisonConfig,
@@ -36,6 +38,7 @@ from configs.verification import (
     EmbeddingConfig,
     EnrollConfig,
     EvaluateConfig,
+    ExportConfig,
     IdentifyConfig,
     ListConfig,
     MergeConfig,
@@ -49,6 +52,7 @@ from configs.verification import (
 __all__ = [
     "AudioFormat",
     "BackendName",
+    "Channel",
     "ClassWeight",
     "ComparisonConfig",
     "CorpusConfig",
@@ -60,6 +64,7 @@ __all__ = [
     "EnrollConfig",
     "EvaluateConfig",
     "Existing",
+    "ExportConfig",
     "ExtractionConfig",
     "HeadName",
     "IdentifyConfig",
@@ -87,4 +92,5 @@ __all__ = [
     "TrainVerifierConfig",
     "TrainingConfig",
     "VerifyConfig",
+    "channel_number",
 ]

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from command_line import EXIT_DONE, EXIT_SOME_FAILED, read_assignments, run
-from config import CorpusConfig, EmbeddedCorpusConfig, ExtractionConfig
+from config import CorpusConfig, EmbeddedCorpusConfig, ExtractionConfig, channel_number
 from files import count_of
 
 if TYPE_CHECKING:
@@ -105,7 +105,8 @@ def open_corpus(config: CorpusConfig) -> Corpus:
 
     if config.data_dir is None:
         raise CorpusError("Give the folder of the corpus, as the first argument or with --data_dir.")
-    return load_corpus(config.data_dir, config.layout, pattern=config.pattern)
+    corpus = load_corpus(config.data_dir, config.layout, pattern=config.pattern)
+    return corpus.with_channel(channel_number(config.channel))
 
 
 def describe_extraction(
@@ -134,7 +135,9 @@ def describe_extraction(
     )
     # Windows cover whole utterances, whatever the crop.
     crop = crop_of(encoder, "auto" if windows_of(encoder.spec) else config.max_duration)
-    name = default_file_name(corpus.name, encoder, crop, store_dtype=config.store_dtype)
+    name = default_file_name(
+        corpus.name, encoder, crop, store_dtype=config.store_dtype, channel=channel_number(config.channel)
+    )
     path = features_path or choose_path(config.output_dir / name, corpus, config.data_dir or corpus.root)
     return {
         "corpus": corpus,

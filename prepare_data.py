@@ -11,7 +11,7 @@ import shlex
 from typing import TYPE_CHECKING
 
 from command_line import EXIT_DONE, EXIT_SOME_FAILED, command, run_one_of
-from config import DescribeConfig, DownloadConfig, SegmentsConfig
+from config import DescribeConfig, DownloadConfig, SegmentsConfig, channel_number
 from extract_features import open_corpus, report_failures
 from files import announce, check_writable, count_of, format_table
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 def segments(config: SegmentsConfig) -> int:
     """Find the segments of meetings by RTTM files."""
     from corpora import CorpusError, cut_segments, find_segments, read_segment_list, write_manifest
+    from embedding import warn_of_mixed_channels
 
     if config.rttm_dir is None or config.audio_dir is None:
         raise CorpusError("Give the folders of the meetings: --rttm_dir FOLDER --audio_dir FOLDER.")
@@ -34,9 +35,10 @@ def segments(config: SegmentsConfig) -> int:
             max_duration=config.max_duration,
             max_overlap=config.max_overlap,
             merge_gap=config.merge_gap,
-            channel=None if config.channel == "mean" else config.channel,
+            channel=channel_number(config.channel),
             labels=None if config.list is None else read_segment_list(config.list),
         )
+    warn_of_mixed_channels(found.segments)
     failed: dict[str, str] = {}
     if config.write_audio and found.segments:
         failed = cut_segments(config.output_dir, found.segments, config.audio_format)

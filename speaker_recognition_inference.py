@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from command_line import EXIT_DONE, EXIT_SOME_FAILED, run
-from config import InferenceConfig
+from config import InferenceConfig, channel_number
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,6 +46,7 @@ def main(config: InferenceConfig) -> int:
         precision=config.precision,
         progress=True,
         reject=config.reject,
+        channel=channel_number(config.channel),
     )
     saved = write_predictions(config.output, predictions, top_k)
     if any(prediction.error is None for prediction in predictions):
@@ -60,7 +61,7 @@ def report_saved(saved: Path, predictions: Sequence[Prediction]) -> int:
     """Print the files that could not be read, and where the predictions are; return the exit code."""
     failed = [prediction for prediction in predictions if prediction.error is not None]
     for prediction in failed:
-        print(f"failed: {prediction.path}: {prediction.error}")
+        print(f"failed: {prediction.name}: {prediction.error}")
     if len(failed) == len(predictions):
         print(f"No file could be read; {saved} contains the reasons.")
     else:

@@ -9,12 +9,14 @@ python speaker_verification.py identify recordings
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from command_line import EXIT_DONE, EXIT_SOME_FAILED, command, run_one_of
 from config import (
     EnrollConfig,
     EvaluateConfig,
+    ExportConfig,
     IdentifyConfig,
     ListConfig,
     MergeConfig,
@@ -22,6 +24,7 @@ from config import (
     ScoreConfig,
     TrainVerifierConfig,
     VerifyConfig,
+    channel_number,
 )
 from files import (
     announce,
@@ -36,13 +39,13 @@ from files import (
 from speaker_recognition_inference import report_saved
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from corpora import Utterance
     from embedding import Row
     from encoders import LazyEncoder
-    from verification import SpeakerStore, SpeakerVerifier
+    from verification import EnrolmentResult, SpeakerStore, SpeakerVerifier
 
 
 def evaluate(config: EvaluateConfig) -> int:
@@ -118,15 +121,22 @@ def verify(config: VerifyConfig) -> int:
     """Decide whether two recordings are of one speaker, or one is of an enrolled speaker."""
     from verification import SpeakerStore, describe_errors
 
+    channels = [channel_number(channel) for channel in config.channel]
     if config.store is None or config.name is None:
         verifier = load_verifier(config.verifier)
         one, other = config.audio
-        verdict = verifier.verify(one, other, p_target=config.p_target, encoder=encoder_of(verifier, config))
+        verdict = verifier.verify(
+            one,
+            other,
+            p_target=config.p_target,
+            encoder=encoder_of(verifier, config),
+            channels=(channels[0], channels[-1]),
+        )
     else:
         with SpeakerStore.open(config.store) as store:
             verifier = store.verifier
             store.check_name(config.name)
-            [vector], seconds = verifier.embed_files(config.audio, encoder_of(verifier, config))
+            [vector], seconds = verifier.embed_files(config.audio, encoder_of(verifier, config), channels=channels)
             verdict = store.verify(config.name, vector, p_target=config.p_target, seconds=float(seconds))
     print(f"score {verdict.score:.4f}, log-likelihood ratio {verdict.llr:+.2f}")
     print(verdict.describe(config.p_target, config.name))
@@ -139,14 +149,15 @@ def verify(config: VerifyConfig) -> int:
 def enroll(config: EnrollConfig) -> int:
     """Enrol a speaker with some recordings, or the speakers of a corpus, an RTTM file or a features file."""
     from corpora import Utterance, find_recordings
-    from features import load_features
-    from verification import SpeakerStore, add_background_rows, check_background, enroll_feature_set, enroll_rows
+    from verification import SpeakerStore, add_background_rows, check_background, enroll_rows
 
     utterances, others = list_utterances(config), []
     if config.background is not None:
-        others = [Utterance(path, speaker="", session="") for path in find_recordings([config.background])]
+        channel = channel_number(config.channel)
+        paths = find_recordings([config.background])
+        others = [Utterance(path, speaker="", session="", channel=channel) for path in paths]
     verifier, is_new = verifier_of(config, sorted({each.speaker for each in utterances})), not config.store.exists()
-    features = None if config.features_path is None else load_features(config.features_path)
+    enroll_file = None if config.features_path is None else open_speakers(config.features_path, verifier, config)
     if config.background is not None:
         check_background(config.store, verifier)
     # All audio is embedded before the store is changed.
@@ -156,9 +167,9 @@ def enroll(config: EnrollConfig) -> int:
     with SpeakerStore.create(config.store, verifier) as store:
         if background:
             results.append((add_background_rows(store, background), "background recording", "added"))
-        if features is not None:
+        if enroll_file is not None:
             with announce("Enrolling the speakers"):
-                results.append((enroll_feature_set(store, features, config.existing), "recording", "enrolled"))
+                results.append((enroll_file(store), "recording", "enrolled"))
         elif rows:
             results.append((enroll_rows(store, rows, config.existing), "recording", "enrolled"))
         n_speakers = count_of(len(store), "speaker")
@@ -173,13 +184,31 @@ def enroll(config: EnrollConfig) -> int:
     return EXIT_SOME_FAILED if any(result.failed for result, _, _ in results) else EXIT_DONE
 
 
+def open_speakers(
+    path: Path, verifier: SpeakerVerifier, config: EnrollConfig
+) -> Callable[[SpeakerStore], EnrolmentResult]:
+    """Load a features file, or a file of the command export; return the function that enrols its speakers."""
+    from features import load_features
+    from verification import Voices, check_origin, enroll_feature_set, enroll_voices, is_voices
+
+    if is_voices(path):
+        voices = Voices.load(path)
+        # A new store is made only if it can have these speakers.
+        check_origin(config.store, verifier, str(path), encoder=voices.encoder, crop=voices.crop)
+        return lambda store: enroll_voices(store, voices, config.existing, source=str(path))
+    features = load_features(path)
+    return lambda store: enroll_feature_set(store, features, config.existing)
+
+
 def list_utterances(config: EnrollConfig) -> list[Utterance]:
     """Return the recordings to enrol, with the names of their speakers."""
     from corpora import Utterance, find_recordings, load_corpus, rttm_utterances
     from verification import MIN_SECONDS, StoreError
 
+    channel = channel_number(config.channel)
     if config.data_dir is not None:
-        return list(load_corpus(config.data_dir, config.layout, pattern=config.pattern, allow_unknown=True))
+        corpus = load_corpus(config.data_dir, config.layout, pattern=config.pattern, allow_unknown=True)
+        return list(corpus.with_channel(channel))
     if not config.audio:
         return []
     files = find_recordings(config.audio)
@@ -187,8 +216,10 @@ def list_utterances(config: EnrollConfig) -> list[Utterance]:
         start, duration = config.start or 0.0, config.duration
         if (start or duration) and len(files) != 1:
             raise StoreError(f"--start and --duration are for one recording; found {len(files)}. Give one file.")
-        return [Utterance(path, str(config.name), session="", start=start, duration=duration) for path in files]
-    return rttm_utterances(config.rttm, files, speaker=config.rttm_speaker, name=config.name, min_seconds=MIN_SECONDS)
+        name = str(config.name)
+        return [Utterance(path, name, "", start=start, duration=duration, channel=channel) for path in files]
+    spoken = rttm_utterances(config.rttm, files, speaker=config.rttm_speaker, name=config.name, min_seconds=MIN_SECONDS)
+    return [replace(each, channel=channel) for each in spoken]
 
 
 def embed_speakers(utterances: Sequence[Utterance], verifier: SpeakerVerifier, config: EnrollConfig) -> list[Row]:
@@ -217,13 +248,17 @@ def embed_recordings(utterances: Sequence[Utterance], verifier: SpeakerVerifier,
 
 
 def remove(config: RemoveConfig) -> int:
-    """Remove an enrolled speaker, or the background recordings."""
+    """Remove an enrolled speaker, a recording, or the background recordings."""
     from verification import SpeakerStore, StoreError
 
     if config.name is None and not config.background:
         raise StoreError("Give the name of the speaker to remove: --name NAME, or --background.")
     with SpeakerStore.open(config.store) as store:
-        if config.name is not None:
+        if config.name is not None and config.recording is not None:
+            removed = store.remove_recording(config.name, config.recording)
+            left = count_of(len(store.recordings(config.name)), "recording")
+            print(f"{count_of(removed, 'recording')} of {config.name} removed; {config.name} has {left}")
+        elif config.name is not None:
             store.remove(config.name)
             print(f"{config.name} is removed; {config.store} has {count_of(len(store), 'speaker')}")
         if config.background:
@@ -232,16 +267,35 @@ def remove(config: RemoveConfig) -> int:
 
 
 def list_speakers(config: ListConfig) -> int:
-    """List the enrolled speakers."""
+    """List the enrolled speakers, or the recordings of one of them."""
     from verification import SpeakerStore
 
     with SpeakerStore.open(config.store) as store:
+        if config.name is not None:
+            recordings = [[each.path, f"{each.seconds:.1f}"] for each in store.recordings(config.name)]
+            print(format_table([f"recording of {config.name}", "seconds"], recordings, "<>"))
+            return EXIT_DONE
         lines = [[each.name, str(each.n_recordings), f"{each.seconds:.1f}", each.changed] for each in store.speakers()]
         verifier, own = store.verifier, store.own_calibration()
     print(format_table(["speaker", "recordings", "seconds", "enrolled (UTC)"], lines, "<>><"))
     encoder = verifier.encoder.get("name")
     print(f"{count_of(len(lines), 'speaker')}; encoder {encoder}, backend {verifier.backend.name}")
     print(f"Calibration: {own.describe()}")
+    return EXIT_DONE
+
+
+def export(config: ExportConfig) -> int:
+    """Write the enrolled speakers to an .npz file, for numpy and for enroll."""
+    from verification import SpeakerStore
+
+    check_writable(config.output.parent)
+    with SpeakerStore.open(config.store) as store, announce("Exporting the speakers"):
+        store.check_not_empty()
+        voices = store.voices()
+        saved = voices.save(config.output)
+    n_recordings = sum(len(recordings) for _, recordings in voices.speakers)
+    print(f"{count_of(len(voices.speakers), 'speaker')}, {count_of(n_recordings, 'recording')}")
+    print(f"Saved {saved}")
     return EXIT_DONE
 
 
@@ -272,7 +326,14 @@ def identify(config: IdentifyConfig) -> int:
         store.check_not_empty()  # before weights are downloaded
         p_known = prior_of(store, config)
         encoder = encoder_of(store.verifier, config)
-        predictions = store.identify_files(paths, encoder, top_k=config.top_k, p_known=p_known, progress=True)
+        predictions = store.identify_files(
+            paths,
+            encoder,
+            top_k=config.top_k,
+            p_known=p_known,
+            channel=channel_number(config.channel),
+            progress=True,
+        )
     top_k = max(len(prediction.speakers) for prediction in predictions)
     saved = write_predictions(config.results, predictions, top_k)
     if any(prediction.error is None for prediction in predictions):
@@ -299,15 +360,23 @@ def show_timeline(config: IdentifyConfig, paths: list[Path]) -> int:
     if len(paths) != 1:
         raise StoreError(f"{paths[0]}: found {len(paths)} recordings; --timeline expects one.")
     check_writable(config.results.parent)
+    channel = channel_number(config.channel)
     with SpeakerStore.open(config.store) as store:
         store.check_not_empty()
         encoder, p_known = encoder_of(store.verifier, config), prior_of(store, config)
         turns = find_turns(
-            store, paths[0], encoder, window=config.window, hop=config.hop, p_known=p_known, progress=True
+            store,
+            paths[0],
+            encoder,
+            window=config.window,
+            hop=config.hop,
+            p_known=p_known,
+            channel=channel,
+            progress=True,
         )
     lines = [[f"{turn.start:.2f}", f"{turn.end:.2f}", turn.speaker, format_percent(turn.probability)] for turn in turns]
     print(format_table(["from", "to", "speaker", "percent"], lines, ">><>"))
-    text = to_rttm(turns, paths[0])
+    text = to_rttm(turns, paths[0], channel)
     print(f"Saved {write_atomically(config.results, lambda file: file.write(text.encode('utf-8', 'surrogateescape')))}")
     return EXIT_DONE
 
@@ -381,6 +450,7 @@ if __name__ == "__main__":
             "enroll": (EnrollConfig, enroll),
             "remove": (RemoveConfig, remove),
             "list": (ListConfig, list_speakers),
+            "export": (ExportConfig, export),
             "merge": (MergeConfig, merge),
             "identify": (IdentifyConfig, identify),
             "score": (ScoreConfig, score),

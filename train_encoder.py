@@ -23,6 +23,7 @@ AFTER_FAILURES = "Fix what failed, and give another --output_dir to train with i
 
 def main(config: TrainingConfig) -> int:
     from corpora import download_librispeech, take_subsets
+    from embedding import warn_of_mixed_channels
     from files import InputError, announce
     from reports import format_results, write_report
     from training import train_encoder
@@ -36,6 +37,7 @@ def main(config: TrainingConfig) -> int:
         folder = download_librispeech(config.data_dir or Path("data"), config.download_url)
         config = replace(config, data_dir=folder)
     corpus = take_subsets(open_corpus(config), config.subsets)
+    warn_of_mixed_channels(corpus.utterances)
     if config.per_session:
         return train_each_session(config, corpus)
     trained = train_encoder(

@@ -2,6 +2,7 @@
 
 from audio.audio_error import AudioError, AudioFault
 from audio.bandwidth import measure_bandwidth
+from audio.channel_statistics import MEASURED_SECONDS, ChannelStatistics
 from audio.conversion import FOREIGN_SUFFIXES, HEADERLESS
 from audio.full_scale import full_scale_of
 from audio.header import Header, read_header
@@ -13,8 +14,10 @@ from audio.write_audio import write_audio
 __all__ = [
     "FOREIGN_SUFFIXES",
     "HEADERLESS",
+    "MEASURED_SECONDS",
     "AudioError",
     "AudioFault",
+    "ChannelStatistics",
     "Header",
     "Recording",
     "check_webrtc_vad",

@@ -53,8 +53,8 @@ def check_signal(
             path,
             "silent",
             f"the {samples.n_channels} channels have a signal, but cancel each other in their mean, because one is "
-            "inverted; give one channel (channel in a manifest), or keep one: ffmpeg -i x.wav -af 'pan=mono|c0=c0' "
-            "y.wav",
+            "inverted; give one channel (--channel, or channel in a manifest), or keep one: ffmpeg -i x.wav -af "
+            "'pan=mono|c0=c0' y.wav",
         )
     if not is_constant(samples.mono):
         return

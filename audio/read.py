@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from audio.audio_error import AudioError
+from audio.channel_statistics import ChannelStatistics
 from audio.check_signal import check_signal, is_constant
 from audio.cut_off import missing_seconds
 from audio.full_scale import full_scale_of_samples
@@ -48,12 +49,15 @@ class Recording(NamedTuple):
         of the file.
     full_scale : float
         Number by which the samples of the file were divided; see `full_scale_of`.
+    channels : ChannelStatistics or None
+        How similar the channels are whose mean the waveform is, at the beginning of the span; None for one channel.
     """
 
     waveform: Tensor
     file_rate: int
     missing: float
     full_scale: float = 1.0
+    channels: ChannelStatistics | None = None
 
 
 def read_audio(
@@ -156,7 +160,7 @@ def read_recording(
     if is_constant(mono):
         raise AudioError(path, "silent", "all samples are equal after resampling; the recording has no signal")
     waveform = torch.from_numpy(np.ascontiguousarray(mono))
-    return Recording(waveform, native_rate, missing, full_scale=full_scale)
+    return Recording(waveform, native_rate, missing, full_scale=full_scale, channels=samples.channels)
 
 
 def _limit_rate(native_rate: int, sample_rate: int | None, max_bandwidth: float | None) -> list[int]:

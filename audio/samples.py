@@ -10,6 +10,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from audio.channel_statistics import ChannelStatistics
+
 
 class Samples(NamedTuple):
     """Decoded samples.
@@ -23,11 +25,14 @@ class Samples(NamedTuple):
         an encoding between -1 and 1.
     n_channels : int
         Number of channels that `mono` is the mean of.
+    channels : ChannelStatistics or None
+        How similar these channels are; None for one channel.
     """
 
     mono: NDArray[np.float32]
     peak: float
     n_channels: int
+    channels: ChannelStatistics | None = None
 
 
 class _File:

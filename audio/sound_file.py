@@ -13,6 +13,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from audio.audio_error import AudioError
+from audio.channel_statistics import MEASURED_SECONDS, ChannelStatistics
 from audio.conversion import conversion_advice, unknown_format_advice
 from audio.mp3_frames import count_mp3_samples
 from audio.samples import KeptSamples, Samples
@@ -148,7 +149,7 @@ def check_channel(path: Path, file: SoundFile, channel: int | None) -> None:
         path,
         "no_channel",
         f"there is no channel {channel}: channels are numbered from 0, and the file has {found}; give {advice}, or "
-        "none for the mean of all",
+        "the mean of all",
     )
 
 
@@ -183,7 +184,7 @@ def read_samples(path: Path, file: SoundFile, first: int, *, count: int, channel
     needs_peak = n_averaged > 1 or file.subtype not in BOUNDED_SUBTYPES
     # A damaged header can claim any number of frames.
     mono, n_read = np.empty(min(count, USUAL_FRAMES_PER_BYTE * os.stat(path).st_size), np.float32), 0
-    peak = 0.0 if needs_peak else 1.0
+    peak, channels, n_measured = 0.0 if needs_peak else 1.0, None, round(MEASURED_SECONDS * file.samplerate)
     for block in blocks_of(file, count):
         if n_read + len(block) > len(mono):
             mono = np.concatenate([mono[:n_read], np.empty(n_read + len(block), np.float32)])
@@ -193,10 +194,13 @@ def read_samples(path: Path, file: SoundFile, first: int, *, count: int, channel
         if n_averaged == 1:
             part[:] = block[:, channel or 0]
         else:
+            if n_read < n_measured:
+                measured = ChannelStatistics.measure(block[: n_measured - n_read])
+                channels = measured if channels is None else channels.joined(measured)
             with np.errstate(invalid="ignore"):  # the mean of infinities of both signs
                 part[:] = block.mean(axis=1, dtype=np.float64)
         n_read += len(block)
-    return Samples(mono[:n_read], peak, n_averaged)
+    return Samples(mono[:n_read], peak, n_averaged, channels=channels)
 
 
 def _read_whole(path: Path) -> Samples:

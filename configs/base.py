@@ -85,6 +85,7 @@ class Reference:
 EncoderChoice = EncoderName | Annotated[str, Reference("encoder")]
 HeadChoice = HeadName | Annotated[str, Reference("head")]
 Seconds = Annotated[float, Range(0.01, 1e6)]
+Channel = Annotated[int, Range(0, 1000)] | Literal["mean"]
 Count = Annotated[int, Range(1, 10**6)]
 Seed = Annotated[int, Range(0, 2**32 - 1)]
 Probability = Annotated[float, Range(0, 1, is_open=True)]
@@ -138,6 +139,8 @@ class RecordingsConfig(ScriptConfig):
     """Audio files, or folders whose files and subfolders are searched."""
     audio_path: InputPath | None = None
     """One audio file or folder, instead of AUDIO."""
+    channel: Channel = "mean"
+    """Channel of the recordings, from 0, such as 0 or 1 for one side of a call; or mean of all channels."""
 
     @property
     def recordings(self) -> tuple[Path, ...]:
@@ -166,6 +169,9 @@ class CorpusConfig(ScriptConfig):
     pattern: str | None = None
     """Where the speaker and the session are in the paths below --data_dir, instead of a layout, such as
     '{speaker}_{session}_*'."""
+    channel: Channel = "mean"
+    """Channel of the recordings, from 0, such as 0 or 1 for one side of a call; or mean of all channels. Recordings
+    whose channel a manifest gives are read in that channel."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -179,6 +185,11 @@ class CorpusConfig(ScriptConfig):
         if self.corpus and self.data_dir != self.corpus[0]:
             return "The corpus is given as an argument and with --data_dir; give it in one of the two ways."
         return super().problem()
+
+
+def channel_number(channel: Channel) -> int | None:
+    """Return the number of a channel, from 0, or None for the mean of all."""
+    return None if isinstance(channel, str) else channel
 
 
 def choices(annotation: Any) -> list[str]:

@@ -198,6 +198,7 @@ class ComparisonConfig(EmbeddedCorpusConfig):
             )
         of_extraction = ("pattern", "pooling", "max_bandwidth", "window", "hop", "encoder_options")
         unused = [name for name in of_extraction if getattr(self, name)]
+        unused += [] if self.channel == "mean" else ["channel"]
         if self.data_dir is None and self.features_path and unused:
             name = unused[0]
             return f"--{name} has no effect on a finished features file; give the corpus too, or leave --{name} out."

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
-from configs.base import CorpusConfig, InputPath, PictureFormat, Range, ScriptConfig, Seconds
+from configs.base import Channel, CorpusConfig, InputPath, PictureFormat, Range, ScriptConfig, Seconds
 from configs.paths import DESCRIPTION_FILES, SEGMENTS_FILES, WritesInto
 
 AudioFormat = Literal["wav", "flac"]
@@ -36,7 +36,7 @@ class SegmentsConfig(ScriptConfig):
     merge_gap: Annotated[float, Range(0, 1e6)] | None = None
     """Longest pause between consecutive segments of a speaker that are joined (seconds), before their durations are
     checked; by default none are joined."""
-    channel: Annotated[int, Range(0, 1000)] | Literal["mean"] = "mean"
+    channel: Channel = "mean"
     """Channel of the recordings, from 0, or mean of all channels."""
     list: InputPath | None = None
     """CSV file with the columns path and label: only the segments with the names of these files are kept, with these

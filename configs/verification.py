@@ -6,6 +6,7 @@ from typing import Annotated, ClassVar
 
 from configs.base import (
     BackendName,
+    Channel,
     Count,
     Existing,
     InputPath,
@@ -94,6 +95,9 @@ class VerifyConfig(EmbeddingConfig):
     is_positional: ClassVar[bool] = True
     audio: tuple[InputPath, ...]
     """Two audio files, or one with --store."""
+    channel: tuple[Channel, ...] = ("mean",)
+    """Channel of the audio files, from 0, such as 0 or 1 for one side of a call, or mean of all channels; one for all
+    files, or one for each."""
     verifier: InputPath | None = None
     """Verifier that the command train saved, or ready for the ready verifier, which uses the encoder campplus; by
     default outputs/speaker_verifier.pt if it exists, or else ready. Not used with --store, because a store contains its
@@ -112,6 +116,11 @@ class VerifyConfig(EmbeddingConfig):
             return f"Expected two audio files, or one with --store and --name; found {len(self.audio)}."
         if self.store is not None and len(self.audio) != 1:
             return f"Expected one audio file to compare with {self.name!r}; found {len(self.audio)}."
+        if len(self.channel) not in (1, len(self.audio)):
+            return (
+                f"--channel has {len(self.channel)} values for {len(self.audio)} audio files; give one for all of "
+                "them, or one for each."
+            )
         return super().problem()
 
 
@@ -133,7 +142,18 @@ class ChangedStoreConfig(StoreConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class ListConfig(StoreConfig):
-    """List the enrolled speakers."""
+    """List the enrolled speakers, or the recordings of one of them."""
+
+    name: str | None = None
+    """Name of the speaker whose recordings are listed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportConfig(StoreConfig):
+    """Write the models and the recordings' vectors of all enrolled speakers to an .npz file, for numpy and enroll."""
+
+    output: Annotated[Path, Writes({".npz": file_kinds.VOICES})] = Path("outputs/voices.npz")
+    """File for the speakers, .npz."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,6 +173,9 @@ class EnrollConfig(ChangedStoreConfig, EmbeddingConfig):
     pattern: str | None = None
     """Where the speaker and the session are in the paths below --data_dir, instead of a layout, such as
     '{speaker}_{session}_*'."""
+    channel: Channel = "mean"
+    """Channel of the recordings, from 0, such as 0 or 1 for one side of a call; or mean of all channels. Recordings
+    whose channel a manifest gives are enrolled with that channel."""
     start: Annotated[float, Range(0, 1e6)] | None = None
     """Start of the part of one recording that is enrolled (seconds)."""
     duration: Seconds | None = None
@@ -163,7 +186,8 @@ class EnrollConfig(ChangedStoreConfig, EmbeddingConfig):
     rttm_speaker: str | None = None
     """The only speaker of the RTTM file to enrol."""
     features_path: InputPath | None = None
-    """Features file to use instead of audio; all of its speakers are enrolled under their own names."""
+    """Features file, or file of the command export, to use instead of audio; all of its speakers are enrolled under
+    their own names."""
     existing: Existing = "refuse"
     """Action for a speaker who is enrolled already: refuse, add the recordings, or replace the earlier ones."""
     verifier: InputPath | None = None
@@ -181,6 +205,8 @@ class EnrollConfig(ChangedStoreConfig, EmbeddingConfig):
         for flag, given in (("features_path", self.features_path), ("data_dir", self.data_dir)):
             if given is not None and (self.name or self.audio or self.rttm or is_part):
                 return f"--{flag} enrols all speakers under their own names; leave out --name, AUDIO and parts of it."
+        if self.features_path is not None and self.channel != "mean" and self.background is None:
+            return "--channel is a channel of audio; it has no effect on --features_path. Leave it out."
         if self.pattern is not None and self.data_dir is None:
             return "--pattern says where the speaker is in the paths of a corpus; give --data_dir FOLDER too."
         if self.rttm is not None and is_part:
@@ -206,12 +232,19 @@ class EnrollConfig(ChangedStoreConfig, EmbeddingConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class RemoveConfig(ChangedStoreConfig):
-    """Remove an enrolled speaker, or the background recordings."""
+    """Remove an enrolled speaker, one recording of a speaker, or the background recordings."""
 
     name: str | None = None
     """Name of the speaker."""
+    recording: str | None = None
+    """Recording to remove, as list --name shows it, or its file; the other recordings of the speaker stay enrolled."""
     background: bool = False
     """Remove the recordings that enroll --background added."""
+
+    def problem(self) -> str | None:
+        if self.recording is not None and self.name is None:
+            return "--recording is a recording of one speaker; give --name NAME too."
+        return super().problem()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,12 +1,13 @@
 """`Utterance` and `Corpus`: the recordings of a corpus, and their speakers."""
 
 import hashlib
+import logging
 import math
 import os
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from numbers import Integral
 from pathlib import Path
@@ -24,6 +25,8 @@ from files import (
     note_of_rest,
     short_repr,
 )
+
+logger = logging.getLogger(__name__)
 
 # Numbers of speakers and of utterances that a notebook shows.
 SHOWN_SPEAKERS, SHOWN_UTTERANCES = 10, 5
@@ -215,6 +218,23 @@ class Corpus:
 
     def __iter__(self) -> Iterator[Utterance]:
         return iter(self.utterances)
+
+    def with_channel(self, channel: int | None) -> "Corpus":
+        """Return the corpus with another channel of its recordings; utterances that have a channel keep it.
+
+        Parameters
+        ----------
+        channel : int or None
+            Number of the channel, from 0; None changes nothing.
+        """
+        if channel is None:
+            return self
+        n_kept = sum(each.channel is not None for each in self.utterances)
+        if n_kept:
+            kept = f"{count_of(n_kept, 'utterance')} {'keeps' if n_kept == 1 else 'keep'}"
+            logger.info("%s: %s the channel that the manifest gives", self.root, kept)
+        given = (each if each.channel is not None else replace(each, channel=channel) for each in self.utterances)
+        return replace(self, utterances=tuple(given))
 
     @cached_property
     def ids(self) -> tuple[str, ...]:

@@ -36,6 +36,7 @@ COMMANDS = {
     f"{VERIFICATION} enroll": config.EnrollConfig,
     f"{VERIFICATION} remove": config.RemoveConfig,
     f"{VERIFICATION} list": config.ListConfig,
+    f"{VERIFICATION} export": config.ExportConfig,
     f"{VERIFICATION} merge": config.MergeConfig,
     f"{VERIFICATION} identify": config.IdentifyConfig,
     f"{VERIFICATION} score": config.ScoreConfig,

@@ -2,6 +2,7 @@
 
 from embedding.decode import Piece, decode, n_workers_of
 from embedding.embed_utterances import Row, Timing, embed_utterances, measure_utterances
+from embedding.mixed_channels import warn_of_mixed_channels
 from embedding.worker import MAX_OFFSET, DecodeSettings, FileState, remove_offset
 
 __all__ = [
@@ -16,4 +17,5 @@ __all__ = [
     "measure_utterances",
     "n_workers_of",
     "remove_offset",
+    "warn_of_mixed_channels",
 ]

@@ -15,7 +15,7 @@ from itertools import islice
 
 from torch import Tensor
 
-from audio import AudioError
+from audio import AudioError, ChannelStatistics
 from corpora import Utterance
 from embedding.worker import Arena, DecodedPiece, DecodeRequest, DecodeSettings, FileState, init_worker, read_pieces
 from files import fields_repr
@@ -61,6 +61,8 @@ class Piece:
         Length that the header of the file declares but the file lacks (seconds).
     full_scale : float
         Full scale of the file (`audio.full_scale_of`), by which the decoded audio was divided.
+    channels : ChannelStatistics or None
+        How similar the channels are whose mean the decoded audio is; None for one channel.
     waveform : Tensor (samples,) or None
         The decoded audio. Its memory may be used again after the next `max_held` pieces.
     fault : AudioError or None
@@ -79,6 +81,7 @@ class Piece:
     file_rate: int = 0
     missing: float = 0.0
     full_scale: float = 1.0
+    channels: ChannelStatistics | None = None
     waveform: Tensor | None = None
     fault: AudioError | None = None
     file: FileState | None = None
@@ -187,6 +190,7 @@ class _Pool:
             file_rate=decoded.file_rate,
             missing=decoded.missing,
             full_scale=decoded.full_scale,
+            channels=decoded.channels,
             fault=decoded.fault,
             file=decoded.file,
         )

@@ -15,6 +15,7 @@ from torch import Tensor
 from audio import AudioError, AudioFault, span_seconds, window_starts
 from corpora import Utterance
 from embedding.decode import MIN_PIECES_FOR_PROCESSES, Piece, decode
+from embedding.mixed_channels import MixedChannels
 from embedding.worker import CHANGED, DecodeSettings, FileState
 from encoders import Encoder, LazyEncoder, pieces_of, windows_of
 from files import count_of, short_repr
@@ -123,11 +124,12 @@ def embed_utterances(
         utterances, encoder, max_duration, max_held=max_held, num_workers=num_workers, with_state=with_state
     )
     parts = _Parts()
-    missing, scaled = dict[str, float](), dict[Path, float]()
+    missing, scaled, mixed = dict[str, float](), dict[Path, float](), MixedChannels()
     for piece, vector in _encoded(pieces, encoder, batch_size, timing=timing or Timing()):
         parts.add(piece, vector)
         if piece.full_scale != 1:
             scaled[piece.utterance.path] = piece.full_scale
+        mixed.add(piece)
         if piece.is_last:
             row = parts.assemble(piece, encoder)
             if row.vector is not None and (longest := max(each.missing for each in parts.decoded)):
@@ -136,6 +138,7 @@ def embed_utterances(
             parts = _Parts()
     _warn_of_missing_ends(missing)
     _warn_of_scales(scaled)
+    mixed.warn()
 
 
 def measure_utterances(

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from audio import AudioError, measure_bandwidth, read_audio, read_recording, read_window
+from audio import AudioError, ChannelStatistics, measure_bandwidth, read_audio, read_recording, read_window
 from files import file_digest
 
 # Seconds between two checks of a worker whether its parent process is alive.
@@ -77,8 +77,8 @@ class DecodedPiece(NamedTuple):
     """Result of a request: a waveform, or the number of its samples if it is in the arena, or a fault.
 
     A waveform has the mean that its samples had (`offset`), a bandwidth (Hz), which is NaN if it is not known, and of
-    its file the sampling rate (Hz), the length that the header declares but the file lacks (seconds), and the full
-    scale (`audio.full_scale_of`).
+    its file the sampling rate (Hz), the length that the header declares but the file lacks (seconds), the full scale
+    (`audio.full_scale_of`), and how similar the channels are whose mean it is.
     """
 
     waveform: Tensor | None = None
@@ -89,6 +89,7 @@ class DecodedPiece(NamedTuple):
     file_rate: int = 0
     missing: float = 0.0
     full_scale: float = 1.0
+    channels: ChannelStatistics | None = None
     fault: AudioError | None = None
     file: FileState | None = None
 
@@ -224,6 +225,7 @@ def _read(request: DecodeRequest, settings: DecodeSettings) -> DecodedPiece:
         file_rate=recording.file_rate,
         missing=recording.missing,
         full_scale=recording.full_scale,
+        channels=recording.channels,
         file=before,
     )
 

@@ -21,7 +21,12 @@ ContentKeys = NDArray[np.bytes_]
 
 
 def default_file_name(
-    corpus: str, encoder: Encoder | LazyEncoder, crop: float | None, *, store_dtype: str = "fp32"
+    corpus: str,
+    encoder: Encoder | LazyEncoder,
+    crop: float | None,
+    *,
+    store_dtype: str = "fp32",
+    channel: int | None = None,
 ) -> str:
     """Return the default name of the features file of a corpus and an encoder.
 
@@ -36,6 +41,8 @@ def default_file_name(
         Maximum length of the part of each utterance that is read (seconds); None for whole utterances.
     store_dtype : str
         ``fp32`` or ``fp16``; ``fp16`` is added to the name.
+    channel : int, optional
+        Channel of all recordings, if it is not the mean of all channels; it is added to the name.
 
     Returns
     -------
@@ -49,6 +56,8 @@ def default_file_name(
     suffix = ""
     if crop != encoder.max_duration or default is None or spec_differences(spec, default):
         suffix = "_" + spec_digest({**spec, "crop": crop})[:8]
+    if channel is not None:
+        suffix += f"_channel{channel}"
     if store_dtype != "fp32":
         suffix += f"_{store_dtype}"
     return f"{corpus}_features_{spec['name']}{suffix}.pt"

@@ -15,6 +15,7 @@ ARRAYS = "an .npz file of features, for --features_path with a name that ends in
 CLASSIFIER = "a speaker classifier, for --classifier of speaker_recognition_inference.py"
 VERIFIER = "a speaker verifier, for --verifier of speaker_verification.py"
 STORE = "a store of speakers, for --store of speaker_verification.py"
+VOICES = "a file of exported speakers, for --features_path of speaker_verification.py enroll"
 SCALER = "a scaler, which other programs can use"
 RESULTS = "a file of results, which make_report.py reads from its folder --output_dir"
 VERIFICATION_RESULTS = "a file of verification results, which make_report.py reads from its folder --output_dir"
@@ -60,6 +61,7 @@ KEYS = (
     ({"backend", "calibration", "open_set"}, VERIFIER),
     ({"head", "scaler", "speakers"}, CLASSIFIER),
     ({"members", "speakers"}, CLASSIFIER),
+    ({"features", "labels", "models"}, VOICES),
     ({"features", "labels"}, FEATURES),
     ({"network", "front_end", "tensors"}, TRAINED),
     ({"identity", "epoch", "step", "members"}, TRAINING),
@@ -196,6 +198,8 @@ def _describe_tensors(path: Path) -> str | None:
         if is_archive:
             with zipfile.ZipFile(path) as archive:
                 names = archive.namelist()
+                if {"features.npy", "labels.npy", "models.npy"} <= set(names):
+                    return VOICES
                 if {"features.npy", "labels.npy"} <= set(names):
                     return ARRAYS
                 pickles = [name for name in names if name.endswith("/data.pkl")]

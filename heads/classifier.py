@@ -112,6 +112,7 @@ class SpeakerClassifier:
         precision: str = "auto",
         progress: bool = False,
         reject: bool = False,
+        channel: int | None = None,
     ) -> list[Prediction]:
         """Return the most probable speakers of each file, best first; an unreadable file does not stop the others.
 
@@ -136,6 +137,8 @@ class SpeakerClassifier:
             Whether to show the progress, as `files.track` does.
         reject : bool
             Whether to put `UNKNOWN` first, with probability NaN, for files below the threshold.
+        channel : int, optional
+            Number of the channel of the files, from 0; None is the mean of all.
 
         Returns
         -------
@@ -162,7 +165,7 @@ class SpeakerClassifier:
             ]
         for member, given in zip(origins.values(), encoders, strict=True):
             member.check_encoder(given.spec, "this one is another")
-        utterances = [Utterance(path, speaker="", session="") for path in as_paths(paths)]
+        utterances = [Utterance(path, speaker="", session="", channel=channel) for path in as_paths(paths)]
         streams = [
             warn_of_narrow_rows(embed_utterances(utterances, given, member.crop), member.bandwidth)
             for member, given in zip(origins.values(), encoders, strict=True)
@@ -173,13 +176,13 @@ class SpeakerClassifier:
 
     def _prediction(self, rows: dict[tuple[str, float | None], Row], top_k: int, reject: bool) -> Prediction:
         """Return the prediction of one file from its rows, one per origin (see `FittedHead.origin`)."""
-        path = next(iter(rows.values())).utterance.path
+        utterance = next(iter(rows.values())).utterance
         errors = [row.error for row in rows.values() if row.error is not None]
         if errors:
-            return Prediction(path, error=errors[0])
+            return Prediction(utterance.path, error=errors[0], channel=utterance.channel)
         vectors = {origin: row.vector[None] for origin, row in rows.items() if row.vector is not None}
         speakers, probabilities = self._classify(lambda member: vectors[member.origin], top_k, reject)[0]
-        return Prediction(path, speakers, probabilities)
+        return Prediction(utterance.path, speakers, probabilities, channel=utterance.channel)
 
     def _classify(
         self, vectors_of: Callable[[FittedHead], torch.Tensor], top_k: int, reject: bool

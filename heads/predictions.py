@@ -28,6 +28,8 @@ class Prediction:
     score, threshold : float or None
         Score of the most probable known speaker, and the score below which the speaker is `UNKNOWN`, if that is how
         unknown speakers are found.
+    channel : int or None
+        Number of the channel that was read, from 0; None for the mean of all.
     """
 
     path: Path
@@ -36,6 +38,12 @@ class Prediction:
     error: str | None = None
     score: float | None = field(default=None, kw_only=True)
     threshold: float | None = field(default=None, kw_only=True)
+    channel: int | None = field(default=None, kw_only=True)
+
+    @property
+    def name(self) -> str:
+        """Path of the file, plus ``#channelN`` for a channel."""
+        return str(self.path) if self.channel is None else f"{self.path}#channel{self.channel}"
 
 
 def check_predictions_path(path: PathLike) -> None:
@@ -64,10 +72,16 @@ def predictions_table(predictions: Sequence[Prediction]) -> str:
         pairs = zip(prediction.speakers, prediction.probabilities, strict=True)
         (best, share), *others = [(speaker, format_percent(share, missing="")) for speaker, share in pairs]
         scores = [f"{value:+.2f}" for value in (prediction.score, prediction.threshold) if value is not None]
-        lines.append([str(prediction.path), best, share, *scores, ", ".join(map(" ".join, others))])
+        lines.append([prediction.name, best, share, *scores, ", ".join(map(" ".join, others))])
     if has_scores:
         return format_table(["file", "speaker", "percent", "score", "threshold", "then"], lines, "<<>>><")
     return format_table(["file", "speaker", "percent", "then"], lines, "<<><")
+
+
+def _extra(predictions: Sequence[Prediction]) -> list[str]:
+    """Return the names of the values that only some predictions have, such as those of an open set."""
+    scores = ["score", "threshold"] if _has_scores(predictions) else []
+    return [*scores, *(["channel"] if any(prediction.channel is not None for prediction in predictions) else [])]
 
 
 def _has_scores(predictions: Sequence[Prediction]) -> bool:
@@ -98,7 +112,7 @@ def write_predictions(path: PathLike, predictions: Sequence[Prediction], top_k: 
 
 
 def _json(predictions: Sequence[Prediction]) -> str:
-    has_scores = _has_scores(predictions)
+    extra = _extra(predictions)
     records = [
         {
             "path": str(prediction.path),
@@ -107,7 +121,7 @@ def _json(predictions: Sequence[Prediction]) -> str:
                 for speaker, probability in zip(prediction.speakers, prediction.probabilities, strict=True)
             ],
             "error": prediction.error,
-            **({"score": prediction.score, "threshold": prediction.threshold} if has_scores else {}),
+            **{name: getattr(prediction, name) for name in extra},
         }
         for prediction in predictions
     ]
@@ -118,8 +132,8 @@ def _csv(predictions: Sequence[Prediction], top_k: int) -> str:
     ranks = ["", *(f"_{rank}" for rank in range(2, top_k + 1))]
     table = io.StringIO()
     writer = csv.writer(table)
-    # Columns for scores come last: readers of this file may count on the places of the others.
-    names = ["score", "threshold"] if _has_scores(predictions) else []
+    # These columns come last: readers of this file may count on the places of the others.
+    names = _extra(predictions)
     columns = (f"{name}{rank}" for rank in ranks for name in ("speaker", "probability"))
     writer.writerow(["path", *columns, "error", *names])
     for prediction in predictions:

@@ -2,7 +2,13 @@
 
 from verification.backends import BACKENDS, Backend, BackendError, create_backend, split_speakers
 from verification.calibration import Calibration, CalibrationError, Conditions
-from verification.enroll_rows import EnrolmentResult, add_background_rows, enroll_feature_set, enroll_rows
+from verification.enroll_rows import (
+    EnrolmentResult,
+    add_background_rows,
+    enroll_feature_set,
+    enroll_rows,
+    enroll_voices,
+)
 from verification.enrolment import Enrolled, Recording
 from verification.error_rates import describe_errors
 from verification.nearest import SHOWN, Nearest, scores_table, write_scores
@@ -11,7 +17,7 @@ from verification.own_calibration import OwnCalibration
 from verification.ready_comparison import compare_with_ready
 from verification.self_calibration import SelfCalibration
 from verification.store import SpeakerStore
-from verification.store_file import StoreError, check_background, check_name, name_problem
+from verification.store_file import StoreError, check_background, check_name, check_origin, name_problem
 from verification.timeline import Turn, find_turns, to_rttm
 from verification.trials import (
     TrialError,
@@ -25,6 +31,7 @@ from verification.trials import (
 from verification.unknown_scores import UnknownScores, UnknownScoresError
 from verification.verdict import UNSURE, Verdict
 from verification.verifier import MIN_SECONDS, SpeakerVerifier, VerifierError
+from verification.voices import Voices, is_voices
 
 __all__ = [
     "BACKENDS",
@@ -52,18 +59,22 @@ __all__ = [
     "UnknownScoresError",
     "Verdict",
     "VerifierError",
+    "Voices",
     "add_background_rows",
     "all_pairs",
     "as_norm",
     "check_background",
     "check_name",
+    "check_origin",
     "compare_with_ready",
     "create_backend",
     "cross_session",
     "describe_errors",
     "enroll_feature_set",
     "enroll_rows",
+    "enroll_voices",
     "find_turns",
+    "is_voices",
     "name_problem",
     "random_triplets",
     "check_trial_ids",

@@ -9,8 +9,9 @@ from features import FeatureSet
 from files import InputError
 from verification.enrolment import Recording, is_too_short, recording_name, recordings_of
 from verification.store import Existing, SpeakerStore
-from verification.store_file import StoreError, name_problem
+from verification.store_file import StoreError, check_origin, name_problem
 from verification.verifier import MIN_SECONDS
+from verification.voices import Voices
 
 # Maximum number of skipped recordings that are listed.
 SHOWN = 10
@@ -83,6 +84,34 @@ def enroll_feature_set(store: SpeakerStore, features: FeatureSet, existing: Exis
     speakers = recordings_of(features.select(~short))
     recordings = [(speaker, recording) for speaker, each in speakers for recording in each]
     return _enroll(store, recordings, existing, skipped=skipped)
+
+
+def enroll_voices(
+    store: SpeakerStore, voices: Voices, existing: Existing = "refuse", *, source: str = "the exported file"
+) -> EnrolmentResult:
+    """Enrol all speakers of an exported store; a recording that cannot be used does not stop the others.
+
+    The background recordings are added too, if the verifier of the store is adapted.
+
+    Parameters
+    ----------
+    store : SpeakerStore
+    voices : Voices
+    existing : str
+        As in `SpeakerStore.enroll`.
+    source : str
+        Where the voices are from, for error messages.
+
+    Raises
+    ------
+    StoreError
+        As in `enroll_rows`, or the voices were made by another encoder.
+    """
+    check_origin(store.path, store.verifier, source, encoder=voices.encoder, crop=voices.crop)
+    result = _enroll(store, [(name, each) for name, recordings in voices.speakers for each in recordings], existing)
+    if voices.background and store.verifier.self_calibration is not None:
+        store.add_background(voices.background)
+    return result
 
 
 def _enroll(

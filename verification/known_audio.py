@@ -8,8 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from embedding import Row
 from features import SAME_LENGTH, AudioIndex, number_vectors
-from verification.enrolment import Recording
+from verification.enrolment import Recording, recording_name
 from verification.store_rows import StoreRows
 
 # Maximum number of recordings that are named in the warning that they are enrolled.
@@ -70,6 +71,17 @@ def warn_of_enrolled(rows: StoreRows, names: Sequence[str], vectors: Tensor, *, 
         )  # fmt: skip
     if len(found) > SHOWN:
         logger.warning("%d more recordings are of the same audio as an enrolled one.", len(found) - SHOWN)
+
+
+def warn_of_enrolled_rows(rows: StoreRows, embedded: Sequence[Row]) -> None:
+    """Log which recordings a speaker is enrolled with, as `warn_of_enrolled` does; those without a vector are ignored.
+
+    The caller must have opened a transaction.
+    """
+    found = [(recording_name(row.utterance), row.vector, row.seconds) for row in embedded if row.vector is not None]
+    if found:
+        names, vectors, seconds = zip(*found, strict=True)
+        warn_of_enrolled(rows, names, torch.stack(vectors), lengths=torch.tensor(seconds))
 
 
 def _stored(rows: StoreRows, index: AudioIndex, lengths: Tensor) -> Iterator[tuple[int, bytes]]:

@@ -41,13 +41,20 @@ def open_set_predictions(
     predictions = []
     for row in rows:
         if row.vector is None:
-            predictions.append(Prediction(row.utterance.path, error=row.error))
+            predictions.append(Prediction(row.utterance.path, error=row.error, channel=row.utterance.channel))
             continue
         names, probabilities, p_enrolled, llr = next(results)
         ahead = 0 if p_enrolled < 0.5 else max(1, sum(share > 1 - p_enrolled for share in probabilities))
         names = [*names[:ahead], UNKNOWN, *names[ahead:]][:top_k]
         probabilities = [*probabilities[:ahead], 1 - p_enrolled, *probabilities[ahead:]][:top_k]
         predictions.append(
-            Prediction(row.utterance.path, tuple(names), tuple(probabilities), score=llr, threshold=threshold)
+            Prediction(
+                row.utterance.path,
+                tuple(names),
+                tuple(probabilities),
+                score=llr,
+                threshold=threshold,
+                channel=row.utterance.channel,
+            )
         )
     return predictions

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from corpora import Utterance
 from embedding import Row
-from encoders import Encoder, LazyEncoder, Spec, spec_differences
+from encoders import Encoder, LazyEncoder
 from features import FeatureSet, has_same_audio, warn_of_narrow_recordings
 from files import PathLike, as_paths, count_of, short_repr, tensors_to_bytes, track
 from heads import Prediction
@@ -22,14 +22,16 @@ from verification.backends import check_vectors
 from verification.calibration import Conditions
 from verification.doubtful import describe_mismatches, find_mismatches
 from verification.enrolment import Enrolled, Recording, recordings_of
-from verification.known_audio import warn_of_enrolled, with_known_digests
+from verification.known_audio import warn_of_enrolled, warn_of_enrolled_rows, with_known_digests
 from verification.nearest import Nearest, find_nearest
 from verification.open_set_predictions import open_set_predictions
 from verification.own_calibration import OwnCalibration, own_calibration
+from verification.store_changes import enroll_recordings, forget_recording
 from verification.store_file import (
     StoreError,
     check_background,
     check_name,
+    check_origin,
     connect,
     create_tables,
     damaged,
@@ -41,6 +43,7 @@ from verification.store_file import (
 from verification.store_rows import BACKGROUND, StoreRows
 from verification.verdict import Verdict, verdict
 from verification.verifier import SpeakerVerifier, check_prior
+from verification.voices import Voices, read_voices
 
 Existing = Literal["refuse", "add", "replace"]
 
@@ -140,6 +143,16 @@ class SpeakerStore:
         with translate_sqlite_errors(self.path):
             return self._rows.speakers()
 
+    def recordings(self, name: str) -> list[Recording]:
+        """List the recordings of a speaker in the order of enrolment; raise `StoreError` if there is no such one."""
+        with translate_sqlite_errors(self.path), transaction(self._connection, "DEFERRED"):
+            return self._rows.listed(self._rows.number(name))
+
+    def voices(self) -> Voices:
+        """Return all speakers with their models and recordings, which `Voices.save` exports."""
+        with translate_sqlite_errors(self.path), transaction(self._connection, "DEFERRED"):
+            return read_voices(self._rows, self.verifier)
+
     def check_writable(self) -> None:
         """Check that the store can be changed, before recordings are embedded for it.
 
@@ -173,7 +186,7 @@ class SpeakerStore:
     def check_features(self, features: FeatureSet) -> None:
         """Raise `StoreError` if features (N, D) were made by another encoder; log which recordings are narrow."""
         crop = self.verifier.crop if features.audio is None else features.audio.crop
-        self._check_origin("the set of features", features.encoder, crop)
+        check_origin(self.path, self.verifier, "the set of features", encoder=features.encoder, crop=crop)
         check_vectors(features)
         if features.audio is not None:
             widths = dict(zip(features.ids, features.audio.bandwidth.tolist(), strict=True))
@@ -227,7 +240,12 @@ class SpeakerStore:
                     # All are removed before any is enrolled: a recording may move from one speaker to another.
                     self._rows.remove(self._rows.find(name))
             known = iter(with_known_digests(self._rows, [each for _, recordings in listed for each in recordings]))
-            added = sum(self._enroll(name, list(islice(known, len(recordings)))) for name, recordings in listed)
+            added = sum(
+                enroll_recordings(
+                    self._rows, self.verifier.backend, name, recordings=list(islice(known, len(recordings)))
+                )
+                for name, recordings in listed
+            )
             similar = self._rows.similar(new)
         if similar:
             logger.warning(
@@ -278,6 +296,19 @@ class SpeakerStore:
         with translate_sqlite_errors(self.path), transaction(self._connection):
             self._rows.remove(self._rows.number(name))
 
+    def remove_recording(self, name: str, recording: str) -> int:
+        """Remove a recording of a speaker, and compute the speaker's model again; return the number removed.
+
+        `recording` is its path in `recordings`, or that of the same file. Recordings with one path are all removed.
+
+        Raises
+        ------
+        StoreError
+            There is no such speaker or recording, or the speaker has no other recording.
+        """
+        with translate_sqlite_errors(self.path), transaction(self._connection):
+            return forget_recording(self._rows, self.verifier.backend, name, given=recording)
+
     def merge(self, other: "SpeakerStore", existing: Existing = "refuse") -> int:
         """Enrol all speakers of another store as `enroll` does; after an error, none of them is enrolled.
 
@@ -290,13 +321,13 @@ class SpeakerStore:
         """
         if self.path.samefile(other.path):
             raise StoreError(f"{self.path}: a store cannot be merged with itself. Give another store.")
-        self._check_origin(str(other.path), other.verifier.encoder, other.verifier.crop)
-        with translate_sqlite_errors(other.path), transaction(other._connection, "DEFERRED"):
-            # Read all before writing: two stores that are merged into each other at the same time would deadlock.
-            speakers, background = list(other._rows.contents()), other._rows.background()
-        added = self.enroll_speakers(speakers, existing)
-        if background and self.verifier.self_calibration is not None:
-            self.add_background(background)
+        theirs = other.verifier
+        check_origin(self.path, self.verifier, str(other.path), encoder=theirs.encoder, crop=theirs.crop)
+        # Read all before writing: two stores that are merged into each other at the same time would deadlock.
+        voices = other.voices()
+        added = self.enroll_speakers(voices.speakers, existing)
+        if voices.background and self.verifier.self_calibration is not None:
+            self.add_background(voices.background)
         return added
 
     def add_background(self, recordings: Sequence[Recording]) -> int:
@@ -425,22 +456,21 @@ class SpeakerStore:
         *,
         top_k: int = 5,
         p_known: float = 0.5,
+        channel: int | None = None,
         progress: bool = False,
     ) -> list[Prediction]:
         """Embed one file or several with the encoder of the store, and `identify` their speakers.
 
-        Files that a speaker is enrolled with are named in a warning. `progress` shows the progress.
+        Files that a speaker is enrolled with are named in a warning. `channel` is read, from 0, or the mean of all
+        channels. `progress` shows the progress.
         """
         self.check_not_empty()
-        utterances = [Utterance(path, speaker="", session="") for path in as_paths(paths)]
+        utterances = [Utterance(path, speaker="", session="", channel=channel) for path in as_paths(paths)]
         rows = self.verifier.embed(utterances, encoder)
         shown = list(track(rows, "Embedding", len(utterances), unit="file", visible=progress))
         predictions = self.identify(shown, top_k, p_known)
-        embedded = [(str(row.utterance.path), row.vector, row.seconds) for row in shown if row.vector is not None]
-        if embedded:
-            names, vectors, seconds = zip(*embedded, strict=True)
-            with translate_sqlite_errors(self.path), transaction(self._connection, "DEFERRED"):
-                warn_of_enrolled(self._rows, names, torch.stack(vectors), lengths=torch.tensor(seconds))
+        with translate_sqlite_errors(self.path), transaction(self._connection, "DEFERRED"):
+            warn_of_enrolled_rows(self._rows, shown)
         return predictions
 
     def verify(self, name: str, vector: Tensor, p_target: float = 0.5, *, seconds: float = 0.0) -> Verdict:
@@ -468,18 +498,6 @@ class SpeakerStore:
         same_audio = has_same_audio(vector, own_vectors)
         return verdict(score, float(calibration.llrs(score, conditions)), p_target, same_audio=same_audio)
 
-    def _check_origin(self, source: str, encoder: Spec, crop: float | None) -> None:
-        """Raise an error if vectors were made by another encoder or with another crop."""
-        differences = spec_differences(encoder, self.verifier.encoder)
-        if crop != self.verifier.crop:
-            differences.append(f"max_duration is {crop} in {source}, {self.verifier.crop} in the store")
-        if differences:
-            raise StoreError(
-                f"{self.path}: the store uses the encoder {self.verifier.encoder.get('name')!r}, but {source} uses a "
-                f"different encoder or setting: {'; '.join(differences)}. Extract or enrol the recordings again with "
-                "the same settings."
-            )
-
     def _check_new(self, name: str) -> None:
         check_name(name)
         if self._rows.find(name) is not None:
@@ -487,22 +505,3 @@ class SpeakerStore:
                 f"{self.path}: {name!r} is enrolled already. Give --existing add to add these recordings, or "
                 "--existing replace to replace the earlier ones."
             )
-
-    def _enroll(self, name: str, recordings: Sequence[Recording]) -> int:
-        """Enrol a speaker within a transaction, and compute the model from all of the speaker's recordings."""
-        check_name(name)
-        if not recordings:
-            raise StoreError(f"There is no recording to enrol {name!r} with. Give at least one.")
-        number = self._rows.find(name)
-        if number is None:
-            number = self._rows.add_speaker(name)
-        added = sum(self._rows.add_recording(number, name, recording) for recording in recordings)
-        backend = self.verifier.backend
-        seconds, vectors = self._rows.recordings(number)
-        model = backend.combine(backend.embed(vectors))
-        if not bool(torch.isfinite(model).all()):
-            raise StoreError(
-                f"An embedding of {name!r} is too large to have a finite score. Remove the recording from the input."
-            )
-        self._rows.update_speaker(number, len(vectors), seconds=seconds, model=model)
-        return added

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-from encoders import spec_differences
+from encoders import Spec, spec_differences
 from files import STORE_ID, UNKNOWN, InputError, is_missing, is_reserved, other_kind, tensors_from_bytes
 from verification.verifier import FILE_KIND, SpeakerVerifier, VerifierError
 
@@ -105,6 +105,8 @@ def connect(path: Path, mode: Literal["rw", "rwc"]) -> sqlite3.Connection:
     connection = sqlite3.connect(uri, uri=True, timeout=TIMEOUT, isolation_level=None)
     connection.execute("PRAGMA trusted_schema = OFF")
     connection.execute("PRAGMA cell_size_check = ON")
+    # The bytes of removed speakers and recordings are overwritten; some builds of SQLite would leave them in the file.
+    connection.execute("PRAGMA secure_delete = ON")
     return connection
 
 
@@ -169,6 +171,25 @@ def other_verifier(path: Path, own: SpeakerVerifier, given: SpeakerVerifier) -> 
         f"{path}: this store was made with the encoder {own.encoder.get('name')!r} and the backend "
         f"{own.backend.name!r}. {reason}. Use the store without --verifier, or make a new store."
     )
+
+
+def check_origin(path: Path, verifier: SpeakerVerifier, source: str, *, encoder: Spec, crop: float | None) -> None:
+    """Raise an error if the vectors of a source were made by another encoder, or with another crop, than a store uses.
+
+    Raises
+    ------
+    StoreError
+        The message lists the differences.
+    """
+    differences = spec_differences(encoder, verifier.encoder)
+    if crop != verifier.crop:
+        differences.append(f"max_duration is {crop} in {source}, {verifier.crop} in the store")
+    if differences:
+        raise StoreError(
+            f"{path}: the store uses the encoder {verifier.encoder.get('name')!r}, but {source} uses a "
+            f"different encoder or setting: {'; '.join(differences)}. Extract or enrol the recordings again with "
+            "the same settings."
+        )
 
 
 def check_background(path: Path, verifier: SpeakerVerifier) -> None:

@@ -68,7 +68,7 @@ class StoreRows:
 
     def __init__(self, path: Path, connection: sqlite3.Connection, *, dim: int, model_dim: int) -> None:
         self.path, self._connection = path, connection
-        self._dim, self._model_dim = dim, model_dim
+        self._dim, self.model_dim = dim, model_dim
 
     def count(self) -> int:
         """Return the number of speakers."""
@@ -145,7 +145,7 @@ class StoreRows:
                 raise damaged(self.path, "a speaker has no recordings")
             if not all(isinstance(length, float) for length in seconds):
                 raise damaged(self.path, "a row of the table speakers has values of unexpected types")
-            models = self._vectors(blobs, self._model_dim)
+            models = self._vectors(blobs, self.model_dim)
             yield Models(torch.tensor(numbers), torch.tensor(counts), seconds=torch.tensor(seconds), models=models)
 
     def sample(self, numbers: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -251,10 +251,9 @@ class StoreRows:
         return True
 
     def _insert(self, number: int, recording: Recording) -> None:
-        path = recording.path.encode(errors="backslashreplace").decode()  # may not be valid UTF-8
         self._connection.execute(
             "INSERT INTO recordings (speaker, path, digest, seconds, vector) VALUES (?, ?, ?, ?, ?)",
-            [number, path, recording.digest, recording.seconds, _to_blob(recording.vector)],
+            [number, stored_path(recording.path), recording.digest, recording.seconds, _to_blob(recording.vector)],
         )
 
     def update_speaker(self, number: int, n_recordings: int, *, seconds: float, model: Tensor) -> None:
@@ -264,6 +263,10 @@ class StoreRows:
             "UPDATE speakers SET n_recordings = ?, seconds = ?, changed = ?, model = ? WHERE id = ?",
             [n_recordings, seconds, now, _to_blob(model), number],
         )
+
+    def remove_recording(self, digest: bytes) -> None:
+        """Remove a recording; the model of its speaker must be updated."""
+        self._connection.execute("DELETE FROM recordings WHERE digest = ?", [digest])
 
     def remove(self, number: int | None) -> None:
         """Remove a speaker with all recordings; None removes nothing."""
@@ -284,6 +287,11 @@ class StoreRows:
             raise damaged(self.path, f"a vector does not have the expected {dim} numbers")
         table = torch.from_numpy(np.frombuffer(bytearray().join(blobs), "<f4").astype(np.float32, copy=False))
         return table.reshape(len(blobs), dim)
+
+
+def stored_path(path: str) -> str:
+    """Return the path of a recording as it is stored: a name that is not valid UTF-8 has escapes."""
+    return path.encode(errors="backslashreplace").decode()
 
 
 def _to_blob(vector: Tensor) -> bytes:

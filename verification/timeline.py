@@ -45,6 +45,7 @@ def find_turns(
     window: float = 2.0,
     hop: float = 0.5,
     p_known: float = 0.5,
+    channel: int | None = None,
     progress: bool = False,
 ) -> list[Turn]:
     """Identify the speaker of each window of a recording, and join adjacent windows of the same speaker into turns.
@@ -63,6 +64,8 @@ def find_turns(
         Length of a window, and distance between the starts of two windows (seconds).
     p_known : float
         Prior probability that the speaker of a window is enrolled.
+    channel : int, optional
+        Number of the channel of the recording, from 0; None is the mean of all.
     progress : bool
         Whether to show the progress, as `files.track` does.
 
@@ -89,13 +92,16 @@ def find_turns(
             "and a hop above 0 and at most as long as the window."
         )
     try:
-        seconds = span_seconds(path, 0.0, None)
+        seconds = span_seconds(path, 0.0, None, channel=channel)
     except AudioError as error:
         raise StoreError(str(error)) from error
     rate = encoder.sample_rate
     starts = np.array(window_starts(round(seconds * rate), round(window * rate), max(round(hop * rate), 1))) / rate
     length = min(window, seconds)
-    windows = [Utterance(path, speaker="", session="", start=start, duration=length) for start in starts.tolist()]
+    windows = [
+        Utterance(path, speaker="", session="", start=start, duration=length, channel=channel)
+        for start in starts.tolist()
+    ]
     embedded = store.verifier.embed(windows, encoder)
     rows = list(track(embedded, "Embedding", len(windows), unit="window", visible=progress))
     faults = [row for row in rows if row.vector is None and row.fault != "silent"]
@@ -133,16 +139,19 @@ def _join(windows: Iterable[Turn]) -> list[Turn]:
     ]
 
 
-def to_rttm(turns: Sequence[Turn], path: PathLike) -> str:
+def to_rttm(turns: Sequence[Turn], path: PathLike, channel: int | None = None) -> str:
     """Return the turns of enrolled speakers in NIST's Rich Transcription Time Marked (RTTM) format.
 
-    This format separates fields by spaces, so spaces in names are replaced by underscores.
+    This format separates fields by spaces, so spaces in names are replaced by underscores. It counts channels from 1,
+    which here also stands for the mean of all.
     """
-    lines = []
+    lines, number = [], 1 + (channel or 0)
     for turn in turns:
         if turn.speaker != UNKNOWN:
             times = f"{turn.start:.3f} {turn.end - turn.start:.3f}"
-            lines.append(f"SPEAKER {_field(Path(path).stem)} 1 {times} <NA> <NA> {_field(turn.speaker)} <NA> <NA>\n")
+            lines.append(
+                f"SPEAKER {_field(Path(path).stem)} {number} {times} <NA> <NA> {_field(turn.speaker)} <NA> <NA>\n"
+            )
     return "".join(lines)
 
 

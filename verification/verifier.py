@@ -179,6 +179,7 @@ class SpeakerVerifier:
         encoder_weights: str | Path | None = None,
         device: str = "auto",
         precision: str = "auto",
+        channels: tuple[int | None, int | None] = (None, None),
     ) -> Verdict:
         """Decide whether two recordings are of the same speaker.
 
@@ -192,6 +193,8 @@ class SpeakerVerifier:
             Encoder of the training; by default it is loaded from its spec.
         encoder_weights, device, precision
             Arguments of `encoders.encoder_from_spec`.
+        channels : (int or None, int or None)
+            Number of the channel of each file, from 0; None is the mean of all.
 
         Raises
         ------
@@ -204,7 +207,7 @@ class SpeakerVerifier:
         check_prior("p_target", p_target)
         if encoder is None:
             encoder = encoder_from_spec(self.encoder, encoder_weights, device, precision=precision)
-        vectors, seconds = self.embed_files([Path(first), Path(second)], encoder)
+        vectors, seconds = self.embed_files([Path(first), Path(second)], encoder, channels=channels)
         mapped = self.backend.embed(vectors)
         score = float(self.backend.score_pairs(mapped[:1], mapped[1:]))
         llr = float(self.calibration.pair_llrs(score, float(seconds[0]), float(seconds[1])))
@@ -234,17 +237,27 @@ class SpeakerVerifier:
         return float(expit(-self.unknown_scores.threshold(far, n_speakers)))
 
     def embed_files(
-        self, paths: PathLike | Iterable[PathLike], encoder: Encoder | LazyEncoder
+        self,
+        paths: PathLike | Iterable[PathLike],
+        encoder: Encoder | LazyEncoder,
+        *,
+        channels: Sequence[int | None] | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Return the embeddings (n, D) of one or more files, and the lengths (n,) of the audio used (seconds).
+
+        `channels` are the numbers of their channels, from 0, or None for the mean of all.
 
         Raises
         ------
         VerifierError
             A file cannot be read or is too short, or the encoder is not that of the training.
         """
-        vectors, seconds = [], []
-        for row in self.embed([Utterance(path, speaker="", session="") for path in as_paths(paths)], encoder):
+        vectors, seconds, files = [], [], as_paths(paths)
+        utterances = [
+            Utterance(path, speaker="", session="", channel=channel)
+            for path, channel in zip(files, channels or [None] * len(files), strict=True)
+        ]
+        for row in self.embed(utterances, encoder):
             if row.vector is None:
                 raise VerifierError(f"{row.utterance.path}: {row.error}")
             vectors.append(row.vector)

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from corpora import Corpus, Utterance
-from features import MEAN_CHANNEL, FeatureSet, audio_numbers
+from encoders import Encoder
+from features import MEAN_CHANNEL, FeatureSet, audio_numbers, default_file_name
 
 RunExtract = Callable[..., tuple[FeatureSet, int]]
 CHANNELS = (None, 0, 1)
@@ -76,3 +77,22 @@ def test_files_of_versions_without_channels_are_continued(
     features, n_encoded = run_extract(calls, path)
     assert n_encoded == 4
     assert torch.equal(features.features[::3], vectors)
+
+
+def test_a_channel_of_all_recordings_has_rows_and_a_file_of_its_own(
+    calls: Corpus, spectral: Encoder, tmp_path: Path, run_extract: RunExtract
+) -> None:
+    corpus = without_channels(calls)
+    assert corpus.with_channel(None) is corpus
+    right = corpus.with_channel(1)
+    assert right.ids == ("a.wav#channel1", "b.wav#channel1")
+    # Utterances that have a channel keep it.
+    given = replace(calls, utterances=calls.utterances[:2]).with_channel(1)
+    assert given.ids == ("a.wav#channel1", "a.wav#channel0")
+    run_extract(corpus, tmp_path / "x.pt")
+    features, n_encoded = run_extract(right, tmp_path / "x.pt")
+    assert n_encoded == 2
+    expected, _ = run_extract(calls, tmp_path / "y.pt")
+    assert torch.equal(features.features, expected.features[2::3])
+    names = {default_file_name("calls", spectral, 10.0, channel=channel) for channel in CHANNELS}
+    assert names == {f"calls_features_spectral{end}.pt" for end in ("", "_channel0", "_channel1")}

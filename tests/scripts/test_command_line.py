@@ -27,7 +27,18 @@ COMPARE = "speaker_recognition_librispeech.py"
 INFER = "speaker_recognition_inference.py"
 REPORT = "make_report.py"
 VERIFY = "speaker_verification.py"
-VERIFICATION_COMMANDS = ("evaluate", "train", "verify", "enroll", "remove", "list", "merge", "identify", "score")
+VERIFICATION_COMMANDS = (
+    "evaluate",
+    "train",
+    "verify",
+    "enroll",
+    "remove",
+    "list",
+    "export",
+    "merge",
+    "identify",
+    "score",
+)
 SCRIPTS = [[script] for script in (EXTRACT, COMPARE, INFER, REPORT)]
 PREPARE = "prepare_data.py"
 PREPARATION_COMMANDS = ("segments", "download", "describe")
