@@ -90,7 +90,7 @@ class SpeechDetector:
         Tensor (chunks,)
             float32; the last chunk may be in part after the end, where it has zeros.
         """
-        return self._probabilities(iter(waveform.split(BLOCK)))
+        return self._probabilities(iter(torch.split(waveform, BLOCK)))
 
     def find(self, waveform: Tensor) -> list[tuple[float, float]]:
         """Find the segments with speech in a waveform, as `probabilities` takes it.
@@ -208,7 +208,7 @@ def _read_blocks(path: Path, n_samples: int, span: dict[str, Any]) -> Iterator[T
             if error.fault != "silent":
                 raise
             fault, waveform = fault or error, torch.zeros(count)
-        yield from waveform.split(BLOCK)
+        yield from torch.split(waveform, BLOCK)
     if fault is not None and not has_signal:
         raise fault
 

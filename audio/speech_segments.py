@@ -8,6 +8,8 @@ from typing import Any
 # The end of speech needs a probability this much below the threshold, at least `LOWEST`: a probability that wavers
 # around the threshold does not cut the speech.
 HYSTERESIS, LOWEST = 0.15, 0.01
+# Times are rounded to microseconds.
+N_DIGITS = 6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +78,7 @@ def find_segments(
         begin, end = max(begin - settings.padding, 0.0), min(end + settings.padding, seconds)
         if segments and begin <= segments[-1][1]:
             begin = segments.pop()[0]
-        segments.append((begin, end))
+        segments.append((round(begin, N_DIGITS), round(end, N_DIGITS)))
     return segments
 
 

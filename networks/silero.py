@@ -32,13 +32,10 @@ class SileroVad(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.stft = nn.Module()
-        self.stft.register_buffer("forward_basis_buffer", torch.zeros(2 * N_BINS, 1, N_FFT))
+        self.stft = _Spectrum()
         sizes = [(N_BINS, 128, 1), (128, 64, 2), (64, 64, 2), (64, 128, 1)]  # channels in and out, stride
         self.encoder = nn.ModuleList(_Convolution(*size) for size in sizes)
-        self.decoder = nn.Module()
-        self.decoder.rnn = nn.LSTMCell(HIDDEN, HIDDEN)
-        self.decoder.decoder = nn.ModuleDict({"2": nn.Conv1d(HIDDEN, 1, 1)})
+        self.decoder = _Decoder()
 
     @classmethod
     def from_state(cls, state: Mapping[str, Tensor]) -> "SileroVad":
@@ -75,29 +72,33 @@ class SileroVad(nn.Module):
         """
         chunks = waveforms.unfold(1, CONTEXT + CHUNK, CHUNK)
         batch, n_chunks = chunks.shape[:2]
-        features = torch.cat([self._features(part) for part in chunks.flatten(0, 1).split(PASS)])
-        cell = self.decoder.rnn
-        if state is None:
-            zeros = features.new_zeros(1, batch, HIDDEN)
-            state = (zeros, zeros)
-        weights = [cell.weight_ih, cell.weight_hh, cell.bias_ih, cell.bias_hh]
-        hidden, *last = torch.lstm(
-            features.view(batch, n_chunks, HIDDEN), state, weights,
-            has_biases=True, num_layers=1, dropout=0.0, train=False, bidirectional=False, batch_first=True,
-        )  # fmt: skip
-        output = self.decoder.decoder["2"]
-        scores = torch.relu(hidden) @ output.weight[0, :, 0] + output.bias
-        return torch.sigmoid(scores), (last[0], last[1])
+        parts = torch.split(chunks.flatten(0, 1), PASS)
+        features = torch.cat([self._features(part) for part in parts]).view(batch, n_chunks, HIDDEN)
+        return self.decoder(features, state)  # type: ignore[no-any-return]
 
     def _features(self, chunks: Tensor) -> Tensor:
         """Compute the input of the LSTM (chunks, 128) from chunks with their contexts (chunks, 576)."""
-        frames = pad(chunks, (0, CONTEXT), mode="reflect").unfold(1, N_FFT, HOP)
-        spectrum = frames @ self.stft.forward_basis_buffer[:, 0].T
-        magnitudes = (spectrum[..., :N_BINS].square() + spectrum[..., N_BINS:].square()).sqrt()
-        x = magnitudes.transpose(1, 2)
+        x = self.stft(chunks)
         for layer in self.encoder:
             x = torch.relu(layer(x))
         return x[..., 0]
+
+
+class _Spectrum(nn.Module):
+    """Magnitudes of the short-time Fourier transform, whose basis is a tensor of the published file."""
+
+    forward_basis_buffer: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("forward_basis_buffer", torch.zeros(2 * N_BINS, 1, N_FFT))
+
+    def forward(self, chunks: Tensor) -> Tensor:
+        """Return the magnitudes (chunks, 129, 4) of chunks (chunks, 576)."""
+        frames = pad(chunks, (0, CONTEXT), mode="reflect").unfold(1, N_FFT, HOP)
+        parts = frames @ self.forward_basis_buffer[:, 0].T
+        magnitudes = (parts[..., :N_BINS].square() + parts[..., N_BINS:].square()).sqrt()
+        return magnitudes.transpose(1, 2)
 
 
 class _Convolution(nn.Module):
@@ -111,3 +112,24 @@ class _Convolution(nn.Module):
         """Convolve (chunks, channels, frames)."""
         convolved: Tensor = self.reparam_conv(x)
         return convolved
+
+
+class _Decoder(nn.Module):
+    """The LSTM over the chunks, and the layer that turns its output into probabilities."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rnn = nn.LSTMCell(HIDDEN, HIDDEN)
+        self.decoder = nn.Sequential(nn.Identity(), nn.ReLU(), nn.Conv1d(HIDDEN, 1, 1), nn.Sigmoid())
+
+    def forward(self, features: Tensor, state: State | None) -> tuple[Tensor, State]:
+        """Return the probabilities (batch, chunks) of features (batch, chunks, 128), and the state after them."""
+        if state is None:
+            zeros = features.new_zeros(1, len(features), HIDDEN)
+            state = (zeros, zeros)
+        weights = [self.rnn.weight_ih, self.rnn.weight_hh, self.rnn.bias_ih, self.rnn.bias_hh]
+        hidden, last_hidden, last_cell = torch.lstm(
+            features, state, weights,
+            has_biases=True, num_layers=1, dropout=0.0, train=False, bidirectional=False, batch_first=True,
+        )  # fmt: skip
+        return self.decoder(hidden.transpose(1, 2))[:, 0], (last_hidden, last_cell)

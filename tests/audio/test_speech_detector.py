@@ -55,7 +55,7 @@ def syllables(random: np.random.Generator, seconds: float) -> np.ndarray:
             radius = np.exp(-np.pi * width / RATE)
             block = lfilter([1 - radius], [1, -2 * radius * np.cos(2 * np.pi * formant / RATE), radius**2], block)
         parts.append(block / (np.abs(block).max() + 1e-9))
-    return 0.3 * np.concatenate(parts) * loudness
+    return np.asarray(0.3 * np.concatenate(parts) * loudness)
 
 
 SILERO = """
@@ -106,7 +106,7 @@ def test_speech_between_pauses_is_found(detector: SpeechDetector, conversation: 
     assert all(b - a > 0.25 for a, b in segments)
 
 
-def test_blocks_and_one_pass_give_the_same_bits(
+def test_blocks_and_one_pass_give_the_same_segments(
     detector: SpeechDetector, conversation: Tensor, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     soundfile.write(tmp_path / "a.wav", conversation.numpy(), RATE, subtype="FLOAT")
@@ -116,7 +116,7 @@ def test_blocks_and_one_pass_give_the_same_bits(
         monkeypatch.setattr(module, "BLOCK", n_chunks * module.CHUNK)
         monkeypatch.setattr(module, "READ_BLOCK", 2 * n_chunks * module.CHUNK)
         assert (detector.probabilities(conversation) - whole).abs().max() < TOLERANCE
-        assert detector.find_in_file(tmp_path / "a.wav") == pytest.approx(from_file) == detector.find(conversation)
+        assert detector.find_in_file(tmp_path / "a.wav") == from_file == detector.find(conversation)
 
 
 def test_number_of_threads_does_not_change_the_result(detector: SpeechDetector, conversation: Tensor) -> None:
@@ -146,7 +146,7 @@ def test_span_of_a_file_has_times_from_its_start(
     soundfile.write(tmp_path / "a.wav", conversation.numpy(), RATE)
     found = detector.find_in_file(tmp_path / "a.wav", 2.0, 3.0)
     assert found
-    assert found == pytest.approx(detector.find(read_audio(tmp_path / "a.wav", RATE, 2.0, duration=3.0)))
+    assert found == detector.find(read_audio(tmp_path / "a.wav", RATE, 2.0, duration=3.0))
     assert found[0][0] >= 0
     assert found[-1][1] <= 3.0
 

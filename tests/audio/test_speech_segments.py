@@ -1,5 +1,8 @@
 """Segments of speech from probabilities: the threshold, the shortest speech and pause, and the padding."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,11 +15,11 @@ STEP = 0.032
 BARE = SpeechSettings(min_speech=0.0, min_silence=0.0, padding=0.0)
 
 
-def segments(levels: list[float], settings: SpeechSettings = BARE) -> list[tuple[float, float]]:
+def segments(levels: Sequence[float], settings: SpeechSettings = BARE) -> list[tuple[float, float]]:
     return find_segments(levels, settings, STEP, seconds=len(levels) * STEP)
 
 
-def chunks(*segments: tuple[int, int]) -> list[tuple[float, float]]:
+def chunks(*segments: tuple[int, int]) -> list[Any]:
     return [(pytest.approx(first * STEP), pytest.approx(last * STEP)) for first, last in segments]
 
 
