@@ -106,8 +106,8 @@ def main(config: SpeechBenchmark) -> int:
     heading = ["recordings", "pauses", "embedded", "EER %", "wrong speaker %", "seconds"]
     print(format_table(heading, list(embedding_errors(config, corpus)), "<<>>>>"))
     print(
-        f"without: --vad with the threshold {chosen:g}; wrong speaker: of the recordings after the first {N_ENROLLED} of "
-        "each speaker, which enrol them; seconds: mean length of the audio in a vector"
+        f"without: --vad with the threshold {chosen:g}; wrong speaker: of the recordings after the first {N_ENROLLED} "
+        "of each speaker, which enrol them; seconds: mean length of the audio in a vector"
     )
     return EXIT_DONE
 

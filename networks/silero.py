@@ -78,7 +78,7 @@ class SileroVad(nn.Module):
 
     def _features(self, chunks: Tensor) -> Tensor:
         """Compute the input of the LSTM (chunks, 128) from chunks with their contexts (chunks, 576)."""
-        x = self.stft(chunks)
+        x: Tensor = self.stft(chunks)
         for layer in self.encoder:
             x = torch.relu(layer(x))
         return x[..., 0]
