@@ -118,7 +118,8 @@ def read_clips(folder: Path, detector: SpeechDetector) -> Iterator[Marked]:
         segments = [(each.start, each.end) for each in read_rttm(folder / "rttm" / f"{path.stem}.rttm")]
         samples = read_audio(path, RATE)
         kind = TRAINING if path.stem.startswith("trn") else OTHERS
-        yield Marked(kind, detector.probabilities(samples).tolist(), segments, len(samples) / RATE)
+        probabilities = detector.probabilities(samples).tolist()
+        yield Marked(kind, probabilities, speech=segments, seconds=len(samples) / RATE)
 
 
 def make_recordings(corpus: Corpus, detector: SpeechDetector) -> Iterator[Marked]:
@@ -130,7 +131,7 @@ def make_recordings(corpus: Corpus, detector: SpeechDetector) -> Iterator[Marked
                 samples, segments = with_pauses(utterances, level, ratio, seed=number)
                 kind = f"{MADE}, {level} dB"
                 probabilities = detector.probabilities(torch.from_numpy(samples)).tolist()
-                yield Marked(kind, probabilities, segments, len(samples) / RATE)
+                yield Marked(kind, probabilities, speech=segments, seconds=len(samples) / RATE)
 
 
 def with_pauses(utterances: Sequence[Utterance], level: float, ratio: float, *, seed: int) -> tuple[Audio, Segments]:

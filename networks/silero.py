@@ -106,7 +106,7 @@ class _Convolution(nn.Module):
 
     def __init__(self, n_in: int, n_out: int, stride: int) -> None:
         super().__init__()
-        self.reparam_conv = nn.Conv1d(n_in, n_out, 3, stride, padding=1)
+        self.reparam_conv = nn.Conv1d(n_in, n_out, 3, stride=stride, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
         """Convolve (chunks, channels, frames)."""
