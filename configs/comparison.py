@@ -22,6 +22,7 @@ from configs.base import (
     ScriptConfig,
     Seconds,
     Seed,
+    SpeechConfig,
     SplitBy,
     StoreDtype,
     TableFormat,
@@ -32,7 +33,7 @@ from configs.paths import COMPARISON_FILES, ONNX_FILES, PREDICTIONS_FILES, REPOR
 
 
 @dataclass(frozen=True, kw_only=True)
-class EmbeddedCorpusConfig(CorpusConfig):
+class EmbeddedCorpusConfig(SpeechConfig, CorpusConfig):
     """Settings of the corpus and of its embeddings."""
 
     max_duration: Seconds | Literal["auto"] | None = "auto"
@@ -73,7 +74,8 @@ class EmbeddedCorpusConfig(CorpusConfig):
     def problem(self) -> str | None:
         if self.hop is not None and self.window is None:
             return "--hop is the step between windows; give --window too."
-        return assignment_problem(self, "encoder_options") or super().problem()
+        # The option vad of resemblyzer is that of its own package.
+        return assignment_problem(self, "encoder_options", also=("vad",)) or super().problem()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +90,8 @@ class ExtractionConfig(EmbeddedCorpusConfig):
     features_path: Annotated[Path, Continues()] | None = None
     """Features file, .pt or .npz; by default {output_dir}/{corpus}_features_{encoder}.pt."""
     download_weights: bool = False
-    """Only download the encoder's weights, if they are not on this machine."""
+    """Only download the encoder's weights, and with --vad those of the speech detection, if they are not on this
+    machine."""
     export_onnx: Annotated[Path, Writes(ONNX_FILES)] | None = None
     """Only write the network of the encoder as this .onnx file, with the metadata of sherpa-onnx (campplus, and trained
     with the front end fbank)."""
@@ -196,7 +199,7 @@ class ComparisonConfig(EmbeddedCorpusConfig):
                 f"--encoder_weights has {n_weights} {values}, but --encoder has {n_encoders}; give one value (or auto) "
                 "for each encoder."
             )
-        of_extraction = ("pattern", "pooling", "max_bandwidth", "window", "hop", "encoder_options")
+        of_extraction = ("pattern", "pooling", "max_bandwidth", "vad", "window", "hop", "encoder_options")
         unused = [name for name in of_extraction if getattr(self, name)]
         unused += [] if self.channel == "mean" else ["channel"]
         if self.data_dir is None and self.features_path and unused:
@@ -215,7 +218,7 @@ class ComparisonConfig(EmbeddedCorpusConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class InferenceConfig(RecordingsConfig):
+class InferenceConfig(SpeechConfig, RecordingsConfig):
     """Identify the speaker of a file, or of each file in a folder."""
 
     classifier: InputPath = Path("outputs/speaker_classifier_librispeech.pt")

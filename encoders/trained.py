@@ -11,7 +11,8 @@ from encoders.base import CPU, Encoder, EncoderError
 from encoders.spec import Spec
 from encoders.trained_file import FILE_KIND, TrainedNetwork
 from encoders.training_corpora import training_corpora
-from encoders.weights import check_digest, remembered
+from encoders.weights import check_digest
+from files import remembered
 from networks import embed_frames
 
 

@@ -104,7 +104,7 @@ def find_turns(
     ]
     embedded = store.verifier.embed(windows, encoder)
     rows = list(track(embedded, "Embedding", len(windows), unit="window", visible=progress))
-    faults = [row for row in rows if row.vector is None and row.fault != "silent"]
+    faults = [row for row in rows if row.vector is None and row.fault not in ("silent", "no_speech")]
     if faults or all(row.vector is None for row in rows):
         first = (faults or rows)[0]
         raise StoreError(
