@@ -29,8 +29,9 @@ from files import (
     count_of,
     format_percent,
     format_table,
+    timestamp,
     track,
-    write_atomically,
+    versions,
     write_tables,
 )
 from speaker_recognition_inference import report_saved
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
     from corpora import Utterance
     from embedding import Row
     from encoders import LazyEncoder
-    from verification import SpeakerStore, SpeakerVerifier
+    from verification import SpeakerStore, SpeakerVerifier, Turn
 
 
 def evaluate(config: EvaluateConfig) -> int:
@@ -262,11 +263,16 @@ def identify(config: IdentifyConfig) -> int:
     """Identify the enrolled speaker of each recording, or report unknown."""
     from corpora import find_recordings
     from heads import predictions_table, write_predictions
-    from verification import SpeakerStore
+    from verification import SpeakerStore, StoreError
 
     paths = find_recordings(config.recordings)
-    if config.timeline:
-        return show_timeline(config, paths)
+    if config.timeline or config.segments is not None:
+        if len(paths) != 1:
+            flag = "--timeline" if config.timeline else "--segments"
+            raise StoreError(f"{paths[0]}: found {len(paths)} recordings; {flag} expects one.")
+        if config.segments is not None:
+            return name_segments(config, paths[0], config.segments)
+        return show_timeline(config, paths[0])
     check_writable(config.results.parent)
     with SpeakerStore.open(config.store) as store:
         store.check_not_empty()  # before weights are downloaded
@@ -292,23 +298,65 @@ def prior_of(store: SpeakerStore, config: IdentifyConfig) -> float:
     return p_known
 
 
-def show_timeline(config: IdentifyConfig, paths: list[Path]) -> int:
+def show_timeline(config: IdentifyConfig, path: Path) -> int:
     """Report who speaks when in one recording."""
-    from verification import SpeakerStore, StoreError, find_turns, to_rttm
+    from verification import SpeakerStore, find_turns
 
-    if len(paths) != 1:
-        raise StoreError(f"{paths[0]}: found {len(paths)} recordings; --timeline expects one.")
     check_writable(config.results.parent)
     with SpeakerStore.open(config.store) as store:
         store.check_not_empty()
         encoder, p_known = encoder_of(store.verifier, config), prior_of(store, config)
         turns = find_turns(
-            store, paths[0], encoder, window=config.window, hop=config.hop, p_known=p_known, progress=True
+            store,
+            path,
+            encoder,
+            window=2.0 if config.window is None else config.window,
+            hop=config.hop,
+            p_known=p_known,
+            switch_cost=config.switch_cost or 0.0,
+            min_turn=config.min_turn or 0.0,
+            progress=True,
         )
-    lines = [[f"{turn.start:.2f}", f"{turn.end:.2f}", turn.speaker, format_percent(turn.probability)] for turn in turns]
-    print(format_table(["from", "to", "speaker", "percent"], lines, ">><>"))
-    text = to_rttm(turns, paths[0])
-    print(f"Saved {write_atomically(config.results, lambda file: file.write(text.encode('utf-8', 'surrogateescape')))}")
+    return report_turns(config, path, turns)
+
+
+def name_segments(config: IdentifyConfig, path: Path, segments: Path) -> int:
+    """Report the enrolled speakers of the labels of a diarisation."""
+    from audio import span_seconds
+    from corpora import segments_of_recording
+    from verification import SpeakerStore, labels_table, name_labels, turns_of_labels
+
+    listed = segments_of_recording(segments, path, span_seconds(path))
+    check_writable(config.results.parent)
+    with SpeakerStore.open(config.store) as store:
+        store.check_not_empty()
+        encoder, p_known = encoder_of(store.verifier, config), prior_of(store, config)
+        labels = name_labels(
+            store,
+            path,
+            encoder,
+            segments=listed,
+            p_known=p_known,
+            allow_repeats=config.allow_repeats,
+            progress=True,
+        )
+    print(labels_table(labels))
+    return report_turns(config, path, turns_of_labels(listed, labels), is_shown=False)
+
+
+def report_turns(config: IdentifyConfig, path: Path, turns: Sequence[Turn], *, is_shown: bool = True) -> int:
+    """Print the turns of a recording, and write them as RTTM, as CSV and as a page."""
+    from reports import write_timeline_page
+    from verification import turns_table, write_turns
+
+    if is_shown:
+        print(turns_table(turns) if turns else f"{path}: no speech was found")
+    saved = [*write_turns(config.results, turns, path)]
+    about = {"command": command(), "versions": versions(), "created": timestamp()}
+    with announce("Drawing the page"):
+        saved.append(write_timeline_page(config.results.with_suffix(".html"), path, turns, about=about))
+    for each in saved:
+        print(f"Saved {each}")
     return EXIT_DONE
 
 

@@ -22,8 +22,12 @@ from configs.base import (
     Seed,
     TableFormat,
 )
-from configs.paths import EVALUATION_FILES, PREDICTIONS_FILES, Continues, Writes, WritesInto
+from configs.paths import EVALUATION_FILES, PREDICTIONS_FILES, TURNS_FILES, Continues, Writes, WritesInto
 from files import file_kinds
+
+# Defaults of --timeline with --vad: length of a window (seconds), log-likelihood ratio that a change of the speaker must
+# gain, and minimum length of a turn (seconds). benchmarks/timelines.py choose compares them on training recordings.
+WINDOW, SWITCH_COST, MIN_TURN = 1.5, 4.0, 0.5
 
 
 @dataclass(frozen=True)
@@ -238,13 +242,25 @@ class IdentifyConfig(RecordingsConfig, StoreConfig, EmbeddingConfig):
     instead of --p_known."""
     timeline: bool = False
     """Report who speaks when in one file."""
-    window: Seconds = 2.0
-    """Length of the windows of --timeline (seconds)."""
+    segments: InputPath | None = None
+    """RTTM file that says which segments of one file are of the same speaker; each of its labels gets the enrolled
+    speaker of its segments, or is unknown."""
+    allow_repeats: bool = False
+    """Whether several labels of --segments may get the same speaker."""
+    window: Seconds | None = None
+    """Length of the windows of --timeline (seconds), by default 2."""
     hop: Seconds = 0.5
     """Time from the start of a window of --timeline to the start of the next (seconds)."""
-    output: Annotated[Path, Writes({**PREDICTIONS_FILES, ".rttm": file_kinds.RTTM})] | None = None
-    """File for the results, .csv or .json (with --timeline, .rttm); by default identified.csv (timeline.rttm) in the
-    folder of the store."""
+    switch_cost: Annotated[float, Range(0, 1e6)] | None = None
+    """Log-likelihood ratio that a change of the speaker must gain in --timeline; by default 0, which decides each
+    window alone."""
+    min_turn: Annotated[float, Range(0, 1e6)] | None = None
+    """Minimum length of a turn of --timeline (seconds), by default 0; a shorter one is given to the turn beside it."""
+    output: (
+        Annotated[Path, Writes({**PREDICTIONS_FILES, ".rttm": file_kinds.RTTM}, beside={".rttm": TURNS_FILES})] | None
+    ) = None
+    """File for the results, .csv or .json; with --timeline or --segments, .rttm, and a .csv file and a page of the same
+    name are written beside it. By default identified.csv, timeline.rttm or segments.rttm in the folder of the store."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -253,13 +269,17 @@ class IdentifyConfig(RecordingsConfig, StoreConfig, EmbeddingConfig):
     @property
     def results(self) -> Path:
         """File for the results, from the flag or beside the store."""
-        name = "timeline.rttm" if self.timeline else "identified.csv"
+        name = "segments.rttm" if self.segments else "timeline.rttm" if self.timeline else "identified.csv"
         return self.store.parent / name if self.output is None else self.output
 
     def problem(self) -> str | None:
         if self.far is not None and self.p_known is not None:
             return "--far and --p_known both set the threshold; give one of them."
-        suffixes = [".rttm"] if self.timeline else list(PREDICTIONS_FILES)
+        if self.timeline and self.segments is not None:
+            return "--timeline finds the turns, and --segments gives them; give one of the two."
+        if self.allow_repeats and self.segments is None:
+            return "--allow_repeats is for the labels of an RTTM file; give --segments FILE too."
+        suffixes = [".rttm"] if self.timeline or self.segments is not None else list(PREDICTIONS_FILES)
         if self.results.suffix.lower() not in suffixes:
             listed = " or ".join(suffixes)
             return f"{self.results}: the output is a {listed} file; give --output a name that ends in {listed}."

@@ -5,6 +5,7 @@ from verification.calibration import Calibration, CalibrationError, Conditions
 from verification.enroll_rows import EnrolmentResult, add_background_rows, enroll_feature_set, enroll_rows
 from verification.enrolment import Enrolled, Recording
 from verification.error_rates import describe_errors
+from verification.name_labels import NamedLabel, labels_table, name_labels, turns_of_labels
 from verification.nearest import SHOWN, Nearest, scores_table, write_scores
 from verification.normalisation import as_norm
 from verification.own_calibration import OwnCalibration
@@ -12,7 +13,7 @@ from verification.ready_comparison import compare_with_ready
 from verification.self_calibration import SelfCalibration
 from verification.store import SpeakerStore
 from verification.store_file import StoreError, check_background, check_name, name_problem
-from verification.timeline import Turn, find_turns, to_rttm
+from verification.timeline import WindowScores, find_turns, score_windows
 from verification.trials import (
     TrialError,
     Trials,
@@ -22,6 +23,7 @@ from verification.trials import (
     random_triplets,
     read_trials,
 )  # fmt: skip
+from verification.turns import Turn, to_csv, to_rttm, turns_table, write_turns
 from verification.unknown_scores import UnknownScores, UnknownScoresError
 from verification.verdict import UNSURE, Verdict
 from verification.verifier import MIN_SECONDS, SpeakerVerifier, VerifierError
@@ -36,6 +38,7 @@ __all__ = [
     "Enrolled",
     "EnrolmentResult",
     "MIN_SECONDS",
+    "NamedLabel",
     "Nearest",
     "OwnCalibration",
     "Recording",
@@ -52,6 +55,7 @@ __all__ = [
     "UnknownScoresError",
     "Verdict",
     "VerifierError",
+    "WindowScores",
     "add_background_rows",
     "all_pairs",
     "as_norm",
@@ -64,12 +68,19 @@ __all__ = [
     "enroll_feature_set",
     "enroll_rows",
     "find_turns",
+    "labels_table",
+    "name_labels",
     "name_problem",
     "random_triplets",
     "check_trial_ids",
     "read_trials",
+    "score_windows",
     "scores_table",
     "split_speakers",
+    "to_csv",
     "to_rttm",
+    "turns_of_labels",
+    "turns_table",
     "write_scores",
+    "write_turns",
 ]

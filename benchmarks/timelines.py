@@ -1,0 +1,287 @@
+"""Score who speaks when: timelines with and without speech detection, and the names of the labels of a diarisation.
+
+python benchmarks/timelines.py choose T U --clips D/ami_clips --names trn03 trn04
+python benchmarks/timelines.py score M N --clips D/ami_clips --names dev00 tst00
+
+T, U, M and N are folders of meetings that benchmarks/meetings.py made; D/ami_clips holds wav and rttm too.
+"""
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import numpy as np
+from pyannote.core import Annotation, Segment, Timeline
+from pyannote.metrics.diarization import DiarizationErrorRate
+from pyannote.metrics.identification import IdentificationErrorRate
+from scipy.ndimage import median_filter
+
+from audio import span_seconds
+from command_line import EXIT_DONE, run_one_of
+from config import LogLevel, ScriptConfig
+from configs.base import InputPath, Range, Seconds
+from configs.verification import MIN_TURN, SWITCH_COST, WINDOW
+from corpora import RttmSegment, Span, Utterance, read_rttm, spans_alone, union_of
+from encoders import LazyEncoder, lazy_encoder
+from files import format_percent, format_table
+from heads import UNKNOWN
+from verification import (
+    MIN_SECONDS,
+    NamedLabel,
+    Recording,
+    SpeakerStore,
+    SpeakerVerifier,
+    Turn,
+    WindowScores,
+    find_turns,
+    name_labels,
+    score_windows,
+    turns_of_labels,
+)
+from verification.smoothing import most_probable_path
+
+# Values that `choose` compares.
+WINDOWS = (1.0, 1.5, 2.0, 3.0)
+SWITCH_COSTS = (0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
+MEDIANS = (3, 5, 7, 9)
+MIN_TURNS = (0.0, 0.25, 0.5, 0.75, 1.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TimelinesBenchmark(ScriptConfig):
+    """Settings of the measurements."""
+
+    is_positional: ClassVar[bool] = True
+
+    meetings: tuple[InputPath, ...]
+    """Folders of meetings, with the folders wav and rttm."""
+    clips: InputPath | None = None
+    """Folder of short clips, with the folders wav and rttm."""
+    names: tuple[str, ...] = ()
+    """Names of the clips to use."""
+    left_out: Annotated[int, Range(0, 100)] = 0
+    """Number of speakers of each meeting who are not enrolled; those of clips are all enrolled."""
+    enrolled: Seconds = 10.0
+    """Length of the first turns of each speaker of a meeting that enrol the speaker (seconds)."""
+    enrolled_clips: Seconds = 3.0
+    """The same for clips (seconds)."""
+    speech: Literal["detected", "reference"] = "detected"
+    """Speech that `choose` uses: what --vad detects, or that of the reference."""
+    log_level: LogLevel = "error"
+    """Lowest level of the messages that are logged."""
+
+
+class Meeting(NamedTuple):
+    """A recording with its reference, and the parts that its speakers are enrolled with."""
+
+    path: Path
+    segments: list[RttmSegment]
+    enrolment: dict[str, list[Span]]
+
+    @property
+    def scored(self) -> Timeline:
+        """All of the recording without the parts of the enrolment."""
+        whole = Timeline([Segment(0, span_seconds(self.path))])
+        return whole.extrude(Timeline(Segment(*span) for spans in self.enrolment.values() for span in spans))
+
+    @property
+    def speech(self) -> list[Span]:
+        """Speech in the reference."""
+        return union_of((each.start, each.end) for each in self.segments)
+
+
+class Errors:
+    """Error rates of several recordings together: identification error rate, its parts, and DER.
+
+    Parameters
+    ----------
+    is_lenient : bool
+        Whether 0.25 s on both sides of each boundary of the reference, and overlaps, are not scored.
+    """
+
+    def __init__(self, is_lenient: bool = False) -> None:
+        options = {"collar": 0.5 if is_lenient else 0.0, "skip_overlap": is_lenient}
+        self._identification, self._diarisation = IdentificationErrorRate(**options), DiarizationErrorRate(**options)
+
+    def add(self, meeting: Meeting, turns: Sequence[Turn]) -> None:
+        """Add the turns that were found in a recording."""
+        reference, found = Annotation(), Annotation()
+        for number, each in enumerate(meeting.segments):
+            name = each.speaker if each.speaker in meeting.enrolment else UNKNOWN
+            reference[Segment(each.start, each.end), number] = name
+        for number, turn in enumerate(turns):
+            found[Segment(turn.start, turn.end), number] = turn.speaker
+        for metric in (self._identification, self._diarisation):
+            metric(reference.support(), found, uem=meeting.scored)
+
+    def figures(self) -> list[float]:
+        """Return the identification error rate, missed speech, false alarms, confusions, and DER, as shares."""
+        counted = self._identification.accumulated_
+        parts = [counted[name] / counted["total"] for name in ("missed detection", "false alarm", "confusion")]
+        return [abs(self._identification), *parts, abs(self._diarisation)]
+
+
+HEADER = ["IER %", "missed", "false alarm", "confusion", "DER %"]
+
+
+def main_choose(config: TimelinesBenchmark) -> int:
+    """Compare windows and smoothing on the training recordings."""
+    encoder = lazy_encoder("campplus", device="cpu")
+    meetings = [meeting for _, listed in by_folder(config) for meeting in listed]
+    lines = []
+    for window in WINDOWS:
+        scored = []
+        for meeting in meetings:
+            with store_of(meeting, encoder) as store:
+                speech = meeting.speech if config.speech == "reference" else find_speech(meeting.path)
+                scored.append(score_windows(store, meeting.path, encoder, window=window, speech=speech))
+        for name, choose in smoothers():
+            for min_turn in MIN_TURNS:
+                errors = Errors()
+                for meeting, scores in zip(meetings, scored, strict=True):
+                    errors.add(meeting, turns_by(scores, choose, min_turn))
+                lines.append([f"{window:g}", name, f"{min_turn:g}", *map(format_percent, errors.figures())])
+    best = sorted(lines, key=lambda line: float(line[3]))
+    print(format_table(["window", "smoothing", "min. turn", *HEADER], best, "><>>>>>>"))
+    return EXIT_DONE
+
+
+def find_speech(path: Path) -> list[Span]:
+    """Return the speech that --vad detects."""
+    raise NotImplementedError
+
+
+def smoothers() -> Iterator[tuple[str, Callable[[WindowScores], Any]]]:
+    """Yield ways to choose a speaker for each window."""
+    for cost in SWITCH_COSTS:
+        yield (
+            f"Viterbi, {cost:g}" if cost else "none",
+            lambda scores, cost=cost: most_probable_path(scores.evidence, cost),
+        )
+    for size in MEDIANS:
+        yield (
+            f"median of {size}",
+            lambda scores, size=size: median_filter(scores.evidence, (size, 1), mode="nearest").argmax(axis=1),
+        )
+
+
+def turns_by(scores: WindowScores | None, choose: Callable[[WindowScores], Any], min_turn: float) -> list[Turn]:
+    """Return the turns that a way to choose gives."""
+    if scores is None:
+        return []
+    chosen = np.eye(len(scores.names))[choose(scores)]
+    return replace(scores, evidence=chosen).turns(0.0, min_turn)
+
+
+def main_score(config: TimelinesBenchmark) -> int:
+    """Print the error rates of timelines and of named diarisations, for each folder."""
+    encoder = lazy_encoder("campplus", device="cpu")
+    for folder, meetings in by_folder(config):
+        systems: dict[str, tuple[Errors, Errors]] = {}
+        n_right = n_labels = 0
+        for meeting in meetings:
+            with store_of(meeting, encoder) as store:
+                for name, turns in answers(store, meeting, encoder):
+                    strict, lenient = systems.setdefault(name, (Errors(), Errors(is_lenient=True)))
+                    strict.add(meeting, turns)
+                    lenient.add(meeting, turns)
+                named = labels_of(store, meeting, encoder)
+            n_labels += len(named)
+            n_right += sum(
+                each.speaker == (each.label if each.label in meeting.enrolment else UNKNOWN) for each in named
+            )
+        print(
+            f"{folder}: {sum(len(each.enrolment) for each in meetings)} enrolled speakers, {len(meetings)} recordings"
+        )
+        lines = [
+            [
+                name,
+                *map(format_percent, strict.figures()),
+                *(format_percent(lenient.figures()[place]) for place in (0, 4)),
+            ]
+            for name, (strict, lenient) in systems.items()
+        ]
+        print(format_table(["", *HEADER, "IER, lenient", "DER, lenient"], lines, "<" + ">" * 7))
+        print(f"labels of the reference that are named correctly: {n_right} of {n_labels}")
+    return EXIT_DONE
+
+
+def answers(store: SpeakerStore, meeting: Meeting, encoder: LazyEncoder) -> Iterator[tuple[str, list[Turn]]]:
+    """Yield the turns that each system finds in a meeting."""
+    path = meeting.path
+    yield "windows of 2 s", find_turns(store, path, encoder)
+    detected = find_speech(path)
+    for name, speech in (("--vad", detected), ("speech of the reference", meeting.speech)):
+        scores = score_windows(store, path, encoder, window=WINDOW, speech=speech)
+        if name == "--vad":
+            yield f"{name}, not smoothed", [] if scores is None else scores.turns(0.0, 0.0)
+        yield name, [] if scores is None else scores.turns(SWITCH_COST, MIN_TURN)
+    yield "--segments, of the reference", turns_of_labels(meeting.segments, labels_of(store, meeting, encoder))
+
+
+def labels_of(store: SpeakerStore, meeting: Meeting, encoder: LazyEncoder) -> list[NamedLabel]:
+    """Name the labels of the reference by the segments that are scored."""
+    kept = []
+    for each in meeting.segments:
+        own = Timeline([Segment(each.start, each.end)]).crop(meeting.scored, mode="intersection")
+        kept += [replace(each, start=part.start, duration=part.duration) for part in own]
+    return name_labels(store, meeting.path, encoder, segments=kept)
+
+
+def by_folder(config: TimelinesBenchmark) -> Iterator[tuple[str, list[Meeting]]]:
+    """Yield each folder with its recordings."""
+    for folder in config.meetings:
+        paths = sorted((folder / "wav").iterdir())
+        yield folder.name, [read_meeting(path, config.enrolled, config.left_out) for path in paths]
+    if config.clips is not None and config.names:
+        paths = [config.clips / "wav" / f"{name}.flac" for name in config.names]
+        yield config.clips.name, [read_meeting(path, config.enrolled_clips, 0) for path in paths]
+
+
+def read_meeting(path: Path, enrolled: float, left_out: int) -> Meeting:
+    """Read the reference of a recording, and choose the first turns of its speakers for the enrolment."""
+    segments = read_rttm(path.parents[1] / "rttm" / f"{path.stem}.rttm")
+    alone = spans_alone((each.speaker, (each.start, each.end)) for each in segments)
+    speakers = sorted(alone)[: len(alone) - left_out]
+    enrolment = {speaker: first_turns(alone[speaker], enrolled) for speaker in speakers}
+    return Meeting(path, segments, {speaker: spans for speaker, spans in enrolment.items() if spans})
+
+
+def first_turns(spans: Sequence[Span], seconds: float) -> list[Span]:
+    """Return the first of some spans, up to a length (seconds), and to half of their length if that is less."""
+    usable = [span for span in spans if span[1] - span[0] >= MIN_SECONDS]
+    left = min(seconds, sum(end - start for start, end in usable) / 2)
+    chosen = []
+    for start, end in usable:
+        chosen.append((start, min(end, start + max(left, MIN_SECONDS))))
+        left -= chosen[-1][1] - start
+        if left < MIN_SECONDS:
+            break
+    return chosen
+
+
+@contextmanager
+def store_of(meeting: Meeting, encoder: LazyEncoder) -> Iterator[SpeakerStore]:
+    """Make a store of the speakers of a meeting."""
+    verifier = SpeakerVerifier.ready()
+    with (
+        TemporaryDirectory() as folder,
+        SpeakerStore.create(Path(folder) / "speakers.db", verifier) as store,
+    ):
+        for speaker, spans in meeting.enrolment.items():
+            parts = [
+                Utterance(meeting.path, speaker, "", start=round(start, 6), duration=round(end - start, 6))
+                for start, end in spans
+            ]
+            store.enroll(speaker, [Recording.of(row) for row in verifier.embed(parts, encoder)])
+        yield store
+
+
+if __name__ == "__main__":
+    run_one_of({"choose": (TimelinesBenchmark, main_choose), "score": (TimelinesBenchmark, main_score)})
