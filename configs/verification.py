@@ -25,7 +25,7 @@ from configs.base import (
 from configs.paths import EVALUATION_FILES, PREDICTIONS_FILES, TURNS_FILES, Continues, Writes, WritesInto
 from files import file_kinds
 
-# Defaults of --timeline with --vad: length of a window (seconds), log-likelihood ratio that a change of the speaker must
+# Defaults of --timeline with --vad: length of a window (seconds), log-likelihood ratio that a change of speaker must
 # gain, and minimum length of a turn (seconds). benchmarks/timelines.py choose compares them on training recordings.
 WINDOW, SWITCH_COST, MIN_TURN = 1.5, 4.0, 0.5
 

@@ -38,8 +38,10 @@ class NamedLabel:
         Name of an enrolled speaker, or `UNKNOWN`.
     probability : float
         Probability of the speaker; NaN if no segment can be used.
+    similar : str
+        Name of the most similar enrolled speaker, who may have another label; empty if no segment can be used.
     score : float
-        Log-likelihood ratio of the speaker, and of the most similar one for `UNKNOWN`; NaN if no segment can be used.
+        Log-likelihood ratio of the speaker, for `UNKNOWN` of the most similar one; NaN if no segment can be used.
     threshold : float
         Score below which a speaker is unknown.
     seconds : float
@@ -51,6 +53,7 @@ class NamedLabel:
     label: str
     speaker: str
     probability: float = math.nan
+    similar: str = ""
     score: float = math.nan
     threshold: float = math.nan
     seconds: float = 0.0
@@ -122,9 +125,7 @@ def name_labels(
         sums[label] = sums.get(label, torch.zeros_like(row.vector)) + row.seconds * row.vector
         seconds[label] += row.seconds
     if not sums:
-        raise StoreError(
-            f"{path}: no label has a segment of at least {MIN_SECONDS:g} s with sound. Give other segments."
-        )
+        raise StoreError(f"{path}: no segment has {MIN_SECONDS:g} s of sound. Give longer segments.")
     lengths = torch.tensor([seconds[label] for label in sums])
     vectors = torch.stack(list(sums.values())) / lengths[:, None]
     found = store.candidates(vectors, lengths, top_k=len(sums), p_known=p_known)
@@ -132,12 +133,13 @@ def name_labels(
     choices = evidence.argmax(axis=1) if allow_repeats else _assign(evidence)
     named = {}
     for row, (label, choice) in enumerate(zip(sums, choices.tolist(), strict=True)):
-        is_known = names[choice] != UNKNOWN
-        score = evidence[row, choice if is_known else evidence[row, :-1].argmax()] + found.threshold
+        similar = int(evidence[row, :-1].argmax())
+        score = evidence[row, similar if names[choice] == UNKNOWN else choice] + found.threshold
         named[label] = NamedLabel(
             label=label,
             speaker=names[choice],
             probability=float(probabilities[row, choice]),
+            similar=names[similar],
             score=float(score),
             threshold=found.threshold,
             seconds=seconds[label],
@@ -168,12 +170,15 @@ def labels_table(labels: Sequence[NamedLabel]) -> str:
             each.label,
             each.speaker,
             format_percent(each.probability),
+            each.similar or "-",
             *("-" if math.isnan(number) else f"{number:.2f}" for number in (each.score, each.threshold)),
             f"{each.seconds:.1f}" + ("" if each.is_alone else " (with other speakers)"),
         ]
         for each in labels
     ]
-    return format_table(["label", "speaker", "percent", "score", "threshold", "seconds used"], lines, "<<>>><")
+    return format_table(
+        ["label", "speaker", "percent", "most similar", "score", "threshold", "seconds used"], lines, "<<><>><"
+    )
 
 
 def _parts_of_labels(segments: Sequence[RttmSegment]) -> dict[str, tuple[list[Span], bool]]:

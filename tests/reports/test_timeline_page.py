@@ -22,7 +22,7 @@ ABOUT = {
 
 @pytest.fixture
 def recording(tmp_path: Path) -> Path:
-    """Return a recording of 100 s, which is drawn in two panels."""
+    """Return a recording of 100 s, which is drawn in several panels."""
     samples = np.random.default_rng(0).uniform(-0.3, 0.3, 100 * 1000)
     soundfile.write(tmp_path / "the meeting & <b>.wav", samples, 1000)
     return tmp_path / "the meeting & <b>.wav"
@@ -44,10 +44,10 @@ def test_page_has_the_turns_and_the_time_of_each_speaker(recording: Path, read_p
     assert "Turns of unknown speakers may be of several people." in page.text
     assert all(name in page.text for name in (rttm.name, table.name))
     assert "identify --timeline <&>" in page.text
-    # The turn from 10 to 65 s is drawn in both panels.
+    # The panels are of 30 s; a turn is drawn in each that it reaches.
     drawn = [title for titles in page.titles.values() for title in titles]
-    assert drawn.count("anna, 0:10.0 to 1:05.0") == 2
-    assert len(drawn) == 5
+    assert drawn.count("anna, 0:10.0 to 1:05.0") == 3
+    assert len(drawn) == 7
     assert "a report" in str(describe_file(path))
     assert "a list of turns" in str(describe_file(table))
     assert write_timeline_page(tmp_path / "day.html", recording, turns, about=ABOUT).read_bytes() == path.read_bytes()

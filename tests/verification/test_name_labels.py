@@ -52,20 +52,26 @@ def meeting(corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def name(
-    store: SpeakerStore, meeting: Path, spectral: Encoder, *spans: tuple[str, float, float], allow_repeats: bool = False
+    store: SpeakerStore,
+    meeting: Path,
+    spectral: Encoder,
+    *spans: tuple[str, float, float],
+    allow_repeats: bool = False,
+    p_known: float = 0.9,
 ) -> dict[str, NamedLabel]:
     segments = [RttmSegment("day", label, start, end - start) for label, start, end in spans]
-    named = name_labels(store, meeting, spectral, segments=segments, p_known=0.9, allow_repeats=allow_repeats)
+    named = name_labels(store, meeting, spectral, segments=segments, p_known=p_known, allow_repeats=allow_repeats)
     return {each.label: each for each in named}
 
 
 def test_labels_get_the_speakers_of_their_segments(store: SpeakerStore, meeting: Path, spectral: Encoder) -> None:
     spans = [("s1", 0.0, 2.0), ("s0", 3.5, 5.0), ("s1", 2.2, 3.5), ("s0", 5.2, 7.0), ("s2", 7.0, 10.5)]
-    named = name(store, meeting, spectral, *spans)
+    named = name(store, meeting, spectral, *spans, p_known=0.5)
     assert {label: each.speaker for label, each in named.items()} == {"s1": "anna", "s0": "ben", "s2": "unknown"}
     assert list(named) == ["s1", "s0", "s2"]
     for each in named.values():
         assert (each.score >= each.threshold) == (each.speaker != "unknown")
+        assert each.similar in ("anna", "ben") if each.speaker == "unknown" else each.similar == each.speaker
         assert 0 < each.probability <= 1
         assert each.is_alone
     assert named["s1"].seconds == pytest.approx(3.3)
@@ -87,6 +93,9 @@ def test_a_speaker_gets_one_label_unless_repeats_are_allowed(
     assert named["c"].speaker == "ben"
     better = max("ab", key=lambda label: named[label].score)
     assert named[better].speaker == "anna"
+    [other] = {"a", "b"} - {better}
+    assert (named[other].similar, named[other].speaker) == ("anna", "unknown")
+    assert named[other].score >= named[other].threshold
 
 
 def test_parts_with_other_speakers_are_used_only_where_they_must_be(
