@@ -1,4 +1,4 @@
-"""Read waveforms from files: decode, resample, crop, window; measure their bandwidth and envelope; write them."""
+"""Read waveforms from files: decode, resample, crop, window; measure bandwidth and envelope; find speech; write them."""
 
 from audio.audio_error import AudioError, AudioFault
 from audio.bandwidth import measure_bandwidth
@@ -7,6 +7,9 @@ from audio.envelope import measure_envelope
 from audio.full_scale import full_scale_of
 from audio.header import Header, read_header
 from audio.read import Recording, read_audio, read_recording, read_window, span_seconds
+from audio.read_speech import Speech, read_speech
+from audio.speech_detector import SpeechDetector, SpeechError
+from audio.speech_segments import SpeechSettings
 from audio.webrtc_vad import check_webrtc_vad, remove_long_silences
 from audio.windows import window_starts
 from audio.write_audio import write_audio
@@ -18,6 +21,10 @@ __all__ = [
     "AudioFault",
     "Header",
     "Recording",
+    "Speech",
+    "SpeechDetector",
+    "SpeechError",
+    "SpeechSettings",
     "check_webrtc_vad",
     "full_scale_of",
     "measure_bandwidth",
@@ -26,6 +33,7 @@ __all__ = [
     "read_header",
     "read_recording",
     "read_window",
+    "read_speech",
     "remove_long_silences",
     "span_seconds",
     "window_starts",

@@ -8,7 +8,7 @@ from files import InputError
 
 AudioFault = Literal[
     "missing", "empty", "truncated", "not_audio", "damaged", "unreadable", "not_finite", "unknown_scale", "silent",
-    "out_of_range", "no_channel", "too_short",
+    "out_of_range", "no_channel", "no_speech", "too_short",
 ]  # fmt: skip
 
 

@@ -7,7 +7,7 @@ import multiprocessing
 import os
 import sys
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
@@ -15,9 +15,18 @@ from itertools import islice
 
 from torch import Tensor
 
-from audio import AudioError
+from audio import AudioError, Speech
 from corpora import Utterance
-from embedding.worker import Arena, DecodedPiece, DecodeRequest, DecodeSettings, FileState, init_worker, read_pieces
+from embedding.worker import (
+    Arena,
+    DecodedPiece,
+    DecodeRequest,
+    DecodeSettings,
+    FileState,
+    find_speech,
+    init_worker,
+    read_pieces,
+)
 from files import fields_repr
 
 logger = logging.getLogger(__name__)
@@ -33,6 +42,8 @@ MAX_ATTEMPTS = 2
 MAX_WORKERS = 16
 # A waveform longer than this (seconds) is sent through a pipe instead of shared memory.
 MAX_SHARED_SECONDS = 30.0
+# Function of a worker: a result for each request.
+Work = Callable[[Sequence[DecodeRequest | None], DecodeSettings], list[DecodedPiece]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,11 +56,14 @@ class Piece:
     window : (int, int) or None
         First sample of the window in the utterance, and number of samples, at the encoder's rate.
     seconds : float
-        Length of the utterance. It is given together with `window`, otherwise decoding fills it in.
+        Length of the utterance, without its pauses if they are left out. It is given together with `window`, otherwise
+        decoding fills it in.
     is_last : bool
         Whether it is the last window of its utterance, or the whole utterance.
     with_state : bool
         Whether to return the state of the file, which includes its digest.
+    speech : Speech or None
+        The segments that are read, one after the other, if pauses are left out; a window is a part of them.
     offset : float
         Mean of the samples, which is removed from the decoded audio if it is above `MAX_OFFSET`; NaN if it is not
         decoded yet.
@@ -74,6 +88,7 @@ class Piece:
     seconds: float = 0.0
     is_last: bool = True
     with_state: bool = False
+    speech: Speech | None = None
     offset: float = math.nan
     bandwidth: float = math.nan
     file_rate: int = 0
@@ -100,6 +115,7 @@ def decode(
     settings: DecodeSettings,
     *,
     max_held: int,
+    cut: Callable[[Iterable[Piece]], Iterable[Piece]] | None = None,
     num_workers: int | None = None,
 ) -> Iterator[Piece]:
     """Read the waveforms of pieces, in order, ahead of the caller.
@@ -114,8 +130,11 @@ def decode(
     n_pieces : int
         Approximate number of pieces.
     settings : DecodeSettings
+        With ``speech``, the speech of each piece is found first, and only this is read.
     max_held : int
         Maximum number of waveforms that the caller keeps at a time.
+    cut : callable, optional
+        Function that cuts pieces, whose speech is known by then, into those to read.
     num_workers : int, optional
         Number of processes; 0 always reads in threads.
     """
@@ -127,24 +146,10 @@ def decode(
         seconds = min(settings.crop or MAX_SHARED_SECONDS, MAX_SHARED_SECONDS)
         arena = Arena.make(ahead + max_held + PIECES_PER_TASK, round(seconds * settings.sample_rate) + 1)
     pool = _Pool(n_workers if use_processes else 0, settings, arena)
-    numbered = enumerate(pieces)
-    in_progress: deque[tuple[list[tuple[int, Piece]], Future[list[DecodedPiece]]]] = deque()
     try:
-        while True:
-            while len(in_progress) * PIECES_PER_TASK < ahead and (task := list(islice(numbered, PIECES_PER_TASK))):
-                in_progress.append((task, pool.submit(task)))
-            if not in_progress:
-                return
-            task, future = in_progress.popleft()
-            try:
-                decoded = future.result()
-            except BrokenProcessPool:
-                tasks = [task, *(each for each, _ in in_progress)]
-                in_progress.clear()
-                yield from pool.read_one_by_one([each for task in tasks for each in task])
-                continue
-            for (number, piece), result in zip(task, decoded, strict=True):
-                yield pool.fill(number, piece, result)
+        if settings.speech is not None:
+            pieces = pool.run(find_speech, pieces, ahead)
+        yield from pool.run(read_pieces, pieces if cut is None else cut(pieces), ahead)
     finally:
         pool.close()
 
@@ -162,10 +167,33 @@ class _Pool:
         _release_free_memory()
         return ProcessPoolExecutor(self._n_workers, initializer=init_worker, initargs=(self._arena, os.getpid()))
 
-    def submit(self, task: Sequence[tuple[int, Piece]]) -> Future[list[DecodedPiece]]:
+    def run(self, work: Work, pieces: Iterable[Piece], ahead: int) -> Iterator[Piece]:
+        """Yield pieces with the results of the work on each, in order; at most about `ahead` of them are in progress.
+
+        The pieces may be those that another call yields: both use the same workers.
+        """
+        numbered = enumerate(pieces)
+        in_progress: deque[tuple[list[tuple[int, Piece]], Future[list[DecodedPiece]]]] = deque()
+        while True:
+            while len(in_progress) * PIECES_PER_TASK < ahead and (task := list(islice(numbered, PIECES_PER_TASK))):
+                in_progress.append((task, self.submit(work, task)))
+            if not in_progress:
+                return
+            task, future = in_progress.popleft()
+            try:
+                decoded = future.result()
+            except BrokenProcessPool:
+                tasks = [task, *(each for each, _ in in_progress)]
+                in_progress.clear()
+                yield from self.run_one_by_one(work, [each for task in tasks for each in task])
+                continue
+            for (number, piece), result in zip(task, decoded, strict=True):
+                yield self.fill(number, piece, result)
+
+    def submit(self, work: Work, task: Sequence[tuple[int, Piece]]) -> Future[list[DecodedPiece]]:
         requests = [None if piece.fault else _request(number, piece) for number, piece in task]
         try:
-            return self._executor.submit(read_pieces, requests, self._settings)
+            return self._executor.submit(work, requests, self._settings)
         except BrokenProcessPool as error:  # a worker was killed while nothing was waiting for it
             broken: Future[list[DecodedPiece]] = Future()
             broken.set_exception(error)
@@ -187,11 +215,12 @@ class _Pool:
             file_rate=decoded.file_rate,
             missing=decoded.missing,
             full_scale=decoded.full_scale,
+            speech=decoded.speech or piece.speech,
             fault=decoded.fault,
             file=decoded.file,
         )
 
-    def read_one_by_one(self, pieces: Sequence[tuple[int, Piece]]) -> Iterator[Piece]:
+    def run_one_by_one(self, work: Work, pieces: Sequence[tuple[int, Piece]]) -> Iterator[Piece]:
         """Read pieces one at a time after a process was killed, to find the piece that kills it."""
         logger.warning(
             "A decoding process was killed, perhaps because memory ran out. Its files are decoded one by one. With "
@@ -199,17 +228,17 @@ class _Pool:
         )
         self._restart()
         for number, piece in pieces:
-            decoded = self._read_alone(number, piece)
+            decoded = self._run_alone(work, number, piece)
             if decoded is None:
                 reason = "its decoding process was killed each time; the file is damaged, or needs too much memory"
                 decoded = DecodedPiece(fault=AudioError(piece.utterance.path, "unreadable", reason))
             yield self.fill(number, piece, decoded)
 
-    def _read_alone(self, number: int, piece: Piece) -> DecodedPiece | None:
+    def _run_alone(self, work: Work, number: int, piece: Piece) -> DecodedPiece | None:
         """Read a piece while nothing else is read; return None if the process is killed at each attempt."""
         for _ in range(MAX_ATTEMPTS):
             try:
-                return self.submit([(number, piece)]).result()[0]
+                return self.submit(work, [(number, piece)]).result()[0]
             except BrokenProcessPool:
                 self._restart()
         return None
@@ -243,4 +272,5 @@ def _request(number: int, piece: Piece) -> DecodeRequest:
         seconds=piece.seconds,
         with_state=piece.with_state,
         channel=utterance.channel,
+        speech=piece.speech,
     )

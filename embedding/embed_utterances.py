@@ -6,13 +6,14 @@ import os
 import time
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from audio import AudioError, AudioFault, span_seconds, window_starts
+from audio import AudioError, AudioFault, SpeechSettings, span_seconds, window_starts
 from corpora import Utterance
 from embedding.decode import MIN_PIECES_FOR_PROCESSES, Piece, decode
 from embedding.worker import CHANGED, DecodeSettings, FileState
@@ -179,16 +180,19 @@ def _decoded(
 ) -> Iterator[Piece]:
     """Yield the decoded pieces of utterances."""
     lengths = [length for length in (max_duration, encoder.spec.get("clip_seconds")) if length is not None]
+    detection = encoder.spec.get("speech_detection")
     return decode(
-        _cut(utterances, encoder, max_duration, with_state=with_state),
+        (Piece(utterance, with_state=with_state) for utterance in utterances),
         len(utterances),
         DecodeSettings(
             sample_rate=encoder.sample_rate,
             crop=min(lengths, default=None),
             min_seconds=encoder.spec.get("min_seconds", 0.0),
             max_bandwidth=encoder.spec.get("max_bandwidth"),
+            speech=None if detection is None else SpeechSettings.from_spec(detection),
         ),
         max_held=max_held,
+        cut=partial(_cut, encoder=encoder, max_duration=max_duration),
         num_workers=num_workers,
     )
 
@@ -214,31 +218,36 @@ def _warn_of_scales(scaled: Mapping[Path, float]) -> None:
         )  # fmt: skip
 
 
-def _cut(
-    utterances: Iterable[Utterance], encoder: Encoder | LazyEncoder, max_duration: float | None, *, with_state: bool
-) -> Iterator[Piece]:
-    """Yield the pieces of utterances: their windows if the encoder takes windows, otherwise the whole utterances."""
+def _cut(wholes: Iterable[Piece], encoder: Encoder | LazyEncoder, max_duration: float | None) -> Iterator[Piece]:
+    """Cut whole utterances into windows if the encoder takes windows; yield them as they are otherwise."""
     uses_windows, rate = windows_of(encoder.spec) is not None, encoder.sample_rate
-    for utterance in utterances:
-        if not uses_windows and "whole_seconds" not in encoder.spec:
-            yield Piece(utterance, with_state=with_state)
+    for whole in wholes:
+        if whole.fault is not None or (not uses_windows and "whole_seconds" not in encoder.spec):
+            yield whole
             continue
         try:
-            seconds = span_seconds(utterance.path, utterance.start, utterance.duration, channel=utterance.channel)
+            seconds = _length(whole, rate)
         except AudioError as error:
             # A file that is embedded whole may have a header without a length; if it has a fault, reading finds it.
-            yield Piece(utterance, fault=error) if uses_windows else Piece(utterance, with_state=with_state)
+            yield replace(whole, fault=error) if uses_windows else whole
             continue
         seconds = min(seconds, max_duration or seconds)
         pieces = pieces_of(encoder.spec, round(seconds * rate))
         if pieces is None:
-            yield Piece(utterance, with_state=with_state)
+            yield whole
             continue
         size, hop = pieces
         starts = window_starts(round(seconds * rate), size, hop)
         for start in starts:
-            is_last = start == starts[-1]
-            yield Piece(utterance, (start, size), seconds, is_last=is_last, with_state=with_state)
+            yield replace(whole, window=(start, size), seconds=seconds, is_last=start == starts[-1])
+
+
+def _length(whole: Piece, sample_rate: int) -> float:
+    """Return the length of the audio of an utterance (seconds), without pauses if its speech was found."""
+    if whole.speech is not None:
+        return whole.speech.n_samples(sample_rate) / sample_rate
+    utterance = whole.utterance
+    return span_seconds(utterance.path, utterance.start, utterance.duration, channel=utterance.channel)
 
 
 def _encoded(

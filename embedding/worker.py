@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from stat import S_ISREG
 from typing import NamedTuple
@@ -17,7 +18,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from audio import AudioError, measure_bandwidth, read_audio, read_recording, read_window
+from audio import (
+    AudioError,
+    Recording,
+    Speech,
+    SpeechDetector,
+    SpeechSettings,
+    measure_bandwidth,
+    read_audio,
+    read_recording,
+    read_speech,
+    read_window,
+)
 from files import file_digest
 
 # Seconds between two checks of a worker whether its parent process is alive.
@@ -61,6 +73,8 @@ class DecodeRequest(NamedTuple):
         Whether to return the state of the file, which includes its digest.
     channel : int or None
         Number of the channel, from 0; None is the mean of all.
+    speech : Speech or None
+        The segments that are read, one after the other, if pauses are left out; a window is a part of them.
     """
 
     number: int
@@ -71,10 +85,11 @@ class DecodeRequest(NamedTuple):
     seconds: float
     with_state: bool
     channel: int | None = None
+    speech: Speech | None = None
 
 
 class DecodedPiece(NamedTuple):
-    """Result of a request: a waveform, or the number of its samples if it is in the arena, or a fault.
+    """Result of a request: a waveform, or the number of its samples if it is in the arena, or speech, or a fault.
 
     A waveform has the mean that its samples had (`offset`), a bandwidth (Hz), which is NaN if it is not known, and of
     its file the sampling rate (Hz), the length that the header declares but the file lacks (seconds), and the full
@@ -89,6 +104,7 @@ class DecodedPiece(NamedTuple):
     file_rate: int = 0
     missing: float = 0.0
     full_scale: float = 1.0
+    speech: Speech | None = None
     fault: AudioError | None = None
     file: FileState | None = None
 
@@ -107,12 +123,15 @@ class DecodeSettings:
         Minimum length (seconds).
     max_bandwidth : int or None
         Highest frequency that is kept (Hz).
+    speech : SpeechSettings or None
+        What counts as speech, if pauses are left out.
     """
 
     sample_rate: int
     crop: float | None
     min_seconds: float = 0.0
     max_bandwidth: int | None = None
+    speech: SpeechSettings | None = None
 
 
 @dataclass
@@ -170,35 +189,44 @@ def read_pieces(requests: Sequence[DecodeRequest | None], settings: DecodeSettin
     return decoded
 
 
+def find_speech(requests: Sequence[DecodeRequest | None], settings: DecodeSettings) -> list[DecodedPiece]:
+    """Find the speech of the spans of requests, which have no window."""
+    return [DecodedPiece() if request is None else _find_speech(request, settings) for request in requests]
+
+
+def _find_speech(request: DecodeRequest, settings: DecodeSettings) -> DecodedPiece:
+    try:
+        speech = _detector(settings.speech).require_speech(
+            request.path,
+            request.start,
+            request.duration,
+            max_bandwidth=settings.max_bandwidth,
+            channel=request.channel,
+        )
+    except AudioError as error:
+        return DecodedPiece(fault=error)
+    except Exception as error:  # an error of a decoder must not stop the other files
+        return DecodedPiece(fault=_decoder_error(request, error))
+    return DecodedPiece(speech=speech)
+
+
+@cache
+def _detector(settings: SpeechSettings | None) -> SpeechDetector:
+    """Return the detector of this process; the weights were found before it started."""
+    return SpeechDetector(settings, download=False)
+
+
+def _decoder_error(request: DecodeRequest, error: Exception) -> AudioError:
+    return AudioError(request.path, "unreadable", f"it cannot be decoded ({type(error).__name__}: {error})")
+
+
 def _read(request: DecodeRequest, settings: DecodeSettings) -> DecodedPiece:
     """Read the waveform of a piece, or return the fault."""
-    path, rate, limit, before = Path(request.path), settings.sample_rate, settings.max_bandwidth, None
+    path, rate, before = Path(request.path), settings.sample_rate, None
     try:
         before = file_state(path) if request.with_state else None
-        if request.window is not None:
-            first, count = request.window
-            recording = read_window(
-                path,
-                rate,
-                first,
-                count=count,
-                start=request.start,
-                duration=request.seconds,
-                max_bandwidth=limit,
-                channel=request.channel,
-            )
-            seconds = request.seconds
-        else:
-            recording = read_recording(
-                path,
-                rate,
-                request.start,
-                duration=request.duration,
-                max_duration=settings.crop,
-                max_bandwidth=limit,
-                channel=request.channel,
-            )
-            seconds = len(recording.waveform) / rate
+        recording = _read_recording(request, settings)
+        seconds = request.seconds if request.window is not None else len(recording.waveform) / rate
         waveform = recording.waveform
         if len(waveform) < settings.min_seconds * rate:
             reason = f"the audio is {len(waveform) / rate:.3f} s long; this encoder needs {settings.min_seconds:g} s"
@@ -214,8 +242,7 @@ def _read(request: DecodeRequest, settings: DecodeSettings) -> DecodedPiece:
     except OSError as error:  # the file was removed after it was read
         return DecodedPiece(fault=AudioError(path, "missing", error.strerror or str(error)))
     except Exception as error:  # an error of a decoder must not stop the other files
-        reason = f"it cannot be decoded ({type(error).__name__}: {error})"
-        return DecodedPiece(fault=AudioError(path, "unreadable", reason))
+        return DecodedPiece(fault=_decoder_error(request, error))
     return DecodedPiece(
         waveform,
         seconds=seconds,
@@ -225,6 +252,44 @@ def _read(request: DecodeRequest, settings: DecodeSettings) -> DecodedPiece:
         missing=recording.missing,
         full_scale=recording.full_scale,
         file=before,
+    )
+
+
+def _read_recording(request: DecodeRequest, settings: DecodeSettings) -> Recording:
+    """Read the audio of a piece."""
+    path, rate, crop = Path(request.path), settings.sample_rate, settings.crop
+    if request.speech is not None:
+        first, count = request.window or (0, None if crop is None else max(round(crop * rate), 1))
+        return read_speech(
+            path,
+            rate,
+            request.speech,
+            start=request.start,
+            first=first,
+            count=count,
+            max_bandwidth=settings.max_bandwidth,
+            channel=request.channel,
+        )
+    if request.window is not None:
+        first, count = request.window
+        return read_window(
+            path,
+            rate,
+            first,
+            count=count,
+            start=request.start,
+            duration=request.seconds,
+            max_bandwidth=settings.max_bandwidth,
+            channel=request.channel,
+        )
+    return read_recording(
+        path,
+        rate,
+        request.start,
+        duration=request.duration,
+        max_duration=crop,
+        max_bandwidth=settings.max_bandwidth,
+        channel=request.channel,
     )
 
 

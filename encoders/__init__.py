@@ -1,7 +1,7 @@
 """Encoders turn waveforms into embeddings: one file per family, and one registry."""
 
 from encoders.base import Encoder, EncoderError
-from encoders.device import resolve_device, single_thread
+from encoders.device import resolve_device
 from encoders.export_onnx import check_exportable, export_onnx
 from encoders.pretrained import Pretrained, is_pretrained
 from encoders.published_file import PublishedNetwork
@@ -21,6 +21,7 @@ from encoders.spec import Spec, pieces_of, spec_differences, spec_digest, warn_o
 from encoders.trained_file import TrainedNetwork, trained_file_name
 from encoders.training_corpora import corpora_with_speakers_of
 from encoders.weights import tensors_digest
+from networks import single_thread
 
 __all__ = [
     "ALIASES",

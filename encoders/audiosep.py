@@ -15,8 +15,9 @@ from encoders.clap_checkpoint import load_audio_tower
 from encoders.device import exact_cudnn
 from encoders.spec import Spec
 from encoders.training_corpora import training_corpora
-from encoders.weights import HubFile, check_digest, find_weights_file, remembered
+from encoders.weights import HubFile, check_digest, find_weights_file
 from encoders.window_options import WindowOptions
+from files import remembered
 from networks import CLIP_SAMPLE_RATE as CLAP_RATE
 from networks import CLIP_SAMPLES
 

@@ -44,8 +44,8 @@ class Encoder(nn.Module):
         encoder uses only the beginning of a waveform, ``min_seconds`` if it refuses shorter waveforms,
         ``whole_seconds`` and ``piece_seconds`` if it cuts longer ones (`pieces_of`), ``trained_on`` (names of corpora,
         or ``unknown``), which does not change the output. The registry adds ``precision``,
-        and ``max_bandwidth`` (Hz) if files are limited to this frequency when they are read; `encode` expects
-        waveforms that are limited.
+        ``max_bandwidth`` (Hz) if files are limited to this frequency when they are read, and ``speech_detection``
+        (`audio.SpeechDetector.spec`) if their pauses are left out; `encode` expects such waveforms.
     name : str
         Name in the registry.
     sample_rate : int

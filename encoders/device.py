@@ -1,15 +1,16 @@
 """The device and the threads that an encoder computes with."""
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
 
 from encoders.base import EncoderError
 from files import count_of
+from networks import single_thread
 
 # Only one call at a time may change the number of threads of the process.
 _POOL = threading.Lock()
@@ -37,21 +38,6 @@ def resolve_device(device: str) -> torch.device:
             "Choose auto or cpu."
         )
     return resolved
-
-
-@contextmanager
-def single_thread() -> Iterator[None]:
-    """Compute with one CPU thread inside the block.
-
-    Operations of about 10 microseconds gain nothing from a second thread. If another process keeps a core busy, their
-    threads wait for each other, which was measured to be 50 times slower.
-    """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def map_in_threads(function: Callable[[Any], Any], items: Sequence[Any], n_threads: int) -> list[Any]:

@@ -14,9 +14,9 @@ from encoders.hub_model import is_hub_id
 from encoders.speaker_encoder import SpeakerEncoder
 from encoders.spec import Spec
 from encoders.training_corpora import training_corpora
-from encoders.weights import HubFile, check_digest, find_weights_file, remembered, tensors_digest
+from encoders.weights import HubFile, check_digest, find_weights_file, tensors_digest
 from encoders.window_options import WindowOptions
-from files import describe_file
+from files import describe_file, remembered
 from networks import ECAPATDNN, SpeechBrainFbank
 
 SAMPLE_RATE = 16_000

@@ -16,8 +16,7 @@ from encoders.campplus import FRONT_ENDS
 from encoders.onnx_checks import N_MELS, SAMPLE_RATE
 from encoders.onnx_encoder import OnnxEncoder, OnnxOptions
 from encoders.spec import windows_of
-from encoders.weights import first_line
-from files import VERSION, optional_imports, write_atomically
+from files import VERSION, first_line, optional_imports, write_atomically
 from networks import KaldiFbank
 
 # Encoders whose networks take the spectrograms that the metadata can describe.
@@ -108,7 +107,8 @@ def export_onnx(encoder: Encoder, path: Path) -> float:
 def _check_options(encoder: Encoder) -> str:
     """Return the front end of an encoder, and refuse settings that a file cannot have."""
     has_windows = windows_of(encoder.spec) is not None or encoder.spec.get("frames") is not None
-    for name, is_given in (("window", has_windows), ("max_bandwidth", "max_bandwidth" in encoder.spec)):
+    settings_of_files = {name: name in encoder.spec for name in ("max_bandwidth", "speech_detection")}
+    for name, is_given in {"window": has_windows, **settings_of_files}.items():
         if is_given:
             raise EncoderError(
                 f"The encoder {encoder.name!r} has a {name}, which an ONNX file cannot have. Export an encoder without."

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from encoders.base import EncoderError
-from encoders.weights import CLONE, FOLDER, PROBE_SECONDS, connection_problem, first_line
-from files import describe_file
+from encoders.weights import connection_problem
+from files import CLONE, PRETRAINED_FOLDER, PROBE_SECONDS, describe_file, first_line
 
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 CONFIG, PREPROCESSOR = "config.json", "preprocessor_config.json"
@@ -69,8 +69,9 @@ def find_model(weights: str | Path, download: bool, advice: str = ADVICE) -> str
     reason = _download(str(weights))
     if reason is not None:
         raise EncoderError(
-            f"{weights}: this model is neither in {FOLDER}/ nor in {_cache()}, and cannot be downloaded ({reason}). "
-            f"Put its {CONFIG}, {PREPROCESSOR} and {WEIGHT_FILES[0]} into {FOLDER}/{weights}/, or {advice}"
+            f"{weights}: this model is neither in {PRETRAINED_FOLDER}/ nor in {_cache()}, and cannot be downloaded "
+            f"({reason}). Put its {CONFIG}, {PREPROCESSOR} and {WEIGHT_FILES[0]} into "
+            f"{PRETRAINED_FOLDER}/{weights}/, or {advice}"
         )
     return weights
 
@@ -106,7 +107,7 @@ def _local_folder(model_id: str) -> Path | None:
     """Search for an id in ``pretrained_models/``, as ``owner/name`` and as ``name``, then in the hub's cache."""
     if not is_hub_id(model_id):
         return None
-    for place in (Path(FOLDER), CLONE / FOLDER):
+    for place in (Path(PRETRAINED_FOLDER), CLONE / PRETRAINED_FOLDER):
         for name in (model_id, model_id.partition("/")[2]):
             if (place / name / CONFIG).is_file():
                 return place / name

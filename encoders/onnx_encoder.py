@@ -16,7 +16,8 @@ from encoders.onnx_graph import OnnxGraph
 from encoders.speaker_encoder import SpeakerEncoder
 from encoders.spec import Spec
 from encoders.training_corpora import training_corpora
-from encoders.weights import check_digest, remembered
+from encoders.weights import check_digest
+from files import remembered
 from networks import KaldiFbank
 
 logger = logging.getLogger(__name__)

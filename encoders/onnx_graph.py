@@ -20,8 +20,8 @@ from encoders.onnx_checks import (
     input_of,
     output_of,
 )
-from encoders.weights import check_kind, first_line
-from files import optional_imports
+from encoders.weights import check_kind
+from files import first_line, optional_imports
 
 # Number of frames on which a graph is tried, and the lowest number that is ever accepted: networks that halve the frame
 # rate have two frames then, and one frame has no deviation over time.

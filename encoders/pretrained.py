@@ -16,7 +16,8 @@ from encoders.speech_model import (
     read_config,
 )
 from encoders.wav2vec2 import DEFAULT_WEIGHTS
-from encoders.weights import CLONE, FOLDER, tensors_digest
+from encoders.weights import tensors_digest
+from files import CLONE, PRETRAINED_FOLDER
 from networks import PRETRAINED_NETWORKS, PretrainedNetwork, create_pretrained_network
 
 # Stands for the weights that an encoder takes by default.
@@ -127,7 +128,7 @@ class Pretrained:
         raise EncoderError(
             f"{self.source}: the pretrained weights of the network {self.network!r} (digest {self.digest[:8]}) are not "
             f"found ({'; '.join(found)}). A trained file holds only what was trained beside them: put "
-            f"{_last_part(self.source)} back, beside the trained file or into {FOLDER}/, or fine-tune again."
+            f"{_last_part(self.source)} back, beside the trained file or into {PRETRAINED_FOLDER}/, or fine-tune again."
         )
 
     def _places(self, beside: Path | None) -> list[str | Path]:
@@ -135,7 +136,7 @@ class Pretrained:
         source = Path(self.source)
         is_id = self.network == "wav2vec2" and is_hub_id(self.source)
         last = _last_part(self.source)
-        folders = [*([] if beside is None else [beside]), Path(FOLDER), CLONE / FOLDER]
+        folders = [*([] if beside is None else [beside]), Path(PRETRAINED_FOLDER), CLONE / PRETRAINED_FOLDER]
         names = [self.source, last] if is_id else [last]
         places = [*([] if is_id else [source]), *(folder / name for folder in folders for name in names)]
         unique = {place.resolve(): place for place in places}

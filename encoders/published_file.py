@@ -11,8 +11,8 @@ from torch import Tensor
 
 from encoders.base import EncoderError
 from encoders.trained_file import check_finite
-from encoders.weights import check_kind, first_line, tensors_digest
-from files import count_of, write_tensors
+from encoders.weights import check_kind, tensors_digest
+from files import count_of, first_line, write_tensors
 from networks import FrontEnd, SpeakerNetwork, create_front_end, create_network
 
 FILE_KIND = "a checkpoint of a BiLSTM or a Transformer"

@@ -1,8 +1,8 @@
 """Encoders by name."""
 
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, fields
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -10,6 +10,7 @@ from typing import Any, get_type_hints
 import torch
 from torch import Tensor
 
+from audio import SpeechDetector, SpeechError, SpeechSettings
 from encoders.base import Encoder, EncoderError
 from encoders.device import resolve_device
 from encoders.own_encoder import Create, add_own_weights, check_encoder_class, check_own_spec
@@ -81,6 +82,7 @@ def load_encoder(
     *,
     precision: str = "auto",
     max_bandwidth: int | None = None,
+    speech_detection: Mapping[str, float] | None = None,
     **options: Any,
 ) -> Encoder:
     """Build an encoder.
@@ -100,6 +102,10 @@ def load_encoder(
         Highest frequency that is kept when files are read for this encoder (Hz). It becomes a part of the spec, so that
         extraction, training and inference use the same. `Encoder.encode` does not apply it; `audio.read_audio` does.
         Half the encoder's sampling rate or more has no effect.
+    speech_detection : mapping, optional
+        Settings of `audio.SpeechSettings` by name, with which pauses are left out when files are read for this encoder;
+        ``{}`` for their defaults, None to embed recordings with their pauses. It is a part of the spec, as
+        `max_bandwidth` is, and is not applied by `Encoder.encode`.
     **options
         Options of the encoder: the fields of its ``Options``.
 
@@ -114,7 +120,15 @@ def load_encoder(
         The name, the device, the precision or an option is not valid (the message lists what is), or the weights cannot
         be used.
     """
-    return lazy_encoder(name, weights, device, precision=precision, max_bandwidth=max_bandwidth, **options).build()
+    return lazy_encoder(
+        name,
+        weights,
+        device,
+        precision=precision,
+        max_bandwidth=max_bandwidth,
+        speech_detection=speech_detection,
+        **options,
+    ).build()
 
 
 def encoder_options(name: str | type[Encoder]) -> tuple[str, ...]:
@@ -186,6 +200,7 @@ def lazy_encoder(
     *,
     precision: str = "auto",
     max_bandwidth: int | None = None,
+    speech_detection: Mapping[str, float] | None = None,
     **options: Any,
 ) -> LazyEncoder:
     """Describe an encoder and build it at its first use; arguments and errors are those of `load_encoder`.
@@ -213,8 +228,26 @@ def lazy_encoder(
     spec, create = add_own_weights(spec, partial(_create, encoder_class, found))
     if max_bandwidth is not None and 2 * max_bandwidth < spec["sample_rate"]:
         spec["max_bandwidth"] = max_bandwidth
+    if speech_detection is not None:
+        spec["speech_detection"] = detection_spec(speech_detection)
     build = partial(_build, spec, found, create=create, device=resolved)
     return LazyEncoder(spec, encoder_class.max_duration, build)
+
+
+def detection_spec(settings: Mapping[str, float]) -> Spec:
+    """Return the entry ``speech_detection`` of a spec; its weights are downloaded if they are not on this machine.
+
+    Raises
+    ------
+    EncoderError
+        A setting is unknown or not in its range, or the weights cannot be had.
+    """
+    types = {field.name: float for field in fields(SpeechSettings)}
+    check_options("The speech detection", settings, types, error_class=EncoderError)
+    try:
+        return SpeechDetector(SpeechSettings(**settings)).spec
+    except (SpeechError, ValueError) as error:
+        raise EncoderError(f"The speech detection cannot be used: {error}") from error
 
 
 def encoder_from_spec(
@@ -224,6 +257,7 @@ def encoder_from_spec(
     *,
     precision: str = "auto",
     folder: Path | None = None,
+    speech_detection: Mapping[str, float] | None = None,
 ) -> LazyEncoder:
     """Find the encoder whose vectors a saved classifier or verifier was trained on.
 
@@ -237,6 +271,8 @@ def encoder_from_spec(
         As in `load_encoder`; the precision ``auto`` is the one in the spec.
     folder : Path, optional
         Folder of the saved file, in which the network of a `trained` encoder is searched if no weights are given.
+    speech_detection : mapping, optional
+        As in `load_encoder`; by default as in the spec.
 
     Raises
     ------
@@ -266,8 +302,17 @@ def encoder_from_spec(
                 f"This was trained with weights from a file or folder (digest {str(spec['weights'])[:8]}); give it "
                 "with --encoder_weights."
             )
-    limit = spec.get("max_bandwidth")
-    return lazy_encoder(encoder, weights, device, precision=precision, max_bandwidth=limit, **spec.get("options", {}))
+    if speech_detection is None and "speech_detection" in spec:
+        speech_detection = asdict(SpeechSettings.from_spec(spec["speech_detection"]))
+    return lazy_encoder(
+        encoder,
+        weights,
+        device,
+        precision=precision,
+        max_bandwidth=spec.get("max_bandwidth"),
+        speech_detection=speech_detection,
+        **spec.get("options", {}),
+    )
 
 
 def _own_class(spec: Spec) -> type[Encoder] | None:

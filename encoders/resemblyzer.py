@@ -18,8 +18,8 @@ from encoders.checkpoint_file import check_tensors, load_checkpoint, require_fil
 from encoders.device import exact_cudnn, map_in_threads
 from encoders.spec import Spec
 from encoders.training_corpora import training_corpora
-from encoders.weights import check_digest, remembered, tensors_digest
-from encoders.wheel_file import WheelFile
+from encoders.weights import check_digest, tensors_digest
+from files import WheelFile, remembered
 from networks import PartialMels, ResemblyzerLstm
 
 logger = logging.getLogger(__name__)
@@ -30,6 +30,7 @@ MIN_SECONDS = 0.025
 # Quieter recordings are raised to this level, the root of the mean square at full scale 1: -30 dB.
 LEVEL = 10 ** (-30 / 20)
 DEFAULT_WEIGHTS = WheelFile(
+    error_class=EncoderError,
     package="Resemblyzer",
     version="0.1.4",
     member="resemblyzer/pretrained.pt",

@@ -11,7 +11,8 @@ from encoders.base import CPU, Encoder, EncoderError
 from encoders.published_file import FRONT_END_OPTIONS, WINDOW, PublishedNetwork
 from encoders.spec import Spec
 from encoders.training_corpora import training_corpora
-from encoders.weights import check_digest, remembered
+from encoders.weights import check_digest
+from files import remembered
 from networks import embed_frames
 
 

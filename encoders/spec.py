@@ -48,6 +48,8 @@ def spec_differences(found: Spec, wanted: Spec) -> list[str]:
 
 def _short(value: Any) -> str:
     """Format a value; digests are cut to 8 digits."""
+    if isinstance(value, dict):
+        return f"({', '.join(f'{key} {_short(each)}' for key, each in value.items())})"
     return repr(value[:8] if isinstance(value, str) and len(value) == 64 else value)
 
 

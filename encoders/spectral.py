@@ -9,8 +9,8 @@ from torch import Tensor
 from torchaudio.functional import create_dct, melscale_fbanks
 
 from encoders.base import CPU, Encoder, EncoderError
-from encoders.device import single_thread
 from encoders.spec import Spec
+from networks import single_thread
 
 SAMPLE_RATE = 16_000
 N_FFT = 512

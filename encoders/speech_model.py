@@ -13,7 +13,8 @@ from torch import Tensor
 
 from encoders.base import EncoderError
 from encoders.hub_model import CONFIG, PREPROCESSOR, read_json, weight_paths
-from encoders.weights import first_line, remembered, tensors_digest
+from encoders.weights import tensors_digest
+from files import first_line, remembered
 from networks import XVectorHead
 
 logger = logging.getLogger(__name__)

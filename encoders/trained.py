@@ -10,7 +10,8 @@ from torch import Tensor
 from encoders.base import CPU, Encoder, EncoderError
 from encoders.spec import Spec
 from encoders.trained_file import FILE_KIND, TrainedNetwork
-from encoders.weights import check_digest, remembered
+from encoders.weights import check_digest
+from files import remembered
 from networks import embed_frames
 
 

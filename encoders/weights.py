@@ -1,28 +1,25 @@
-"""Files of weights: find them, download them, digest them, and cache what was computed from them."""
+"""Files of weights: find them, download them from the hub, digest them, and check what they are."""
 
 import hashlib
-import json
-import os
-import threading
-import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.request import Request, urlopen
 
 import torch
 from torch import Tensor
 
 from encoders.base import EncoderError
-from files import WEIGHTS, describe_file
-
-# This folder is searched for weights, in the working folder and in the clone.
-FOLDER = "pretrained_models"
-CLONE = Path(__file__).parents[1]
-# Time limit for an answer of the hub (seconds). The hub's own client retries for half a minute.
-PROBE_SECONDS = 5.0
+from files import (
+    CLONE,
+    PRETRAINED_FOLDER,
+    PROBE_SECONDS,
+    WEIGHTS,
+    describe_file,
+    first_line,
+    forget,
+    probe,
+)
 
 
 @dataclass(frozen=True)
@@ -66,7 +63,7 @@ def find_weights_file(names: Sequence[str], hub_file: HubFile, download: bool) -
         answer; the message lists which file to put where.
     """
     for name in names:
-        for folder in (Path(FOLDER), CLONE / FOLDER):
+        for folder in (Path(PRETRAINED_FOLDER), CLONE / PRETRAINED_FOLDER):
             if (folder / name).is_file():
                 return folder / name
     from huggingface_hub import try_to_load_from_cache
@@ -88,8 +85,9 @@ def _download(hub_file: HubFile, place: str) -> Path:
             reason = first_line(error)
     raise EncoderError(
         f"The encoder's weights, {hub_file.name} ({hub_file.size}), are not on this machine and cannot be downloaded "
-        f"({reason}). Download them from {hub_file.url} and put them into the folder {(Path(FOLDER) / place).parent}/, "
-        "or give their path with --encoder_weights. The encoder 'spectral' needs no weights."
+        f"({reason}). Download them from {hub_file.url} and put them into the folder "
+        f"{(Path(PRETRAINED_FOLDER) / place).parent}/, or give their path with --encoder_weights. The encoder "
+        "'spectral' needs no weights."
     )
 
 
@@ -101,44 +99,6 @@ def connection_problem(url: str) -> str | None:
     return probe(url, client.build_hf_headers())()
 
 
-def probe(url: str, headers: Mapping[str, str] | None = None) -> Callable[[], str | None]:
-    """Start to read a URL in the background.
-
-    Returns
-    -------
-    callable
-        Function that waits for the result, a few seconds at most: why the URL cannot be read, or None if it can.
-    """
-    problem: list[str | None] = [f"no answer within {PROBE_SECONDS:g} s"]
-
-    def read() -> None:
-        try:
-            # Read the first byte: the server may answer while the server that it redirects to does not.
-            request = Request(url, headers={**(headers or {}), "Range": "bytes=0-0"})
-            with urlopen(request, timeout=PROBE_SECONDS) as response:
-                response.read(1)
-            problem[0] = None
-        except Exception as error:  # after any error, the file cannot be downloaded
-            problem[0] = first_line(error)
-
-    # In a thread, because the look-up of a host name has no time-out.
-    thread = threading.Thread(target=read, daemon=True)
-    thread.start()
-    started = time.monotonic()
-
-    def wait() -> str | None:
-        thread.join(max(started + PROBE_SECONDS + 1 - time.monotonic(), 0))
-        return problem[0]
-
-    return wait
-
-
-def first_line(error: Exception) -> str:
-    """Return the first line of the message of another library's error, at most 200 characters."""
-    message = getattr(error, "reason", None) or error  # urllib describes errors of the network in `reason`
-    return (str(message).strip() or type(error).__name__).splitlines()[0][:200]
-
-
 def tensors_digest(tensors: Mapping[str, Tensor]) -> str:
     """Return the SHA-256 (64 hex digits) of names, shapes and values; it does not depend on the format of the file."""
     digest = hashlib.sha256()
@@ -147,34 +107,6 @@ def tensors_digest(tensors: Mapping[str, Tensor]) -> str:
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype};".encode())
         digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
-
-
-def remembered(paths: Path | Sequence[Path], topic: str, compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """Compute values from files, or return the cached values if paths, sizes and modification times are the same.
-
-    The cache is ``voxprobe/digests.json`` in the user's cache folder. If it cannot be written, the values are computed
-    each time.
-
-    Parameters
-    ----------
-    paths : Path or sequence of Path
-        The files.
-    topic : str
-        Name and version of what is computed.
-    compute : callable
-        Function that returns the values, a dict that JSON can hold.
-    """
-    states = []
-    for path in [paths] if isinstance(paths, Path) else paths:
-        status = path.stat()
-        states.append(f"{status.st_size} {status.st_mtime_ns} {path.resolve()}")
-    key = " ".join([topic, *states])
-    cached = _read_cache().get(key)
-    if isinstance(cached, dict) and cached:
-        return cached
-    computed = compute()
-    _write_cache({**_read_cache(), key: computed})
-    return computed
 
 
 def check_kind(path: Path, encoder: str, kind: str) -> None:
@@ -217,44 +149,5 @@ def check_digest(path: Path, digest: str, expected: str) -> None:
         The weights were replaced after the spec was made, or earlier with the same size and modification time.
     """
     if digest != expected:
-        # The cached values of this file, or of files in this folder, may be wrong.
-        _write_cache({key: value for key, value in _read_cache().items() if str(path.resolve()) not in key})
+        forget(path)
         raise EncoderError(f"{path}: these weights have changed since they were last read; run the command again.")
-
-
-def cache_folder() -> Path:
-    """Return this project's folder in the user's cache.
-
-    Raises
-    ------
-    EncoderError
-        The user has no home folder, and XDG_CACHE_HOME is not set.
-    """
-    try:
-        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "voxprobe"
-    except RuntimeError as error:
-        raise EncoderError("There is no home folder for the cache; set XDG_CACHE_HOME to a folder.") from error
-
-
-def _cache_path() -> Path:
-    return cache_folder() / "digests.json"
-
-
-def _read_cache() -> dict[str, Any]:
-    try:
-        content = json.loads(_cache_path().read_text(encoding="utf-8"))
-    except (OSError, ValueError, EncoderError):  # absent, damaged, or no home folder
-        return {}
-    return content if isinstance(content, dict) else {}
-
-
-def _write_cache(content: dict[str, Any]) -> None:
-    with suppress(OSError, EncoderError):  # without a cache, values are computed again
-        path = _cache_path()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-        try:
-            temporary.write_text(json.dumps(content, indent=1), encoding="utf-8")
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)

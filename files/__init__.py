@@ -3,6 +3,7 @@
 from files.arrays import load_arrays, write_arrays
 from files.choices import check_options, describe_type, load_choice, unknown_choice
 from files.digests import file_digest
+from files.downloads import CLONE, PRETRAINED_FOLDER, PROBE_SECONDS, first_line, probe
 from files.errors import InputError, OutputError
 from files.extras import missing_requirement, optional_imports, require
 from files.file_kinds import AUDIO_START, STORE_ID, WEIGHTS, describe_file, other_kind
@@ -33,7 +34,9 @@ from files.tensors import (
     write_tensors,
 )  # fmt: skip
 from files.text_tables import read_lines, read_text, table_rows
+from files.user_cache import cache_folder, forget, remembered
 from files.versions import VERSION, commit, timestamp, versions
+from files.wheel_file import WheelFile
 from files.writing import (
     check_destination,
     check_not_input,
@@ -45,6 +48,9 @@ from files.writing import (
 
 __all__ = [
     "AUDIO_START",
+    "CLONE",
+    "PRETRAINED_FOLDER",
+    "PROBE_SECONDS",
     "STORE_ID",
     "UNKNOWN",
     "VERSION",
@@ -61,7 +67,9 @@ __all__ = [
     "TABLE_FILES",
     "Table",
     "TableFormat",
+    "WheelFile",
     "announce",
+    "cache_folder",
     "check_options",
     "commit",
     "check_destination",
@@ -78,6 +86,8 @@ __all__ = [
     "describe_type",
     "existing_path",
     "file_digest",
+    "first_line",
+    "forget",
     "format_duration",
     "format_percent",
     "format_table",
@@ -97,11 +107,13 @@ __all__ = [
     "optional_imports",
     "other_kind",
     "printable",
+    "probe",
     "read_checked",
     "read_csv",
     "read_lines",
     "read_text",
     "reserved_problem",
+    "remembered",
     "safe_file_name",
     "require",
     "short_repr",

