@@ -1,4 +1,4 @@
-"""Read waveforms from files: decode, resample, crop, window; measure bandwidth and envelope; find speech; write them."""
+"""Read waveforms from files: decode, resample, crop, window; measure bandwidth, envelope; find speech; write them."""
 
 from audio.audio_error import AudioError, AudioFault
 from audio.bandwidth import measure_bandwidth

@@ -17,7 +17,7 @@ from audio import speech_detector as module
 from files import InputError
 
 RATE = 16_000
-# Largest difference of a probability from that of the published file, which computes each chunk alone, in another order:
+# Largest difference of a probability from that of the published file, which computes each chunk alone, in other order:
 # rounding in fp32 gives up to 1e-5, and an error in the computation gives 1e-2 and more.
 TOLERANCE = 1e-4
 
