@@ -71,6 +71,7 @@ def export(config: ExtractionConfig, path: Path) -> int:
         "cpu",
         precision=config.precision,
         max_bandwidth=config.max_bandwidth,
+        speech_detection=config.speech_detection(),
         **options,
     )
     difference = export_onnx(encoder, path)
@@ -130,6 +131,7 @@ def describe_extraction(
         config.device,
         precision=config.precision,
         max_bandwidth=config.max_bandwidth,
+        speech_detection=config.speech_detection(),
         **options,
     )
     # Windows cover whole utterances, whatever the crop.

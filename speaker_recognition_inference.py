@@ -44,6 +44,7 @@ def main(config: InferenceConfig) -> int:
         encoder_weights=config.encoder_weights,
         device=config.device,
         precision=config.precision,
+        speech_detection=config.speech_detection(),
         progress=True,
         reject=config.reject,
     )

@@ -387,9 +387,10 @@ def verifier_of(config: EnrollConfig, names: Sequence[str]) -> SpeakerVerifier:
     if config.name is not None:
         check_name(config.name)
     if not is_created:
-        return load_verifier(config.verifier)
+        return load_verifier(config.verifier).with_speech_detection(config.speech_detection())
     if config.verifier is not None:
-        SpeakerStore.create(config.store, load_verifier(config.verifier)).close()
+        given = load_verifier(config.verifier).with_speech_detection(config.speech_detection())
+        SpeakerStore.create(config.store, given).close()
     with SpeakerStore.open(config.store) as store:
         store.check_writable()
         for name in names if config.existing == "refuse" else ():
@@ -412,12 +413,20 @@ def load_verifier(path: Path | None) -> SpeakerVerifier:
 
 
 def encoder_of(verifier: SpeakerVerifier, config: VerifyConfig | EnrollConfig | IdentifyConfig) -> LazyEncoder:
-    """Return the encoder of a verifier, with the weights, device and precision from the flags."""
-    from encoders import encoder_from_spec, register_encoder
+    """Return the encoder of a verifier, with the weights, device, precision and speech detection from the flags."""
+    from encoders import encoder_from_spec, register_encoder, warn_of_detection
 
     if config.encoder is not None:
         register_encoder(config.encoder)
-    return encoder_from_spec(verifier.encoder, config.encoder_weights, config.device, precision=config.precision)
+    encoder = encoder_from_spec(
+        verifier.encoder,
+        config.encoder_weights,
+        config.device,
+        precision=config.precision,
+        speech_detection=config.speech_detection(),
+    )
+    warn_of_detection("The recordings of the store or of the verifier's training", verifier.encoder, encoder.spec)
+    return encoder
 
 
 if __name__ == "__main__":

@@ -130,6 +130,29 @@ class ScriptConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SpeechConfig(ScriptConfig):
+    """Settings of the speech detection, for the commands that embed audio."""
+
+    vad: bool = False
+    """Find the speech in each recording with the network of silero-vad, and leave out everything else; by default as
+    the features, classifier or verifier were made, or else recordings are used with their pauses."""
+    vad_threshold: Probability = 0.5
+    """Probability at which speech begins; a lower value finds quieter speech and more noise. Not used without --vad."""
+    vad_min_speech: Annotated[float, Range(0, 60)] = 0.25
+    """Shorter speech is left out (seconds). Not used without --vad."""
+
+    def speech_detection(self) -> dict[str, float] | None:
+        """Return the settings of the speech detection, as encoders take them, or None without --vad."""
+        return {"threshold": self.vad_threshold, "min_speech": self.vad_min_speech} if self.vad else None
+
+    def problem(self) -> str | None:
+        for name in ("vad_threshold", "vad_min_speech"):
+            if not self.vad and getattr(self, name) != getattr(SpeechConfig, name):
+                return f"--{name} is a setting of the speech detection; give --vad too."
+        return super().problem()
+
+
+@dataclass(frozen=True, kw_only=True)
 class RecordingsConfig(ScriptConfig):
     """Settings of the commands that identify the speakers of recordings."""
 

@@ -22,6 +22,7 @@ from configs.base import (
     ScriptConfig,
     Seconds,
     Seed,
+    SpeechConfig,
     SplitBy,
     StoreDtype,
     TableFormat,
@@ -32,7 +33,7 @@ from configs.paths import COMPARISON_FILES, ONNX_FILES, PREDICTIONS_FILES, REPOR
 
 
 @dataclass(frozen=True, kw_only=True)
-class EmbeddedCorpusConfig(CorpusConfig):
+class EmbeddedCorpusConfig(SpeechConfig, CorpusConfig):
     """Settings of the corpus and of its embeddings."""
 
     max_duration: Seconds | Literal["auto"] | None = "auto"
@@ -73,7 +74,8 @@ class EmbeddedCorpusConfig(CorpusConfig):
     def problem(self) -> str | None:
         if self.hop is not None and self.window is None:
             return "--hop is the step between windows; give --window too."
-        return assignment_problem(self, "encoder_options") or super().problem()
+        # The option vad of resemblyzer is that of its own package.
+        return assignment_problem(self, "encoder_options", also=("vad",)) or super().problem()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,7 +190,7 @@ class ComparisonConfig(EmbeddedCorpusConfig):
                 f"--encoder_weights has {n_weights} {values}, but --encoder has {n_encoders}; give one value (or auto) "
                 "for each encoder."
             )
-        of_extraction = ("pattern", "pooling", "max_bandwidth", "window", "hop", "encoder_options")
+        of_extraction = ("pattern", "pooling", "max_bandwidth", "vad", "window", "hop", "encoder_options")
         unused = [name for name in of_extraction if getattr(self, name)]
         if self.data_dir is None and self.features_path and unused:
             name = unused[0]
@@ -206,7 +208,7 @@ class ComparisonConfig(EmbeddedCorpusConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class InferenceConfig(RecordingsConfig):
+class InferenceConfig(SpeechConfig, RecordingsConfig):
     """Identify the speaker of a file, or of each file in a folder."""
 
     classifier: InputPath = Path("outputs/speaker_classifier_librispeech.pt")

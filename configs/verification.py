@@ -20,6 +20,7 @@ from configs.base import (
     ScriptConfig,
     Seconds,
     Seed,
+    SpeechConfig,
     TableFormat,
 )
 from configs.paths import EVALUATION_FILES, PREDICTIONS_FILES, TURNS_FILES, Continues, Writes, WritesInto
@@ -78,7 +79,7 @@ class TrainVerifierConfig(ScriptConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class EmbeddingConfig(ScriptConfig):
+class EmbeddingConfig(SpeechConfig):
     """Settings of the verification commands that embed audio."""
 
     encoder_weights: InputText | None = None

@@ -11,13 +11,23 @@ from encoders.registry import (
     MIN_BANDWIDTH,
     LazyEncoder,
     default_spec,
+    detection_spec,
     encoder_from_spec,
     encoder_options,
     lazy_encoder,
     load_encoder,
     register_encoder,
 )  # fmt: skip
-from encoders.spec import Spec, pieces_of, spec_differences, spec_digest, warn_of_precision, windows_of
+from encoders.spec import (
+    Spec,
+    pieces_of,
+    spec_differences,
+    spec_digest,
+    warn_of_detection,
+    warn_of_precision,
+    windows_of,
+    with_detection_of,
+)
 from encoders.trained_file import TrainedNetwork, trained_file_name
 from encoders.training_corpora import corpora_with_speakers_of
 from encoders.weights import tensors_digest
@@ -37,6 +47,7 @@ __all__ = [
     "check_exportable",
     "corpora_with_speakers_of",
     "default_spec",
+    "detection_spec",
     "encoder_from_spec",
     "encoder_options",
     "export_onnx",
@@ -51,6 +62,8 @@ __all__ = [
     "spec_digest",
     "tensors_digest",
     "trained_file_name",
+    "warn_of_detection",
     "warn_of_precision",
     "windows_of",
+    "with_detection_of",
 ]

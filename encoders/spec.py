@@ -46,6 +46,35 @@ def spec_differences(found: Spec, wanted: Spec) -> list[str]:
     ]
 
 
+def with_detection_of(spec: Spec, other: Spec) -> Spec:
+    """Return a spec with the speech detection of another, or without one if the other has none."""
+    own = {key: value for key, value in spec.items() if key != "speech_detection"}
+    return own | {key: value for key, value in other.items() if key == "speech_detection"}
+
+
+def warn_of_detection(what: str, found: Spec, wanted: Spec) -> None:
+    """Warn if pauses are left out of recordings in another way than before; the vectors can be used.
+
+    Parameters
+    ----------
+    what : str
+        Subject of the warning, in the plural, such as ``The recordings that the verifier was trained on``.
+    found, wanted : dict
+        Spec of the earlier vectors, and of the encoder in use.
+    """
+    before, now = (_describe_detection(spec) for spec in (found, wanted))
+    if before != now:
+        logger.warning("%s were embedded %s, these are embedded %s.", what, before, now)
+
+
+def _describe_detection(spec: Spec) -> str:
+    detection = spec.get("speech_detection")
+    if detection is None:
+        return "with their pauses"
+    settings = ", ".join(f"{key} {value:g}" for key, value in detection.items() if isinstance(value, float))
+    return f"without pauses ({settings})"
+
+
 def _short(value: Any) -> str:
     """Format a value; digests are cut to 8 digits."""
     if isinstance(value, dict):

@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from corpora import Utterance
 from embedding import Row, embed_utterances
-from encoders import Encoder, LazyEncoder, Spec, encoder_from_spec
+from encoders import Encoder, LazyEncoder, Spec, encoder_from_spec, warn_of_detection, with_detection_of
 from features import FeatureSet, warn_of_narrow_rows
 from files import (
     UNKNOWN,
@@ -110,6 +110,7 @@ class SpeakerClassifier:
         encoder_weights: str | Path | Sequence[str | Path] | None = None,
         device: str = "auto",
         precision: str = "auto",
+        speech_detection: Mapping[str, float] | None = None,
         progress: bool = False,
         reject: bool = False,
     ) -> list[Prediction]:
@@ -132,6 +133,9 @@ class SpeakerClassifier:
             Device of the encoder.
         precision : str
             Precision of the encoder; ``auto`` is that of the training features.
+        speech_detection : mapping, optional
+            Settings of `audio.SpeechSettings` by name, to leave out the pauses of these files; by default as in the
+            training.
         progress : bool
             Whether to show the progress, as `files.track` does.
         reject : bool
@@ -157,11 +161,21 @@ class SpeakerClassifier:
         else:
             weights = _weights_of_encoders(encoder_weights, [member.encoder for member in origins.values()])
             encoders = [
-                encoder_from_spec(member.encoder, path, device, precision=precision, folder=self.folder)
+                encoder_from_spec(
+                    member.encoder,
+                    path,
+                    device,
+                    precision=precision,
+                    folder=self.folder,
+                    speech_detection=speech_detection,
+                )
                 for member, path in zip(origins.values(), weights, strict=True)
             ]
         for member, given in zip(origins.values(), encoders, strict=True):
-            member.check_encoder(given.spec, "this one is another")
+            if speech_detection is not None:
+                warn_of_detection("The recordings that the classifier was trained on", member.encoder, given.spec)
+            own = given.spec if speech_detection is None else with_detection_of(given.spec, member.encoder)
+            member.check_encoder(own, "this one is another")
         utterances = [Utterance(path, speaker="", session="") for path in as_paths(paths)]
         streams = [
             warn_of_narrow_rows(embed_utterances(utterances, given, member.crop), member.bandwidth)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from audio import AudioError, span_seconds, window_starts
+from audio import AudioError, SpeechDetector, SpeechSettings, span_seconds, window_starts
 from corpora import Span, Utterance
 from encoders import Encoder, LazyEncoder
 from files import PathLike, track
@@ -59,7 +59,10 @@ class WindowScores:
 
     def turns(self, switch_cost: float, min_turn: float) -> list[Turn]:
         """Return the turns that smoothed decisions give; the arguments are those of `find_turns`."""
-        choices = absorb_short_turns(most_probable_path(self.evidence, switch_cost), self.spans, min_turn)
+        # A change of the speaker costs nothing where speech begins after a pause.
+        stretches = runs_of(np.zeros(len(self.spans), np.int64), self.spans)
+        paths = [most_probable_path(self.evidence[first : last + 1], switch_cost) for first, last in stretches]
+        choices = absorb_short_turns(np.concatenate(paths), self.spans, min_turn)
         return [
             Turn(
                 start=float(self.spans[first, 0]),
@@ -88,7 +91,8 @@ def find_turns(
     """Identify the speaker of each window of a recording, and join adjacent windows of the same speaker into turns.
 
     The boundary between two adjacent windows is halfway between their centres. Windows of digital silence belong
-    to no turn. Without `speech`, any other sound is treated as a voice.
+    to no turn. With speech detection, windows and turns are within the speech; without it, any other sound is treated as
+    a voice.
 
     Parameters
     ----------
@@ -102,11 +106,11 @@ def find_turns(
     p_known : float
         Prior probability that the speaker of a window is enrolled.
     speech : sequence of (float, float), optional
-        Start and end (seconds) of the speech in the recording. Windows are within it, and turns too; pauses of up to
-        `MAX_PAUSE` do not end a turn.
+        Start and end (seconds) of the speech in the recording, in which pauses of up to `MAX_PAUSE` do not end a turn.
+        By default, it is what the encoder's speech detection finds, or all of the recording if it has none.
     switch_cost : float
-        Log-likelihood ratio that a change of the speaker must gain (`most_probable_path`); with 0, each window is
-        decided alone.
+        Log-likelihood ratio that a change of the speaker must gain (`most_probable_path`), except after a pause; with
+        0, each window is decided alone.
     min_turn : float
         Minimum length of a turn (seconds; `absorb_short_turns`).
     progress : bool
@@ -150,6 +154,12 @@ def score_windows(
         seconds = span_seconds(path, 0.0, None)
     except AudioError as error:
         raise StoreError(str(error)) from error
+    detection = encoder.spec.get("speech_detection")
+    if detection is not None:
+        if speech is None:
+            detector, limit = SpeechDetector(SpeechSettings.from_spec(detection)), encoder.spec.get("max_bandwidth")
+            speech = detector.find_in_file(path, max_bandwidth=limit)
+        encoder = _without_detection(encoder)
     spans = [(0.0, seconds)] if speech is None else _without_pauses(speech, seconds)
     placed = [each for span in spans for each in _windows(span, window, hop, recording=(encoder.sample_rate, seconds))]
     if not placed:
@@ -168,6 +178,14 @@ def score_windows(
     found = store.candidates(torch.stack(vectors), lengths, top_k=MAX_CANDIDATES, p_known=p_known)
     parts = np.array([each[2:] for each, row in zip(placed, rows, strict=True) if row.vector is not None])
     return WindowScores(*evidence_of(found), spans=parts)
+
+
+def _without_detection(encoder: Encoder | LazyEncoder) -> LazyEncoder:
+    """Return the encoder as one that leaves out no pauses: in a window alone, speech is not detected reliably."""
+    spec = {key: value for key, value in encoder.spec.items() if key != "speech_detection"}
+    if isinstance(encoder, LazyEncoder):
+        return LazyEncoder(spec, encoder.max_duration, lambda: encoder.encoder)
+    return LazyEncoder(spec, encoder.max_duration, lambda: encoder)
 
 
 def evidence_of(found: Candidates) -> tuple[list[str], NDArray[np.float64], NDArray[np.float64]]:

@@ -4,7 +4,7 @@ import json
 import logging
 import math
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,16 @@ from torch import Tensor
 
 from corpora import Utterance
 from embedding import Row, embed_utterances
-from encoders import Encoder, LazyEncoder, Spec, encoder_from_spec, spec_differences, warn_of_precision
+from encoders import (
+    Encoder,
+    LazyEncoder,
+    Spec,
+    detection_spec,
+    encoder_from_spec,
+    spec_differences,
+    warn_of_precision,
+    with_detection_of,
+)
 from features import FeatureSet, has_same_audio, learned_bandwidth, warn_of_narrow_rows, without_copies
 from files import (
     FormatReader,
@@ -169,6 +178,23 @@ class SpeakerVerifier:
             unknown_scores=unknown_scores if open_set.slope else None,
         )
 
+    def with_speech_detection(self, settings: Mapping[str, float] | None) -> "SpeakerVerifier":
+        """Return a verifier that leaves out the pauses of recordings; without settings, this one.
+
+        Parameters
+        ----------
+        settings : mapping, optional
+            Settings of `audio.SpeechSettings` by name.
+
+        Raises
+        ------
+        EncoderError
+            A setting is not valid, or the weights of the speech detection cannot be had.
+        """
+        if settings is None:
+            return self
+        return replace(self, encoder={**self.encoder, "speech_detection": detection_spec(settings)})
+
     def verify(
         self,
         first: str | os.PathLike[str],
@@ -257,12 +283,14 @@ class SpeakerVerifier:
         The row of an utterance that is unreadable or too short has no vector, but an error message. Files with a
         narrower bandwidth than the training recordings are named in a warning after the last row.
 
+        The encoder may leave out pauses in another way than that of the training.
+
         Raises
         ------
         VerifierError
             The encoder is not that of the training.
         """
-        differences = spec_differences(encoder.spec, self.encoder)
+        differences = spec_differences(encoder.spec, with_detection_of(self.encoder, encoder.spec))
         if differences:
             raise VerifierError(
                 f"The verifier was trained with the encoder {self.encoder.get('name')!r}, but the given encoder "

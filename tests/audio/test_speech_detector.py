@@ -17,8 +17,8 @@ from audio import speech_detector as module
 from files import InputError
 
 RATE = 16_000
-# Largest difference of a probability from that of the published file, which computes each chunk alone, in other order:
-# rounding in fp32 gives up to 1e-5, and an error in the computation gives 1e-2 and more.
+# Largest difference of a probability from that of the published file, which computes each chunk alone: rounding in fp32
+# gives up to 1e-5, an error in the computation 1e-2 and more.
 TOLERANCE = 1e-4
 
 
@@ -28,34 +28,8 @@ def detector(speech_weights: Path) -> SpeechDetector:
 
 
 @pytest.fixture(scope="module")
-def conversation() -> Tensor:
-    """Synthetic voices between pauses with faint noise; (samples,), 16 kHz.
-
-    A pulse train through three slowly moving resonances is speech for the network; a plain sum of harmonics is not.
-    """
-    random = np.random.default_rng(0)
-    parts = []
-    for number in range(6):
-        parts += [0.001 * random.standard_normal(round((0.5 + 0.3 * number) * RATE)), syllables(random, 1.2)]
-    return torch.from_numpy(np.concatenate(parts)).float()
-
-
-def syllables(random: np.random.Generator, seconds: float) -> np.ndarray:
-    from scipy.signal import lfilter
-
-    time = np.arange(round(seconds * RATE)) / RATE
-    pitch = 120 + 15 * np.sin(2 * np.pi * 1.1 * time)
-    pulses = np.diff(np.floor(np.cumsum(pitch) / RATE), prepend=0.0)
-    voice = lfilter([1.0], [1.0, -0.95], pulses)
-    loudness = np.clip(np.sin(2 * np.pi * 4 * time), 0.05, None)
-    parts = []
-    for start in range(0, len(voice), RATE // 8):
-        block = voice[start : start + RATE // 8]
-        for formant, width in zip(random.uniform([300, 900, 2200], [800, 1800, 2900]), (80, 110, 160), strict=True):
-            radius = np.exp(-np.pi * width / RATE)
-            block = lfilter([1 - radius], [1, -2 * radius * np.cos(2 * np.pi * formant / RATE), radius**2], block)
-        parts.append(block / (np.abs(block).max() + 1e-9))
-    return np.asarray(0.3 * np.concatenate(parts) * loudness)
+def conversation(make_conversation: Callable[..., np.ndarray]) -> Tensor:
+    return torch.from_numpy(make_conversation(6)).float()
 
 
 SILERO = """
