@@ -91,7 +91,7 @@ def find_turns(
     """Identify the speaker of each window of a recording, and join adjacent windows of the same speaker into turns.
 
     The boundary between two adjacent windows is halfway between their centres. Windows of digital silence belong
-    to no turn. With speech detection, windows and turns are within the speech; without it, any other sound is treated as
+    to no turn. With speech detection, windows and turns are within the speech; without it, any other sound counts as
     a voice.
 
     Parameters
