@@ -306,17 +306,8 @@ def show_timeline(config: IdentifyConfig, path: Path) -> int:
     with SpeakerStore.open(config.store) as store:
         store.check_not_empty()
         encoder, p_known = encoder_of(store.verifier, config), prior_of(store, config)
-        turns = find_turns(
-            store,
-            path,
-            encoder,
-            window=2.0 if config.window is None else config.window,
-            hop=config.hop,
-            p_known=p_known,
-            switch_cost=config.switch_cost or 0.0,
-            min_turn=config.min_turn or 0.0,
-            progress=True,
-        )
+        settings = config.smoothing("speech_detection" in encoder.spec)
+        turns = find_turns(store, path, encoder, hop=config.hop, p_known=p_known, progress=True, **settings)
     return report_turns(config, path, turns)
 
 

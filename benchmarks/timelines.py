@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple
+from typing import Annotated, Any, ClassVar, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -21,12 +21,13 @@ from pyannote.core import Annotation, Segment, Timeline
 from pyannote.metrics.diarization import DiarizationErrorRate
 from pyannote.metrics.identification import IdentificationErrorRate
 from scipy.ndimage import median_filter
+from scipy.special import logit
 
 from audio import span_seconds
 from command_line import EXIT_DONE, run_one_of
 from config import LogLevel, ScriptConfig
-from configs.base import InputPath, Range, Seconds
-from configs.verification import MIN_TURN, SWITCH_COST, WINDOW
+from configs.base import InputPath, Probability, Range, Seconds, SpeechConfig
+from configs.verification import TIMELINE_OF_SPEECH
 from corpora import RttmSegment, Span, Utterance, read_rttm, spans_alone, union_of
 from encoders import LazyEncoder, lazy_encoder
 from files import format_percent, format_table
@@ -71,8 +72,8 @@ class TimelinesBenchmark(ScriptConfig):
     """Length of the first turns of each speaker of a meeting that enrol the speaker (seconds)."""
     enrolled_clips: Seconds = 3.0
     """The same for clips (seconds)."""
-    speech: Literal["detected", "reference"] = "detected"
-    """Speech that `choose` uses: what --vad detects, or that of the reference."""
+    vad_threshold: Probability = SpeechConfig.vad_threshold
+    """Probability at which speech begins."""
     log_level: LogLevel = "error"
     """Lowest level of the messages that are logged."""
 
@@ -127,20 +128,21 @@ class Errors:
         return [abs(self._identification), *parts, abs(self._diarisation)]
 
 
+# The diarisation of the reference, whose labels are named.
+SEGMENTS = "--segments, of the reference"
 HEADER = ["IER %", "missed", "false alarm", "confusion", "DER %"]
 
 
 def main_choose(config: TimelinesBenchmark) -> int:
     """Compare windows and smoothing on the training recordings."""
-    encoder = lazy_encoder("campplus", device="cpu")
+    encoder = encoder_of(config)
     meetings = [meeting for _, listed in by_folder(config) for meeting in listed]
     lines = []
     for window in WINDOWS:
         scored = []
         for meeting in meetings:
             with store_of(meeting, encoder) as store:
-                speech = meeting.speech if config.speech == "reference" else find_speech(meeting.path)
-                scored.append(score_windows(store, meeting.path, encoder, window=window, speech=speech))
+                scored.append(score_windows(store, meeting.path, encoder, window=window))
         for name, choose in smoothers():
             for min_turn in MIN_TURNS:
                 errors = Errors()
@@ -150,11 +152,6 @@ def main_choose(config: TimelinesBenchmark) -> int:
     best = sorted(lines, key=lambda line: float(line[3]))
     print(format_table(["window", "smoothing", "min. turn", *HEADER], best, "><>>>>>>"))
     return EXIT_DONE
-
-
-def find_speech(path: Path) -> list[Span]:
-    """Return the speech that --vad detects."""
-    raise NotImplementedError
 
 
 def smoothers() -> Iterator[tuple[str, Callable[[WindowScores], Any]]]:
@@ -181,23 +178,20 @@ def turns_by(scores: WindowScores | None, choose: Callable[[WindowScores], Any],
 
 def main_score(config: TimelinesBenchmark) -> int:
     """Print the error rates of timelines and of named diarisations, for each folder."""
-    encoder = lazy_encoder("campplus", device="cpu")
     for folder, meetings in by_folder(config):
         systems: dict[str, tuple[Errors, Errors]] = {}
         n_right = n_labels = 0
         for meeting in meetings:
-            with store_of(meeting, encoder) as store:
-                for name, turns in answers(store, meeting, encoder):
-                    strict, lenient = systems.setdefault(name, (Errors(), Errors(is_lenient=True)))
-                    strict.add(meeting, turns)
-                    lenient.add(meeting, turns)
-                named = labels_of(store, meeting, encoder)
+            found = answers(meeting, config)
+            for name, turns in found.items():
+                strict, lenient = systems.setdefault(name, (Errors(), Errors(is_lenient=True)))
+                strict.add(meeting, turns)
+                lenient.add(meeting, turns)
+            named = {turn.label: turn.speaker for turn in found[SEGMENTS]}
             n_labels += len(named)
-            n_right += sum(
-                each.speaker == (each.label if each.label in meeting.enrolment else UNKNOWN) for each in named
-            )
+            n_right += sum(who == (label if label in meeting.enrolment else UNKNOWN) for label, who in named.items())
         print(
-            f"{folder}: {sum(len(each.enrolment) for each in meetings)} enrolled speakers, {len(meetings)} recordings"
+            f"{folder}: {len(meetings)} recordings, {sum(len(each.enrolment) for each in meetings)} enrolled speakers"
         )
         lines = [
             [
@@ -208,21 +202,30 @@ def main_score(config: TimelinesBenchmark) -> int:
             for name, (strict, lenient) in systems.items()
         ]
         print(format_table(["", *HEADER, "IER, lenient", "DER, lenient"], lines, "<" + ">" * 7))
-        print(f"labels of the reference that are named correctly: {n_right} of {n_labels}")
+        print(f"Labels of the reference that get the right name: {n_right} of {n_labels}")
     return EXIT_DONE
 
 
-def answers(store: SpeakerStore, meeting: Meeting, encoder: LazyEncoder) -> Iterator[tuple[str, list[Turn]]]:
-    """Yield the turns that each system finds in a meeting."""
-    path = meeting.path
-    yield "windows of 2 s", find_turns(store, path, encoder)
-    detected = find_speech(path)
-    for name, speech in (("--vad", detected), ("speech of the reference", meeting.speech)):
-        scores = score_windows(store, path, encoder, window=WINDOW, speech=speech)
-        if name == "--vad":
-            yield f"{name}, not smoothed", [] if scores is None else scores.turns(0.0, 0.0)
-        yield name, [] if scores is None else scores.turns(SWITCH_COST, MIN_TURN)
-    yield "--segments, of the reference", turns_of_labels(meeting.segments, labels_of(store, meeting, encoder))
+def answers(meeting: Meeting, config: TimelinesBenchmark) -> dict[str, list[Turn]]:
+    """Return the turns that each system finds in a meeting."""
+    plain = lazy_encoder("campplus", device="cpu")
+    detecting = encoder_of(config)
+    of_speech = {name: TIMELINE_OF_SPEECH[name] for name in ("switch_cost", "min_turn")}
+    found = {}
+    with store_of(meeting, plain) as store:
+        found["windows of 2 s"] = find_turns(store, meeting.path, plain)
+        scores = score_windows(store, meeting.path, detecting, window=TIMELINE_OF_SPEECH["window"])
+        found["--vad, not smoothed"] = [] if scores is None else scores.turns(0.0, 0.0)
+        found["--vad"] = [] if scores is None else scores.turns(**of_speech)
+        if scores is not None:
+            # With this prior, 99 % of the speakers are expected to be enrolled.
+            shift = logit(0.99) / store.verifier.open_set.slope
+            sure = replace(scores, evidence=scores.evidence + np.append(np.full(len(scores.names) - 1, shift), 0.0))
+        found["--vad --p_known 0.99"] = [] if scores is None else sure.turns(**of_speech)
+        labels = labels_of(store, meeting, plain)
+        named = {each.label for each in labels}
+        found[SEGMENTS] = turns_of_labels([each for each in meeting.segments if each.speaker in named], labels)
+    return found
 
 
 def labels_of(store: SpeakerStore, meeting: Meeting, encoder: LazyEncoder) -> list[NamedLabel]:
@@ -232,6 +235,11 @@ def labels_of(store: SpeakerStore, meeting: Meeting, encoder: LazyEncoder) -> li
         own = Timeline([Segment(each.start, each.end)]).crop(meeting.scored, mode="intersection")
         kept += [replace(each, start=part.start, duration=part.duration) for part in own]
     return name_labels(store, meeting.path, encoder, segments=kept)
+
+
+def encoder_of(config: TimelinesBenchmark) -> LazyEncoder:
+    """Return campplus with speech detection."""
+    return lazy_encoder("campplus", device="cpu", speech_detection={"threshold": config.vad_threshold})
 
 
 def by_folder(config: TimelinesBenchmark) -> Iterator[tuple[str, list[Meeting]]]:

@@ -26,9 +26,11 @@ from configs.base import (
 from configs.paths import EVALUATION_FILES, PREDICTIONS_FILES, TURNS_FILES, Continues, Writes, WritesInto
 from files import file_kinds
 
-# Defaults of --timeline with --vad: length of a window (seconds), log-likelihood ratio that a change of speaker must
-# gain, and minimum length of a turn (seconds). benchmarks/timelines.py choose compares them on training recordings.
-WINDOW, SWITCH_COST, MIN_TURN = 1.5, 4.0, 0.5
+# Defaults of --timeline, without and with speech detection: length of a window (seconds), log-likelihood ratio that a
+# change of speaker must gain, and minimum length of a turn (seconds). The second were chosen on training recordings by
+# benchmarks/timelines.py.
+TIMELINE = {"window": 2.0, "switch_cost": 0.0, "min_turn": 0.0}
+TIMELINE_OF_SPEECH = {"window": 1.5, "switch_cost": 4.0, "min_turn": 0.5}
 
 
 @dataclass(frozen=True)
@@ -249,14 +251,15 @@ class IdentifyConfig(RecordingsConfig, StoreConfig, EmbeddingConfig):
     allow_repeats: bool = False
     """Whether several labels of --segments may get the same speaker."""
     window: Seconds | None = None
-    """Length of the windows of --timeline (seconds), by default 2."""
+    """Length of the windows of --timeline (seconds), by default 2, and 1.5 with speech detection (--vad)."""
     hop: Seconds = 0.5
     """Time from the start of a window of --timeline to the start of the next (seconds)."""
     switch_cost: Annotated[float, Range(0, 1e6)] | None = None
-    """Log-likelihood ratio that a change of the speaker must gain in --timeline; by default 0, which decides each
-    window alone."""
+    """Log-likelihood ratio that a change of the speaker must gain in --timeline, by default 4 with speech detection; 0,
+    the default without it, decides each window alone."""
     min_turn: Annotated[float, Range(0, 1e6)] | None = None
-    """Minimum length of a turn of --timeline (seconds), by default 0; a shorter one is given to the turn beside it."""
+    """Minimum length of a turn of --timeline (seconds), by default 0, and 0.5 with speech detection; a shorter one is
+    given to the turn beside it, or left out if there is none."""
     output: (
         Annotated[Path, Writes({**PREDICTIONS_FILES, ".rttm": file_kinds.RTTM}, beside={".rttm": TURNS_FILES})] | None
     ) = None
@@ -272,6 +275,12 @@ class IdentifyConfig(RecordingsConfig, StoreConfig, EmbeddingConfig):
         """File for the results, from the flag or beside the store."""
         name = "segments.rttm" if self.segments else "timeline.rttm" if self.timeline else "identified.csv"
         return self.store.parent / name if self.output is None else self.output
+
+    def smoothing(self, has_detection: bool) -> dict[str, float]:
+        """Return the length of the windows, the cost of a change and the minimum length of a turn of --timeline."""
+        defaults = TIMELINE_OF_SPEECH if has_detection else TIMELINE
+        given = {name: getattr(self, name) for name in defaults}
+        return {name: defaults[name] if value is None else value for name, value in given.items()}
 
     def problem(self) -> str | None:
         if self.far is not None and self.p_known is not None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Lengths of the panels of the picture (seconds); the shortest one is used that makes at most `MAX_PANELS`.
+# Approximate lengths of the panels of the picture (seconds); the shortest one is used that makes at most `MAX_PANELS`.
 PANEL_SECONDS = (30, 60, 120, 300, 600, 1800, 3600)
 MAX_PANELS = 6
 # Number of points of the waveform in a panel.
@@ -27,11 +27,10 @@ UNKNOWN_COLOUR = "0.6"
 
 
 def panel_bounds(seconds: float) -> list[tuple[float, float]]:
-    """Return the start and end (seconds) of each panel; only the panel of a short recording is not of full length."""
+    """Return the start and end (seconds) of each panel; the panels have equal lengths."""
     length = next((each for each in PANEL_SECONDS if seconds <= MAX_PANELS * each), seconds / MAX_PANELS)
-    if seconds <= length:
-        return [(0.0, seconds)]
-    return [(number * length, (number + 1) * length) for number in range(math.ceil(seconds / length))]
+    count = max(math.ceil(seconds / length - 0.1), 1)
+    return [(number * seconds / count, (number + 1) * seconds / count) for number in range(count)]
 
 
 def draw_timeline(

@@ -44,7 +44,7 @@ def test_page_has_the_turns_and_the_time_of_each_speaker(recording: Path, read_p
     assert "Turns of unknown speakers may be of several people." in page.text
     assert all(name in page.text for name in (rttm.name, table.name))
     assert "identify --timeline <&>" in page.text
-    # The panels are of 30 s; a turn is drawn in each that it reaches.
+    # The panels are of 25 s; a turn is drawn in each that it reaches.
     drawn = [title for titles in page.titles.values() for title in titles]
     assert drawn.count("anna, 0:10.0 to 1:05.0") == 3
     assert len(drawn) == 7
