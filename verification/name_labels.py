@@ -106,7 +106,8 @@ def name_labels(
     """
     path = Path(path)
     store.check_not_empty()
-    longest = min(MAX_PIECE, *(each for each in (encoder.spec.get("clip_seconds"), store.verifier.crop) if each))
+    limits = (MAX_PIECE, encoder.spec.get("clip_seconds"), store.verifier.crop)
+    longest = min(limit for limit in limits if limit)
     parts = _parts_of_labels(segments)
     pieces = [
         Utterance(path, label, session="", start=round(start, 6), duration=round(length, 6))
