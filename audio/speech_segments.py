@@ -16,6 +16,9 @@ N_DIGITS = 6
 class SpeechSettings:
     """What counts as speech; the names in parentheses are those of silero-vad.
 
+    The defaults are those of silero-vad, except the threshold, which is 0.5 there. It was chosen on quiet meetings and
+    noisy recordings (``benchmarks/speech_detection.py``).
+
     Attributes
     ----------
     threshold : float
@@ -34,7 +37,7 @@ class SpeechSettings:
         A setting is not in its range.
     """
 
-    threshold: float = 0.5
+    threshold: float = 0.2
     min_speech: float = 0.25
     min_silence: float = 0.1
     padding: float = 0.03

@@ -136,7 +136,7 @@ class SpeechConfig(ScriptConfig):
     vad: bool = False
     """Find the speech in each recording with the network of silero-vad, and leave out everything else; by default as
     the features, classifier or verifier were made, or else recordings are used with their pauses."""
-    vad_threshold: Probability = 0.5
+    vad_threshold: Probability = 0.2
     """Probability at which speech begins; a lower value finds quieter speech and more noise. Not used without --vad."""
     vad_min_speech: Annotated[float, Range(0, 60)] = 0.25
     """Shorter speech is left out (seconds). Not used without --vad."""
