@@ -7,12 +7,13 @@ T, U, M and N are folders of meetings that benchmarks/meetings.py made; D/ami_cl
 """
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Annotated, Any, ClassVar, NamedTuple
+from typing import Annotated, ClassVar, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -21,7 +22,6 @@ from pyannote.core import Annotation, Segment, Timeline
 from pyannote.metrics.diarization import DiarizationErrorRate
 from pyannote.metrics.identification import IdentificationErrorRate
 from scipy.ndimage import median_filter
-from scipy.special import logit
 
 from audio import span_seconds
 from command_line import EXIT_DONE, run_one_of
@@ -45,13 +45,13 @@ from verification import (
     score_windows,
     turns_of_labels,
 )
-from verification.smoothing import most_probable_path
+from verification.smoothing import absorb_short_turns, most_probable_path, runs_of
+from verification.timeline import LENIENCE, identify_turns
 
 # Values that `choose` compares.
-WINDOWS = (1.0, 1.5, 2.0, 3.0)
-SWITCH_COSTS = (0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
-MEDIANS = (3, 5, 7, 9)
-MIN_TURNS = (0.0, 0.25, 0.5, 0.75, 1.0)
+SWITCH_COSTS = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
+MEDIANS = (3, 5, 7)
+MIN_TURNS = (0.0, 0.5, 1.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +74,8 @@ class TimelinesBenchmark(ScriptConfig):
     """Length of the first turns of each speaker of a meeting that enrol the speaker (seconds)."""
     enrolled_clips: Seconds = 3.0
     """The same for clips (seconds)."""
+    windows: tuple[Seconds, ...] = (1.5,)
+    """Lengths of the windows that `choose` compares (seconds)."""
     vad_threshold: Probability = SpeechConfig.vad_threshold
     """Probability at which speech begins."""
     log_level: LogLevel = "error"
@@ -138,44 +140,37 @@ HEADER = ["IER %", "missed", "false alarm", "confusion", "DER %"]
 def main_choose(config: TimelinesBenchmark) -> int:
     """Compare windows and smoothing on the training recordings."""
     encoder = encoder_of(config)
-    meetings = [meeting for _, listed in by_folder(config) for meeting in listed]
-    lines = []
-    for window in WINDOWS:
-        scored = []
-        for meeting in meetings:
+    errors: dict[tuple[str, ...], Errors] = {}
+    for _, meetings in by_folder(config):
+        for meeting, window in product(meetings, config.windows):
             with store_of(meeting, encoder) as store:
-                scored.append(score_windows(store, meeting.path, encoder, window=window))
-        for name, choose in smoothers():
-            for min_turn in MIN_TURNS:
-                errors = Errors()
-                for meeting, scores in zip(meetings, scored, strict=True):
-                    errors.add(meeting, turns_by(scores, choose, min_turn))
-                lines.append([f"{window:g}", name, f"{min_turn:g}", *map(format_percent, errors.figures())])
-    best = sorted(lines, key=lambda line: float(line[3]))
-    print(format_table(["window", "smoothing", "min. turn", *HEADER], best, "><>>>>>>"))
+                scores = score_windows(store, meeting.path, encoder, window=window)
+                for setting, turns in [] if scores is None else compared(store, scores):
+                    errors.setdefault((f"{window:g}", *setting), Errors()).add(meeting, turns)
+    lines = [[*setting, *map(format_percent, each.figures())] for setting, each in errors.items()]
+    lines.sort(key=lambda line: float(line[4]))
+    print(format_table(["window", "smoothing", "decision", "min. turn", *HEADER], lines, "><<>>>>>>"))
     return EXIT_DONE
 
 
-def smoothers() -> Iterator[tuple[str, Callable[[WindowScores], Any]]]:
-    """Yield ways to choose a speaker for each window."""
-    for cost in SWITCH_COSTS:
-        yield (
-            f"Viterbi, {cost:g}" if cost else "none",
-            lambda scores, cost=cost: most_probable_path(scores.evidence, cost),
-        )
-    for size in MEDIANS:
-        yield (
-            f"median of {size}",
-            lambda scores, size=size: median_filter(scores.evidence, (size, 1), mode="nearest").argmax(axis=1),
-        )
-
-
-def turns_by(scores: WindowScores | None, choose: Callable[[WindowScores], Any], min_turn: float) -> list[Turn]:
-    """Return the turns that a way to choose gives."""
-    if scores is None:
-        return []
-    chosen = np.eye(len(scores.names))[choose(scores)]
-    return replace(scores, evidence=chosen).turns(0.0, min_turn)
+def compared(store: SpeakerStore, scores: WindowScores) -> Iterator[tuple[tuple[str, ...], list[Turn]]]:
+    """Yield settings, and the turns that they give: each way to smooth, decided by window or by turn."""
+    is_known = np.append(np.ones(len(scores.names) - 1), 0.0)
+    for lenience, decision in ((0.0, "by window"), (LENIENCE, "by turn")):
+        evidence = scores.evidence + lenience * is_known
+        stretches = runs_of(np.zeros(len(evidence), np.int64), scores.spans)
+        parts = [evidence[first : last + 1] for first, last in stretches]
+        smoothed = {
+            f"Viterbi, {cost:g}" if cost else "none": [most_probable_path(part, cost) for part in parts]
+            for cost in SWITCH_COSTS
+        }
+        for size in MEDIANS:
+            medians = [median_filter(part, (size, 1), mode="nearest") for part in parts]
+            smoothed[f"median of {size}"] = [part.argmax(axis=1) for part in medians]
+        for (name, paths), min_turn in product(smoothed.items(), MIN_TURNS):
+            choices = absorb_short_turns(np.concatenate(paths), scores.spans, min_turn)
+            turns = identify_turns(store, scores, choices) if lenience else scores.turns(choices)
+            yield (name, decision, f"{min_turn:g}"), turns
 
 
 def main_score(config: TimelinesBenchmark) -> int:
@@ -212,18 +207,12 @@ def answers(meeting: Meeting, config: TimelinesBenchmark) -> dict[str, list[Turn
     """Return the turns that each system finds in a meeting."""
     plain = lazy_encoder("campplus", device="cpu")
     detecting = encoder_of(config)
-    of_speech = {name: TIMELINE_OF_SPEECH[name] for name in ("switch_cost", "min_turn")}
-    found = {}
+    found: dict[str, list[Turn]] = {}
     with store_of(meeting, plain) as store:
         found["windows of 2 s"] = find_turns(store, meeting.path, plain)
-        scores = score_windows(store, meeting.path, detecting, window=TIMELINE_OF_SPEECH["window"])
-        found["--vad, not smoothed"] = [] if scores is None else scores.turns(0.0, 0.0)
-        found["--vad"] = [] if scores is None else scores.turns(**of_speech)
-        if scores is not None:
-            # With this prior, 99 % of the speakers are expected to be enrolled.
-            shift = logit(0.99) / store.verifier.open_set.slope
-            sure = replace(scores, evidence=scores.evidence + np.append(np.full(len(scores.names) - 1, shift), 0.0))
-        found["--vad --p_known 0.99"] = [] if scores is None else sure.turns(**of_speech)
+        for p_known in (0.5, 0.99):
+            turns = find_turns(store, meeting.path, detecting, p_known=p_known, **TIMELINE_OF_SPEECH)
+            found[f"--vad --p_known {p_known:g}"] = turns
         labels = labels_of(store, meeting, plain)
         named = {each.label for each in labels}
         found[SEGMENTS] = turns_of_labels([each for each in meeting.segments if each.speaker in named], labels)

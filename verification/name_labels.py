@@ -17,7 +17,7 @@ from files import PathLike, format_percent, format_table, track
 from heads import UNKNOWN
 from verification.store import SpeakerStore
 from verification.store_file import StoreError
-from verification.timeline import evidence_of
+from verification.timeline import MAX_CANDIDATES, evidence_of
 from verification.turns import Turn
 from verification.verifier import MIN_SECONDS
 
@@ -129,7 +129,7 @@ def name_labels(
         raise StoreError(f"{path}: no segment has {MIN_SECONDS:g} s of sound. Give longer segments.")
     lengths = torch.tensor([seconds[label] for label in sums])
     vectors = torch.stack(list(sums.values())) / lengths[:, None]
-    found = store.candidates(vectors, lengths, top_k=len(sums), p_known=p_known)
+    found = store.candidates(vectors, lengths, top_k=max(len(sums), MAX_CANDIDATES), p_known=p_known)
     names, evidence, probabilities = evidence_of(found)
     choices = evidence.argmax(axis=1) if allow_repeats else _assign(evidence)
     named = {}

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from audio import AudioError, SpeechDetector, SpeechSettings, span_seconds, window_starts
 from corpora import Span, Utterance
@@ -21,10 +22,14 @@ from verification.store_file import StoreError
 from verification.turns import Turn
 from verification.verifier import MIN_SECONDS
 
-# Maximum number of speakers who are compared for a window. In larger stores, these are the most similar ones.
-MAX_CANDIDATES = 50
+# Maximum number of speakers who are compared for a window. In larger stores, these are the most similar ones, and the
+# log-likelihood ratios of all others are assumed to be lower than theirs by `GAP`.
+MAX_CANDIDATES, GAP = 50, 10.0
 # Thresholds are limited to this number: where scores carry no information, they are infinite.
 MAX_THRESHOLD = 1e6
+# With smoothing, turns are found with a threshold that is this much lower (log-likelihood ratio), and each turn is then
+# identified with the threshold itself.
+LENIENCE = 4.0
 # Pauses in speech up to this length (seconds) do not end a turn.
 MAX_PAUSE = 0.5
 
@@ -50,6 +55,8 @@ class WindowScores:
         float64, log-likelihood ratios above the threshold, and posterior probabilities.
     spans : ndarray (n, 2)
         float64, start and end of the part of the recording that the decision about a window is for (seconds).
+    vectors : Tensor (n, D)
+        Embeddings of the windows.
     """
 
     names: list[str]
@@ -57,12 +64,22 @@ class WindowScores:
     probabilities: NDArray[np.float64]
     spans: NDArray[np.float64]
 
-    def turns(self, switch_cost: float, min_turn: float) -> list[Turn]:
-        """Return the turns that smoothed decisions give; the arguments are those of `find_turns`."""
+    vectors: Tensor
+
+    def choices(self, switch_cost: float, min_turn: float) -> NDArray[np.int64]:
+        """Choose a speaker for each window, as an index into `names`, or `NOBODY`; return (n,).
+
+        With a cost, the choices only divide the recording into turns, so they are lenient: the threshold is lower by
+        `LENIENCE`.
+        """
+        evidence = self.evidence + (LENIENCE * (np.arange(len(self.names)) < len(self.names) - 1) if switch_cost else 0)
         # A change of the speaker costs nothing where speech begins after a pause.
         stretches = runs_of(np.zeros(len(self.spans), np.int64), self.spans)
-        paths = [most_probable_path(self.evidence[first : last + 1], switch_cost) for first, last in stretches]
-        choices = absorb_short_turns(np.concatenate(paths), self.spans, min_turn)
+        paths = [most_probable_path(evidence[first : last + 1], switch_cost) for first, last in stretches]
+        return absorb_short_turns(np.concatenate(paths), self.spans, min_turn)
+
+    def turns(self, choices: NDArray[np.int64]) -> list[Turn]:
+        """Return the turns of chosen speakers."""
         return [
             Turn(
                 start=float(self.spans[first, 0]),
@@ -132,7 +149,12 @@ def find_turns(
     scores = score_windows(
         store, path, encoder, window=window, hop=hop, p_known=p_known, speech=speech, progress=progress
     )
-    return [] if scores is None else scores.turns(switch_cost, min_turn)
+    if scores is None:
+        return []
+    choices = scores.choices(switch_cost, min_turn)
+    if not switch_cost:
+        return scores.turns(choices)
+    return identify_turns(store, scores, choices, p_known=p_known)
 
 
 def score_windows(
@@ -177,7 +199,34 @@ def score_windows(
     lengths = torch.tensor([row.seconds for row in rows if row.vector is not None])
     found = store.candidates(torch.stack(vectors), lengths, top_k=MAX_CANDIDATES, p_known=p_known)
     parts = np.array([each[2:] for each, row in zip(placed, rows, strict=True) if row.vector is not None])
-    return WindowScores(*evidence_of(found), spans=parts)
+    return WindowScores(*evidence_of(found), spans=parts, vectors=torch.stack(vectors))
+
+
+def identify_turns(
+    store: SpeakerStore, scores: WindowScores, choices: NDArray[np.int64], *, p_known: float = 0.5
+) -> list[Turn]:
+    """Return turns whose boundaries are given by choices (n,), each identified by the mean vector of its windows.
+
+    A turn is longer than a window, so the decision whether its speaker is enrolled is more certain. Adjacent turns of
+    the same speaker are joined.
+    """
+    runs = [(first, last) for first, last in runs_of(choices, scores.spans) if choices[first] != NOBODY]
+    if not runs:
+        return []
+    times = np.array([(scores.spans[first, 0], scores.spans[last, 1]) for first, last in runs])
+    vectors = torch.stack([scores.vectors[first : last + 1].mean(0) for first, last in runs])
+    lengths = torch.from_numpy(times[:, 1] - times[:, 0]).float()
+    found = store.candidates(vectors, lengths, top_k=MAX_CANDIDATES, p_known=p_known)
+    names, evidence, probabilities = evidence_of(found)
+    decided = evidence.argmax(axis=1)
+    turns = []
+    for first, last in runs_of(decided, times):
+        own, of_speaker = times[first : last + 1], probabilities[first : last + 1, decided[first]]
+        mean = np.average(of_speaker, weights=own[:, 1] - own[:, 0])
+        turns.append(
+            Turn(start=float(own[0, 0]), end=float(own[-1, 1]), speaker=names[decided[first]], probability=float(mean))
+        )
+    return turns
 
 
 def _without_detection(encoder: Encoder | LazyEncoder) -> LazyEncoder:
@@ -193,14 +242,14 @@ def evidence_of(found: Candidates) -> tuple[list[str], NDArray[np.float64], NDAr
 
     The evidence is the log-likelihood ratio above the threshold, and 0 for `UNKNOWN`, which is the last of the k
     speakers; so the decision about a single window is that of `SpeakerStore.identify`. A speaker who is not among the
-    candidates of a window gets the lowest ratio of these, which is an upper bound.
+    candidates of a window gets a ratio that is lower than theirs by `GAP`.
     """
     nearest, listed = found.nearest, found.probabilities
     names = [*sorted({name for row in nearest.names for name in row}), UNKNOWN]
     numbers = {name: number for number, name in enumerate(names)}
     columns = np.array([[numbers[name] for name in row] for row in nearest.names])
     ratios = nearest.llrs.double().numpy() - np.clip(found.threshold, -MAX_THRESHOLD, MAX_THRESHOLD)
-    evidence = np.repeat(ratios.min(axis=1, keepdims=True), len(names), axis=1)
+    evidence = np.repeat(ratios.min(axis=1, keepdims=True) - GAP, len(names), axis=1)
     probabilities = np.zeros_like(evidence)
     np.put_along_axis(evidence, columns, ratios, axis=1)
     np.put_along_axis(probabilities, columns, listed, axis=1)
