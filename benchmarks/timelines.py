@@ -139,11 +139,11 @@ HEADER = ["IER %", "missed", "false alarm", "confusion", "DER %"]
 
 def main_choose(config: TimelinesBenchmark) -> int:
     """Compare windows and smoothing on the training recordings."""
-    encoder = encoder_of(config)
+    plain, encoder = lazy_encoder("campplus", device="cpu"), encoder_of(config)
     errors: dict[tuple[str, ...], Errors] = {}
     for _, meetings in by_folder(config):
         for meeting, window in product(meetings, config.windows):
-            with store_of(meeting, encoder) as store:
+            with store_of(meeting, plain) as store:
                 scores = score_windows(store, meeting.path, encoder, window=window)
                 for setting, turns in [] if scores is None else compared(store, scores):
                     errors.setdefault((f"{window:g}", *setting), Errors()).add(meeting, turns)
