@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from numpy.typing import NDArray
 
 from corpora import Corpus, Utterance
 from encoders import Encoder
@@ -63,6 +64,36 @@ def test_timeline_is_saved_as_rttm_as_csv_and_as_a_page(
     assert "the day.wav: 2 enrolled speakers in 0:09" in output.with_suffix(".html").read_text()
     again = call_script(*command, "--output", output)
     assert again.returncode == 0, again.stderr
+
+
+def test_only_speech_has_a_speaker(
+    store: Path,
+    speech_weights: Path,
+    make_conversation: Callable[..., NDArray[np.float64]],
+    call_script: Run,
+    tmp_path: Path,
+) -> None:
+    room = 0.003 * np.random.default_rng(0).standard_normal(5 * 16_000)
+    soundfile.write(tmp_path / "room.flac", room, 16_000)
+    # Speech is from 5.5 to 6.7 s, and from 7.5 to 8.7 s.
+    soundfile.write(tmp_path / "day.flac", np.concatenate([room, make_conversation(2)]), 16_000)
+    command = [VERIFY, "identify", "--timeline", "--store", store, "--output", tmp_path / "x.rttm"]
+    found = {}
+    for name in ("room", "day"):
+        for flags in ([], ["--vad"]):
+            done = call_script(*command, tmp_path / f"{name}.flac", *flags)
+            assert done.returncode == 0, done.stderr
+            with (tmp_path / "x.csv").open() as file:
+                turns = [(float(row["start"]), float(row["end"])) for row in csv.DictReader(file)]
+            found[name, bool(flags)] = turns
+            assert (f"{tmp_path / 'room.flac'}: no speech was found\n" in done.stdout) == (not turns)
+            assert ("no speech in 0:05" in (tmp_path / "x.html").read_text()) == (not turns)
+    assert found["room", False] == [(0.0, 5.0)]
+    assert found["room", True] == []
+    assert (tmp_path / "x.rttm").is_file()
+    assert sum(end - start for start, end in found["day", False]) == pytest.approx(8.7, abs=0.01)
+    assert found["day", True][0][0] == pytest.approx(5.5, abs=0.2)
+    assert 2.0 < sum(end - start for start, end in found["day", True]) < 3.6
 
 
 def test_labels_of_a_diarisation_get_names(store: Path, meeting: Path, call_script: Run, tmp_path: Path) -> None:
