@@ -34,7 +34,6 @@ from files import format_percent, format_table
 from heads import UNKNOWN
 from verification import (
     MIN_SECONDS,
-    NamedLabel,
     Recording,
     SpeakerStore,
     SpeakerVerifier,
@@ -43,7 +42,6 @@ from verification import (
     find_turns,
     name_labels,
     score_windows,
-    turns_of_labels,
 )
 from verification.smoothing import absorb_short_turns, most_probable_path, runs_of
 from verification.timeline import LENIENCE, identify_turns
@@ -132,8 +130,8 @@ class Errors:
         return [abs(self._identification), *parts, abs(self._diarisation)]
 
 
-# The diarisation of the reference, whose labels are named.
-SEGMENTS = "--segments, of the reference"
+# Prior probabilities that a speaker is enrolled.
+PRIORS = (0.5, 0.99)
 HEADER = ["IER %", "missed", "false alarm", "confusion", "DER %"]
 
 
@@ -177,16 +175,15 @@ def main_score(config: TimelinesBenchmark) -> int:
     """Print the error rates of timelines and of named diarisations, for each folder."""
     for folder, meetings in by_folder(config):
         systems: dict[str, tuple[Errors, Errors]] = {}
-        n_right = n_labels = 0
+        labels: dict[float, list[bool]] = {p_known: [] for p_known in PRIORS}
         for meeting in meetings:
-            found = answers(meeting, config)
-            for name, turns in found.items():
-                strict, lenient = systems.setdefault(name, (Errors(), Errors(is_lenient=True)))
-                strict.add(meeting, turns)
-                lenient.add(meeting, turns)
-            named = {turn.label: turn.speaker for turn in found[SEGMENTS]}
-            n_labels += len(named)
-            n_right += sum(who == (label if label in meeting.enrolment else UNKNOWN) for label, who in named.items())
+            with store_of(meeting, lazy_encoder("campplus", device="cpu")) as store:
+                for name, turns in answers(store, meeting, config):
+                    strict, lenient = systems.setdefault(name, (Errors(), Errors(is_lenient=True)))
+                    strict.add(meeting, turns)
+                    lenient.add(meeting, turns)
+                for p_known, are_right in labels.items():
+                    are_right += are_named_right(store, meeting, p_known)
         print(
             f"{folder}: {len(meetings)} recordings, {sum(len(each.enrolment) for each in meetings)} enrolled speakers"
         )
@@ -199,33 +196,28 @@ def main_score(config: TimelinesBenchmark) -> int:
             for name, (strict, lenient) in systems.items()
         ]
         print(format_table(["", *HEADER, "IER, lenient", "DER, lenient"], lines, "<" + ">" * 7))
-        print(f"Labels of the reference that get the right name: {n_right} of {n_labels}")
+        for p_known, are_right in labels.items():
+            right = f"{sum(are_right)} of {len(are_right)}"
+            print(f"--segments --p_known {p_known:g}: {right} labels of the reference get the right name")
     return EXIT_DONE
 
 
-def answers(meeting: Meeting, config: TimelinesBenchmark) -> dict[str, list[Turn]]:
-    """Return the turns that each system finds in a meeting."""
-    plain = lazy_encoder("campplus", device="cpu")
-    detecting = encoder_of(config)
-    found: dict[str, list[Turn]] = {}
-    with store_of(meeting, plain) as store:
-        found["windows of 2 s"] = find_turns(store, meeting.path, plain)
-        for p_known in (0.5, 0.99):
-            turns = find_turns(store, meeting.path, detecting, p_known=p_known, **TIMELINE_OF_SPEECH)
-            found[f"--vad --p_known {p_known:g}"] = turns
-        labels = labels_of(store, meeting, plain)
-        named = {each.label for each in labels}
-        found[SEGMENTS] = turns_of_labels([each for each in meeting.segments if each.speaker in named], labels)
-    return found
+def answers(store: SpeakerStore, meeting: Meeting, config: TimelinesBenchmark) -> Iterator[tuple[str, list[Turn]]]:
+    """Yield the turns that each system finds in a meeting."""
+    yield "windows of 2 s", find_turns(store, meeting.path, lazy_encoder("campplus", device="cpu"))
+    for p_known in PRIORS:
+        turns = find_turns(store, meeting.path, encoder_of(config), p_known=p_known, **TIMELINE_OF_SPEECH)
+        yield f"--vad --p_known {p_known:g}", turns
 
 
-def labels_of(store: SpeakerStore, meeting: Meeting, encoder: LazyEncoder) -> list[NamedLabel]:
-    """Name the labels of the reference by the segments that are scored."""
+def are_named_right(store: SpeakerStore, meeting: Meeting, p_known: float) -> list[bool]:
+    """Return whether each label of the reference gets the right name, by the segments that are scored."""
     kept = []
     for each in meeting.segments:
         own = Timeline([Segment(each.start, each.end)]).crop(meeting.scored, mode="intersection")
         kept += [replace(each, start=part.start, duration=part.duration) for part in own]
-    return name_labels(store, meeting.path, encoder, segments=kept)
+    labels = name_labels(store, meeting.path, lazy_encoder("campplus", device="cpu"), segments=kept, p_known=p_known)
+    return [each.speaker == (each.label if each.label in meeting.enrolment else UNKNOWN) for each in labels]
 
 
 def encoder_of(config: TimelinesBenchmark) -> LazyEncoder:

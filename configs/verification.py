@@ -30,7 +30,7 @@ from files import file_kinds
 # change of speaker must gain, and minimum length of a turn (seconds). The second were chosen on training recordings by
 # benchmarks/timelines.py.
 TIMELINE = {"window": 2.0, "switch_cost": 0.0, "min_turn": 0.0}
-TIMELINE_OF_SPEECH = {"window": 1.5, "switch_cost": 2.0, "min_turn": 0.5}
+TIMELINE_OF_SPEECH = {"window": 1.5, "switch_cost": 1.0, "min_turn": 0.5}
 
 
 @dataclass(frozen=True)
@@ -255,7 +255,7 @@ class IdentifyConfig(RecordingsConfig, StoreConfig, EmbeddingConfig):
     hop: Seconds = 0.5
     """Time from the start of a window of --timeline to the start of the next (seconds)."""
     switch_cost: Annotated[float, Range(0, 1e6)] | None = None
-    """Log-likelihood ratio that a change of the speaker must gain in --timeline, by default 2 with speech detection; 0,
+    """Log-likelihood ratio that a change of the speaker must gain in --timeline, by default 1 with speech detection; 0,
     the default without it, decides each window alone."""
     min_turn: Annotated[float, Range(0, 1e6)] | None = None
     """Minimum length of a turn of --timeline (seconds), by default 0, and 0.5 with speech detection; a shorter one is
