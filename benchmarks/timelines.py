@@ -26,7 +26,7 @@ from scipy.ndimage import median_filter
 from audio import span_seconds
 from command_line import EXIT_DONE, run_one_of
 from config import LogLevel, ScriptConfig
-from configs.base import Count, InputPath, Probability, Range, Seconds, SpeechConfig
+from configs.base import InputPath, Probability, Range, Seconds, SpeechConfig
 from configs.verification import TIMELINE_OF_SPEECH
 from corpora import RttmSegment, Span, Utterance, read_rttm, spans_alone, union_of
 from encoders import LazyEncoder, lazy_encoder
@@ -64,8 +64,8 @@ class TimelinesBenchmark(ScriptConfig):
     """Folder of short clips, with the folders wav and rttm."""
     names: tuple[str, ...] = ()
     """Names of the clips to use."""
-    n_meetings: Count = 4
-    """Maximum number of meetings of each folder."""
+    recordings: tuple[str, ...] = ()
+    """Names of the meetings to use, by default all."""
     left_out: Annotated[int, Range(0, 100)] = 0
     """Number of speakers of each meeting who are not enrolled; those of clips are all enrolled."""
     enrolled: Seconds = 10.0
@@ -228,7 +228,11 @@ def encoder_of(config: TimelinesBenchmark) -> LazyEncoder:
 def by_folder(config: TimelinesBenchmark) -> Iterator[tuple[str, list[Meeting]]]:
     """Yield each folder with its recordings."""
     for folder in config.meetings:
-        paths = sorted((folder / "wav").iterdir())[: config.n_meetings]
+        paths = [
+            path
+            for path in sorted((folder / "wav").iterdir())
+            if not config.recordings or path.stem in config.recordings
+        ]
         yield folder.name, [read_meeting(path, config.enrolled, config.left_out) for path in paths]
     if config.clips is not None and config.names:
         paths = [config.clips / "wav" / f"{name}.flac" for name in config.names]
