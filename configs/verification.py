@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, TypedDict
 
 from configs.base import (
     BackendName,
@@ -26,11 +26,22 @@ from configs.base import (
 from configs.paths import EVALUATION_FILES, PREDICTIONS_FILES, TURNS_FILES, Continues, Writes, WritesInto
 from files import file_kinds
 
-# Defaults of --timeline, without and with speech detection: length of a window (seconds), log-likelihood ratio that a
-# change of speaker must gain, and minimum length of a turn (seconds). The second were chosen on training recordings by
-# benchmarks/timelines.py.
-TIMELINE = {"window": 2.0, "switch_cost": 0.0, "min_turn": 0.0}
-TIMELINE_OF_SPEECH = {"window": 1.5, "switch_cost": 1.0, "min_turn": 0.5}
+
+class TimelineSettings(TypedDict):
+    """Settings of --timeline that depend on the speech detection.
+
+    They are the length of a window (seconds), the log-likelihood ratio that a change of speaker must gain, and the
+    minimum length of a turn (seconds).
+    """
+
+    window: float
+    switch_cost: float
+    min_turn: float
+
+
+# Defaults without and with speech detection. The second were chosen by benchmarks/timelines.py on training recordings.
+TIMELINE: TimelineSettings = {"window": 2.0, "switch_cost": 0.0, "min_turn": 0.0}
+TIMELINE_OF_SPEECH: TimelineSettings = {"window": 1.5, "switch_cost": 1.0, "min_turn": 0.5}
 
 
 @dataclass(frozen=True)
@@ -276,11 +287,14 @@ class IdentifyConfig(RecordingsConfig, StoreConfig, EmbeddingConfig):
         name = "segments.rttm" if self.segments else "timeline.rttm" if self.timeline else "identified.csv"
         return self.store.parent / name if self.output is None else self.output
 
-    def smoothing(self, has_detection: bool) -> dict[str, float]:
-        """Return the length of the windows, the cost of a change and the minimum length of a turn of --timeline."""
-        defaults = TIMELINE_OF_SPEECH if has_detection else TIMELINE
-        given = {name: getattr(self, name) for name in defaults}
-        return {name: defaults[name] if value is None else value for name, value in given.items()}
+    def smoothing(self, has_detection: bool) -> TimelineSettings:
+        """Return the settings of --timeline, from the flags or by default."""
+        default = TIMELINE_OF_SPEECH if has_detection else TIMELINE
+        return {
+            "window": default["window"] if self.window is None else self.window,
+            "switch_cost": default["switch_cost"] if self.switch_cost is None else self.switch_cost,
+            "min_turn": default["min_turn"] if self.min_turn is None else self.min_turn,
+        }
 
     def problem(self) -> str | None:
         if self.far is not None and self.p_known is not None:

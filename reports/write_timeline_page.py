@@ -78,14 +78,14 @@ def _speakers_section(turns: Sequence[Turn], seconds: float) -> list[str]:
     own: dict[str, list[Turn]] = {}
     for turn in turns:
         own.setdefault(turn.speaker, []).append(turn)
+    totals = {speaker: sum(turn.end - turn.start for turn in turns) for speaker, turns in own.items()}
     lines = []
-    for speaker, of_speaker in own.items():
-        total = sum(turn.end - turn.start for turn in of_speaker)
+    for speaker in sorted(own, key=lambda speaker: (speaker == UNKNOWN, -totals[speaker], speaker)):
+        of_speaker, total = own[speaker], totals[speaker]
         count = len(of_speaker)
         figures = [(f"{total:.1f}", total), (format_percent(total / seconds), total / seconds)]
         longest = max(turn.end - turn.start for turn in of_speaker)
         lines.append([speaker, (str(count), count), *figures, (f"{longest:.1f}", longest)])
-    lines.sort(key=lambda line: (line[0] == UNKNOWN, -line[2][1], line[0]))
     listed = table(["speaker", "turns", "seconds", "% of recording", "longest turn (s)"], lines)
     note = paragraph("Turns of unknown speakers may be of several people.", "faint") if UNKNOWN in own else ""
     return [section("Speakers", listed, note)]

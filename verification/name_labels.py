@@ -133,13 +133,13 @@ def name_labels(
     names, evidence, probabilities = evidence_of(found)
     choices = evidence.argmax(axis=1) if allow_repeats else _assign(evidence)
     named = {}
-    for row, (label, choice) in enumerate(zip(sums, choices.tolist(), strict=True)):
-        similar = int(evidence[row, :-1].argmax())
-        score = evidence[row, similar if names[choice] == UNKNOWN else choice] + found.threshold
+    for place, (label, choice) in enumerate(zip(sums, choices.tolist(), strict=True)):
+        similar = int(evidence[place, :-1].argmax())
+        score = evidence[place, similar if names[choice] == UNKNOWN else choice] + found.threshold
         named[label] = NamedLabel(
             label=label,
             speaker=names[choice],
-            probability=float(probabilities[row, choice]),
+            probability=float(probabilities[place, choice]),
             similar=names[similar],
             score=float(score),
             threshold=found.threshold,
@@ -217,4 +217,4 @@ def _assign(evidence: NDArray[np.float64]) -> NDArray[np.int64]:
     _, columns = linear_sum_assignment(
         np.hstack([evidence[:, :-1], np.zeros((len(evidence), len(evidence)))]), maximize=True
     )
-    return np.minimum(columns, unknown)
+    return np.asarray(np.minimum(columns, unknown), np.int64)

@@ -31,7 +31,8 @@ def test_a_recording_of_hours_has_an_exact_path() -> None:
     assert np.array_equal(most_probable_path(evidence, 0.0), evidence.argmax(axis=1))
     path = most_probable_path(evidence, 60.0)
     [change] = np.flatnonzero(path[1:] != path[:-1])
-    assert (path[0], path[-1], int(change)) == (1, 3, pytest.approx(25_000, abs=20))
+    assert (path[0], path[-1]) == (1, 3)
+    assert int(change) == pytest.approx(25_000, abs=20)
     assert most_probable_path(evidence[:0], 1.0).tolist() == []
 
 
