@@ -17,7 +17,7 @@ from files import PathLike, format_percent, format_table, track
 from heads import UNKNOWN
 from verification.store import SpeakerStore
 from verification.store_file import StoreError
-from verification.timeline import MAX_CANDIDATES, evidence_of
+from verification.timeline import MAX_CANDIDATES, MAX_THRESHOLD, evidence_of
 from verification.turns import Turn
 from verification.verifier import MIN_SECONDS
 
@@ -132,17 +132,18 @@ def name_labels(
     found = store.candidates(vectors, lengths, top_k=max(len(sums), MAX_CANDIDATES), p_known=p_known)
     names, evidence, probabilities = evidence_of(found)
     choices = evidence.argmax(axis=1) if allow_repeats else _assign(evidence)
+    threshold = float(np.clip(found.threshold, -MAX_THRESHOLD, MAX_THRESHOLD))
     named = {}
     for place, (label, choice) in enumerate(zip(sums, choices.tolist(), strict=True)):
         similar = int(evidence[place, :-1].argmax())
-        score = evidence[place, similar if names[choice] == UNKNOWN else choice] + found.threshold
+        score = evidence[place, similar if names[choice] == UNKNOWN else choice] + threshold
         named[label] = NamedLabel(
             label=label,
             speaker=names[choice],
             probability=float(probabilities[place, choice]),
             similar=names[similar],
             score=float(score),
-            threshold=found.threshold,
+            threshold=threshold,
             seconds=seconds[label],
             is_alone=parts[label][1],
         )

@@ -295,7 +295,7 @@ def _windows(span: Span, window: float, hop: float, *, recording: tuple[int, flo
     length = min(max(window, MIN_SECONDS), max(end - start, min(MIN_SECONDS, seconds)))
     if end - start < length:
         begin = min(max((start + end - length) / 2, 0.0), seconds - length)
-        return [_Window(begin, length, start, end)]
+        return [_Window(begin, length, first=start, end=end)]
     n_samples = round((end - start) * rate)
     starts = start + np.array(window_starts(n_samples, round(window * rate), max(round(hop * rate), 1))) / rate
     edges = np.concatenate([[start], (starts[1:] + starts[:-1] + length) / 2, [end]])
