@@ -36,6 +36,8 @@ THRESHOLDS = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5)
 LEVELS, RATIOS = (-25, -50), (30, 20, 10, 5)
 # Utterances in a made recording, and shortest and longest pause between two (seconds).
 N_TOGETHER, PAUSES = 3, (1.0, 4.0)
+# Number of recordings of each speaker that enrol them.
+N_ENROLLED = 3
 # Clean speech is where its level is at most this far below the loudest tenth (dB), with pauses of up to 0.3 s, as in
 # the references of NIST's evaluations. Levels are those of frames of 20 ms (samples).
 DEPTH, FRAME, LONGEST_GAP = 30.0, 320, 0.3
@@ -101,8 +103,12 @@ def main(config: SpeechBenchmark) -> int:
     print(format_table(heading, lines, "><>>>"), flush=True)
     print(describe_speed(config.clips, detector), flush=True)
     chosen = SpeechSettings().threshold
-    print(format_table(["recordings", "pauses", "EER %", "seconds"], embedding_errors(config, corpus), "<<>>"))
-    print(f"without: --vad with the threshold {chosen:g}; seconds: mean length of the audio in a vector")
+    heading = ["recordings", "pauses", "embedded", "EER %", "wrong speaker %", "seconds"]
+    print(format_table(heading, list(embedding_errors(config, corpus)), "<<>>>>"))
+    print(
+        f"without: --vad with the threshold {chosen:g}; wrong speaker: of the recordings after the first {N_ENROLLED} "
+        "of each speaker, which enrol them; seconds: mean length of the audio in a vector"
+    )
     return EXIT_DONE
 
 
@@ -112,7 +118,8 @@ def read_clips(folder: Path, detector: SpeechDetector) -> Iterator[Marked]:
         segments = [(each.start, each.end) for each in read_rttm(folder / "rttm" / f"{path.stem}.rttm")]
         samples = read_audio(path, RATE)
         kind = TRAINING if path.stem.startswith("trn") else OTHERS
-        yield Marked(kind, detector.probabilities(samples).tolist(), segments, len(samples) / RATE)
+        probabilities = detector.probabilities(samples).tolist()
+        yield Marked(kind, probabilities, speech=segments, seconds=len(samples) / RATE)
 
 
 def make_recordings(corpus: Corpus, detector: SpeechDetector) -> Iterator[Marked]:
@@ -124,7 +131,7 @@ def make_recordings(corpus: Corpus, detector: SpeechDetector) -> Iterator[Marked
                 samples, segments = with_pauses(utterances, level, ratio, seed=number)
                 kind = f"{MADE}, {level} dB"
                 probabilities = detector.probabilities(torch.from_numpy(samples)).tolist()
-                yield Marked(kind, probabilities, segments, len(samples) / RATE)
+                yield Marked(kind, probabilities, speech=segments, seconds=len(samples) / RATE)
 
 
 def with_pauses(utterances: Sequence[Utterance], level: float, ratio: float, *, seed: int) -> tuple[Audio, Segments]:
@@ -210,25 +217,33 @@ def describe_speed(clips: Path, detector: SpeechDetector) -> str:
 
 
 def embedding_errors(config: SpeechBenchmark, corpus: Corpus) -> Iterator[list[str]]:
-    """Yield the EER of all pairs of `campplus` vectors, of recordings as they are and between pauses with noise."""
+    """Yield error rates of `campplus` vectors, of recordings as they are and between pauses with noise."""
     groups = [[each for each in corpus if each.speaker == speaker] for speaker in corpus.speakers]
     chosen = [each for group in groups for each in group[: config.max_utterances]]
+    spec = lazy_encoder("campplus").spec
     with tempfile.TemporaryDirectory() as folder:
         made = list(write_with_pauses(chosen, Path(folder)))
         for name, utterances in (("as they are", chosen), ("between pauses with noise", made)):
-            spec = lazy_encoder("campplus").spec
             for pauses, detection in (("with", None), ("without", {})):
                 encoder = encoder_from_spec(spec, speech_detection=detection)
-                rows = list(embed_utterances(utterances, encoder, num_workers=0))
-                kept = [row for row in rows if row.vector is not None]
-                eer = pair_eer(torch.stack([row.vector for row in kept if row.vector is not None]), kept_labels(kept))
-                seconds = np.mean([row.seconds for row in kept])
-                yield [f"{name} ({len(kept)} of {len(rows)})", pauses, f"{100 * eer:.2f}", f"{seconds:.1f}"]
+                rows = [row for row in embed_utterances(utterances, encoder, num_workers=0) if row.vector is not None]
+                vectors = torch.stack([row.vector for row in rows if row.vector is not None])
+                speakers = np.array([row.utterance.speaker for row in rows])
+                eer, wrong = pair_eer(vectors, speakers), enrolment_errors(vectors, speakers)
+                seconds = np.mean([row.seconds for row in rows])
+                counts = f"{len(rows)} of {len(utterances)}"
+                yield [name, pauses, counts, f"{100 * eer:.2f}", f"{100 * wrong:.2f}", f"{seconds:.1f}"]
 
 
-def kept_labels(rows: Sequence[object]) -> NDArray[np.str_]:
-    """Return the speakers of rows."""
-    return np.array([row.utterance.speaker for row in rows])  # type: ignore[attr-defined]
+def enrolment_errors(vectors: torch.Tensor, speakers: NDArray[np.str_]) -> float:
+    """Return the share of recordings whose most similar speaker is wrong; the first of each speaker enrol them."""
+    unit = torch.nn.functional.normalize(vectors, dim=1)
+    names = np.unique(speakers)
+    enrolled = [np.flatnonzero(speakers == name)[:N_ENROLLED] for name in names]
+    tested = np.setdiff1d(np.arange(len(speakers)), np.concatenate(enrolled))
+    models = torch.nn.functional.normalize(torch.stack([unit[rows].mean(0) for rows in enrolled]), dim=1)
+    best = (unit[tested] @ models.T).argmax(1).numpy()
+    return float(np.mean(names[best] != speakers[tested]))
 
 
 def write_with_pauses(utterances: Sequence[Utterance], folder: Path) -> Iterator[Utterance]:

@@ -62,8 +62,8 @@ def warn_of_detection(what: str, found: Spec, wanted: Spec) -> None:
     found, wanted : dict
         Spec of the earlier vectors, and of the encoder in use.
     """
-    before, now = (_describe_detection(spec) for spec in (found, wanted))
-    if before != now:
+    if found.get("speech_detection") != wanted.get("speech_detection"):
+        before, now = (_describe_detection(spec) for spec in (found, wanted))
         logger.warning("%s were embedded %s, these are embedded %s.", what, before, now)
 
 

@@ -78,7 +78,7 @@ class SileroVad(nn.Module):
 
     def _features(self, chunks: Tensor) -> Tensor:
         """Compute the input of the LSTM (chunks, 128) from chunks with their contexts (chunks, 576)."""
-        x = self.stft(chunks)
+        x: Tensor = self.stft(chunks)
         for layer in self.encoder:
             x = torch.relu(layer(x))
         return x[..., 0]
@@ -106,7 +106,7 @@ class _Convolution(nn.Module):
 
     def __init__(self, n_in: int, n_out: int, stride: int) -> None:
         super().__init__()
-        self.reparam_conv = nn.Conv1d(n_in, n_out, 3, stride, padding=1)
+        self.reparam_conv = nn.Conv1d(n_in, n_out, 3, stride=stride, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
         """Convolve (chunks, channels, frames)."""

@@ -120,9 +120,12 @@ def test_networks_that_cannot_be_exported_are_refused(
     assert capfd.readouterr().out == ""
 
 
-def test_options_that_a_file_cannot_have_are_refused(campplus_weights: Path, tmp_path: Path) -> None:
-    for options, name in (({"window": 2.0}, "window"), ({"max_bandwidth": 4_000}, "max_bandwidth")):
-        encoder = load_encoder("campplus", campplus_weights, device="cpu", **options)
+def test_options_that_a_file_cannot_have_are_refused(
+    campplus_weights: Path, speech_weights: Path, tmp_path: Path
+) -> None:
+    refused: dict[str, Any] = {"window": 2.0, "max_bandwidth": 4_000, "speech_detection": {}}
+    for name, value in refused.items():
+        encoder = load_encoder("campplus", campplus_weights, device="cpu", **{name: value})
         with pytest.raises(EncoderError, match=f"has a {name}, which an ONNX file cannot have"):
             export_onnx(encoder, tmp_path / "out.onnx")
 

