@@ -23,6 +23,9 @@ MAX_PANELS = 6
 PANEL_POINTS = 800
 # Height of the waveform, in rows of speakers, and height of such a row (inches).
 WAVEFORM_ROWS, ROW_HEIGHT = 2.0, 0.2
+# Distances of the ticks (seconds); the shortest one is used that makes at most about `MAX_TICKS` in a panel.
+TICK_SECONDS = (0.1, 0.5, 1, 5, 10, 30, 60, 120, 300, 600)
+MAX_TICKS = 8
 UNKNOWN_COLOUR = "0.6"
 
 
@@ -79,6 +82,8 @@ def draw_timeline(
         places = WAVEFORM_ROWS + 0.5 + np.arange(len(speakers[number]))
         axes.set_yticks(places, [short_name(each) for each in speakers[number]], fontsize=8, parse_math=False)
         axes.set(xlim=(start, end), ylim=(WAVEFORM_ROWS + len(speakers[number]), 0))
+        step = next((each for each in TICK_SECONDS if end - start <= MAX_TICKS * each), (end - start) / MAX_TICKS)
+        axes.set_xticks(np.arange(math.ceil(start / step), end / step + 1e-6) * step)
         axes.xaxis.set_major_formatter(lambda second, _: clock(second))
         axes.tick_params(axis="x", labelsize=8)
         axes.tick_params(axis="y", length=0)
