@@ -53,9 +53,12 @@ def download_weights(config: ExtractionConfig) -> int:
     """Download the weights of the encoder if they are not on this machine."""
     from encoders import lazy_encoder
 
-    digest = lazy_encoder(config.encoder, config.encoder_weights).spec["weights"]
+    spec = lazy_encoder(config.encoder, config.encoder_weights, speech_detection=config.speech_detection()).spec
+    digest = spec["weights"]
     found = "it needs none" if digest is None else f"on this machine, digest {digest[:8]}"
     print(f"Weights of {config.encoder}: {found}")
+    if "speech_detection" in spec:
+        print(f"Weights of the speech detection: on this machine, digest {spec['speech_detection']['weights'][:8]}")
     return EXIT_DONE
 
 

@@ -4,7 +4,7 @@ import os
 import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -134,9 +134,8 @@ class SpeechDetector:
         AudioError
             The file cannot be read, as in `read_audio`.
         """
-        seconds = span_seconds(path, start, duration, channel=channel)
-        span = {"start": start, "duration": seconds, "max_bandwidth": max_bandwidth, "channel": channel}
-        return self._segments(*self._measure(Path(path), span))
+        span = _Span(Path(path), start, duration, max_bandwidth=max_bandwidth, channel=channel)
+        return self._segments(self._probabilities(span.blocks()), span.n_samples)
 
     def require_speech(
         self,
@@ -154,13 +153,12 @@ class SpeechDetector:
         AudioError
             Nobody speaks: the fault is ``no_speech``. Or the file cannot be read.
         """
-        seconds = span_seconds(path, start, duration, channel=channel)
-        span = {"start": start, "duration": seconds, "max_bandwidth": max_bandwidth, "channel": channel}
-        probabilities, n_samples = self._measure(Path(path), span)
-        segments = self._segments(probabilities, n_samples)
+        span = _Span(Path(path), start, duration, max_bandwidth=max_bandwidth, channel=channel)
+        probabilities = self._probabilities(span.blocks())
+        segments = self._segments(probabilities, span.n_samples)
         if not segments:
             raise AudioError(path, "no_speech", self._describe_absence(float(probabilities.max())))
-        return Speech(tuple(segments), seconds)
+        return Speech(tuple(segments), span.seconds)
 
     def _describe_absence(self, highest: float) -> str:
         """Return why there is no speech."""
@@ -171,11 +169,6 @@ class SpeechDetector:
                 "(--vad_threshold)"
             )
         return f"no speech: none lasts longer than {self.settings.min_speech:g} s (--vad_min_speech)"
-
-    def _measure(self, path: Path, span: dict[str, Any]) -> tuple[Tensor, int]:
-        """Return the probabilities of speech in a span of a file, and its number of samples."""
-        n_samples = max(round(span["duration"] * SAMPLE_RATE), 1)
-        return self._probabilities(_read_blocks(path, n_samples, span)), n_samples
 
     def _segments(self, probabilities: Tensor, n_samples: int) -> list[tuple[float, float]]:
         step, seconds = CHUNK / SAMPLE_RATE, n_samples / SAMPLE_RATE
@@ -195,22 +188,39 @@ class SpeechDetector:
         return torch.cat(found)
 
 
-def _read_blocks(path: Path, n_samples: int, span: dict[str, Any]) -> Iterator[Tensor]:
-    """Read a span in blocks for the network; parts without a signal are zeros, unless there is nothing else."""
-    fault = None
-    has_signal = False
-    for first in range(0, n_samples, READ_BLOCK):
-        count = min(READ_BLOCK, n_samples - first)
-        try:
-            waveform = read_window(path, SAMPLE_RATE, first, count=count, **span).waveform
-            has_signal = True
-        except AudioError as error:
-            if error.fault != "silent":
-                raise
-            fault, waveform = fault or error, torch.zeros(count)
-        yield from torch.split(waveform, BLOCK)
-    if fault is not None and not has_signal:
-        raise fault
+class _Span:
+    """A span of a file, which is read in blocks for the network; arguments are those of `find_in_file`."""
+
+    def __init__(
+        self, path: Path, start: float, duration: float | None, *, max_bandwidth: float | None, channel: int | None
+    ) -> None:
+        self.seconds = span_seconds(path, start, duration, channel=channel)
+        self.n_samples = max(round(self.seconds * SAMPLE_RATE), 1)
+        self._read = partial(
+            read_window,
+            path,
+            SAMPLE_RATE,
+            start=start,
+            duration=self.seconds,
+            max_bandwidth=max_bandwidth,
+            channel=channel,
+        )
+
+    def blocks(self) -> Iterator[Tensor]:
+        """Yield the blocks; parts without a signal are zeros, unless there is nothing else."""
+        fault, has_signal = None, False
+        for first in range(0, self.n_samples, READ_BLOCK):
+            count = min(READ_BLOCK, self.n_samples - first)
+            try:
+                waveform = self._read(first, count=count).waveform
+                has_signal = True
+            except AudioError as error:
+                if error.fault != "silent":
+                    raise
+                fault, waveform = fault or error, torch.zeros(count)
+            yield from torch.split(waveform, BLOCK)
+        if fault is not None and not has_signal:
+            raise fault
 
 
 @cache

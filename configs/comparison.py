@@ -90,7 +90,8 @@ class ExtractionConfig(EmbeddedCorpusConfig):
     features_path: Annotated[Path, Continues()] | None = None
     """Features file, .pt or .npz; by default {output_dir}/{corpus}_features_{encoder}.pt."""
     download_weights: bool = False
-    """Only download the encoder's weights, if they are not on this machine."""
+    """Only download the encoder's weights, and with --vad those of the speech detection, if they are not on this
+    machine."""
     export_onnx: Annotated[Path, Writes(ONNX_FILES)] | None = None
     """Only write the network of the encoder as this .onnx file, with the metadata of sherpa-onnx (campplus, and trained
     with the front end fbank)."""

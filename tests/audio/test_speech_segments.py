@@ -12,7 +12,7 @@ from audio.speech_segments import find_segments
 
 STEP = 0.032
 # Without limits: each chunk of speech is a segment.
-BARE = SpeechSettings(min_speech=0.0, min_silence=0.0, padding=0.0)
+BARE = SpeechSettings(threshold=0.5, min_speech=0.0, min_silence=0.0, padding=0.0)
 
 
 def segments(levels: Sequence[float], settings: SpeechSettings = BARE) -> list[tuple[float, float]]:

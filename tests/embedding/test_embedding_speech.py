@@ -30,8 +30,8 @@ def recordings(
     return [Utterance(folder / f"{number}.wav", f"s{number}", "") for number in range(4)]
 
 
-def encoder(**options: float) -> LazyEncoder:
-    return lazy_encoder("spectral", device="cpu", speech_detection={}, **options)
+def encoder() -> LazyEncoder:
+    return lazy_encoder("spectral", device="cpu", speech_detection={})
 
 
 def speech_of(utterance: Utterance) -> torch.Tensor:

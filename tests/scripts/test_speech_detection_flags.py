@@ -121,6 +121,12 @@ def test_features_with_and_without_pauses_are_different_files(
     assert_refused(done, "speech_detection is None there, (name 'silero', ", "here")
 
 
+def test_weights_are_downloaded_ahead(speech_weights: Path, call_script: Run) -> None:
+    done = call_script(EXTRACT, "--encoder", "spectral", "--download_weights", "--vad")
+    assert done.returncode == 0, done.stderr
+    assert "Weights of the speech detection: on this machine, digest e1122837" in done.stdout
+
+
 def test_settings_without_the_detection_are_refused(voices: Path, call_script: Run, assert_refused: Check) -> None:
     done = call_script(EXTRACT, voices / "corpus", "--encoder", "spectral", "--vad_threshold", 0.4)
     assert_refused(done, "--vad_threshold is a setting of the speech detection; give --vad too.")
