@@ -126,8 +126,9 @@ def find_turns(
         Start and end (seconds) of the speech in the recording, in which pauses of up to `MAX_PAUSE` do not end a turn.
         By default, it is what the encoder's speech detection finds, or all of the recording if it has none.
     switch_cost : float
-        Log-likelihood ratio that a change of the speaker must gain (`most_probable_path`), except after a pause; with
-        0, each window is decided alone.
+        Log-likelihood ratio that a change of the speaker must gain (`most_probable_path`), except after a pause. Each
+        turn is then identified by the mean vector of its windows (`identify_turns`). With 0, each window is decided
+        alone.
     min_turn : float
         Minimum length of a turn (seconds; `absorb_short_turns`).
     progress : bool
