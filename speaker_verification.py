@@ -32,8 +32,9 @@ from files import (
     count_of,
     format_percent,
     format_table,
+    timestamp,
     track,
-    write_atomically,
+    versions,
     write_tables,
 )
 from speaker_recognition_inference import report_saved
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
     from corpora import Utterance
     from embedding import Row
     from encoders import LazyEncoder
-    from verification import EnrolmentResult, SpeakerStore, SpeakerVerifier
+    from verification import EnrolmentResult, SpeakerStore, SpeakerVerifier, Turn
 
 
 def evaluate(config: EvaluateConfig) -> int:
@@ -316,11 +317,16 @@ def identify(config: IdentifyConfig) -> int:
     """Identify the enrolled speaker of each recording, or report unknown."""
     from corpora import find_recordings
     from heads import predictions_table, write_predictions
-    from verification import SpeakerStore
+    from verification import SpeakerStore, StoreError
 
     paths = find_recordings(config.recordings)
-    if config.timeline:
-        return show_timeline(config, paths)
+    if config.timeline or config.segments is not None:
+        if len(paths) != 1:
+            flag = "--timeline" if config.timeline else "--segments"
+            raise StoreError(f"{paths[0]}: found {len(paths)} recordings; {flag} expects one.")
+        if config.segments is not None:
+            return name_segments(config, paths[0], config.segments)
+        return show_timeline(config, paths[0])
     check_writable(config.results.parent)
     with SpeakerStore.open(config.store) as store:
         store.check_not_empty()  # before weights are downloaded
@@ -353,31 +359,64 @@ def prior_of(store: SpeakerStore, config: IdentifyConfig) -> float:
     return p_known
 
 
-def show_timeline(config: IdentifyConfig, paths: list[Path]) -> int:
+def show_timeline(config: IdentifyConfig, path: Path) -> int:
     """Report who speaks when in one recording."""
-    from verification import SpeakerStore, StoreError, find_turns, to_rttm
+    from verification import SpeakerStore, find_turns
 
-    if len(paths) != 1:
-        raise StoreError(f"{paths[0]}: found {len(paths)} recordings; --timeline expects one.")
     check_writable(config.results.parent)
     channel = channel_number(config.channel)
     with SpeakerStore.open(config.store) as store:
         store.check_not_empty()
         encoder, p_known = encoder_of(store.verifier, config), prior_of(store, config)
+        settings = config.smoothing("speech_detection" in encoder.spec)
         turns = find_turns(
+            store, path, encoder, hop=config.hop, p_known=p_known, channel=channel, progress=True, **settings
+        )
+    return report_turns(config, path, turns)
+
+
+def name_segments(config: IdentifyConfig, path: Path, segments: Path) -> int:
+    """Report the enrolled speakers of the labels of a diarisation."""
+    from audio import span_seconds
+    from corpora import segments_of_recording
+    from verification import SpeakerStore, labels_table, name_labels, turns_of_labels
+
+    channel = channel_number(config.channel)
+    listed = segments_of_recording(segments, path, span_seconds(path, channel=channel))
+    check_writable(config.results.parent)
+    with SpeakerStore.open(config.store) as store:
+        store.check_not_empty()
+        encoder, p_known = encoder_of(store.verifier, config), prior_of(store, config)
+        labels = name_labels(
             store,
-            paths[0],
+            path,
             encoder,
-            window=config.window,
-            hop=config.hop,
+            segments=listed,
             p_known=p_known,
+            allow_repeats=config.allow_repeats,
             channel=channel,
             progress=True,
         )
-    lines = [[f"{turn.start:.2f}", f"{turn.end:.2f}", turn.speaker, format_percent(turn.probability)] for turn in turns]
-    print(format_table(["from", "to", "speaker", "percent"], lines, ">><>"))
-    text = to_rttm(turns, paths[0], channel)
-    print(f"Saved {write_atomically(config.results, lambda file: file.write(text.encode('utf-8', 'surrogateescape')))}")
+    print(labels_table(labels))
+    return report_turns(config, path, turns_of_labels(listed, labels), is_shown=False)
+
+
+def report_turns(config: IdentifyConfig, path: Path, turns: Sequence[Turn], *, is_shown: bool = True) -> int:
+    """Print the turns of a recording, and write them as RTTM, as CSV and as a page."""
+    from reports import write_timeline_page
+    from verification import turns_table, write_turns
+
+    if is_shown:
+        print(turns_table(turns) if turns else f"{path}: no speech was found")
+    channel = channel_number(config.channel)
+    saved = [*write_turns(config.results, turns, path, channel)]
+    about = {"command": command(), "versions": versions(), "created": timestamp()}
+    with announce("Drawing the page"):
+        saved.append(
+            write_timeline_page(config.results.with_suffix(".html"), path, turns, about=about, channel=channel)
+        )
+    for each in saved:
+        print(f"Saved {each}")
     return EXIT_DONE
 
 

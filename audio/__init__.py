@@ -1,9 +1,10 @@
-"""Read waveforms from files: decode, resample, crop, window; measure their bandwidth; find speech; write them."""
+"""Read waveforms from files: decode, resample, crop, window; measure bandwidth, envelope; find speech; write them."""
 
 from audio.audio_error import AudioError, AudioFault
 from audio.bandwidth import measure_bandwidth
 from audio.channel_statistics import MEASURED_SECONDS, ChannelStatistics
 from audio.conversion import FOREIGN_SUFFIXES, HEADERLESS
+from audio.envelope import measure_envelope
 from audio.full_scale import full_scale_of
 from audio.header import Header, read_header
 from audio.read import Recording, read_audio, read_recording, read_window, span_seconds
@@ -30,6 +31,7 @@ __all__ = [
     "check_webrtc_vad",
     "full_scale_of",
     "measure_bandwidth",
+    "measure_envelope",
     "read_audio",
     "read_header",
     "read_recording",

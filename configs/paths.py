@@ -38,9 +38,12 @@ class Writes:
     ----------
     kinds : mapping
         Kind of the file by the suffix of its name; the suffix ``""`` stands for all.
+    beside : mapping
+        For the suffix of the file, kinds of the files that are written beside it, by their suffixes.
     """
 
     kinds: Mapping[str, str] = field(hash=False)
+    beside: Mapping[str, Mapping[str, str]] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True)
@@ -122,6 +125,7 @@ DESCRIPTION_FILES = {
 }
 REPORT_FILES = {**_REPORT, **_HEAD_PICTURES, **_TRIAL_PICTURES, **_TRAINING_PICTURES}
 ONNX_FILES = {".onnx": file_kinds.ONNX}
+TURNS_FILES = {".csv": file_kinds.TURNS, ".html": file_kinds.REPORT}  # beside an RTTM file
 PREDICTIONS_FILES = {".csv": file_kinds.PREDICTIONS, ".json": file_kinds.PREDICTIONS}
 
 
@@ -149,6 +153,7 @@ def check_outputs(config: Any, **names: str) -> None:
         if isinstance(mark, Writes):
             suffix = "" if "" in mark.kinds else check_suffix(path, *mark.kinds, flag=flag)
             files = {path: mark.kinds[suffix]}
+            files |= {path.with_suffix(other): kind for other, kind in mark.beside.get(suffix, {}).items()}
         elif isinstance(mark, WritesInto):
             written = {
                 name: kind

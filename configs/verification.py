@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, TypedDict
 
 from configs.base import (
     BackendName,
@@ -24,8 +24,25 @@ from configs.base import (
     SpeechConfig,
     TableFormat,
 )
-from configs.paths import EVALUATION_FILES, PREDICTIONS_FILES, Continues, Writes, WritesInto
+from configs.paths import EVALUATION_FILES, PREDICTIONS_FILES, TURNS_FILES, Continues, Writes, WritesInto
 from files import file_kinds
+
+
+class TimelineSettings(TypedDict):
+    """Settings of --timeline that depend on the speech detection.
+
+    They are the length of a window (seconds), the log-likelihood ratio that a change of speaker must gain, and the
+    minimum length of a turn (seconds).
+    """
+
+    window: float
+    switch_cost: float
+    min_turn: float
+
+
+# Defaults without and with speech detection. The second were chosen by benchmarks/timelines.py on training recordings.
+TIMELINE: TimelineSettings = {"window": 2.0, "switch_cost": 0.0, "min_turn": 0.0}
+TIMELINE_OF_SPEECH: TimelineSettings = {"window": 1.5, "switch_cost": 1.0, "min_turn": 0.5}
 
 
 @dataclass(frozen=True)
@@ -272,13 +289,26 @@ class IdentifyConfig(RecordingsConfig, StoreConfig, EmbeddingConfig):
     instead of --p_known."""
     timeline: bool = False
     """Report who speaks when in one file."""
-    window: Seconds = 2.0
-    """Length of the windows of --timeline (seconds)."""
+    segments: InputPath | None = None
+    """RTTM file that says which segments of one file are of the same speaker; each of its labels gets the enrolled
+    speaker of its segments, or is unknown."""
+    allow_repeats: bool = False
+    """Whether several labels of --segments may get the same speaker."""
+    window: Seconds | None = None
+    """Length of the windows of --timeline (seconds), by default 2, and 1.5 with speech detection (--vad)."""
     hop: Seconds = 0.5
     """Time from the start of a window of --timeline to the start of the next (seconds)."""
-    output: Annotated[Path, Writes({**PREDICTIONS_FILES, ".rttm": file_kinds.RTTM})] | None = None
-    """File for the results, .csv or .json (with --timeline, .rttm); by default identified.csv (timeline.rttm) in the
-    folder of the store."""
+    switch_cost: Annotated[float, Range(0, 1e6)] | None = None
+    """Log-likelihood ratio that a change of the speaker must gain in --timeline, by default 1 with speech detection; 0,
+    the default without it, decides each window alone."""
+    min_turn: Annotated[float, Range(0, 1e6)] | None = None
+    """Minimum length of a turn of --timeline (seconds), by default 0, and 0.5 with speech detection; a shorter one is
+    given to the turn beside it, or left out if there is none."""
+    output: (
+        Annotated[Path, Writes({**PREDICTIONS_FILES, ".rttm": file_kinds.RTTM}, beside={".rttm": TURNS_FILES})] | None
+    ) = None
+    """File for the results, .csv or .json; with --timeline or --segments, .rttm, and a .csv file and a page of the same
+    name are written beside it. By default identified.csv, timeline.rttm or segments.rttm in the folder of the store."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -287,13 +317,26 @@ class IdentifyConfig(RecordingsConfig, StoreConfig, EmbeddingConfig):
     @property
     def results(self) -> Path:
         """File for the results, from the flag or beside the store."""
-        name = "timeline.rttm" if self.timeline else "identified.csv"
+        name = "segments.rttm" if self.segments else "timeline.rttm" if self.timeline else "identified.csv"
         return self.store.parent / name if self.output is None else self.output
+
+    def smoothing(self, has_detection: bool) -> TimelineSettings:
+        """Return the settings of --timeline, from the flags or by default."""
+        default = TIMELINE_OF_SPEECH if has_detection else TIMELINE
+        return {
+            "window": default["window"] if self.window is None else self.window,
+            "switch_cost": default["switch_cost"] if self.switch_cost is None else self.switch_cost,
+            "min_turn": default["min_turn"] if self.min_turn is None else self.min_turn,
+        }
 
     def problem(self) -> str | None:
         if self.far is not None and self.p_known is not None:
             return "--far and --p_known both set the threshold; give one of them."
-        suffixes = [".rttm"] if self.timeline else list(PREDICTIONS_FILES)
+        if self.timeline and self.segments is not None:
+            return "--timeline finds the turns, and --segments gives them; give one of the two."
+        if self.allow_repeats and self.segments is None:
+            return "--allow_repeats is for the labels of an RTTM file; give --segments FILE too."
+        suffixes = [".rttm"] if self.timeline or self.segments is not None else list(PREDICTIONS_FILES)
         if self.results.suffix.lower() not in suffixes:
             listed = " or ".join(suffixes)
             return f"{self.results}: the output is a {listed} file; give --output a name that ends in {listed}."

@@ -8,7 +8,8 @@ from corpora.given_splits import Indices, describe_left_out
 from corpora.layout_registry import LAYOUTS, Unused, layout
 from corpora.layouts import load_corpus
 from corpora.meeting_segments import DroppedLine, FoundSegments, MeetingSegment
-from corpora.rttm import RttmSegment, read_rttm, rttm_utterances
+from corpora.overlaps import Span, spans_alone, union_of
+from corpora.rttm import RttmSegment, read_rttm, rttm_utterances, segments_of_recording
 from corpora.scan import find_audio, find_recordings
 from corpora.segment_list import describe_missing, read_segment_list
 from corpora.session_folds import session_folds
@@ -31,6 +32,7 @@ __all__ = [
     "MeetingSegment",
     "Problem",
     "RttmSegment",
+    "Span",
     "Split",
     "SplitBy",
     "Unused",
@@ -52,12 +54,15 @@ __all__ = [
     "read_segment_list",
     "read_split",
     "rttm_utterances",
+    "segments_of_recording",
     "session_folds",
+    "spans_alone",
     "split",
     "split_by_speaker",
     "split_mixed",
     "summary_table",
     "take_subsets",
+    "union_of",
     "warn_of_shared_sessions",
     "write_manifest",
 ]

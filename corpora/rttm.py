@@ -5,7 +5,7 @@ import math
 import os
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -19,6 +19,8 @@ FILE_KIND = "an RTTM file, with lines such as 'SPEAKER meeting 1 12.50 3.20 <NA>
 TYPES = {"SPEAKER", "SEGMENT", "NOSCORE", "NO_RT_METADATA", "LEXEME", "NON-LEX", "NON-SPEECH", "FILLER", "EDIT", "IP"}
 TYPES |= {"SU", "CB", "A/P", "SPKR-INFO"}
 COMMENT = ";;"
+# Time that a segment may end after the end of its recording (seconds); programs round times, and pad segments.
+TOLERANCE = 0.5
 
 
 @dataclass(frozen=True)
@@ -171,9 +173,7 @@ def rttm_utterances(
         The RTTM file cannot be read, has none of the recordings, has no such speaker, or has several for `name`.
     """
     speaker = None if speaker is None else normal_form(speaker)
-    by_recording: defaultdict[str, list[RttmSegment]] = defaultdict(list)
-    for segment in read_rttm(path):
-        by_recording[segment.recording].append(segment)
+    by_recording = _by_recording(path)
     files: dict[str, Path] = {}
     for file in recordings:
         first = files.setdefault(recording_name(file), file)
@@ -181,10 +181,7 @@ def rttm_utterances(
             raise CorpusError(f"{path}: {first} and {file} have the same name without the suffix; give one of them.")
     found = [(recording, files[recording]) for recording in by_recording if recording in files]
     if not found:
-        raise CorpusError(
-            f"{path}: this file describes the recordings {listing(list(by_recording))}, but the given files are "
-            f"{listing([file.name for file in recordings])}. Give the files with these names."
-        )
+        raise _other_recordings(path, list(by_recording), recordings)
     unused = [str(file) for recording, file in files.items() if recording not in by_recording]
     if unused:
         logger.warning("%s: there are no segments of %s", path, listing(unused))
@@ -204,6 +201,53 @@ def rttm_utterances(
         for start, end in _alone(segment, by_recording[recording])
     ]
     return _without_short(path, list(dict.fromkeys(utterances)), min_seconds)
+
+
+def segments_of_recording(path: str | os.PathLike[str], recording: Path, seconds: float) -> list[RttmSegment]:
+    """Return the segments of one recording from an RTTM file, sorted by their start, and cut at the end of the audio.
+
+    Parameters
+    ----------
+    path : path-like
+        RTTM file.
+    recording : Path
+        Audio file; its name without the suffix is the name of the recording in the RTTM file.
+    seconds : float
+        Length of the audio (seconds).
+
+    Raises
+    ------
+    CorpusError
+        The RTTM file cannot be read, does not have the recording, or has a segment that ends more than `TOLERANCE`
+        after the end of the audio.
+    """
+    by_recording = _by_recording(path)
+    if recording_name(recording) not in by_recording:
+        raise _other_recordings(path, list(by_recording), [recording])
+    segments = sorted(by_recording[recording_name(recording)], key=lambda each: (each.start, each.line))
+    last = max(segments, key=lambda each: each.end)
+    if last.end > seconds + TOLERANCE:
+        raise CorpusError(
+            f"{path}: the segment on line {last.line + 1} ends at {last.end:.2f} s, but {recording} is {seconds:.2f} s "
+            "long. Give the RTTM file of this recording."
+        )
+    cut = [replace(each, duration=min(each.end, seconds) - each.start) for each in segments if each.start < seconds]
+    return [each for each in cut if each.duration > 0]
+
+
+def _by_recording(path: str | os.PathLike[str]) -> dict[str, list[RttmSegment]]:
+    """Read the segments of an RTTM file, by the name of the recording."""
+    by_recording: defaultdict[str, list[RttmSegment]] = defaultdict(list)
+    for segment in read_rttm(path):
+        by_recording[segment.recording].append(segment)
+    return by_recording
+
+
+def _other_recordings(path: str | os.PathLike[str], described: Sequence[str], given: Sequence[Path]) -> CorpusError:
+    return CorpusError(
+        f"{path}: this file describes the recordings {listing(described)}, but the given files are "
+        f"{listing([file.name for file in given])}. Give the files with these names."
+    )
 
 
 def _alone(segment: RttmSegment, others: Iterable[RttmSegment]) -> list[tuple[float, float]]:

@@ -31,7 +31,8 @@ SEGMENTS = "a manifest of segments, for --data_dir"
 CUTS = "a list of segments that prepare_data.py cut from recordings"
 DESCRIPTION = "a description of a corpus, an output of prepare_data.py describe"
 SETTINGS = "a YAML file of settings, for --config"
-RTTM = "an RTTM file, for --rttm of speaker_verification.py enroll"
+RTTM = "an RTTM file, for --rttm of speaker_verification.py enroll, and --segments of identify"
+TURNS = "a list of turns, an output of speaker_verification.py identify"
 AUDIO = "an audio file, for --audio_path (for --data_dir, give the folder that contains it)"
 WEIGHTS = "a checkpoint of a network, for --encoder_weights"
 ONNX = "an ONNX file of a network, for --encoder onnx --encoder_weights"
@@ -91,6 +92,7 @@ COLUMNS = (
     ({"file", "source", "source_bytes"}, CUTS),
     ({"id", "speaker", "session", "rate", "problem"}, DESCRIPTION),
     ({"id", "speaker", "score"}, SCORES),
+    ({"start", "end", "speaker", "probability", "label"}, TURNS),
     ({"id", "speaker", "named"}, RESULTS),
     ({"id", "speaker", "pca_x"}, RESULTS),
     ({"speaker", "n_test", "accuracy"}, RESULTS),

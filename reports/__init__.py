@@ -1,7 +1,8 @@
-"""The page and the pictures of results, drawn from the files of a results folder alone."""
+"""The pages and the pictures: of results, drawn from the files of a results folder alone, and of a recording."""
 
 from reports.drawing import PictureFormat
 from reports.write_corpus_page import write_corpus_page
 from reports.write_report import ReportError, format_results, write_report
+from reports.write_timeline_page import write_timeline_page
 
-__all__ = ["PictureFormat", "ReportError", "format_results", "write_corpus_page", "write_report"]
+__all__ = ["PictureFormat", "ReportError", "format_results", "write_corpus_page", "write_report", "write_timeline_page"]

@@ -11,6 +11,7 @@ from verification.enroll_rows import (
 )
 from verification.enrolment import Enrolled, Recording
 from verification.error_rates import describe_errors
+from verification.name_labels import NamedLabel, labels_table, name_labels, turns_of_labels
 from verification.nearest import SHOWN, Nearest, scores_table, write_scores
 from verification.normalisation import as_norm
 from verification.own_calibration import OwnCalibration
@@ -18,7 +19,7 @@ from verification.ready_comparison import compare_with_ready
 from verification.self_calibration import SelfCalibration
 from verification.store import SpeakerStore
 from verification.store_file import StoreError, check_background, check_name, check_origin, name_problem
-from verification.timeline import Turn, find_turns, to_rttm
+from verification.timeline import WindowScores, find_turns, score_windows
 from verification.trials import (
     TrialError,
     Trials,
@@ -28,6 +29,7 @@ from verification.trials import (
     random_triplets,
     read_trials,
 )  # fmt: skip
+from verification.turns import Turn, to_csv, to_rttm, turns_table, write_turns
 from verification.unknown_scores import UnknownScores, UnknownScoresError
 from verification.verdict import UNSURE, Verdict
 from verification.verifier import MIN_SECONDS, SpeakerVerifier, VerifierError
@@ -43,6 +45,7 @@ __all__ = [
     "Enrolled",
     "EnrolmentResult",
     "MIN_SECONDS",
+    "NamedLabel",
     "Nearest",
     "OwnCalibration",
     "Recording",
@@ -60,6 +63,7 @@ __all__ = [
     "Verdict",
     "VerifierError",
     "Voices",
+    "WindowScores",
     "add_background_rows",
     "all_pairs",
     "as_norm",
@@ -75,12 +79,19 @@ __all__ = [
     "enroll_voices",
     "find_turns",
     "is_voices",
+    "labels_table",
+    "name_labels",
     "name_problem",
     "random_triplets",
     "check_trial_ids",
     "read_trials",
+    "score_windows",
     "scores_table",
     "split_speakers",
+    "to_csv",
     "to_rttm",
+    "turns_of_labels",
+    "turns_table",
     "write_scores",
+    "write_turns",
 ]

@@ -24,7 +24,7 @@ from verification.doubtful import describe_mismatches, find_mismatches
 from verification.enrolment import Enrolled, Recording, recordings_of
 from verification.known_audio import warn_of_enrolled, warn_of_enrolled_rows, with_known_digests
 from verification.nearest import Nearest, find_nearest
-from verification.open_set_predictions import open_set_predictions
+from verification.open_set_predictions import Candidates, open_set_predictions
 from verification.own_calibration import OwnCalibration, own_calibration
 from verification.store_changes import enroll_recordings, forget_recording
 from verification.store_file import (
@@ -432,10 +432,34 @@ class SpeakerStore:
         StoreError
             No speaker is enrolled, or `top_k` is below 1.
         """
-        check_prior("p_known", p_known)
         vectors = [row.vector for row in rows if row.vector is not None]
         seconds = torch.tensor([row.seconds for row in rows if row.vector is not None])
-        found = self.nearest(torch.stack(vectors) if vectors else torch.zeros(0, self._dim), top_k, seconds)
+        found = self.candidates(
+            torch.stack(vectors) if vectors else torch.zeros(0, self._dim), seconds, top_k=top_k, p_known=p_known
+        )
+        return open_set_predictions(rows, found, top_k)
+
+    def candidates(self, vectors: Tensor, seconds: Tensor, *, top_k: int, p_known: float = 0.5) -> Candidates:
+        """Find the enrolled speakers who recordings may be of, and the probabilities that the speakers are enrolled.
+
+        Parameters
+        ----------
+        vectors : Tensor (n, D)
+            Embeddings of the recordings.
+        seconds : Tensor (n,)
+            Lengths of the recordings (seconds).
+        top_k : int
+            Maximum number of speakers per recording.
+        p_known : float
+            Prior probability that the speaker is enrolled.
+
+        Raises
+        ------
+        StoreError
+            No speaker is enrolled, or `top_k` is below 1.
+        """
+        check_prior("p_known", p_known)
+        found = self.nearest(vectors, top_k, seconds)
         calibrated_for = self.verifier.training["most_speakers"]
         if found.n_speakers > calibrated_for:
             logger.warning(
@@ -443,11 +467,9 @@ class SpeakerStore:
                 "rejected as unknown more often than estimated. Train the verifier on more speakers.",
                 calibrated_for, found.n_speakers,
             )  # fmt: skip
-        conditions = Conditions(found.n_speakers)
-        open_set = self.verifier.open_set
+        conditions, open_set = Conditions(found.n_speakers), self.verifier.open_set
         posterior = open_set.probabilities(found.llrs[:, 0].numpy(), p_known, conditions)
-        threshold = open_set.threshold(p_known, conditions)
-        return open_set_predictions(rows, found, posterior, threshold=threshold, top_k=top_k)
+        return Candidates(found, posterior, open_set.threshold(p_known, conditions))
 
     def identify_files(
         self,

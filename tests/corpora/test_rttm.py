@@ -3,12 +3,15 @@
 import logging
 import unicodedata
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from corpora import CorpusError, RttmSegment, Utterance, read_rttm, rttm_utterances
+from corpora import CorpusError, RttmSegment, Utterance, read_rttm, rttm_utterances, segments_of_recording, spans_alone
 
 
 def write_rttm(path: Path, segments: Sequence[tuple[str, float, float, str]], extra: str = "") -> Path:
@@ -112,3 +115,30 @@ def test_segments_have_the_index_of_their_line_among_all_lines(tmp_path: Path) -
         "SPEAKER day 1 -1 1 <NA> <NA> ann\r\nSPEAKER day 1 2 1 <NA> <NA> ben\n"
     )
     assert [(segment.speaker, segment.line) for segment in read_rttm(path)] == [("ann", 2), ("ben", 5)]
+
+
+def test_segments_of_one_recording_end_with_the_audio(tmp_path: Path) -> None:
+    listed = [("the_day", 5.0, 3.25, "ben"), ("the_day", 1.0, 2.0, "ann"), ("other", 0.0, 90.0, "ann")]
+    path = write_rttm(tmp_path / "days.rttm", [*listed, ("the_day", 8.1, 0.2, "ann")])
+    found = segments_of_recording(path, Path("the day.flac"), 8.0)
+    assert [(each.speaker, each.start, each.end) for each in found] == [("ann", 1.0, 3.0), ("ben", 5.0, 8.0)]
+    with pytest.raises(CorpusError, match=r"line 4 ends at 8\.30 s, but the day\.flac is 7\.00 s long"):
+        segments_of_recording(path, Path("the day.flac"), 7.0)
+    with pytest.raises(
+        CorpusError, match=r"describes the recordings the_day, other, but the given files are week\.wav"
+    ):
+        segments_of_recording(path, Path("week.wav"), 100.0)
+
+
+SPANS = st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 20), st.integers(1, 8)), max_size=8)
+
+
+@given(SPANS)
+def test_times_of_one_speaker_alone_are_those_of_each_tick(listed: list[tuple[str, int, int]]) -> None:
+    found = spans_alone((speaker, (start, start + length)) for speaker, start, length in listed)
+    ticks = {tick: {who for who, start, length in listed if start <= tick < start + length} for tick in range(30)}
+    for speaker, spans in found.items():
+        assert spans == sorted(spans)
+        assert all(one[1] < other[0] for one, other in pairwise(spans))
+        covered = {tick for start, end in spans for tick in range(int(start), int(end))}
+        assert covered == {tick for tick, who in ticks.items() if who == {speaker}}

@@ -93,6 +93,39 @@ def test_unreadable_audio_is_not_treated_as_silence(
         turns_of(store, tmp_path / "none.wav", spectral)
 
 
+def test_turns_are_within_speech(
+    store: SpeakerStore, signals: list[NDArray[np.float64]], spectral: Encoder, tmp_path: Path
+) -> None:
+    path = tmp_path / "meeting.wav"
+    noise = 0.1 * np.random.default_rng(0).standard_normal(2 * RATE)
+    soundfile.write(path, np.concatenate([signals[0], noise, signals[1]]), RATE)
+    # Pauses of up to 0.5 s do not end a turn; a span of speech may be shorter than a window, and than half a second.
+    speech = [(0.0, 1.0), (1.4, 2.4), (3.0, 3.3), (5.6, 9.4)]
+    turns = find_turns(store, path, spectral, window=0.8, hop=0.2, p_known=0.9, speech=speech)
+    assert [(turn.start, turn.speaker) for turn in turns] == [(0.0, "anna"), (3.0, "anna"), (5.6, "ben")]
+    assert [turn.end for turn in turns] == pytest.approx([2.4, 3.3, 9.0])
+    assert find_turns(store, path, spectral, speech=[]) == []
+    kept = find_turns(store, path, spectral, window=0.8, hop=0.2, p_known=0.9, speech=speech, min_turn=0.5)
+    assert kept == [turns[0], turns[2]]
+
+
+def test_smoothing_removes_changes_that_gain_little(
+    store: SpeakerStore, signals: list[NDArray[np.float64]], spectral: Encoder, tmp_path: Path
+) -> None:
+    path = tmp_path / "meeting.wav"
+    soundfile.write(path, np.concatenate([signals[0], signals[1][: RATE // 2], signals[0]]), RATE)
+    speech = [(0.0, 7.5)]
+    plain, smooth = (
+        find_turns(store, path, spectral, window=0.5, hop=0.25, p_known=0.9, speech=speech, switch_cost=cost)
+        for cost in (0.0, 1000.0)
+    )
+    assert {turn.speaker for turn in plain} > {"anna"}
+    [turn] = smooth
+    assert (turn.start, turn.end, turn.speaker) == (0.0, 7.5, "anna")
+    long = find_turns(store, path, spectral, window=0.5, hop=0.25, p_known=0.9, speech=speech, min_turn=3.0)
+    assert [turn.speaker for turn in long] == ["anna"]
+
+
 def test_windows_that_do_not_fit_are_refused(
     store: SpeakerStore, corpus: Corpus, spectral: Encoder, tmp_path: Path
 ) -> None:
