@@ -123,7 +123,7 @@ def name_labels(
     for row in track(embedded, "Embedding", len(pieces), unit="segment", visible=progress):
         label = row.utterance.speaker
         if row.vector is None:
-            if row.fault in ("silent", "no_speech"):
+            if row.fault in ("silent", "no_speech", "too_short"):
                 continue
             raise StoreError(f"{path}: the part that starts at {row.utterance.start:.2f} s cannot be used: {row.error}")
         sums[label] = sums.get(label, torch.zeros_like(row.vector)) + row.seconds * row.vector

@@ -314,7 +314,7 @@ class SpeakerVerifier:
         for row in warn_of_narrow_rows(rows, self.training.get("bandwidth")):
             if row.vector is not None and row.seconds < MIN_SECONDS - 1e-3:  # resampling rounds the length
                 reason = f"the audio is {row.seconds:.2f} s long, which is too short; give at least {MIN_SECONDS:g} s"
-                row = replace(row, vector=None, error=reason)
+                row = replace(row, vector=None, error=reason, fault="too_short")
             yield row
 
     def same_decisions_as(self, other: "SpeakerVerifier") -> bool:

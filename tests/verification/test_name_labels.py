@@ -1,7 +1,7 @@
 """Names of the labels of a diarisation: assignment, overlaps, and labels that cannot be named."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import permutations
 from pathlib import Path
@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from corpora import Corpus, RttmSegment, Utterance
-from encoders import Encoder
+from encoders import Encoder, LazyEncoder, lazy_encoder
 from features import FeatureSet
 from verification import (
     NamedLabel,
@@ -55,7 +55,7 @@ def meeting(corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def name(
     store: SpeakerStore,
     meeting: Path,
-    spectral: Encoder,
+    spectral: Encoder | LazyEncoder,
     *spans: tuple[str, float, float],
     allow_repeats: bool = False,
     p_known: float = 0.9,
@@ -125,6 +125,20 @@ def test_labels_without_usable_segments_are_unknown(store: SpeakerStore, meeting
         name(store, meeting, spectral, ("short", 4.0, 4.4), ("silent", 10.6, 12.0))
     with pytest.raises(StoreError, match=r"the part that starts at 12\.00 s cannot be used: "):
         name(store, meeting, spectral, ("s1", 12.0, 14.0))
+
+
+def test_segments_with_little_speech_are_left_out(
+    store: SpeakerStore,
+    speech_weights: Path,
+    make_conversation: Callable[..., np.ndarray],
+    tmp_path: Path,
+) -> None:
+    # Speech is from 0.45 to 2.1 s, and from 2.5 to 3.7 s; the first segment has 0.35 s of it.
+    soundfile.write(tmp_path / "day.wav", make_conversation(2), RATE)
+    detecting = lazy_encoder("spectral", device="cpu", speech_detection={})
+    named = name(store, tmp_path / "day.wav", detecting, ("a", 0.0, 0.8), ("a", 2.5, 3.7), ("b", 0.1, 0.8))
+    assert named["a"].seconds == pytest.approx(1.2, abs=0.1)
+    assert (named["b"].speaker, named["b"].seconds) == ("unknown", 0)
 
 
 @given(st.integers(0, 10_000), st.integers(1, 4), st.integers(1, 4))
