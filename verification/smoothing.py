@@ -1,5 +1,6 @@
 """Smooth the decisions about the windows of a recording: the most probable path, and a minimum length of turns."""
 
+from heapq import heapify, heappop, heappush
 from itertools import pairwise
 
 import numpy as np
@@ -32,7 +33,7 @@ def most_probable_path(evidence: NDArray[np.float64], switch_cost: float) -> NDA
     """
     n_windows, n_speakers = evidence.shape
     # For each window and speaker, the speaker of the window before on the best path.
-    before = np.zeros((n_windows, n_speakers), np.int64)
+    before = np.zeros((n_windows, n_speakers), np.int32)
     total = np.zeros(n_speakers)
     for window in range(n_windows):
         best = int(total.argmax())
@@ -63,20 +64,34 @@ def absorb_short_turns(choices: NDArray[np.int64], spans: NDArray[np.float64], m
     min_seconds : float
         Minimum length of a turn (seconds).
     """
-    choices = choices.copy()
-    while runs := [run for run in runs_of(choices, spans) if choices[run[0]] != NOBODY]:
-        lengths = [spans[last, 1] - spans[first, 0] for first, last in runs]
-        number = int(np.argmin(lengths))
-        first, last = runs[number]
-        if lengths[number] >= min_seconds - 1e-6:
-            break
-        adjacent = []
-        if number > 0 and spans[runs[number - 1][1], 1] == spans[first, 0]:
-            adjacent.append(number - 1)
-        if number + 1 < len(runs) and spans[last, 1] == spans[runs[number + 1][0], 0]:
-            adjacent.append(number + 1)
-        longest = max(adjacent, key=lambda each: lengths[each], default=None)
-        choices[first : last + 1] = NOBODY if longest is None else choices[runs[longest][0]]
+    choices, starts, ends = choices.copy(), spans[:, 0].tolist(), spans[:, 1].tolist()
+    # The last window of each turn by its first one, and the other way round.
+    last_of = {first: last for first, last in runs_of(choices, spans) if choices[first] != NOBODY}
+    first_of = {last: first for first, last in last_of.items()}
+
+    def seconds(first: int) -> float:
+        return float(ends[last_of[first]] - starts[first])
+
+    shortest = [(seconds(first), first) for first in last_of]
+    heapify(shortest)
+    while shortest and shortest[0][0] < min_seconds - 1e-6:
+        length, first = heappop(shortest)
+        if first not in last_of or seconds(first) != length:  # it is a part of a longer turn by now
+            continue
+        last, adjacent = last_of[first], []
+        if first - 1 in first_of and ends[first - 1] == starts[first]:
+            adjacent.append(first_of[first - 1])
+        if last + 1 in last_of and ends[last] == starts[last + 1]:
+            adjacent.append(last + 1)
+        longest = max(adjacent, key=seconds, default=None)
+        choices[first : last + 1] = NOBODY if longest is None else choices[longest]
+        joined = [first, *(each for each in adjacent if choices[each] == choices[first])]
+        first, last = min(joined), max(last_of[each] for each in joined)
+        for each in joined:
+            del first_of[last_of.pop(each)]
+        if longest is not None:
+            last_of[first], first_of[last] = last, first
+            heappush(shortest, (seconds(first), first))
     return choices
 
 

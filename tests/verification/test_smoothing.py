@@ -36,6 +36,44 @@ def test_a_recording_of_hours_has_an_exact_path() -> None:
     assert most_probable_path(evidence[:0], 1.0).tolist() == []
 
 
+def random_windows(random: np.random.Generator, n_windows: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return choices and spans; some windows do not touch the next one, and many turns are equally long."""
+    edges = np.cumsum(random.choice([0.25, 0.5, random.uniform(0.2, 0.8)], n_windows + 1))
+    spans = np.stack([edges[:-1], edges[1:]], 1)
+    spans[:, 1] -= np.where(random.random(n_windows) < 0.1, 0.125, 0.0)
+    return random.integers(NOBODY, 3, n_windows), spans
+
+
+def absorbed_one_by_one(choices: np.ndarray, spans: np.ndarray, min_seconds: float) -> np.ndarray:
+    """Absorb short turns as `absorb_short_turns` defines it, in quadratic time."""
+    choices = choices.copy()
+    while runs := [run for run in runs_of(choices, spans) if choices[run[0]] != NOBODY]:
+        lengths = [spans[last, 1] - spans[first, 0] for first, last in runs]
+        number = int(np.argmin(lengths))
+        first, last = runs[number]
+        if lengths[number] >= min_seconds - 1e-6:
+            break
+        near = [each for each in (number - 1, number + 1) if 0 <= each < len(runs)]
+        near = [each for each in near if spans[runs[min(each, number)][1], 1] == spans[runs[max(each, number)][0], 0]]
+        longest = max(near, key=lambda each: lengths[each], default=None)
+        choices[first : last + 1] = NOBODY if longest is None else choices[runs[longest][0]]
+    return choices
+
+
+@given(SEEDS, st.integers(0, 40), st.sampled_from([0.0, 0.5, 0.6, 1.0, 3.0]))
+def test_short_turns_are_absorbed_one_by_one(seed: int, n_windows: int, min_seconds: float) -> None:
+    choices, spans = random_windows(np.random.default_rng(seed), n_windows)
+    expected = absorbed_one_by_one(choices, spans, min_seconds)
+    assert absorb_short_turns(choices, spans, min_seconds).tolist() == expected.tolist()
+
+
+def test_a_recording_of_hours_with_many_changes_is_smoothed() -> None:
+    random = np.random.default_rng(0)
+    edges = np.arange(100_001) / 2
+    kept = absorb_short_turns(random.integers(0, 5, 100_000), np.stack([edges[:-1], edges[1:]], 1), 1.0)
+    assert all(last > first for first, last in runs_of(kept, np.stack([edges[:-1], edges[1:]], 1)))
+
+
 @given(SEEDS, st.integers(1, 20), st.sampled_from([0.0, 0.5, 1.0, 3.0]))
 def test_no_turn_is_too_short_afterwards(seed: int, n_windows: int, min_seconds: float) -> None:
     random = np.random.default_rng(seed)
