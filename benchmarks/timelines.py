@@ -153,9 +153,8 @@ def main_choose(config: TimelinesBenchmark) -> int:
 
 def compared(store: SpeakerStore, scores: WindowScores) -> Iterator[tuple[tuple[str, ...], list[Turn]]]:
     """Yield settings, and the turns that they give: each way to smooth, decided by window or by turn."""
-    is_known = np.append(np.ones(len(scores.names) - 1), 0.0)
     for lenience, decision in ((0.0, "by window"), (LENIENCE, "by turn")):
-        evidence = scores.evidence + lenience * is_known
+        evidence = np.stack(list(scores.evidence.rows(lenience)))
         stretches = runs_of(np.zeros(len(evidence), np.int64), scores.spans)
         parts = [evidence[first : last + 1] for first, last in stretches]
         smoothed = {

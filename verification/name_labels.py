@@ -15,9 +15,9 @@ from corpora import RttmSegment, Span, Utterance, spans_alone, union_of
 from encoders import Encoder, LazyEncoder
 from files import PathLike, format_percent, format_table, track
 from heads import UNKNOWN
+from verification.evidence import MAX_CANDIDATES, Evidence
 from verification.store import SpeakerStore
 from verification.store_file import StoreError
-from verification.timeline import MAX_CANDIDATES, MAX_THRESHOLD, evidence_of
 from verification.turns import Turn
 from verification.verifier import MIN_SECONDS
 
@@ -133,20 +133,21 @@ def name_labels(
     lengths = torch.tensor([seconds[label] for label in sums])
     vectors = torch.stack(list(sums.values())) / lengths[:, None]
     found = store.candidates(vectors, lengths, top_k=max(len(sums), MAX_CANDIDATES), p_known=p_known)
-    names, evidence, probabilities = evidence_of(found)
-    choices = evidence.argmax(axis=1) if allow_repeats else _assign(evidence)
-    threshold = float(np.clip(found.threshold, -MAX_THRESHOLD, MAX_THRESHOLD))
+    evidence = Evidence.of(found)
+    names, table = evidence.names, np.stack(list(evidence.rows()))
+    choices = evidence.best() if allow_repeats else _assign(table)
+    probabilities = evidence.probabilities_of(choices)
     named = {}
     for place, (label, choice) in enumerate(zip(sums, choices.tolist(), strict=True)):
-        similar = int(evidence[place, :-1].argmax())
-        score = evidence[place, similar if names[choice] == UNKNOWN else choice] + threshold
+        similar = int(evidence.numbers[place, 0])
+        score = table[place, similar if names[choice] == UNKNOWN else choice] + evidence.threshold
         named[label] = NamedLabel(
             label=label,
             speaker=names[choice],
-            probability=float(probabilities[place, choice]),
+            probability=float(probabilities[place]),
             similar=names[similar],
             score=float(score),
-            threshold=threshold,
+            threshold=evidence.threshold,
             seconds=seconds[label],
             is_alone=parts[label][1],
         )

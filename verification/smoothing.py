@@ -1,5 +1,6 @@
 """Smooth the decisions about the windows of a recording: the most probable path, and a minimum length of turns."""
 
+from collections.abc import Iterable
 from heapq import heapify, heappop, heappush
 from itertools import pairwise
 
@@ -10,12 +11,12 @@ from numpy.typing import NDArray
 NOBODY = -1
 
 
-def most_probable_path(evidence: NDArray[np.float64], switch_cost: float) -> NDArray[np.int64]:
+def most_probable_path(evidence: Iterable[NDArray[np.float64]], switch_cost: float) -> NDArray[np.int64]:
     """Choose a speaker for each window so that the evidence minus the cost of all changes is highest (Viterbi).
 
     Parameters
     ----------
-    evidence : ndarray (n, k)
+    evidence : iterable of ndarray (k,), or ndarray (n, k)
         Log-likelihood of each of k speakers for each of n windows in order of time, up to a constant per window.
     switch_cost : float
         Cost of a change of the speaker from one window to the next. With 0, each window is decided alone.
@@ -31,21 +32,21 @@ def most_probable_path(evidence: NDArray[np.float64], switch_cost: float) -> NDA
     >>> most_probable_path(evidence, 0.0).tolist(), most_probable_path(evidence, 1.0).tolist()
     ([0, 1, 0], [0, 0, 0])
     """
-    n_windows, n_speakers = evidence.shape
-    # For each window and speaker, the speaker of the window before on the best path.
-    before = np.zeros((n_windows, n_speakers), np.int32)
-    total = np.zeros(n_speakers)
-    for window in range(n_windows):
-        best = int(total.argmax())
-        stays = total >= total[best] - switch_cost
-        before[window] = np.where(stays, np.arange(n_speakers), best)
-        total = np.where(stays, total, total[best] - switch_cost) + evidence[window]
+    # For each window, the best speaker of the window before, and to whom the path comes without a change.
+    best: list[int] = []
+    stays: list[NDArray[np.bool_]] = []
+    total = np.zeros(1)
+    for row in evidence:
+        best.append(int(total.argmax()))
+        highest = total[best[-1]] - switch_cost
+        stays.append(np.broadcast_to(total >= highest, row.shape))
+        total = np.maximum(total, highest) + row
         total -= total.max()  # the sums of a long recording stay small
-    path = np.empty(n_windows, np.int64)
-    number = int(total.argmax()) if n_windows else 0
-    for window in reversed(range(n_windows)):
+    path = np.empty(len(best), np.int64)
+    number = int(total.argmax())
+    for window in reversed(range(len(path))):
         path[window] = number
-        number = int(before[window, number])
+        number = number if stays[window][number] else best[window]
     return path
 
 

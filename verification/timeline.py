@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,19 +15,13 @@ from audio import AudioError, SpeechDetector, SpeechSettings, span_seconds, wind
 from corpora import Span, Utterance
 from encoders import Encoder, LazyEncoder
 from files import PathLike, track
-from heads import UNKNOWN
-from verification.open_set_predictions import Candidates
+from verification.evidence import MAX_CANDIDATES, Evidence
 from verification.smoothing import NOBODY, absorb_short_turns, most_probable_path, runs_of
 from verification.store import SpeakerStore
 from verification.store_file import StoreError
 from verification.turns import Turn
 from verification.verifier import MIN_SECONDS
 
-# Maximum number of speakers who are compared for a window. In larger stores, these are the most similar ones, and the
-# log-likelihood ratios of all others are assumed to be lower than theirs by `GAP`.
-MAX_CANDIDATES, GAP = 50, 10.0
-# Thresholds are limited to this number: where scores carry no information, they are infinite.
-MAX_THRESHOLD = 1e6
 # With smoothing, turns are found with a threshold that is this much lower (log-likelihood ratio), and each turn is then
 # identified with the threshold itself.
 LENIENCE = 4.0
@@ -49,43 +44,40 @@ class WindowScores:
 
     Attributes
     ----------
-    names : list of str
-        The k speakers that any of the windows may be of; the last one is `UNKNOWN`.
-    evidence, probabilities : ndarray (n, k)
-        float64, log-likelihood ratios above the threshold, and posterior probabilities.
+    evidence : Evidence
     spans : ndarray (n, 2)
         float64, start and end of the part of the recording that the decision about a window is for (seconds).
     vectors : Tensor (n, D)
         Embeddings of the windows.
     """
 
-    names: list[str]
-    evidence: NDArray[np.float64]
-    probabilities: NDArray[np.float64]
+    evidence: Evidence
     spans: NDArray[np.float64]
-
     vectors: Tensor
 
     def choices(self, switch_cost: float, min_turn: float) -> NDArray[np.int64]:
-        """Choose a speaker for each window, as an index into `names`, or `NOBODY`; return (n,).
+        """Choose a speaker for each window, as an index into the names of the evidence, or `NOBODY`; return (n,).
 
         With a cost, the choices only divide the recording into turns, so they are lenient: the threshold is lower by
         `LENIENCE`.
         """
-        evidence = self.evidence + (LENIENCE * (np.arange(len(self.names)) < len(self.names) - 1) if switch_cost else 0)
+        if not switch_cost:
+            return absorb_short_turns(self.evidence.best(), self.spans, min_turn)
         # A change of the speaker costs nothing where speech begins after a pause.
         stretches = runs_of(np.zeros(len(self.spans), np.int64), self.spans)
-        paths = [most_probable_path(evidence[first : last + 1], switch_cost) for first, last in stretches]
+        rows = self.evidence.rows(LENIENCE)
+        paths = [most_probable_path(islice(rows, last + 1 - first), switch_cost) for first, last in stretches]
         return absorb_short_turns(np.concatenate(paths), self.spans, min_turn)
 
     def turns(self, choices: NDArray[np.int64]) -> list[Turn]:
         """Return the turns of chosen speakers."""
+        names, probabilities = self.evidence.names, self.evidence.probabilities_of(choices)
         return [
             Turn(
                 start=float(self.spans[first, 0]),
                 end=float(self.spans[last, 1]),
-                speaker=self.names[choices[first]],
-                probability=float(self.probabilities[first : last + 1, choices[first]].mean()),
+                speaker=names[choices[first]],
+                probability=float(probabilities[first : last + 1].mean()),
             )
             for first, last in runs_of(choices, self.spans)
             if choices[first] != NOBODY
@@ -215,7 +207,7 @@ def score_windows(
     lengths = torch.tensor([row.seconds for row in rows if row.vector is not None])
     found = store.candidates(torch.stack(vectors), lengths, top_k=MAX_CANDIDATES, p_known=p_known)
     parts = np.array([each[2:] for each, row in zip(placed, rows, strict=True) if row.vector is not None])
-    return WindowScores(*evidence_of(found), spans=parts, vectors=torch.stack(vectors))
+    return WindowScores(Evidence.of(found), spans=parts, vectors=torch.stack(vectors))
 
 
 def identify_turns(
@@ -233,15 +225,14 @@ def identify_turns(
     vectors = torch.stack([scores.vectors[first : last + 1].mean(0) for first, last in runs])
     lengths = torch.from_numpy(times[:, 1] - times[:, 0]).float()
     found = store.candidates(vectors, lengths, top_k=MAX_CANDIDATES, p_known=p_known)
-    names, evidence, probabilities = evidence_of(found)
-    decided = evidence.argmax(axis=1)
+    evidence = Evidence.of(found)
+    decided = evidence.best()
+    probabilities = evidence.probabilities_of(decided)
     turns = []
     for first, last in runs_of(decided, times):
-        own, of_speaker = times[first : last + 1], probabilities[first : last + 1, decided[first]]
-        mean = np.average(of_speaker, weights=own[:, 1] - own[:, 0])
-        turns.append(
-            Turn(start=float(own[0, 0]), end=float(own[-1, 1]), speaker=names[decided[first]], probability=float(mean))
-        )
+        own, speaker = times[first : last + 1], evidence.names[decided[first]]
+        mean = np.average(probabilities[first : last + 1], weights=own[:, 1] - own[:, 0])
+        turns.append(Turn(start=float(own[0, 0]), end=float(own[-1, 1]), speaker=speaker, probability=float(mean)))
     return turns
 
 
@@ -251,26 +242,6 @@ def _without_detection(encoder: Encoder | LazyEncoder) -> LazyEncoder:
     if isinstance(encoder, LazyEncoder):
         return LazyEncoder(spec, encoder.max_duration, lambda: encoder.encoder)
     return LazyEncoder(spec, encoder.max_duration, lambda: encoder)
-
-
-def evidence_of(found: Candidates) -> tuple[list[str], NDArray[np.float64], NDArray[np.float64]]:
-    """Return the speakers that any of n windows may be of, with evidence and probabilities (n, k) for each window.
-
-    The evidence is the log-likelihood ratio above the threshold, and 0 for `UNKNOWN`, which is the last of the k
-    speakers; so the decision about a single window is that of `SpeakerStore.identify`. A speaker who is not among the
-    candidates of a window gets a ratio that is lower than theirs by `GAP`.
-    """
-    nearest, listed = found.nearest, found.probabilities
-    names = [*sorted({name for row in nearest.names for name in row}), UNKNOWN]
-    numbers = {name: number for number, name in enumerate(names)}
-    columns = np.array([[numbers[name] for name in row] for row in nearest.names])
-    ratios = nearest.llrs.double().numpy() - np.clip(found.threshold, -MAX_THRESHOLD, MAX_THRESHOLD)
-    evidence = np.repeat(ratios.min(axis=1, keepdims=True) - GAP, len(names), axis=1)
-    probabilities = np.zeros_like(evidence)
-    np.put_along_axis(evidence, columns, ratios, axis=1)
-    np.put_along_axis(probabilities, columns, listed, axis=1)
-    evidence[:, -1], probabilities[:, -1] = 0.0, 1 - found.p_known
-    return names, evidence, probabilities
 
 
 def _check_windows(store: SpeakerStore, encoder: Encoder | LazyEncoder, window: float, *, hop: float) -> None:
