@@ -379,7 +379,7 @@ def name_segments(config: IdentifyConfig, path: Path, segments: Path) -> int:
     """Report the enrolled speakers of the labels of a diarisation."""
     from audio import span_seconds
     from corpora import segments_of_recording
-    from verification import SpeakerStore, labels_table, name_labels, turns_of_labels
+    from verification import SpeakerStore, labels_table, name_labels, repeats_of, turns_of_labels
 
     channel = channel_number(config.channel)
     listed = segments_of_recording(segments, path, span_seconds(path, channel=channel))
@@ -397,7 +397,7 @@ def name_segments(config: IdentifyConfig, path: Path, segments: Path) -> int:
             channel=channel,
             progress=True,
         )
-    print(labels_table(labels))
+    print("\n".join([labels_table(labels), *repeats_of(labels)]))
     return report_turns(config, path, turns_of_labels(listed, labels), is_shown=False)
 
 

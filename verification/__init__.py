@@ -11,7 +11,7 @@ from verification.enroll_rows import (
 )
 from verification.enrolment import Enrolled, Recording
 from verification.error_rates import describe_errors
-from verification.name_labels import NamedLabel, labels_table, name_labels, turns_of_labels
+from verification.name_labels import NamedLabel, labels_table, name_labels, repeats_of, turns_of_labels
 from verification.nearest import SHOWN, Nearest, scores_table, write_scores
 from verification.normalisation import as_norm
 from verification.own_calibration import OwnCalibration
@@ -83,6 +83,7 @@ __all__ = [
     "name_labels",
     "name_problem",
     "random_triplets",
+    "repeats_of",
     "check_trial_ids",
     "read_trials",
     "score_windows",

@@ -187,6 +187,17 @@ def labels_table(labels: Sequence[NamedLabel]) -> str:
     )
 
 
+def repeats_of(labels: Sequence[NamedLabel]) -> list[str]:
+    """Return a sentence for each label that is unknown only because another label has its speaker."""
+    owners = {each.speaker: each.label for each in labels if each.speaker != UNKNOWN}
+    return [
+        f"{each.label} is most similar to {each.similar}, who has the label {owners[each.similar]}; give "
+        "--allow_repeats if both are one person."
+        for each in labels
+        if each.speaker == UNKNOWN and each.score >= each.threshold and each.similar in owners
+    ]
+
+
 def _parts_of_labels(segments: Sequence[RttmSegment]) -> dict[str, tuple[list[Span], bool]]:
     """Return the parts of the segments of each label that are used, and whether the label speaks alone in them."""
     spans = [(each.speaker, (each.start, each.end)) for each in segments]

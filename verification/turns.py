@@ -2,6 +2,7 @@
 
 import csv
 import io
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +24,7 @@ class Turn:
     speaker : str
         Name of an enrolled speaker, or `UNKNOWN`.
     probability : float
-        Mean probability of the speaker over the windows of the turn.
+        Mean probability of the speaker over the windows of the turn; NaN if it is not known.
     label : str
         Label of the speaker in the RTTM file that the turn is from; empty if it is not from a file.
     """
@@ -60,12 +61,16 @@ def to_rttm(turns: Sequence[Turn], path: PathLike, channel: int | None = None) -
 
 
 def to_csv(turns: Sequence[Turn]) -> str:
-    """Return all turns as a table with the columns of `COLUMNS`: times in seconds, probabilities as fractions."""
+    """Return all turns as a table with the columns of `COLUMNS`: times in seconds, probabilities as fractions.
+
+    A probability that is not known is an empty cell.
+    """
     table = io.StringIO()
     writer = csv.writer(table)
     writer.writerow(COLUMNS)
     for turn in turns:
-        writer.writerow([f"{turn.start:.3f}", f"{turn.end:.3f}", turn.speaker, f"{turn.probability:.4f}", turn.label])
+        share = "" if math.isnan(turn.probability) else f"{turn.probability:.4f}"
+        writer.writerow([f"{turn.start:.3f}", f"{turn.end:.3f}", turn.speaker, share, turn.label])
     return table.getvalue()
 
 

@@ -107,7 +107,12 @@ def test_labels_of_a_diarisation_get_names(store: Path, meeting: Path, call_scri
     assert [(line[3], line[7]) for line in lines] == [
         ("0.000", "anna"), ("1.600", "anna"), ("4.000", "unknown_C"), ("5.500", "ben"),
     ]  # fmt: skip
-    assert ",C\n" in (tmp_path / "named.csv").read_text().replace("\r", "")
+    with (tmp_path / "named.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    # No part of C is long enough to be used.
+    assert [(row["label"], row["probability"] == "") for row in rows] == [
+        ("B", False), ("B", False), ("C", True), ("A", False),
+    ]  # fmt: skip
     assert (tmp_path / "named.html").is_file()
 
 
@@ -117,6 +122,11 @@ def test_two_labels_of_one_person_need_a_flag(store: Path, meeting: Path, call_s
     for flags, names in (([], ["anna", "ben", "unknown"]), (["--allow_repeats"], ["anna", "anna", "ben"])):
         done = call_script(*command, *flags)
         assert sorted(line.split()[1] for line in done.stdout.splitlines()[2:5]) == names, done.stderr
+        [unknown] = [line.split()[0] for line in done.stdout.splitlines()[2:5] if "unknown" in line] or [None]
+        assert ("--allow_repeats" in done.stdout) == (unknown is not None)
+        if unknown:
+            owner = "BC".replace(unknown, "")
+            assert f"\n{unknown} is most similar to anna, who has the label {owner}; give" in done.stdout
 
 
 def test_bad_input_is_refused(
