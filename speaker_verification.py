@@ -40,7 +40,7 @@ from files import (
 from speaker_recognition_inference import report_saved
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from corpora import Utterance
@@ -372,7 +372,10 @@ def show_timeline(config: IdentifyConfig, path: Path) -> int:
         turns = find_turns(
             store, path, encoder, hop=config.hop, p_known=p_known, channel=channel, progress=True, **settings
         )
-    return report_turns(config, path, turns)
+        about = settings_of(config, store, encoder, p_known=p_known)
+    about["windows"] = f"{settings['window']:g} s long, every {config.hop:g} s"
+    about["turns"] = f"of at least {settings['min_turn']:g} s; a change costs {settings['switch_cost']:g}"
+    return report_turns(config, path, turns, settings=about)
 
 
 def name_segments(config: IdentifyConfig, path: Path, segments: Path) -> int:
@@ -397,20 +400,36 @@ def name_segments(config: IdentifyConfig, path: Path, segments: Path) -> int:
             channel=channel,
             progress=True,
         )
+        about = settings_of(config, store, encoder, p_known=p_known)
+    about["segments"] = str(segments)
     print("\n".join([labels_table(labels), *repeats_of(labels)]))
-    return report_turns(config, path, turns_of_labels(listed, labels), is_shown=False)
+    return report_turns(config, path, turns_of_labels(listed, labels), settings=about)
 
 
-def report_turns(config: IdentifyConfig, path: Path, turns: Sequence[Turn], *, is_shown: bool = True) -> int:
+def settings_of(config: IdentifyConfig, store: SpeakerStore, encoder: LazyEncoder, *, p_known: float) -> dict[str, str]:
+    """Return the settings that the page of a recording lists, by name."""
+    from encoders import describe_detection
+
+    return {
+        "store": f"{config.store} ({count_of(len(store), 'speaker')})",
+        "prior probability that a speaker is enrolled": f"{p_known:.4g}",
+        "recordings are embedded": describe_detection(encoder.spec),
+    }
+
+
+def report_turns(config: IdentifyConfig, path: Path, turns: Sequence[Turn], *, settings: Mapping[str, str]) -> int:
     """Print the turns of a recording, and write them as RTTM, as CSV and as a page."""
+    from heads import UNKNOWN
     from reports import write_timeline_page
     from verification import turns_table, write_turns
 
-    if is_shown:
+    if config.timeline:
         print(turns_table(turns) if turns else f"{path}: no speech was found")
+        if config.p_known is None and config.far is None and any(turn.speaker == UNKNOWN for turn in turns):
+            print("If all speakers of the recording are enrolled, --p_known 0.99 names more of them.")
     channel = channel_number(config.channel)
     saved = [*write_turns(config.results, turns, path, channel)]
-    about = {"command": command(), "versions": versions(), "created": timestamp()}
+    about = {"command": command(), "versions": versions(), "created": timestamp(), "settings": settings}
     with announce("Drawing the page"):
         saved.append(
             write_timeline_page(config.results.with_suffix(".html"), path, turns, about=about, channel=channel)

@@ -20,6 +20,7 @@ from encoders.registry import (
 )  # fmt: skip
 from encoders.spec import (
     Spec,
+    describe_detection,
     pieces_of,
     spec_differences,
     spec_digest,
@@ -47,6 +48,7 @@ __all__ = [
     "check_exportable",
     "corpora_with_speakers_of",
     "default_spec",
+    "describe_detection",
     "detection_spec",
     "encoder_from_spec",
     "encoder_options",

@@ -63,11 +63,12 @@ def warn_of_detection(what: str, found: Spec, wanted: Spec) -> None:
         Spec of the earlier vectors, and of the encoder in use.
     """
     if found.get("speech_detection") != wanted.get("speech_detection"):
-        before, now = (_describe_detection(spec) for spec in (found, wanted))
+        before, now = (describe_detection(spec) for spec in (found, wanted))
         logger.warning("%s were embedded %s, these are embedded %s.", what, before, now)
 
 
-def _describe_detection(spec: Spec) -> str:
+def describe_detection(spec: Spec) -> str:
+    """Describe how recordings are embedded with respect to their pauses."""
     detection = spec.get("speech_detection")
     if detection is None:
         return "with their pauses"

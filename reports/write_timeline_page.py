@@ -1,6 +1,6 @@
 """Write the page that shows who speaks when in a recording."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from audio import measure_envelope, span_seconds
@@ -29,7 +29,8 @@ def write_timeline_page(
     turns : sequence of Turn
         Turns in order of time.
     about : dict
-        ``command``, ``versions`` and ``created``, for the section about the origin of the results.
+        ``command``, ``versions`` and ``created``, for the section about the origin of the results; and ``settings``,
+        values by name, if they are to be listed.
     channel : int, optional
         Number of the channel that is drawn, from 0; None is the mean of all.
 
@@ -58,6 +59,7 @@ def write_timeline_page(
         *_speakers_section(turns, seconds),
         *_turns_section(turns),
         downloads_section(pictures, tables),
+        *_settings_section(about.get("settings", {})),
         provenance_section(about),
     ]
     page = html_page(f"{recording.name}: speakers", parts)
@@ -106,3 +108,9 @@ def _turns_section(turns: Sequence[Turn]) -> list[str]:
     listed = table(header, lines, text=(0, 5))
     note = paragraph(f"The first {MAX_ROWS} turns are listed.", "faint") if len(turns) > MAX_ROWS else ""
     return [section("Turns", listed, note)]
+
+
+def _settings_section(settings: Mapping[str, str]) -> list[str]:
+    """Make the section that lists how the turns were found."""
+    lines = [list(each) for each in settings.items()]
+    return [section("Settings", table(["setting", "value"], lines, text=(0, 1)))] if lines else []

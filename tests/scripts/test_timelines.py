@@ -62,8 +62,13 @@ def test_timeline_is_saved_as_rttm_as_csv_and_as_a_page(
     assert [row["speaker"] for row in rows if row["speaker"] != "unknown"] == ["anna", "ben"]
     assert all(float(row["end"]) - float(row["start"]) >= 0.6 for row in rows)
     assert "the day.wav: 2 enrolled speakers in 0:09" in output.with_suffix(".html").read_text()
+    page = output.with_suffix(".html").read_text()
+    assert all(text in page for text in ("speakers.db (2 speakers)", "0.8 s long, every 0.2 s", "with their pauses"))
+    hint = "If all speakers of the recording are enrolled, --p_known 0.99 names more of them.\n"
+    assert hint not in done.stdout
     again = call_script(*command, "--output", output)
     assert again.returncode == 0, again.stderr
+    assert (hint in again.stdout) == ("unknown" in output.with_suffix(".csv").read_text())
 
 
 def test_only_speech_has_a_speaker(
