@@ -385,7 +385,7 @@ def name_segments(config: IdentifyConfig, path: Path, segments: Path) -> int:
     from verification import SpeakerStore, labels_table, name_labels, repeats_of, turns_of_labels
 
     channel = channel_number(config.channel)
-    listed = segments_of_recording(segments, path, span_seconds(path, channel=channel))
+    listed = segments_of_recording(segments, path, span_seconds(path, channel=channel), channel=channel)
     check_writable(config.results.parent)
     with SpeakerStore.open(config.store) as store:
         store.check_not_empty()

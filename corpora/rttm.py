@@ -25,7 +25,7 @@ TOLERANCE = 0.5
 
 @dataclass(frozen=True)
 class RttmSegment:
-    """A segment of a recording in which one speaker speaks.
+    """A segment of a recording in which one speaker speaks; equal to one that differs in `line` or `channel` alone.
 
     Attributes
     ----------
@@ -35,7 +35,9 @@ class RttmSegment:
     start, duration : float
         Start and length (seconds).
     line : int
-        Index of its line among all lines of the file, from 0. Segments that differ in it alone are equal.
+        Index of its line among all lines of the file, from 0.
+    channel : int or None
+        Number of the channel as in RTTM files, from 1; None if it is not given.
     """
 
     recording: str
@@ -43,6 +45,7 @@ class RttmSegment:
     start: float
     duration: float
     line: int = field(default=0, compare=False, kw_only=True)
+    channel: int | None = field(default=None, compare=False, kw_only=True)
 
     @property
     def end(self) -> float:
@@ -132,7 +135,10 @@ def _parse(line: str, number: int) -> RttmSegment | FaultyLine:
         return FaultyLine(number, "negative times", _beginning(line))
     if duration == 0:
         return FaultyLine(number, "no duration", _beginning(line))
-    return RttmSegment(normal_form(fields[1]), normal_form(fields[7]), start, duration=duration, line=number)
+    channel = int(fields[2]) if fields[2].isdecimal() else None
+    return RttmSegment(
+        normal_form(fields[1]), normal_form(fields[7]), start, duration=duration, line=number, channel=channel
+    )
 
 
 def _fault(line: str, number: int) -> FaultyLine:
@@ -203,8 +209,12 @@ def rttm_utterances(
     return _without_short(path, list(dict.fromkeys(utterances)), min_seconds)
 
 
-def segments_of_recording(path: str | os.PathLike[str], recording: Path, seconds: float) -> list[RttmSegment]:
+def segments_of_recording(
+    path: str | os.PathLike[str], recording: Path, seconds: float, *, channel: int | None = None
+) -> list[RttmSegment]:
     """Return the segments of one recording from an RTTM file, sorted by their start, and cut at the end of the audio.
+
+    If the RTTM file gives one channel for all of them, they are returned whatever `channel` is; another one is logged.
 
     Parameters
     ----------
@@ -214,17 +224,21 @@ def segments_of_recording(path: str | os.PathLike[str], recording: Path, seconds
         Audio file; its name without the suffix is the name of the recording in the RTTM file.
     seconds : float
         Length of the audio (seconds).
+    channel : int, optional
+        Number of the channel that is read, from 0: of several channels in the RTTM file, which counts from 1, only this
+        one is used. By default all.
 
     Raises
     ------
     CorpusError
-        The RTTM file cannot be read, does not have the recording, or has a segment that ends more than `TOLERANCE`
-        after the end of the audio.
+        The RTTM file cannot be read, does not have the recording or the channel, or has a segment that ends more than
+        `TOLERANCE` after the end of the audio.
     """
     by_recording = _by_recording(path)
     if recording_name(recording) not in by_recording:
         raise _other_recordings(path, list(by_recording), [recording])
-    segments = sorted(by_recording[recording_name(recording)], key=lambda each: (each.start, each.line))
+    segments = _of_channel(path, by_recording[recording_name(recording)], channel)
+    segments.sort(key=lambda each: (each.start, each.line))
     last = max(segments, key=lambda each: each.end)
     if last.end > seconds + TOLERANCE:
         raise CorpusError(
@@ -233,6 +247,20 @@ def segments_of_recording(path: str | os.PathLike[str], recording: Path, seconds
         )
     cut = [replace(each, duration=min(each.end, seconds) - each.start) for each in segments if each.start < seconds]
     return [each for each in cut if each.duration > 0]
+
+
+def _of_channel(path: str | os.PathLike[str], segments: list[RttmSegment], channel: int | None) -> list[RttmSegment]:
+    """Return the segments of a channel (from 0); all if it is None, or if the file gives no other choice."""
+    given = sorted({each.channel for each in segments if each.channel is not None})
+    if channel is None or not given or given == [channel + 1]:
+        return segments
+    numbers = f"channel {', '.join(map(str, given))} (counted from 1), and --channel {channel} is channel {channel + 1}"
+    if len(given) == 1:
+        logger.warning("%s: the segments are of %s; they are used for it.", path, numbers)
+        return segments
+    if channel + 1 not in given:
+        raise CorpusError(f"{path}: the segments are of {numbers}. Give one of the channels of the file.")
+    return [each for each in segments if each.channel == channel + 1]
 
 
 def _by_recording(path: str | os.PathLike[str]) -> dict[str, list[RttmSegment]]:

@@ -130,6 +130,26 @@ def test_segments_of_one_recording_end_with_the_audio(tmp_path: Path) -> None:
         segments_of_recording(path, Path("week.wav"), 100.0)
 
 
+def test_of_several_channels_one_is_used(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path, call = tmp_path / "calls.rttm", Path("call.wav")
+    lines = [
+        f"SPEAKER call {1 + number % 2} {number} 1 <NA> <NA> {who} <NA> <NA>\n" for number, who in enumerate("abc")
+    ]
+    path.write_text("".join([*lines, "SPEAKER other 1 0 1 <NA> <NA> d\n", "SPEAKER third A 0 1 <NA> <NA> e\n"]))
+    for channel, speakers in ((None, "abc"), (0, "ac"), (1, "b")):
+        found = segments_of_recording(path, call, 4.0, channel=channel)
+        assert "".join(each.speaker for each in found) == speakers
+    with pytest.raises(
+        CorpusError, match=r"of channel 1, 2 \(counted from 1\), and --channel 2 is channel 3\. Give one"
+    ):
+        segments_of_recording(path, call, 4.0, channel=2)
+    assert not caplog.messages
+    for name, channel, warnings in (("other", None, 0), ("other", 0, 0), ("third", 1, 0), ("other", 1, 1)):
+        assert len(segments_of_recording(path, Path(f"{name}.wav"), 4.0, channel=channel)) == 1
+        assert len(caplog.messages) == warnings
+    assert "of channel 1 (counted from 1), and --channel 1 is channel 2; they are used" in caplog.text
+
+
 SPANS = st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 20), st.integers(1, 8)), max_size=8)
 
 

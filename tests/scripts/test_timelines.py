@@ -68,6 +68,7 @@ def test_timeline_is_saved_as_rttm_as_csv_and_as_a_page(
     assert hint not in done.stdout
     again = call_script(*command, "--output", output)
     assert again.returncode == 0, again.stderr
+    assert "unknown" in output.with_suffix(".csv").read_text()
     assert (hint in again.stdout) == ("unknown" in output.with_suffix(".csv").read_text())
 
 
