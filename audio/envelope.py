@@ -1,16 +1,14 @@
-"""Measure the envelope of a recording, for a picture of its waveform, in little memory."""
+"""Measure the envelope of a recording, for a picture of its waveform, in one pass and in little memory."""
 
 import os
-from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from audio.audio_error import AudioError
-from audio.read import read_audio, span_seconds
-
-# Length of audio that is read at a time (seconds).
-BLOCK_SECONDS = 60.0
+from audio.full_scale import full_scale_of
+from audio.read import span_seconds
+from audio.sound_file import blocks_of, open_sound
 
 
 def measure_envelope(path: str | os.PathLike[str], n_points: int, channel: int | None = None) -> NDArray[np.float32]:
@@ -28,28 +26,28 @@ def measure_envelope(path: str | os.PathLike[str], n_points: int, channel: int |
     Returns
     -------
     ndarray (n_points, 2)
-        float32; full scale is 1. Parts of digital silence, and parts that are shorter than a sample, are 0.
+        float32; full scale is 1. Parts of digital silence, parts that are shorter than a sample, and parts that cannot
+        be decoded are 0, and so are samples that are NaN or infinity.
 
     Raises
     ------
     AudioError
-        The file cannot be read.
+        The file cannot be opened, lacks its end, or does not have the channel.
     """
-    seconds = span_seconds(path, channel=channel)
-    # Each block has whole parts.
-    n_each = max(int(BLOCK_SECONDS * n_points / seconds), 1)
-    envelope = np.zeros((n_points, 2), np.float32)
-    for first in range(0, n_points, n_each):
-        last = min(first + n_each, n_points)
-        start, duration = first * seconds / n_points, (last - first) * seconds / n_points
-        try:
-            samples = read_audio(path, None, start, duration=duration, channel=channel).numpy()
-        except AudioError as error:
-            if error.fault in ("silent", "empty"):
-                continue
-            raise
-        bounds = np.linspace(0, len(samples), last - first + 1).astype(int)
-        for number, (begin, end) in enumerate(pairwise(bounds), start=first):
-            if end > begin:
-                envelope[number] = samples[begin:end].min(), samples[begin:end].max()
-    return envelope
+    path = Path(path)
+    seconds, full_scale = span_seconds(path, channel=channel), full_scale_of(path)
+    lowest, highest = np.full(n_points, np.inf, np.float32), np.full(n_points, -np.inf, np.float32)
+    with open_sound(path) as file:
+        n_frames, position = round(seconds * file.samplerate), 0
+        bounds = np.linspace(0, n_frames, n_points + 1).astype(int)
+        for block in blocks_of(file, n_frames):
+            mono = np.nan_to_num(block.mean(axis=1) if channel is None else block[:, channel], posinf=0.0, neginf=0.0)
+            first = int(np.searchsorted(bounds, position, "right")) - 1
+            last = int(np.searchsorted(bounds, position + len(mono)))
+            for part in range(first, last):
+                samples = mono[max(bounds[part] - position, 0) : bounds[part + 1] - position]
+                lowest[part] = samples.min(initial=lowest[part])
+                highest[part] = samples.max(initial=highest[part])
+            position += len(mono)
+    envelope = np.stack([lowest, highest], axis=1) / np.float32(full_scale)
+    return np.where(np.isfinite(envelope), envelope, np.float32(0))

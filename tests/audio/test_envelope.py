@@ -1,12 +1,15 @@
 """`measure_envelope`: the lowest and highest samples of equal parts of a recording."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
+from numpy.typing import NDArray
 
-from audio import AudioError, measure_envelope
+from audio import AudioError, measure_envelope, read_audio
 
 
 @pytest.mark.parametrize(("seconds", "n_points"), [(3.0, 10), (150.0, 400), (61.7, 3), (0.01, 700)])
@@ -35,3 +38,36 @@ def test_silence_is_flat_and_one_channel_can_be_measured(tmp_path: Path) -> None
     )
     with pytest.raises(AudioError, match="no such file"):
         measure_envelope(tmp_path / "none.wav", 10)
+
+
+@pytest.mark.parametrize("suffix", [".aac", ".wma", ".m4a", ".mp3", ".flac"])
+def test_a_file_is_decoded_once(
+    suffix: str, write_compressed: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    av = pytest.importorskip("av")
+    samples = 0.4 * np.random.default_rng(0).uniform(-1, 1, (2, 150 * 16_000)) * np.linspace(0.1, 1, 150 * 16_000)
+    path = tmp_path / f"a{suffix}"
+    if suffix in (".mp3", ".flac"):
+        soundfile.write(path, samples.T, 16_000)
+    else:
+        write_compressed(path, samples=samples, channels=2)
+    opened, open_container = [], av.open
+
+    def count(*arguments: Any, **options: Any) -> Any:
+        opened.append(arguments)
+        return open_container(*arguments, **options)
+
+    monkeypatch.setattr(av, "open", count)
+    envelope = measure_envelope(path, 300)
+    assert len(opened) <= 4  # for the layout, and for the samples
+    whole = read_audio(path, None).numpy()
+    parts = np.split(whole, np.linspace(0, len(whole), 301).astype(int)[1:-1])
+    expected = np.array([(part.min(), part.max()) for part in parts])
+    assert envelope == pytest.approx(expected, abs=1e-6)
+
+
+def test_scaled_and_faulty_samples_are_drawn(tmp_path: Path) -> None:
+    samples: NDArray[np.float32] = np.tile(np.float32([16_384, -8_192]), 2_000)
+    samples[100:104] = np.nan, np.inf, -np.inf, 0
+    soundfile.write(tmp_path / "a.wav", samples, 1000, subtype="FLOAT")
+    assert measure_envelope(tmp_path / "a.wav", 4).tolist() == [[-0.25, 0.5]] * 4
