@@ -17,7 +17,9 @@ from encoders.registry import (
     lazy_encoder,
     load_encoder,
     register_encoder,
+    without_length_warning,
 )  # fmt: skip
+from encoders.speaker_encoder import RELIABLE_SECONDS
 from encoders.spec import (
     Spec,
     describe_detection,
@@ -35,6 +37,7 @@ from encoders.weights import tensors_digest
 from networks import single_thread
 
 __all__ = [
+    "RELIABLE_SECONDS",
     "ALIASES",
     "ENCODERS",
     "MIN_BANDWIDTH",
@@ -68,4 +71,5 @@ __all__ = [
     "warn_of_precision",
     "windows_of",
     "with_detection_of",
+    "without_length_warning",
 ]

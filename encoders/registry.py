@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Mapping
+from copy import copy
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property, partial
 from pathlib import Path
@@ -14,6 +15,7 @@ from audio import SpeechDetector, SpeechError, SpeechSettings
 from encoders.base import Encoder, EncoderError
 from encoders.device import resolve_device
 from encoders.own_encoder import Create, add_own_weights, check_encoder_class, check_own_spec
+from encoders.speaker_encoder import SpeakerEncoder
 from encoders.spec import Spec
 from encoders.trained_file import find_beside
 from files import check_options, is_reference, load_choice, load_plugin, short_repr, unknown_choice
@@ -191,6 +193,18 @@ class LazyEncoder:
     def merge(self, vectors: Tensor) -> Tensor:
         """Average the vectors of a recording's windows, as `Encoder.merge` does."""
         return self.encoder.merge(vectors)
+
+
+def without_length_warning(encoder: Encoder | LazyEncoder) -> LazyEncoder:
+    """Return the encoder without its warning of short recordings, for pieces whose vectors are averaged."""
+
+    def build() -> Encoder:
+        built = copy(encoder.encoder if isinstance(encoder, LazyEncoder) else encoder)
+        if isinstance(built, SpeakerEncoder):
+            built._has_warned = True
+        return built
+
+    return LazyEncoder(encoder.spec, encoder.max_duration, build)
 
 
 def lazy_encoder(

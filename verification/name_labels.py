@@ -1,5 +1,6 @@
 """Name the speakers of a diarisation: each of its labels gets an enrolled speaker, or is unknown."""
 
+import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,14 +13,16 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from corpora import RttmSegment, Span, Utterance, spans_alone, union_of
-from encoders import Encoder, LazyEncoder
-from files import PathLike, format_percent, format_table, track
+from encoders import RELIABLE_SECONDS, Encoder, LazyEncoder, without_length_warning
+from files import PathLike, format_percent, format_table, listing, track
 from heads import UNKNOWN
 from verification.evidence import MAX_CANDIDATES, Evidence
 from verification.store import SpeakerStore
 from verification.store_file import StoreError
 from verification.turns import Turn
 from verification.verifier import MIN_SECONDS
+
+logger = logging.getLogger(__name__)
 
 # Parts of segments with other speakers are used too if a label speaks alone for less than this (seconds).
 ENOUGH_ALONE = 3.0
@@ -119,7 +122,7 @@ def name_labels(
     ]
     sums: dict[str, Tensor] = {}
     seconds = dict.fromkeys(parts, 0.0)
-    embedded = store.verifier.embed(pieces, encoder)
+    embedded = store.verifier.embed(pieces, without_length_warning(encoder))
     for row in track(embedded, "Embedding", len(pieces), unit="segment", visible=progress):
         label = row.utterance.speaker
         if row.vector is None:
@@ -130,6 +133,10 @@ def name_labels(
         seconds[label] += row.seconds
     if not sums:
         raise StoreError(f"{path}: no segment has {MIN_SECONDS:g} s of sound. Give longer segments.")
+    short = [label for label in sums if seconds[label] < RELIABLE_SECONDS]
+    if short:
+        logger.warning("%s: labels with less than %g s of audio, whose names are much less reliable: %s", path,
+                       RELIABLE_SECONDS, listing(short))  # fmt: skip
     lengths = torch.tensor([seconds[label] for label in sums])
     vectors = torch.stack(list(sums.values())) / lengths[:, None]
     found = store.candidates(vectors, lengths, top_k=max(len(sums), MAX_CANDIDATES), p_known=p_known)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from corpora import Utterance
 from embedding import embed_utterances
-from encoders import Encoder, EncoderError, lazy_encoder, load_encoder
+from encoders import Encoder, EncoderError, lazy_encoder, load_encoder, without_length_warning
 from networks import CAMPlusPlus
 
 RATE = 16_000
@@ -210,6 +210,16 @@ def test_recordings_under_1_s_cause_one_warning(campplus_weights: Path, caplog: 
         encoder.encode(noises([0.9, 0.5]))
     [record] = caplog.records
     assert "shorter than 1 s" in record.getMessage()
+
+
+def test_pieces_of_a_recording_cause_no_warning(campplus_weights: Path, caplog: pytest.LogCaptureFixture) -> None:
+    encoder, waves = load_encoder("campplus", campplus_weights, device="cpu"), noises([0.6])
+    quiet = without_length_warning(encoder)
+    with caplog.at_level(logging.WARNING):
+        vectors = quiet.encode(waves)
+        assert not caplog.records
+        assert torch.equal(encoder.encode(waves), vectors)
+        assert len(caplog.records) == 1
 
 
 def test_training_corpora_are_recorded_without_changing_the_digest(campplus: Encoder) -> None:

@@ -141,6 +141,14 @@ def test_segments_with_little_speech_are_left_out(
     assert (named["b"].speaker, named["b"].seconds) == ("unknown", 0)
 
 
+def test_labels_with_little_audio_are_logged(
+    store: SpeakerStore, meeting: Path, spectral: Encoder, caplog: pytest.LogCaptureFixture
+) -> None:
+    name(store, meeting, spectral, ("s1", 0.0, 0.8), ("s1", 1.0, 1.8), ("s0", 3.5, 4.4), ("short", 5.0, 5.3))
+    [message] = caplog.messages
+    assert message.endswith("labels with less than 1 s of audio, whose names are much less reliable: s0")
+
+
 @given(st.integers(0, 10_000), st.integers(1, 4), st.integers(1, 4))
 def test_the_assignment_is_the_best_of_all(seed: int, n_labels: int, n_speakers: int) -> None:
     evidence = np.random.default_rng(seed).normal(0, 2, (n_labels, n_speakers + 1))
