@@ -32,7 +32,7 @@ def most_probable_path(evidence: Iterable[NDArray[np.float64]], switch_cost: flo
     >>> most_probable_path(evidence, 0.0).tolist(), most_probable_path(evidence, 1.0).tolist()
     ([0, 1, 0], [0, 0, 0])
     """
-    # For each window, the best speaker of the window before, and to whom the path comes without a change.
+    # For each window, the best speaker of the window before, and the speakers that the path keeps.
     best: list[int] = []
     stays: list[NDArray[np.bool_]] = []
     total = np.zeros(1)

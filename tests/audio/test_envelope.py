@@ -67,7 +67,7 @@ def test_a_file_is_decoded_once(
 
 
 def test_scaled_and_faulty_samples_are_drawn(tmp_path: Path) -> None:
-    samples: NDArray[np.float32] = np.tile(np.float32([16_384, -8_192]), 2_000)
+    samples: NDArray[np.float32] = np.tile(np.array([16_384, -8_192], np.float32), 2_000)
     samples[100:104] = np.nan, np.inf, -np.inf, 0
     soundfile.write(tmp_path / "a.wav", samples, 1000, subtype="FLOAT")
     assert measure_envelope(tmp_path / "a.wav", 4).tolist() == [[-0.25, 0.5]] * 4
