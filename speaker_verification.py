@@ -409,7 +409,7 @@ def report_turns(config: IdentifyConfig, path: Path, turns: Sequence[Turn], *, i
     if is_shown:
         print(turns_table(turns) if turns else f"{path}: no speech was found")
     channel = channel_number(config.channel)
-    saved = [*write_turns(config.results, turns, path, channel)]
+    saved = [*write_turns(config.results, turns, path, channel=channel)]
     about = {"command": command(), "versions": versions(), "created": timestamp()}
     with announce("Drawing the page"):
         saved.append(
