@@ -30,7 +30,7 @@ class EnrolmentResult:
     doubtful : tuple of str
         A sentence for each speaker with a recording that does not match the speaker's other recordings. It is enrolled.
     absent : tuple of str
-        Speakers of whom nothing was enrolled, because all of their recordings failed.
+        Speakers without an enrolled recording, because all of their recordings failed.
     """
 
     n_added: int
