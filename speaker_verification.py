@@ -428,7 +428,7 @@ def report_turns(config: IdentifyConfig, path: Path, turns: Sequence[Turn], *, s
         if config.p_known is None and config.far is None and any(turn.speaker == UNKNOWN for turn in turns):
             print("If all speakers of the recording are enrolled, --p_known 0.99 names more of them.")
     channel = channel_number(config.channel)
-    saved = [*write_turns(config.results, turns, path, channel)]
+    saved = [*write_turns(config.results, turns, path, channel=channel)]
     about = {"command": command(), "versions": versions(), "created": timestamp(), "settings": settings}
     with announce("Drawing the page"):
         saved.append(
@@ -460,18 +460,25 @@ def score(config: ScoreConfig) -> int:
 
 def verifier_of(config: EnrollConfig, names: Sequence[str]) -> SpeakerVerifier:
     """Return the verifier of the store, or of a new store; refuse enrolled names before audio is embedded."""
-    from verification import SpeakerStore, check_name, name_problem
+    from encoders import with_detection_of
+    from verification import SpeakerStore, StoreError, check_name, name_problem
 
     is_created = config.store.exists() and (config.store.is_dir() or config.store.stat().st_size > 0)
     if config.name is not None:
         check_name(config.name)
     if not is_created:
         return load_verifier(config.verifier).with_speech_detection(config.speech_detection())
-    if config.verifier is not None:
-        given = load_verifier(config.verifier).with_speech_detection(config.speech_detection())
-        SpeakerStore.create(config.store, given).close()
     with SpeakerStore.open(config.store) as store:
         store.check_writable()
+        if store.verifier.with_speech_detection(config.speech_detection()).encoder != store.verifier.encoder:
+            raise StoreError(
+                f"{config.store}: its recordings were enrolled with another speech detection, or none, and a store has "
+                "one kind of vectors. Leave out --vad and its settings, or make a new store."
+            )
+        if config.verifier is not None:
+            given = load_verifier(config.verifier)
+            given = replace(given, encoder=with_detection_of(given.encoder, store.verifier.encoder))
+            SpeakerStore.create(config.store, given).close()  # refuses another verifier
         for name in names if config.existing == "refuse" else ():
             if name_problem(name) is None:  # the recordings of the others fail with this reason
                 store.check_name(name, is_enrolled=False)

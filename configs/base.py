@@ -76,7 +76,8 @@ class Reference:
             return None
         form = f"an own {self.what} is given as --{flag} FILE.py:CLASS or MODULE:CLASS"
         if not names:
-            return f"--{flag} has {value!r}; {form}. For the {self.what}s of this project, leave out --{flag}."
+            saved = f"the {self.what} of this project that was saved is found by name, without --{flag}"
+            return f"--{flag} has {value!r}; {form}, and {saved}."
         if value.endswith((".py", ".py:")):
             return f"--{flag} has {value!r}; {form}."
         return f"{unknown_choice(self.what, value, names)} {form[0].upper()}{form[1:]}."

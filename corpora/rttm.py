@@ -206,7 +206,8 @@ def rttm_utterances(
         if speaker in (None, segment.speaker)
         for start, end in _alone(segment, by_recording[recording])
     ]
-    return _without_short(path, list(dict.fromkeys(utterances)), min_seconds)
+    wanted = [name or each for each in speakers if speaker in (None, each)]
+    return _without_short(path, list(dict.fromkeys(utterances)), min_seconds, speakers=wanted)
 
 
 def segments_of_recording(
@@ -288,13 +289,19 @@ def _alone(segment: RttmSegment, others: Iterable[RttmSegment]) -> list[tuple[fl
     return parts
 
 
-def _without_short(path: str | os.PathLike[str], utterances: list[Utterance], min_seconds: float) -> list[Utterance]:
+def _without_short(
+    path: str | os.PathLike[str], utterances: list[Utterance], min_seconds: float, *, speakers: Sequence[str]
+) -> list[Utterance]:
     kept = [each for each in utterances if each.duration is None or each.duration >= min_seconds]
+    if not kept:
+        raise CorpusError(
+            f"{path}: there is no segment of at least {min_seconds:g} s in which {' or '.join(speakers[:3])} speaks "
+            "alone. Give a recording with longer segments."
+        )
     if len(kept) < len(utterances):
         count = count_of(len(utterances) - len(kept), "segment")
         logger.warning("%s: left out %s shorter than %g s in which one speaker speaks alone", path, count, min_seconds)
-    if not kept:
-        raise CorpusError(
-            f"{path}: there is no segment of at least {min_seconds:g} s in which one speaker speaks alone."
-        )
+    absent = sorted(set(speakers) - {each.speaker for each in kept})
+    if absent:
+        logger.warning("%s: no segment is left of %s, who never speaks alone for so long", path, listing(absent))
     return kept

@@ -64,7 +64,10 @@ def warn_of_detection(what: str, found: Spec, wanted: Spec) -> None:
     """
     if found.get("speech_detection") != wanted.get("speech_detection"):
         before, now = (describe_detection(spec) for spec in (found, wanted))
-        logger.warning("%s were embedded %s, these are embedded %s.", what, before, now)
+        logger.warning(
+            "%s were embedded %s, these are embedded %s. They can be compared; it is better to embed both alike.",
+            what, before, now,
+        )  # fmt: skip
 
 
 def describe_detection(spec: Spec) -> str:

@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Sequence, Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from embedding import Row
 from features import FeatureSet
@@ -29,16 +29,21 @@ class EnrolmentResult:
         Recording and reason. Skipped recordings need no action, because the speaker already has them.
     doubtful : tuple of str
         A sentence for each speaker with a recording that does not match the speaker's other recordings. It is enrolled.
+    absent : tuple of str
+        Speakers without an enrolled recording, because all of their recordings failed.
     """
 
     n_added: int
     skipped: tuple[tuple[str, str], ...] = ()
     failed: tuple[tuple[str, str], ...] = ()
     doubtful: tuple[str, ...] = ()
+    absent: tuple[str, ...] = ()
 
     def reasons(self) -> list[str]:
         """Return a line for each recording that failed, and for the first `SHOWN` that were skipped or are doubtful."""
         lines = [f"failed: {name}: {reason}" for name, reason in self.failed]
+        if self.absent:
+            lines.append(f"no recording of these speakers could be used: {', '.join(self.absent)}")
         lines += _first_lines("skipped", [f"{name}: {reason}" for name, reason in self.skipped])
         return lines + _first_lines("warning", self.doubtful)
 
@@ -66,7 +71,9 @@ def enroll_rows(store: SpeakerStore, rows: Sequence[Row], existing: Existing = "
         A speaker is enrolled already, and `existing` is ``refuse``; or all recordings failed.
     """
     recordings, failed = read_recordings(rows)
-    return _enroll(store, recordings, existing, failed=failed)
+    result = _enroll(store, recordings, existing, failed=failed)
+    absent = {row.utterance.speaker for row in rows} - {speaker for speaker, _ in recordings}
+    return replace(result, absent=tuple(sorted(absent)))
 
 
 def enroll_feature_set(store: SpeakerStore, features: FeatureSet, existing: Existing = "refuse") -> EnrolmentResult:

@@ -75,7 +75,7 @@ def to_csv(turns: Sequence[Turn]) -> str:
 
 
 def write_turns(
-    path: PathLike, turns: Sequence[Turn], recording: PathLike, channel: int | None = None
+    path: PathLike, turns: Sequence[Turn], recording: PathLike, *, channel: int | None = None
 ) -> tuple[Path, Path]:
     """Write the turns of a recording as an RTTM file, and as a CSV file beside it; return the paths of both.
 

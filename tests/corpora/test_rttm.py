@@ -88,6 +88,7 @@ def test_only_parts_in_which_one_speaker_speaks_alone_are_used(
     # ann's second segment is within the first; each is a part of its own.
     assert spans(found) == [("ann", 0, 2), ("ann", 3, 6.5), ("ann", 4, 2)]
     assert "left out 1 segment shorter than 1.8 s" in caplog.text
+    assert "no segment is left of ben, who never speaks alone for so long" in caplog.text
 
 
 def test_files_that_do_not_fit_are_refused(tmp_path: Path) -> None:
@@ -101,7 +102,7 @@ def test_files_that_do_not_fit_are_refused(tmp_path: Path) -> None:
         (path, [day, tmp_path / "b" / "day.wav"], {}, "have the same name without the suffix"),
         (path, [day], {"speaker": "anna"}, "perhaps you meant 'ann'"),
         (path, [day], {"name": "carl"}, r"several speakers \(ann, ben\)"),
-        (path, [day], {}, "no segment of at least 0 s in which one speaker speaks alone"),
+        (path, [day], {}, "no segment of at least 0 s in which ann or ben speaks alone"),
     ]
     for rttm, files, options, words in cases:
         with pytest.raises(CorpusError, match=words):

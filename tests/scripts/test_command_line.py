@@ -237,7 +237,7 @@ def test_an_input_that_a_list_took_is_named(
 
 def test_the_encoders_of_this_project_are_not_given_to_a_verifier(call_script: Run, assert_refused: Check) -> None:
     done = call_script(VERIFY, "verify", "a.wav", "b.wav", "--encoder", "spectral")
-    assert_refused(done, "For the encoders of this project, leave out --encoder.")
+    assert_refused(done, "the encoder of this project that was saved is found by name, without --encoder.")
 
 
 def test_unknown_flags_are_refused_with_a_similar_one(call_script: Run) -> None:

@@ -1,5 +1,6 @@
 """``--vad`` on the command lines: pauses are left out, and recordings without speech are reported as such."""
 
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -72,7 +73,12 @@ def test_store_leaves_out_pauses_by_itself(
 
 
 def test_flag_adds_the_detection_to_a_store_without_it(
-    voices: Path, store: Path, call_script: Run, caplog: pytest.LogCaptureFixture, tmp_path: Path
+    voices: Path,
+    store: Path,
+    call_script: Run,
+    assert_refused: Check,
+    caplog: pytest.LogCaptureFixture,
+    tmp_path: Path,
 ) -> None:
     plain = tmp_path / "plain.db"
     command = ["enroll", "--store", plain, "--verifier", voices / "verifier.pt", "--data_dir", voices / "corpus"]
@@ -85,6 +91,23 @@ def test_flag_adds_the_detection_to_a_store_without_it(
     assert done.returncode == 3, done.stderr
     assert "room.flac: no speech" in done.stdout
     assert "were embedded with their pauses, these are embedded without pauses (threshold 0.2, " in caplog.text
+    done = call_script(VERIFY, "enroll", "--store", plain, "--name", "carl", "--vad", voices / "asked" / "anna.flac")
+    assert_refused(done, "its recordings were enrolled with another speech detection, or none")
+
+
+def test_speakers_without_a_usable_recording_are_named(
+    store: Path, voices: Path, call_script: Run, tmp_path: Path
+) -> None:
+    copy, verifier = Path(shutil.copy(store, tmp_path / "speakers.db")), voices / "verifier.pt"
+    for name in ("anna", "room"):
+        (tmp_path / "people" / name).mkdir(parents=True)
+        shutil.copy(voices / "asked" / f"{name}.flac", tmp_path / "people" / name)
+    # The verifier of the store is the same one, although the store has speech detection.
+    command = ["--existing", "add", "--verifier", verifier, "--data_dir", tmp_path / "people"]
+    done = call_script(VERIFY, "enroll", "--store", copy, *command)
+    assert done.returncode == 3, done.stderr
+    assert "no recording of these speakers could be used: room\n" in done.stdout
+    assert "1 recording enrolled" in done.stdout
 
 
 def test_classifier_leaves_out_pauses_by_itself(
