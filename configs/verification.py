@@ -255,7 +255,7 @@ class RemoveConfig(ChangedStoreConfig):
     name: str | None = None
     """Name of the speaker."""
     recording: str | None = None
-    """Recording to remove, as list --name shows it, or, if all of it was enrolled, its file; the other recordings of the
+    """Recording to remove, as list --name shows it, or its file if all of it was enrolled; the other recordings of the
     speaker stay enrolled."""
     background: bool = False
     """Remove the recordings that enroll --background added."""
