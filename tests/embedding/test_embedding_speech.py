@@ -94,6 +94,19 @@ def test_processes_and_threads_give_the_same_rows(recordings: list[Utterance]) -
         assert expected.vector is None or same(row, expected.vector)
 
 
+@pytest.mark.parametrize("duration", [None, 3.5])
+def test_channels_that_differ_are_reported(
+    duration: float | None, recordings: list[Utterance], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    one, other = (soundfile.read(each.path)[0] for each in recordings[:2])
+    for name, right in (("call", other), ("same", one)):
+        soundfile.write(tmp_path / f"{name}.wav", np.stack([one, right], axis=1), RATE)
+    stereo = [Utterance(tmp_path / f"{name}.wav", "ann", "", duration=duration) for name in ("call", "same")]
+    assert all(row.error is None for row in embed_utterances(stereo, encoder()))
+    [message] = [each for each in caplog.messages if "channels that differ" in each]
+    assert message.startswith(f"1 file, such as {stereo[0].path}, has channels that differ")
+
+
 def test_span_of_a_recording_is_searched_alone(recordings: list[Utterance]) -> None:
     span = replace(recordings[0], start=0.3, duration=1.5)
     [row] = embed_utterances([span], encoder())
