@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, Literal, get_type_hints
 
 import torch
 from torch import Tensor
@@ -257,7 +257,7 @@ def encoder_from_spec(
     *,
     precision: str = "auto",
     folder: Path | None = None,
-    speech_detection: Mapping[str, float] | None = None,
+    speech_detection: Mapping[str, float] | Literal[False] | None = None,
 ) -> LazyEncoder:
     """Find the encoder whose vectors a saved classifier or verifier was trained on.
 
@@ -271,8 +271,8 @@ def encoder_from_spec(
         As in `load_encoder`; the precision ``auto`` is the one in the spec.
     folder : Path, optional
         Folder of the saved file, in which the network of a `trained` encoder is searched if no weights are given.
-    speech_detection : mapping, optional
-        As in `load_encoder`; by default as in the spec.
+    speech_detection : mapping or False, optional
+        As in `load_encoder`, or False to embed recordings with their pauses; by default as in the spec.
 
     Raises
     ------
@@ -310,7 +310,7 @@ def encoder_from_spec(
         device,
         precision=precision,
         max_bandwidth=spec.get("max_bandwidth"),
-        speech_detection=speech_detection,
+        speech_detection=None if speech_detection is False else speech_detection,
         **spec.get("options", {}),
     )
 
