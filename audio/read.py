@@ -77,7 +77,7 @@ def read_audio(
     (`full_scale_of`), for which the peak of the whole file, of all channels, is found.
 
     Samples that an encoder has added before and after the recording are removed where the file says how many there are:
-    in MP4 and WebM files, but not in ``.aac`` and ``.amr`` files.
+    in MP4 and WebM files, but not in ``.aac``, ``.amr`` and ``.ts`` files.
 
     Parameters
     ----------
