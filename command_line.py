@@ -14,7 +14,7 @@ from contextlib import redirect_stderr, redirect_stdout
 from datetime import timedelta
 from itertools import chain
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar, get_args, get_type_hints
+from typing import Annotated, Any, NoReturn, TypeVar, get_args, get_type_hints
 
 from config import ScriptConfig
 from files import (
@@ -184,7 +184,22 @@ def _from_flags(config_class: type[Config], flags: Sequence[str]) -> Config:
 
     positional = (tyro.conf.PositionalRequiredArgs, tyro.conf.PositionalMetavarFromFieldName)
     style = positional if config_class.is_positional else ()
-    return tyro.cli(config_class, args=flags, use_underscores=True, config=style)
+    return config_class(**vars(tyro.cli(_with_pairs(config_class), args=flags, use_underscores=True, config=style)))
+
+
+def _with_pairs(config_class: type[Any]) -> type[Any]:
+    """Return a class whose settings of `bool | None` have the flags --name and --no_name.
+
+    For such a setting, tyro makes a flag with a value, unless it is marked.
+    """
+    import tyro
+
+    marked = {
+        name: Annotated[kind, tyro.conf.DisallowNone]
+        for name, kind in get_type_hints(config_class).items()
+        if kind == bool | None
+    }
+    return type(config_class.__name__, (config_class,), {"__annotations__": marked, "__doc__": config_class.__doc__})
 
 
 def _flags_of(settings: Mapping[str, "_Setting"]) -> list[str]:
@@ -266,7 +281,7 @@ def _read_settings(path: Path, config_class: type[ScriptConfig]) -> dict[str, _S
                 _refuse(f"{place}: {name} is given twice; delete one of the lines.")
             place = _place(path, value_node.start_mark)
             value = _construct(loader, value_node, is_text=_takes_text(types[name]), place=f"{place}: {name}")
-            settings[name] = _Setting(value, place, _flags(name, value))
+            settings[name] = _Setting(value, place, _flags(name, value, default=valid[name].default))
     except yaml.MarkedYAMLError as error:
         place = _place(path, error.problem_mark or error.context_mark)
         reason = " ".join(filter(None, (error.context, error.problem)))
@@ -311,7 +326,9 @@ def _place(path: Path, mark: Any) -> str:
     return str(path) if mark is None else f"{path}, line {mark.line + 1}, column {mark.column + 1}"
 
 
-def _flags(name: str, value: Any) -> list[str]:
+def _flags(name: str, value: Any, *, default: Any) -> list[str]:
+    if value is None and default is None:
+        return []
     if isinstance(value, bool):
         return [f"--{name}" if value else f"--no_{name}"]
     return [f"--{name}", *map(str, value if isinstance(value, list) else [value])]
@@ -330,7 +347,7 @@ def _check_setting(name: str, setting: _Setting, annotation: Any, *, default: An
     alone = dataclasses.make_dataclass("Setting", [(name, annotation, dataclasses.field(default=default))])
     try:
         with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
-            tyro.cli(alone, args=setting.flags, use_underscores=True)
+            tyro.cli(_with_pairs(alone), args=setting.flags, use_underscores=True)
     except SystemExit:
         _refuse(expected)
 

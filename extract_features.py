@@ -53,7 +53,7 @@ def download_weights(config: ExtractionConfig) -> int:
     """Download the weights of the encoder if they are not on this machine."""
     from encoders import lazy_encoder
 
-    spec = lazy_encoder(config.encoder, config.encoder_weights, speech_detection=config.speech_detection()).spec
+    spec = lazy_encoder(config.encoder, config.encoder_weights, speech_detection=config.speech_detection() or None).spec
     digest = spec["weights"]
     found = "it needs none" if digest is None else f"on this machine, digest {digest[:8]}"
     print(f"Weights of {config.encoder}: {found}")
@@ -74,7 +74,7 @@ def export(config: ExtractionConfig, path: Path) -> int:
         "cpu",
         precision=config.precision,
         max_bandwidth=config.max_bandwidth,
-        speech_detection=config.speech_detection(),
+        speech_detection=config.speech_detection() or None,
         **options,
     )
     difference = export_onnx(encoder, path)
@@ -135,7 +135,7 @@ def describe_extraction(
         config.device,
         precision=config.precision,
         max_bandwidth=config.max_bandwidth,
-        speech_detection=config.speech_detection(),
+        speech_detection=config.speech_detection() or None,
         **options,
     )
     # Windows cover whole utterances, whatever the crop.

@@ -59,12 +59,12 @@ def main(config: InferenceConfig) -> int:
 
 
 def report_saved(saved: Path, predictions: Sequence[Prediction]) -> int:
-    """Print the files that could not be read, and where the predictions are; return the exit code."""
+    """Print the files that could not be used, and where the predictions are; return the exit code."""
     failed = [prediction for prediction in predictions if prediction.error is not None]
     for prediction in failed:
         print(f"failed: {prediction.name}: {prediction.error}")
     if len(failed) == len(predictions):
-        print(f"No file could be read; {saved} contains the reasons.")
+        print(f"No file could be used; {saved} contains the reasons.")
     else:
         print(f"Saved {saved}")
     return EXIT_SOME_FAILED if failed else EXIT_DONE

@@ -77,7 +77,7 @@ def read_audio(
     (`full_scale_of`), for which the peak of the whole file, of all channels, is found.
 
     Samples that an encoder has added before and after the recording are removed where the file says how many there are:
-    in MP4 and WebM files, but not in ``.aac`` and ``.amr`` files.
+    in MP4 and WebM files, but not in ``.aac``, ``.amr`` and ``.ts`` files.
 
     Parameters
     ----------
@@ -179,7 +179,12 @@ def _resample(path: Path, samples: NDArray[np.float32], rate: int, *, new_rate: 
 
 
 def span_seconds(
-    path: str | os.PathLike[str], start: float = 0.0, duration: float | None = None, *, channel: int | None = None
+    path: str | os.PathLike[str],
+    start: float = 0.0,
+    duration: float | None = None,
+    *,
+    channel: int | None = None,
+    with_counting: bool = False,
 ) -> float:
     """Return the length (seconds) that `read_audio` would read from a file.
 
@@ -196,6 +201,8 @@ def span_seconds(
         Length of the span (seconds); None is to the end of the file.
     channel : int, optional
         Number of the channel that would be read, from 0, which the file must have.
+    with_counting : bool
+        Whether to decode a file whose header gives no length, instead of refusing it.
 
     Raises
     ------
@@ -205,8 +212,7 @@ def span_seconds(
     """
     path = Path(path)
     with open_sound(path) as file:
-        rate: int = file.samplerate
-        if file.frames > MAX_FRAMES:
+        if file.frames > MAX_FRAMES and not with_counting:
             raise AudioError(
                 path,
                 "damaged",
@@ -214,13 +220,8 @@ def span_seconds(
                 "again (flac -d, flac)",
             )
         check_channel(path, file, channel)
-        end = frames_of(path, file)
-        span = find_span(path, rate, end, start=start, duration=duration, max_duration=None)
-        if span.first + span.n_frames > file.frames:
-            raise _unknown_length_error(path, file.frames / rate, end / rate)
-        if span.is_last:
-            _missing(path, file)
-        return span.n_frames / rate
+        span, _ = _find_span(path, file, start, duration=duration, max_duration=None)
+        return float(span.n_frames / file.samplerate)
 
 
 def read_window(
@@ -296,15 +297,8 @@ def _decode(
     """
     with open_sound(path) as file:
         check_channel(path, file, channel)
-        rate, end, missing = file.samplerate, frames_of(path, file), 0.0
-        if end > MAX_FRAMES:
-            ends = [start + length for length in (duration, max_duration) if length is not None]
-            end = count_frames(path, (min(ends, default=math.inf) + SPAN_TOLERANCE) * rate)
-        span = find_span(path, rate, end, start=start, duration=duration, max_duration=max_duration)
-        if span.first + span.n_frames > file.frames:
-            raise _unknown_length_error(path, file.frames / rate, end / rate)
-        if span.is_last:
-            missing = _missing(path, file)
+        rate = file.samplerate
+        span, missing = _find_span(path, file, start, duration=duration, max_duration=max_duration)
         samples = read_samples(path, file, span.first, count=span.n_frames, channel=channel)
         subtype = file.subtype
     n_read = len(samples.mono)
@@ -313,6 +307,23 @@ def _decode(
         raise _truncated_error(path, (span.first + n_read) / rate)
     scale = full_scale_of_samples(path, samples.peak, subtype=subtype, is_whole=span.is_last and not span.first)
     return samples, span, rate, missing, scale
+
+
+def _find_span(
+    path: Path, file: SoundFile, start: float, *, duration: float | None, max_duration: float | None
+) -> tuple[Span, float]:
+    """Return where a span is in an open file, and the length (seconds) that the end of the file lacks, if it is read.
+
+    If the header gives no length, the frames are counted.
+    """
+    rate, end = file.samplerate, frames_of(path, file)
+    if end > MAX_FRAMES:
+        ends = [start + length for length in (duration, max_duration) if length is not None]
+        end = count_frames(path, (min(ends, default=math.inf) + SPAN_TOLERANCE) * rate)
+    span = find_span(path, rate, end, start=start, duration=duration, max_duration=max_duration)
+    if span.first + span.n_frames > file.frames:
+        raise _unknown_length_error(path, file.frames / rate, end / rate)
+    return span, _missing(path, file) if span.is_last else 0.0
 
 
 def _missing(path: Path, file: SoundFile) -> float:

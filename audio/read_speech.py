@@ -2,10 +2,12 @@
 
 import os
 from collections.abc import Iterator, Sequence
+from functools import reduce
 from typing import NamedTuple
 
 import torch
 
+from audio.channel_statistics import ChannelStatistics
 from audio.read import Recording, read_window
 
 # Segments that are at most this far apart are read together, with the pause between them (seconds).
@@ -92,11 +94,13 @@ def read_speech(
         )
         read.append(recording)
         waveforms += [recording.waveform[one - begin : other - begin] for one, other in group]
+    measured = [each.channels for each in read if each.channels is not None]
     return Recording(
         torch.cat(waveforms),
         read[0].file_rate,
         missing=max(each.missing for each in read),
         full_scale=max(each.full_scale for each in read),
+        channels=reduce(ChannelStatistics.joined, measured) if measured else None,
     )
 
 

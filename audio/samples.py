@@ -40,7 +40,7 @@ class _File:
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
-        self.samples: Samples | None = None
+        self.samples: NDArray[np.float32] | None = None
 
 
 class KeptSamples:
@@ -49,12 +49,12 @@ class KeptSamples:
     Parameters
     ----------
     decode : callable
-        Decodes a whole file.
+        Decodes a whole file: (frames, channels), float32.
     max_bytes : int
         Samples of all files together (bytes); the file that was read last is kept in any case.
     """
 
-    def __init__(self, decode: Callable[[Path], Samples], max_bytes: int) -> None:
+    def __init__(self, decode: Callable[[Path], NDArray[np.float32]], max_bytes: int) -> None:
         self._decode, self._max_bytes = decode, max_bytes
         self._clear()
         if hasattr(os, "register_at_fork"):  # in the child, no thread would release a lock
@@ -64,22 +64,24 @@ class KeptSamples:
         self._lock = threading.Lock()
         self._files: OrderedDict[tuple[Path, int, int], _File] = OrderedDict()
 
-    def of(self, path: Path) -> Samples:
-        """Return the samples of a file, decoded again if its size or its modification time has changed."""
+    def of(self, path: Path) -> NDArray[np.float32]:
+        """Return the samples of a file (frames, channels), decoded again if its size or its time has changed."""
         status = os.stat(path)
         key = path, status.st_size, status.st_mtime_ns
         with self._lock:
             file = self._files.setdefault(key, _File())
             self._files.move_to_end(key)
         with file.lock:
-            samples = file.samples = file.samples or self._decode(path)
+            if file.samples is None:
+                file.samples = self._decode(path)
+            samples = file.samples
         with self._lock:
             self._remove_oldest()
         return samples
 
     def _remove_oldest(self) -> None:
         """Remove files that were not read for the longest time, until the others are small enough."""
-        sizes = [0 if file.samples is None else file.samples.mono.nbytes for file in self._files.values()]
+        sizes = [0 if file.samples is None else file.samples.nbytes for file in self._files.values()]
         total = sum(sizes)
         for size in sizes[:-1]:
             if total <= self._max_bytes:

@@ -34,9 +34,9 @@ BLOCK_SAMPLES = 1 << 20
 LEAD_IN = {"MPEG_LAYER_I": 1.0, "MPEG_LAYER_II": 1.0, "MPEG_LAYER_III": 1.0, "OPUS": 10.0}
 # libsndfile reports that it can seek in these, but fails.
 UNSEEKABLE = ("DWVW_12", "DWVW_16", "DWVW_24", "DWVW_N")
-# Files without seeking are kept in memory while spans of them are read: each up to this number of frames (128 MiB), and
-# in each process up to this number of bytes.
-MAX_KEPT_FRAMES, MAX_KEPT_BYTES = 2**25, 2**28
+# Files without seeking are kept in memory while spans of them are read: each up to this number of samples, of all
+# channels together (128 MiB), and in each process up to this number of bytes.
+MAX_KEPT_SAMPLES, MAX_KEPT_BYTES = 2**25, 2**28
 # Encodings whose decoded samples are between -1 and 1; those of lossy encodings go a little beyond.
 BOUNDED_SUBTYPES = ("PCM_S8", "PCM_U8", "PCM_16", "PCM_24", "PCM_32")
 # Codes of sf_error().
@@ -169,23 +169,22 @@ def read_samples(path: Path, file: SoundFile, first: int, *, count: int, channel
     channel : int, optional
         Number of the channel, from 0; None is the mean of all.
     """
-    channel = None if file.channels == 1 else channel
-    # The formats without seeking have one channel.
-    if first and not file.can_seek and file.frames <= MAX_KEPT_FRAMES and channel is None:
-        whole = _kept.of(path)
-        return whole._replace(mono=whole.mono[first : first + count].copy())
-    lead_in = 0.0 if isinstance(file, TrackFile) else LEAD_IN.get(file.subtype, 0.0)
-    begin = max(first - round(lead_in * file.samplerate), 0) if file.can_seek else 0
-    if begin:
-        file.seek(begin)
-    for _ in blocks_of(file, first - begin):
-        pass
+    if first and not file.can_seek and file.frames * file.channels <= MAX_KEPT_SAMPLES:
+        blocks = iter([_kept.of(path)[first : first + count]])
+    else:
+        lead_in = 0.0 if isinstance(file, TrackFile) else LEAD_IN.get(file.subtype, 0.0)
+        begin = max(first - round(lead_in * file.samplerate), 0) if file.can_seek else 0
+        if begin:
+            file.seek(begin)
+        for _ in blocks_of(file, first - begin):
+            pass
+        blocks = blocks_of(file, count)
     n_averaged = file.channels if channel is None else 1
     needs_peak = n_averaged > 1 or file.subtype not in BOUNDED_SUBTYPES
     # A damaged header can claim any number of frames.
     mono, n_read = np.empty(min(count, USUAL_FRAMES_PER_BYTE * os.stat(path).st_size), np.float32), 0
     peak, channels, n_measured = 0.0 if needs_peak else 1.0, None, round(MEASURED_SECONDS * file.samplerate)
-    for block in blocks_of(file, count):
+    for block in blocks:
         if n_read + len(block) > len(mono):
             mono = np.concatenate([mono[:n_read], np.empty(n_read + len(block), np.float32)])
         if needs_peak:
@@ -203,10 +202,11 @@ def read_samples(path: Path, file: SoundFile, first: int, *, count: int, channel
     return Samples(mono[:n_read], peak, n_averaged, channels=channels)
 
 
-def _read_whole(path: Path) -> Samples:
-    """Decode a whole file."""
+def _read_whole(path: Path) -> NDArray[np.float32]:
+    """Decode a whole file (frames, channels)."""
     with open_sound(path) as file:
-        return read_samples(path, file, 0, count=file.frames)
+        samples: NDArray[np.float32] = file.read(file.frames, dtype="float32", always_2d=True)
+        return samples
 
 
 # Without this, each span of a recording would be decoded from the beginning of the file. Spans of several files are

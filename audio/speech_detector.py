@@ -194,7 +194,7 @@ class _Span:
     def __init__(
         self, path: Path, start: float, duration: float | None, *, max_bandwidth: float | None, channel: int | None
     ) -> None:
-        self.seconds = span_seconds(path, start, duration, channel=channel)
+        self.seconds = span_seconds(path, start, duration, channel=channel, with_counting=True)
         self.n_samples = max(round(self.seconds * SAMPLE_RATE), 1)
         self._read = partial(
             read_window,

@@ -26,7 +26,8 @@ class TrackFile:
 
     The AAC decoder makes noise (perceptual noise substitution) whose samples depend on all packets that it has decoded.
     For the same samples wherever reading begins, a track is decoded in blocks of a fixed number of packets, each with a
-    decoder of its own. Tracks whose packets differ in length, such as those of WMA, are decoded from the beginning.
+    decoder of its own. Tracks whose packets differ in length, such as those of WMA, are decoded from the beginning, and
+    have no `seek`.
 
     Parameters
     ----------
@@ -47,8 +48,6 @@ class TrackFile:
         The same faults as in `layout_of`.
     """
 
-    can_seek = True
-
     def __init__(self, path: Path) -> None:
         self._path, self._layout = path, layout_of(path)
         layout = self._layout
@@ -65,6 +64,11 @@ class TrackFile:
     def __exit__(self, *_: object) -> None:
         if self._decoded is not None:
             self._decoded.close()
+
+    @property
+    def can_seek(self) -> bool:
+        """Whether `seek` works."""
+        return bool(self._layout.per_packet)
 
     def seek(self, first: int) -> None:
         """Continue with a frame, by its number; from now on, blocks are kept."""
@@ -103,17 +107,8 @@ def _place_of(layout: TrackLayout, position: int) -> tuple[int, int]:
 def _kept_block(path: Path, size: int, mtime_ns: int, *, number: int) -> Frames:
     """Return a block of a file (frames, channels)."""
     layout = layout_of(path)
-    parts = [np.empty((0, layout.channels), np.float32)]
-    if layout.per_packet:
-        return np.concatenate([*parts, *_decode_blocks(path, layout, number, n_blocks=1)])
-    first, n_decoded = number * layout.block_frames, 0
-    for part in _decode_whole(path):
-        begin, n_decoded = n_decoded, n_decoded + len(part)
-        if n_decoded > first:
-            parts.append(part[max(first - begin, 0) :])
-        if n_decoded >= first + layout.block_frames:
-            break
-    return np.concatenate(parts)[: layout.block_frames]
+    no_frames = np.empty((0, layout.channels), np.float32)
+    return np.concatenate([no_frames, *_decode_blocks(path, layout, number, n_blocks=1)])
 
 
 def _decode_whole(path: Path) -> Generator[Frames]:

@@ -43,7 +43,7 @@ class TrackLayout(NamedTuple):
     n_frames : int
         Number of frames (samples of each channel) of the recording, without those that the encoder has added.
     per_packet : int
-        Number of frames of each packet; 0 if it is not the same for all.
+        Number of frames of each packet; 0 if it is not the same for all: then there are no blocks.
     skipped : int
         Number of frames before the recording, which the decoder does not return.
     missing : float
@@ -70,7 +70,7 @@ class TrackLayout(NamedTuple):
     @property
     def block_frames(self) -> int:
         """Number of frames of a block; the first one lacks those that are skipped."""
-        return self.block_packets * self.per_packet if self.per_packet else round(BLOCK_SECONDS * self.rate)
+        return self.block_packets * self.per_packet
 
     def first_packet(self, block: int) -> int:
         """Return the number of the packet with which the decoder of a block begins."""

@@ -135,17 +135,19 @@ class ScriptConfig:
 class SpeechConfig(ScriptConfig):
     """Settings of the speech detection, for the commands that embed audio."""
 
-    vad: bool = False
-    """Find the speech in each recording with the network of silero-vad, and leave out everything else; by default as
-    the features, classifier or verifier were made, or else recordings are used with their pauses."""
+    vad: bool | None = None
+    """Find the speech in each recording with the network of silero-vad, and leave out everything else; with --no_vad,
+    recordings are used with their pauses; by default as the classifier, verifier or store was made, else --no_vad."""
     vad_threshold: Probability = 0.2
     """Probability at which speech begins; a lower value finds quieter speech and more noise. Not used without --vad."""
     vad_min_speech: Annotated[float, Range(0, 60)] = 0.25
     """Shorter speech is left out (seconds). Not used without --vad."""
 
-    def speech_detection(self) -> dict[str, float] | None:
-        """Return the settings of the speech detection, as encoders take them, or None without --vad."""
-        return {"threshold": self.vad_threshold, "min_speech": self.vad_min_speech} if self.vad else None
+    def speech_detection(self) -> dict[str, float] | Literal[False] | None:
+        """Return the settings of the speech detection, as encoders take them, False with --no_vad, or else None."""
+        if not self.vad:
+            return None if self.vad is None else False
+        return {"threshold": self.vad_threshold, "min_speech": self.vad_min_speech}
 
     def problem(self) -> str | None:
         for name in ("vad_threshold", "vad_min_speech"):

@@ -200,7 +200,7 @@ class ComparisonConfig(EmbeddedCorpusConfig):
                 "for each encoder."
             )
         of_extraction = ("pattern", "pooling", "max_bandwidth", "vad", "window", "hop", "encoder_options")
-        unused = [name for name in of_extraction if getattr(self, name)]
+        unused = [name for name in of_extraction if getattr(self, name) not in (None, ())]
         unused += [] if self.channel == "mean" else ["channel"]
         if self.data_dir is None and self.features_path and unused:
             name = unused[0]

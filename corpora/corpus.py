@@ -226,14 +226,25 @@ class Corpus:
         ----------
         channel : int or None
             Number of the channel, from 0; None changes nothing.
+
+        Raises
+        ------
+        CorpusError
+            An utterance is listed with this channel, and without a channel too.
         """
         if channel is None:
             return self
-        n_kept = sum(each.channel is not None for each in self.utterances)
-        if n_kept:
-            kept = f"{count_of(n_kept, 'utterance')} {'keeps' if n_kept == 1 else 'keep'}"
-            logger.info("%s: %s the channel that the manifest gives", self.root, kept)
-        given = (each if each.channel is not None else replace(each, channel=channel) for each in self.utterances)
+        kept = {each.id for each in self.utterances if each.channel is not None}
+        if kept:
+            subject = f"{count_of(len(kept), 'utterance')} {'keeps' if len(kept) == 1 else 'keep'}"
+            logger.info("%s: %s the channel that the manifest gives", self.root, subject)
+        given = [each if each.channel is not None else replace(each, channel=channel) for each in self.utterances]
+        for before, after in zip(self.utterances, given, strict=True):
+            if before is not after and after.id in kept:
+                raise CorpusError(
+                    f"{self.root}: {before.id} is listed without a channel, and with channel {channel}; with --channel "
+                    f"{channel}, both are {after.id}. Leave out --channel, or change one of the two lines."
+                )
         return replace(self, utterances=tuple(given))
 
     @cached_property

@@ -6,7 +6,7 @@ from copy import copy
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, Literal, get_type_hints
 
 import torch
 from torch import Tensor
@@ -271,7 +271,7 @@ def encoder_from_spec(
     *,
     precision: str = "auto",
     folder: Path | None = None,
-    speech_detection: Mapping[str, float] | None = None,
+    speech_detection: Mapping[str, float] | Literal[False] | None = None,
 ) -> LazyEncoder:
     """Find the encoder whose vectors a saved classifier or verifier was trained on.
 
@@ -285,8 +285,8 @@ def encoder_from_spec(
         As in `load_encoder`; the precision ``auto`` is the one in the spec.
     folder : Path, optional
         Folder of the saved file, in which the network of a `trained` encoder is searched if no weights are given.
-    speech_detection : mapping, optional
-        As in `load_encoder`; by default as in the spec.
+    speech_detection : mapping or False, optional
+        As in `load_encoder`, or False to embed recordings with their pauses; by default as in the spec.
 
     Raises
     ------
@@ -324,7 +324,7 @@ def encoder_from_spec(
         device,
         precision=precision,
         max_bandwidth=spec.get("max_bandwidth"),
-        speech_detection=speech_detection,
+        speech_detection=None if speech_detection is False else speech_detection,
         **spec.get("options", {}),
     )
 

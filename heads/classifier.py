@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -110,7 +110,7 @@ class SpeakerClassifier:
         encoder_weights: str | Path | Sequence[str | Path] | None = None,
         device: str = "auto",
         precision: str = "auto",
-        speech_detection: Mapping[str, float] | None = None,
+        speech_detection: Mapping[str, float] | Literal[False] | None = None,
         progress: bool = False,
         reject: bool = False,
         channel: int | None = None,
@@ -134,9 +134,9 @@ class SpeakerClassifier:
             Device of the encoder.
         precision : str
             Precision of the encoder; ``auto`` is that of the training features.
-        speech_detection : mapping, optional
-            Settings of `audio.SpeechSettings` by name, to leave out the pauses of these files; by default as in the
-            training.
+        speech_detection : mapping or False, optional
+            Settings of `audio.SpeechSettings` by name, to leave out the pauses of these files, or False to embed them
+            with their pauses; by default as in the training.
         progress : bool
             Whether to show the progress, as `files.track` does.
         reject : bool

@@ -1,5 +1,6 @@
 """Find who speaks when in a long recording, with a sliding window."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -21,6 +22,8 @@ from verification.store import SpeakerStore
 from verification.store_file import StoreError
 from verification.turns import Turn
 from verification.verifier import MIN_SECONDS
+
+logger = logging.getLogger(__name__)
 
 # With smoothing, turns are found with a threshold that is this much lower (log-likelihood ratio), and each turn is then
 # identified with the threshold itself.
@@ -185,7 +188,13 @@ def score_windows(
     if detection is not None:
         if speech is None:
             detector, limit = SpeechDetector(SpeechSettings.from_spec(detection)), encoder.spec.get("max_bandwidth")
-            speech = detector.find_in_file(path, max_bandwidth=limit, channel=channel)
+            try:
+                speech = detector.find_in_file(path, max_bandwidth=limit, channel=channel)
+            except AudioError as error:
+                if error.fault != "silent":
+                    raise StoreError(str(error)) from error
+                logger.warning("%s", error)  # perhaps there are channels that cancel each other
+                return None
         encoder = _without_detection(encoder)
     spans = [(0.0, seconds)] if speech is None else _without_pauses(speech, seconds)
     placed = [each for span in spans for each in _windows(span, window, hop, recording=(encoder.sample_rate, seconds))]

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -178,13 +178,13 @@ class SpeakerVerifier:
             unknown_scores=unknown_scores if open_set.slope else None,
         )
 
-    def with_speech_detection(self, settings: Mapping[str, float] | None) -> "SpeakerVerifier":
-        """Return a verifier that leaves out the pauses of recordings; without settings, this one.
+    def with_speech_detection(self, settings: Mapping[str, float] | Literal[False] | None) -> "SpeakerVerifier":
+        """Return a verifier that leaves out the pauses of recordings, or with False one that does not.
 
         Parameters
         ----------
-        settings : mapping, optional
-            Settings of `audio.SpeechSettings` by name.
+        settings : mapping or False, optional
+            Settings of `audio.SpeechSettings` by name; None changes nothing.
 
         Raises
         ------
@@ -193,7 +193,8 @@ class SpeakerVerifier:
         """
         if settings is None:
             return self
-        return replace(self, encoder={**self.encoder, "speech_detection": detection_spec(settings)})
+        detection = {} if settings is False else {"speech_detection": detection_spec(settings)}
+        return replace(self, encoder=with_detection_of(self.encoder, detection))
 
     def verify(
         self,

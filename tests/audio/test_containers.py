@@ -3,8 +3,9 @@
 import subprocess
 import sys
 import tracemalloc
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from audio import read_audio, read_header, read_recording, read_window, span_seconds, track_layout
+from audio import (
+    AudioError,
+    read_audio,
+    read_header,
+    read_recording,
+    read_window,
+    sound_file,
+    span_seconds,
+    track,
+    track_file,
+    track_layout,
+)
 
 Write = Callable[..., Path]
 Samples = NDArray[np.float64]
@@ -203,6 +215,38 @@ def test_threads_read_the_same(name: str, write_format: Write, tmp_path: Path) -
         found = list(pool.map(lambda start: read_audio(path, None, start, duration=0.4), starts))
     for start, samples in zip(starts, found, strict=True):
         assert torch.equal(samples, whole[round(16_000 * start) :][:6_400])
+
+
+@pytest.mark.parametrize("limit", [2**25, 1])
+def test_track_without_equal_packets_is_decoded_once_for_all_spans_and_channels(
+    limit: int, write_compressed: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If it is too long to be kept, it is decoded once for each span."""
+    samples = 0.5 * np.random.default_rng(0).uniform(-1, 1, (2, 4 * 16_000))
+    samples[:, 2 * 16_000 : 3 * 16_000] = 0
+    path = write_compressed(tmp_path / "a.mka", samples=samples, codec="flac")
+    expected = torch.from_numpy(samples).float()
+    assert len(read_audio(path, None)) == 4 * 16_000  # finds the layout of its packets
+    monkeypatch.setattr(sound_file, "MAX_KEPT_SAMPLES", limit)
+    opened = []
+
+    @contextmanager
+    def count(path: Path) -> Iterator[track.Track]:
+        opened.append(path)
+        with track.open_track(path) as found:
+            yield found
+
+    monkeypatch.setattr(track_file, "open_track", count)
+    spans = [(channel, start) for start in (0.5, 1.0, 3.0) for channel in (None, 0, 1)]
+    for channel, start in spans:
+        recording = read_recording(path, None, start, duration=0.9, channel=channel)
+        part = expected[:, round(16_000 * start) :][:, :14_400]
+        wanted = part.mean(dim=0) if channel is None else part[channel]
+        torch.testing.assert_close(recording.waveform, wanted, rtol=0, atol=1e-4)
+        assert (recording.channels is None) == (channel is not None)
+    with pytest.raises(AudioError, match=r"all samples from 2\.1 s to 2\.5 s are zero"):
+        read_audio(path, None, 2.1, duration=0.4)
+    assert len(opened) == (1 if limit > 1 else 1 + len(spans))
 
 
 def test_changed_file_is_decoded_again(write_compressed: Write, tmp_path: Path) -> None:

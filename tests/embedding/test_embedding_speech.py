@@ -94,6 +94,39 @@ def test_processes_and_threads_give_the_same_rows(recordings: list[Utterance]) -
         assert expected.vector is None or same(row, expected.vector)
 
 
+def test_recording_whose_header_gives_no_length_is_used(recordings: list[Utterance], tmp_path: Path) -> None:
+    """A FLAC file that was written into a pipe."""
+    samples, _ = soundfile.read(recordings[0].path)
+    rows: list[Row] = []
+    for name in ("whole", "piped"):
+        path = tmp_path / f"{name}.flac"
+        soundfile.write(path, samples, RATE)
+        if name == "piped":
+            content = bytearray(path.read_bytes())
+            content[18:26] = (int.from_bytes(content[18:26], "big") >> 36 << 36).to_bytes(8, "big")
+            path.write_bytes(content)
+        spans = [Utterance(path, "ann", ""), Utterance(path, "ann", "", start=0.2, duration=2.0)]
+        rows += embed_utterances(spans, encoder())
+    assert [row.error for row in rows] == [None] * 4
+    for one, other in ((0, 2), (1, 3)):
+        vector = rows[one].vector
+        assert vector is not None
+        assert same(rows[other], vector)
+
+
+@pytest.mark.parametrize("duration", [None, 3.5])
+def test_channels_that_differ_are_reported(
+    duration: float | None, recordings: list[Utterance], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    one, other = (soundfile.read(each.path)[0] for each in recordings[:2])
+    for name, right in (("call", other), ("same", one)):
+        soundfile.write(tmp_path / f"{name}.wav", np.stack([one, right], axis=1), RATE)
+    stereo = [Utterance(tmp_path / f"{name}.wav", "ann", "", duration=duration) for name in ("call", "same")]
+    assert all(row.error is None for row in embed_utterances(stereo, encoder()))
+    [message] = [each for each in caplog.messages if "channels that differ" in each]
+    assert message.startswith(f"1 file, such as {stereo[0].path}, has channels that differ")
+
+
 def test_span_of_a_recording_is_searched_alone(recordings: list[Utterance]) -> None:
     span = replace(recordings[0], start=0.3, duration=1.5)
     [row] = embed_utterances([span], encoder())

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from corpora import Corpus, Utterance
+from corpora import Corpus, CorpusError, Utterance
 from encoders import Encoder
 from features import MEAN_CHANNEL, FeatureSet, audio_numbers, default_file_name
 
@@ -89,6 +89,9 @@ def test_a_channel_of_all_recordings_has_rows_and_a_file_of_its_own(
     # Utterances that have a channel keep it.
     given = replace(calls, utterances=calls.utterances[:2]).with_channel(1)
     assert given.ids == ("a.wav#channel1", "a.wav#channel0")
+    assert calls.utterances[1].channel == 0
+    with pytest.raises(CorpusError, match=r"a\.wav is listed without a channel, and with channel 0; .*Leave out --ch"):
+        calls.with_channel(0)
     run_extract(corpus, tmp_path / "x.pt")
     features, n_encoded = run_extract(right, tmp_path / "x.pt")
     assert n_encoded == 2

@@ -84,7 +84,7 @@ def test_failures_are_printed_before_the_file_that_is_saved(
     assert done.returncode == 3
     lines = done.stdout.splitlines()
     assert lines[0].startswith(f"failed: {broken}: this is not audio")
-    assert lines[1:] == [f"No file could be read; {output} contains the reasons."]
+    assert lines[1:] == [f"No file could be used; {output} contains the reasons."]
     calls = tmp_path / "calls"
     calls.mkdir()
     shutil.copy(next((corpus_root / "101/1011").iterdir()), calls)

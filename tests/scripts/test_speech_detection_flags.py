@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 import soundfile
 
+from command_line import parse
+from config import InferenceConfig
 from features import FeatureSet
 from heads import SpeakerClassifier
 from verification import SpeakerStore
@@ -67,6 +69,12 @@ def test_store_leaves_out_pauses_by_itself(
     )
     assert "anna.flac" in done.stdout
     assert "without pauses" not in caplog.text  # as the recordings of the store
+    command = ["identify", voices / "asked", "--store", store, "--output", tmp_path / "x.csv", "--no_vad"]
+    done = call_script(VERIFY, *command)
+    assert done.returncode == 0, done.stderr
+    assert "room.flac" in done.stdout
+    assert "were embedded without pauses (threshold 0.3, " in caplog.text
+    assert "these are embedded with their pauses." in caplog.text
     done = call_script(VERIFY, "enroll", "--store", store, "--name", "nobody", voices / "asked" / "room.flac")
     assert done.returncode == 2
     assert "no speech" in done.stderr
@@ -128,10 +136,46 @@ def test_classifier_leaves_out_pauses_by_itself(
     assert "were embedded" not in caplog.text
     done = call_script(*command, "--vad", "--vad_threshold", 0.6)
     assert "these are embedded without pauses (threshold 0.6, " in caplog.text
+    done = call_script(*command, "--no_vad")
+    assert done.returncode == 0, done.stderr
+    assert "these are embedded with their pauses." in caplog.text
     by_path = {
         each.path.name: each for each in SpeakerClassifier.load(classifier).predict(voices / "asked" / "anna.flac")
     }
     assert by_path["anna.flac"].speakers[0] == "anna"
+
+
+def test_store_can_be_made_without_the_detection_of_its_verifier(
+    store: Path, voices: Path, call_script: Run, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    verifier, plain = tmp_path / "verifier.pt", tmp_path / "plain.db"
+    with SpeakerStore.open(store) as opened:
+        opened.verifier.save(verifier)
+    (tmp_path / "settings.yaml").write_text("vad: false\n")
+    command = ["enroll", "--store", plain, "--verifier", verifier, "--name", "anna", voices / "asked" / "anna.flac"]
+    done = call_script(VERIFY, *command, "--config", tmp_path / "settings.yaml")
+    assert done.returncode == 0, done.stderr
+    with SpeakerStore.open(plain) as opened:
+        assert "speech_detection" not in opened.verifier.encoder
+        assert opened.speakers()[0].seconds == pytest.approx(3.7)  # with the pauses
+    assert "embedded without pauses" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("text", "flags", "vad"),
+    [
+        ("", [], None),
+        ("vad: true", [], True),
+        ("vad: false", [], False),
+        ("vad:", [], None),
+        ("vad: false", ["--vad"], True),
+        ("vad: true", ["--no_vad"], False),
+    ],
+)
+def test_detection_is_on_off_or_as_before(text: str, flags: list[str], vad: bool | None, tmp_path: Path) -> None:
+    (tmp_path / "settings.yaml").write_text(text)
+    found = parse(InferenceConfig, ["a.wav", "--config", str(tmp_path / "settings.yaml"), *flags])
+    assert found == InferenceConfig(audio=(Path("a.wav"),), config=tmp_path / "settings.yaml", vad=vad)
 
 
 def test_features_with_and_without_pauses_are_different_files(
@@ -150,6 +194,12 @@ def test_weights_are_downloaded_ahead(speech_weights: Path, call_script: Run) ->
     assert "Weights of the speech detection: on this machine, digest e1122837" in done.stdout
 
 
-def test_settings_without_the_detection_are_refused(voices: Path, call_script: Run, assert_refused: Check) -> None:
+def test_settings_without_effect_are_refused(
+    voices: Path, call_script: Run, assert_refused: Check, tmp_path: Path
+) -> None:
     done = call_script(EXTRACT, voices / "corpus", "--encoder", "spectral", "--vad_threshold", 0.4)
     assert_refused(done, "--vad_threshold is a setting of the speech detection; give --vad too.")
+    (tmp_path / "settings.yaml").write_text("vad: yes please")
+    assert_refused(call_script(EXTRACT, "--config", tmp_path / "settings.yaml"), "expected true or false or none")
+    done = call_script(COMPARE, "--features_path", voices / "x.pt", "--no_vad")
+    assert_refused(done, "--vad has no effect on a finished features file")

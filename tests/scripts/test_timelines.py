@@ -77,10 +77,12 @@ def test_only_speech_has_a_speaker(
     speech_weights: Path,
     make_conversation: Callable[..., NDArray[np.float64]],
     call_script: Run,
+    caplog: pytest.LogCaptureFixture,
     tmp_path: Path,
 ) -> None:
     room = 0.003 * np.random.default_rng(0).standard_normal(5 * 16_000)
     soundfile.write(tmp_path / "room.flac", room, 16_000)
+    soundfile.write(tmp_path / "silence.flac", np.zeros(5 * 16_000), 16_000)
     # Speech is from 5.5 to 6.7 s, and from 7.5 to 8.7 s.
     soundfile.write(tmp_path / "day.flac", np.concatenate([room, make_conversation(2)]), 16_000)
     command = [VERIFY, "identify", "--timeline", "--store", store, "--output", tmp_path / "x.rttm"]
@@ -94,6 +96,10 @@ def test_only_speech_has_a_speaker(
             found[name, bool(flags)] = turns
             assert (f"{tmp_path / 'room.flac'}: no speech was found\n" in done.stdout) == (not turns)
             assert ("no speech in 0:05" in (tmp_path / "x.html").read_text()) == (not turns)
+    done = call_script(*command, tmp_path / "silence.flac", "--vad")
+    assert done.returncode == 0, done.stderr
+    assert f"{tmp_path / 'silence.flac'}: no speech was found\n" in done.stdout
+    assert "all samples are zero" in caplog.text
     assert found["room", False] == [(0.0, 5.0)]
     assert found["room", True] == []
     assert (tmp_path / "x.rttm").is_file()
