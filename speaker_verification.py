@@ -473,7 +473,7 @@ def verifier_of(config: EnrollConfig, names: Sequence[str]) -> SpeakerVerifier:
         if store.verifier.with_speech_detection(config.speech_detection()).encoder != store.verifier.encoder:
             raise StoreError(
                 f"{config.store}: its recordings were enrolled with another speech detection, or none, and a store has "
-                "one kind of vectors. Leave out --vad and its settings, or make a new store."
+                "one kind of vectors. Leave out --vad or --no_vad, or make a new store."
             )
         if config.verifier is not None:
             given = load_verifier(config.verifier)
