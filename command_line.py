@@ -38,6 +38,9 @@ NOT_IN_A_FILE = ("config", "version")
 # The settings of a file that inputs without a flag replace.
 INPUTS = ("data_dir", "audio_path")
 
+# What tyro prints about values that are not of the type of their flag.
+WRONG_VALUE = re.compile(r"Error parsing --(?P<name>\w+): [^']*(?P<values>'[^']*'(?:, '[^']*')*)")
+
 YAML_TAG = "tag:yaml.org,2002:"
 # YAML reads 010 as 8 and 12:30 as 750; here, numbers are read as a flag reads them.
 NUMBER_TAGS = {f"{YAML_TAG}int", f"{YAML_TAG}float"}
@@ -184,7 +187,17 @@ def _from_flags(config_class: type[Config], flags: Sequence[str]) -> Config:
 
     positional = (tyro.conf.PositionalRequiredArgs, tyro.conf.PositionalMetavarFromFieldName)
     style = positional if config_class.is_positional else ()
-    return config_class(**vars(tyro.cli(_with_pairs(config_class), args=flags, use_underscores=True, config=style)))
+    marked = _with_pairs(config_class)
+    try:
+        with redirect_stderr(io.StringIO()) as printed:
+            return config_class(**vars(tyro.cli(marked, args=flags, use_underscores=True, config=style)))
+    except SystemExit as stop:
+        wrong = WRONG_VALUE.search(" ".join(printed.getvalue().replace("│", " ").split()))
+        if stop.code and wrong is not None:
+            expected = describe_type(get_type_hints(config_class)[wrong["name"]])
+            _refuse(f"--{wrong['name']} is {wrong['values']}; expected {expected}.")
+        sys.stderr.write(printed.getvalue())
+        raise
 
 
 def _with_pairs(config_class: type[Any]) -> type[Any]:

@@ -240,6 +240,21 @@ def test_the_encoders_of_this_project_are_not_given_to_a_verifier(call_script: R
     assert_refused(done, "the encoder of this project that was saved is found by name, without --encoder.")
 
 
+@pytest.mark.parametrize(
+    ("command", "sentence"),
+    [
+        ([INFER, "a.wav", "--channel", "left"], "--channel is 'left'; expected a whole number or mean."),
+        ([INFER, "a.wav", "--top_k=x"], "--top_k is 'x'; expected a whole number."),
+        ([EXTRACT, "x", "--max_duration", "long"], "--max_duration is 'long'; expected a number or auto or none."),
+        ([COMPARE, "--fractions", "0.8", "x", "0"], "--fractions is '0.8', 'x', '0'; expected a list of 3, each a num"),
+    ],
+)
+def test_values_of_another_type_are_refused_in_a_sentence(
+    command: list[str], sentence: str, call_script: Run, assert_refused: Check
+) -> None:
+    assert_refused(call_script(*command), f"ERROR {sentence}")
+
+
 def test_unknown_flags_are_refused_with_a_similar_one(call_script: Run) -> None:
     done = call_script(COMPARE, "--head", "linear")
     assert done.returncode == 2
