@@ -119,6 +119,7 @@ def test_all_speakers_of_a_corpus_are_enrolled(
         assert line.startswith(f"failed: {path}: 'unknown' cannot be a speaker's name; ")
     assert done.stdout.splitlines()[7:] == [
         f"failed: {people / 'dora' / 'copy.flac'}: this recording of dora is already enrolled as cleo",
+        "no recording of these speakers could be used: eve, unknown",
         f"10 recordings enrolled; {store} has 4 speakers",
     ]
     assert_refused(call_script(VERIFY, "enroll", "--store", store, "--data_dir", people), "'cleo' is enrolled already")
