@@ -1,0 +1,28 @@
+// The browser keeps the audio of the page: the server deletes each upload as soon as its call ends.
+const voxprobe = {
+  // Object URLs of the recordings, by the names of the folders of their uploads.
+  kept: new Map(),
+
+  // Fetch the uploaded files among the values of the inputs, and return the values, for the call that follows.
+  async keep(values) {
+    const files = values.flat().filter((value) => value && value.path && value.url);
+    await Promise.all(files.map(async (file) => {
+      const key = file.path.split(/[\\/]/).at(-2);
+      if (voxprobe.kept.has(key)) return;
+      const answer = await fetch(file.url);
+      if (answer.ok) voxprobe.kept.set(key, URL.createObjectURL(await answer.blob()));
+    }));
+    return values;
+  },
+
+  // Give the players in answers their audio.
+  fill() {
+    for (const player of document.querySelectorAll("audio[data-upload]:not([src])")) {
+      const url = voxprobe.kept.get(player.dataset.upload);
+      if (url) player.src = url;
+      else player.replaceWith("(not in this page)");
+    }
+  },
+};
+window.voxprobe = voxprobe;
+new MutationObserver(voxprobe.fill).observe(document.documentElement, { childList: true, subtree: true });
