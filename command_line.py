@@ -66,6 +66,8 @@ ROOMS = (
     "verification",
     "training",
     "evaluation",
+    "reports",
+    "web",
 )
 
 

@@ -32,9 +32,12 @@ from configs.comparison import (
     InferenceConfig,
     ReportConfig,
 )
+from configs.page import LOOPBACK, PageConfig
 from configs.preparation import AudioFormat, DescribeConfig, DownloadConfig, LibriSpeechSplit, SegmentsConfig
 from configs.training import TrainingConfig
 from configs.verification import (
+    TIMELINE,
+    TIMELINE_OF_SPEECH,
     EmbeddingConfig,
     EnrollConfig,
     EvaluateConfig,
@@ -45,11 +48,15 @@ from configs.verification import (
     RemoveConfig,
     ScoreConfig,
     StoreConfig,
+    TimelineSettings,
     TrainVerifierConfig,
     VerifyConfig,
 )
 
 __all__ = [
+    "LOOPBACK",
+    "TIMELINE",
+    "TIMELINE_OF_SPEECH",
     "AudioFormat",
     "BackendName",
     "Channel",
@@ -74,6 +81,7 @@ __all__ = [
     "ListConfig",
     "LogLevel",
     "MergeConfig",
+    "PageConfig",
     "PictureFormat",
     "Pooling",
     "Precision",
@@ -89,6 +97,7 @@ __all__ = [
     "StoreConfig",
     "StoreDtype",
     "TableFormat",
+    "TimelineSettings",
     "TrainVerifierConfig",
     "TrainingConfig",
     "VerifyConfig",

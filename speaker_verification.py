@@ -20,6 +20,7 @@ from config import (
     IdentifyConfig,
     ListConfig,
     MergeConfig,
+    PageConfig,
     RemoveConfig,
     ScoreConfig,
     TrainVerifierConfig,
@@ -150,14 +151,17 @@ def verify(config: VerifyConfig) -> int:
 def enroll(config: EnrollConfig) -> int:
     """Enrol a speaker with some recordings, or the speakers of a corpus, an RTTM file or a features file."""
     from corpora import Utterance, find_recordings
-    from verification import SpeakerStore, add_background_rows, check_background, enroll_rows
+    from verification import SpeakerStore, add_background_rows, check_background, check_name, enroll_rows
 
     utterances, others = list_utterances(config), []
     if config.background is not None:
         channel = channel_number(config.channel)
         paths = find_recordings([config.background])
         others = [Utterance(path, speaker="", session="", channel=channel) for path in paths]
-    verifier, is_new = verifier_of(config, sorted({each.speaker for each in utterances})), not config.store.exists()
+    if config.name is not None:
+        check_name(config.name)
+    verifier, is_new = verifier_of(config), not config.store.exists()
+    check_new_names(config, sorted({each.speaker for each in utterances}))
     enroll_file = None if config.features_path is None else open_speakers(config.features_path, verifier, config)
     if config.background is not None:
         check_background(config.store, verifier)
@@ -458,14 +462,12 @@ def score(config: ScoreConfig) -> int:
     return EXIT_DONE
 
 
-def verifier_of(config: EnrollConfig, names: Sequence[str]) -> SpeakerVerifier:
-    """Return the verifier of the store, or of a new store; refuse enrolled names before audio is embedded."""
+def verifier_of(config: EnrollConfig | PageConfig) -> SpeakerVerifier:
+    """Return the verifier of the store, or of a new store; refuse settings that an existing store does not have."""
     from encoders import with_detection_of
-    from verification import SpeakerStore, StoreError, check_name, name_problem
+    from verification import SpeakerStore, StoreError
 
     is_created = config.store.exists() and (config.store.is_dir() or config.store.stat().st_size > 0)
-    if config.name is not None:
-        check_name(config.name)
     if not is_created:
         return load_verifier(config.verifier).with_speech_detection(config.speech_detection())
     with SpeakerStore.open(config.store) as store:
@@ -479,10 +481,19 @@ def verifier_of(config: EnrollConfig, names: Sequence[str]) -> SpeakerVerifier:
             given = load_verifier(config.verifier)
             given = replace(given, encoder=with_detection_of(given.encoder, store.verifier.encoder))
             SpeakerStore.create(config.store, given).close()  # refuses another verifier
-        for name in names if config.existing == "refuse" else ():
+        return store.verifier
+
+
+def check_new_names(config: EnrollConfig, names: Sequence[str]) -> None:
+    """Refuse names that are enrolled already, unless --existing allows them, before audio is embedded."""
+    from verification import SpeakerStore, name_problem
+
+    if config.existing != "refuse" or not config.store.exists():
+        return
+    with SpeakerStore.open(config.store) as store:
+        for name in names:
             if name_problem(name) is None:  # the recordings of the others fail with this reason
                 store.check_name(name, is_enrolled=False)
-        return store.verifier
 
 
 def load_verifier(path: Path | None) -> SpeakerVerifier:

@@ -7,7 +7,6 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.model_selection import train_test_split
 
 from corpora.corpus import CorpusError
 from corpora.given_splits import Indices, describe_left_out, divide_as_given
@@ -178,6 +177,8 @@ def _draw(rows: Indices, labels: Indices, size: float, *, seed: int) -> tuple[In
     n_speakers = len(np.unique(labels[shared]))
     n_drawn = ceil(size * len(shared)) if isinstance(size, float) else size
     if n_drawn >= n_speakers and len(shared) - n_drawn >= n_speakers:
+        from sklearn.model_selection import train_test_split  # here, because it takes a second to import
+
         rest, drawn = train_test_split(shared, test_size=size, stratify=labels[shared], random_state=seed)
         if np.isin(labels[drawn], labels[rest]).all():
             return np.concatenate([rest, kept]), drawn

@@ -6,7 +6,6 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import clone, is_classifier
 from torch import Tensor
 
 from heads.base import Head, HeadError, Validation, as_rows
@@ -48,6 +47,8 @@ class ScikitLearnHead(Head):
         self.parameters = parameters
 
     def learn(self, rows: Tensor, targets: Tensor, validation: Validation | None) -> None:
+        from sklearn.base import clone  # here, because it takes a second to import
+
         classifier = clone(self.classifier).set_params(**self.parameters)
         given = classifier.get_params()
         seeds = [name for name, value in given.items() if _last_part(name) == "random_state" and value is None]
@@ -92,6 +93,8 @@ class ScikitLearnHead(Head):
 
 def is_scikit_learn(classifier: Any) -> bool:
     """Return whether an object is an unfitted or fitted classifier with the interface of scikit-learn."""
+    from sklearn.base import is_classifier  # here, because it takes a second to import
+
     methods = ("fit", "predict", "get_params", "set_params")
     try:
         return all(hasattr(classifier, name) for name in methods) and bool(is_classifier(classifier))

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
 
 # Number of draws at a time, to bound the memory for many speakers.
 BLOCK = 250
@@ -172,6 +171,8 @@ def _percentiles(
     """
     tail = 0.0
     if n_speakers > 1:
+        from scipy import stats  # here, because it takes a second to import
+
         reach = stats.t.ppf((1 + confidence) / 2, n_speakers - 1) * (n_speakers / (n_speakers - 1)) ** 0.5
         tail = 100 * stats.norm.sf(reach)
     low, high = np.nanpercentile(figures, [tail, 100 - tail], axis=0)

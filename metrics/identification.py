@@ -3,7 +3,6 @@
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import log_softmax
-from sklearn.metrics import f1_score
 
 
 def ranks(labels: ArrayLike, scores: ArrayLike, classes: ArrayLike | None = None) -> NDArray[np.int64]:
@@ -156,6 +155,8 @@ def macro_f1(labels: ArrayLike, predictions: ArrayLike, classes: ArrayLike | Non
     labels, predictions = np.asarray(labels), np.asarray(predictions)
     if not len(labels):
         return float("nan")
+    from sklearn.metrics import f1_score  # here, because it takes a second to import
+
     return float(f1_score(labels, predictions, labels=classes, average="macro", zero_division=0))
 
 

@@ -2,6 +2,7 @@
 
 from verification.backends import BACKENDS, Backend, BackendError, create_backend, split_speakers
 from verification.calibration import Calibration, CalibrationError, Conditions
+from verification.check_recordings import CheckedRecording, check_recordings
 from verification.enroll_rows import (
     EnrolmentResult,
     add_background_rows,
@@ -36,6 +37,8 @@ from verification.verifier import MIN_SECONDS, SpeakerVerifier, VerifierError
 from verification.voices import Voices, is_voices
 
 __all__ = [
+    "CheckedRecording",
+    "check_recordings",
     "BACKENDS",
     "Backend",
     "BackendError",

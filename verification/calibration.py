@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit, logit
-from sklearn.linear_model import LogisticRegression
 
 from files import InputError
 
@@ -118,6 +117,8 @@ class Calibration:
         columns = np.stack([values, *terms], axis=1)
         means, deviations = columns.mean(axis=0), columns.std(axis=0)
         deviations = np.where(deviations > 1e-9, deviations, np.inf)  # a constant column becomes 0
+        from sklearn.linear_model import LogisticRegression  # here, because it takes a second to import
+
         model = LogisticRegression(C=min(1.0, (n_distinct or len(values)) / len(values)))
         model.fit((columns - means) / deviations, is_target, sample_weight=_balanced_weights(is_target, group_of))
         slope, *others = (model.coef_[0] / deviations).tolist()

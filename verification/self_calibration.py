@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.linear_model import LinearRegression
 
 from verification.calibration import ANY, Calibration, Conditions
 
@@ -50,6 +49,8 @@ class SelfCalibration:
         values = np.asarray(scores, dtype=np.float64)
         columns = np.stack([np.broadcast_to(each, values.shape) for each in conditions.terms()], axis=1)
         of_each = np.ones(len(values)) if weights is None else np.asarray(weights)
+        from sklearn.linear_model import LinearRegression  # here, because it takes a second to import
+
         model = LinearRegression().fit(columns, values, of_each)
         above = np.quantile(values - model.predict(columns), QUANTILE, weights=of_each, method="inverted_cdf")
         expected = Calibration(0.0, float(model.intercept_ + above), *model.coef_.tolist())

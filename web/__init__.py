@@ -1,1 +1,9 @@
 """The page: who is speaking, in a browser. Answers come from the other rooms; Gradio shows them."""
+
+from web.accounts import AccountsError, read_accounts
+from web.build_page import build_page
+from web.server import served
+from web.uploads import Uploads
+from web.workspace import Workspace, find_classifiers
+
+__all__ = ["AccountsError", "Uploads", "Workspace", "build_page", "find_classifiers", "read_accounts", "served"]

@@ -2,14 +2,21 @@
 
 import gradio
 
+from web.compare_tab import add_compare_tab
+from web.enrol_tab import add_enrol_tab
 from web.identify_tab import add_identify_tab
+from web.overview import Overview
 from web.workspace import Workspace
 
 
 def build_page(workspace: Workspace) -> gradio.Blocks:
     """Build the page of a workspace."""
+    overview = Overview(workspace)
     with gradio.Blocks(title="Voxprobe", analytics_enabled=False) as page:
-        gradio.HTML("<h1>Voxprobe</h1><p>Who is speaking?</p>", elem_id="top")
+        overview.add_top()
         with gradio.Tabs():
-            add_identify_tab(workspace)
+            add_identify_tab(workspace, overview)
+            add_enrol_tab(workspace, overview)
+            add_compare_tab(workspace)
+        overview.after(page.load(None))
     return page

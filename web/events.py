@@ -14,7 +14,7 @@ def connect(
     action: Callable[..., dict[str, Any]],
     *,
     inputs: Sequence[Any],
-    answer: gradio.JSON,
+    answer: Any,
     draw: Callable[[dict[str, Any]], str],
     drawn: gradio.HTML,
     recordings: Sequence[Any],
@@ -29,8 +29,8 @@ def connect(
     action : callable
         Function of the values of the `inputs` that returns plain values.
     inputs : sequence of components
-    answer : gradio.JSON
-        Invisible component of the plain values, which are the answer of the API.
+    answer : gradio.JSON or sequence of components
+        Invisible component of the plain values, which are the answer of the API; further ones are for later events.
     draw : callable
         Function that returns the answer as HTML.
     drawn : gradio.HTML
@@ -53,8 +53,11 @@ def connect(
         concurrency_limit=1,
         show_progress_on=drawn,
     )
+    plain = answer[0] if isinstance(answer, list) else answer
     asked.failure(lambda: "", None, drawn, api_visibility="private", queue=False)
-    shown = asked.success(draw, answer, drawn, api_visibility="private", queue=False)
+    shown = asked.success(draw, plain, drawn, api_visibility="private", queue=False)
     empty = "[" + ", ".join("null" for _ in recordings) + "]"
-    asked.then(None, None, list(recordings), js=f"() => {empty if len(recordings) > 1 else 'null'}")
+    asked.then(
+        None, None, list(recordings), js=f"() => {empty if len(recordings) > 1 else 'null'}", api_visibility="private"
+    )
     return shown

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import gradio
@@ -11,8 +10,9 @@ from files import UNKNOWN, count_of
 from heads import Prediction
 from web.elements import bar, notes, paragraph, player, table, text
 from web.events import connect
-from web.recordings import given_paths, recording_files, recording_input, refusal
-from web.workspace import Workspace
+from web.overview import Overview
+from web.recordings import Upload, refusal, several_recordings
+from web.workspace import Workspace, refused
 
 # Maximum number of speakers in an answer.
 TOP_K = 5
@@ -21,15 +21,15 @@ ENROLLED = "enrolled speakers"
 
 
 def identify(
-    workspace: Workspace, paths: Sequence[Path], *, against: str, p_known: float, reject: bool
+    workspace: Workspace, uploads: Sequence[Upload], *, against: str, p_known: float, reject: bool
 ) -> dict[str, Any]:
     """Identify the speakers of recordings, as the scripts do, and return the answer as plain values.
 
     Parameters
     ----------
     workspace : Workspace
-    paths : sequence of Path
-        Uploaded recordings.
+    uploads : sequence of Upload
+        The recordings.
     against : str
         `ENROLLED`, or the name of a classifier.
     p_known : float
@@ -43,22 +43,27 @@ def identify(
         ``recordings``, a list of dicts with ``file``, ``upload``, ``predictions`` (``speaker``, ``probability``),
         ``score``, ``threshold`` and ``error``; ``against``; ``warnings``.
     """
-    with workspace.call(paths) as warnings:
-        if not paths:
-            raise gradio.Error("Record something, or choose one or more files.", print_exception=False)
-        refused = {path: reason for path in paths if (reason := refusal(path)) is not None}
-        predictions = {path: Prediction(path, error=reason) for path, reason in refused.items()}
-        used = [path for path in paths if path not in refused]
-        if used:
-            found = _predict(workspace, used, against, p_known=p_known, reject=reject)
-            predictions |= dict(zip(used, found, strict=True))
-        recordings = [_record(workspace, predictions[path]) for path in paths]
-    return {"recordings": recordings, "against": against, "warnings": warnings}
+    with workspace.call(uploads) as call:
+        if not uploads:
+            raise refused("There is no recording. Record something, or choose one or more files.")
+        reasons = [refusal(upload) for upload in uploads]
+        used = [upload for upload, reason in zip(uploads, reasons, strict=True) if reason is None]
+        found = iter(_predict(workspace, used, against, p_known=p_known, reject=reject) if used else ())
+        predictions = [
+            next(found) if reason is None else Prediction(upload.path, error=reason)
+            for upload, reason in zip(uploads, reasons, strict=True)
+        ]
+        recordings = [
+            {**_plain(prediction), "file": upload.name, "upload": upload.key}
+            for upload, prediction in zip(uploads, predictions, strict=True)
+        ]
+        return {"recordings": recordings, "against": against, "warnings": call.notes()}
 
 
 def _predict(
-    workspace: Workspace, paths: Sequence[Path], against: str, *, p_known: float, reject: bool
+    workspace: Workspace, uploads: Sequence[Upload], against: str, *, p_known: float, reject: bool
 ) -> list[Prediction]:
+    paths = [upload.path for upload in uploads]
     if against != ENROLLED:
         classifier, encoder = workspace.classifier(against)
         return classifier.predict(paths, TOP_K, encoder=encoder, device=workspace.device, reject=reject)
@@ -67,19 +72,17 @@ def _predict(
         return store.identify_files(paths, workspace.encoder, top_k=TOP_K, p_known=p_known)
 
 
-def _record(workspace: Workspace, prediction: Prediction) -> dict[str, Any]:
+def _plain(prediction: Prediction) -> dict[str, Any]:
     """Return a prediction as plain values; a probability that is not known is None."""
     pairs = zip(prediction.speakers, prediction.probabilities, strict=True)
     return {
-        "file": prediction.path.name,
-        "upload": workspace.uploads.key(prediction.path),
         "predictions": [
             {"speaker": speaker, "probability": None if math.isnan(probability) else probability}
             for speaker, probability in pairs
         ],
         "score": prediction.score,
         "threshold": prediction.threshold,
-        "error": prediction.error and workspace.uploads.without_folders(prediction.error),
+        "error": prediction.error,
     }
 
 
@@ -87,12 +90,12 @@ def identified_html(answer: dict[str, Any]) -> str:
     """Draw the answer of `identify`."""
     recordings = answer["recordings"]
     drawn = _one(recordings[0]) if len(recordings) == 1 else _several(recordings)
-    return f'<section class="answer" aria-live="polite">{drawn}{notes(answer["warnings"])}</section>'
+    return f'<section class="answer">{drawn}{notes(answer["warnings"])}</section>'
 
 
 def _headline(recording: dict[str, Any]) -> str:
     best = recording["predictions"][0]["speaker"]
-    return "Unknown speaker" if best == UNKNOWN else best
+    return "Unknown speaker" if best == UNKNOWN else str(best)
 
 
 def _reason(recording: dict[str, Any]) -> str:
@@ -104,66 +107,77 @@ def _reason(recording: dict[str, Any]) -> str:
     side = "above" if score >= threshold else "below"
     name = speakers[0] if speakers else "the most similar speaker"
     return (
-        f"The score of {name} is {score:+.2f}, which is {abs(score - threshold):.2f} {side} the threshold "
-        f"({threshold:+.2f}, log-likelihood ratio)."
+        f"The score of {name} is {score:+.2f}, {abs(score - threshold):.2f} {side} the threshold of {threshold:+.2f} "
+        "(log-likelihood ratios)."
     )
 
 
+def _bars(recording: dict[str, Any], count: int) -> str:
+    bars = "".join(bar(each["speaker"], each["probability"]) for each in recording["predictions"][:count])
+    return f'<div class="bars">{bars}</div>'
+
+
+def _file(recording: dict[str, Any]) -> str:
+    return f'<div class="file">{text(recording["file"])}</div>{player(recording["upload"], recording["file"])}'
+
+
 def _one(recording: dict[str, Any]) -> str:
-    file = f'<p class="file">{text(recording["file"])} {player(recording["upload"], recording["file"])}</p>'
     if recording["error"]:
-        return f"{file}{paragraph(recording['error'], 'error')}"
-    bars = "".join(bar(each["speaker"], each["probability"]) for each in recording["predictions"])
-    return f"<h3>{text(_headline(recording))}</h3>{paragraph(_reason(recording))}<div class='bars'>{bars}</div>{file}"
+        return f"{paragraph(recording['error'], 'error')}{_file(recording)}"
+    return (
+        f"<h3>{text(_headline(recording))}</h3>{_bars(recording, TOP_K)}{paragraph(_reason(recording), 'faint')}"
+        f"{_file(recording)}"
+    )
 
 
 def _several(recordings: Sequence[dict[str, Any]]) -> str:
     rows = []
     for recording in recordings:
-        file = f'<span class="file">{text(recording["file"])}</span>{player(recording["upload"], recording["file"])}'
         if recording["error"]:
-            rows.append([file, "", paragraph(recording["error"], "error")])
+            rows.append([_file(recording), "", paragraph(recording["error"], "error")])
             continue
-        bars = "".join(bar(each["speaker"], each["probability"]) for each in recording["predictions"][:3])
-        rows.append([file, f"<b>{text(_headline(recording))}</b>", f"{bars}{paragraph(_reason(recording), 'faint')}"])
+        details = f"{_bars(recording, 3)}{paragraph(_reason(recording), 'faint')}"
+        rows.append([_file(recording), f"<b>{text(_headline(recording))}</b>", details])
     failed = sum(recording["error"] is not None for recording in recordings)
-    caption = f"{count_of(len(recordings), 'recording')}" + (f", {failed} not usable" if failed else "")
+    caption = count_of(len(recordings), "recording") + (f", {failed} not usable" if failed else "")
     return f"<h3>{text(caption)}</h3>{table(['recording', 'speaker', 'probabilities'], rows)}"
 
 
-def add_identify_tab(workspace: Workspace) -> None:
+def add_identify_tab(workspace: Workspace, overview: Overview) -> None:
     """Add the tab to the page that is being built."""
-    choices = [ENROLLED, *workspace.classifiers]
     with gradio.Tab("Who is it?", id="identify"):
-        with gradio.Row():
-            files = recording_files("Recordings")
-            recorded = recording_input("Microphone", ["microphone"])
+        files = several_recordings("Recordings to identify")
         with gradio.Accordion("Settings", open=False):
             against = gradio.Dropdown(
-                choices, value=ENROLLED, label="Compare with", info="The enrolled speakers, or a trained classifier."
+                [ENROLLED, *workspace.classifiers],
+                value=ENROLLED,
+                label="Compare with",
+                info="The enrolled speakers, or a classifier that was trained with speaker_recognition_librispeech.py.",
             )
             p_known = gradio.Slider(
-                0.01, 0.99, 0.5, step=0.01, label="Probability that the speaker is enrolled, before listening",
-                info="A lower value reports unknown for more recordings.",
-            )  # fmt: skip
-            reject = gradio.Checkbox(False, label="A classifier may answer: unknown speaker")
-        button = gradio.Button("Identify", variant="primary", elem_id="identify")
-        answer, drawn = gradio.JSON(visible=False), gradio.HTML()
+                0.01,
+                0.99,
+                0.5,
+                step=0.01,
+                label="Prior probability that the speaker is enrolled",
+                info="A lower value answers 'unknown' for more recordings.",
+            )
+            reject = gradio.Checkbox(False, label="A classifier may answer 'unknown'")
+        button = gradio.Button("Identify", variant="primary", elem_id="identify-button")
+        answer, drawn = gradio.JSON(visible=False), gradio.HTML(elem_id="identified")
+        overview.add_sample(files)
 
-    def run(
-        files: list[str], recorded: str | None, against: str, p_known: float, reject: bool
-    ) -> dict[str, Any]:
-        paths = given_paths(files, recorded)
-        return identify(workspace, paths, against=against, p_known=p_known, reject=reject)
+    def identify_speakers(files: list[Upload], against: str, p_known: float, reject: bool) -> dict[str, Any]:
+        """Identify the speaker of each recording among the enrolled speakers, or by a classifier."""
+        return identify(workspace, files, against=against, p_known=p_known, reject=reject)
 
-    run.__doc__ = "Identify the speaker of each recording among the enrolled speakers, or by a classifier."
     connect(
         button,
-        run,
-        inputs=[files, recorded, against, p_known, reject],
+        identify_speakers,
+        inputs=[files, against, p_known, reject],
         answer=answer,
         draw=identified_html,
         drawn=drawn,
-        recordings=[files, recorded],
+        recordings=[files],
         api_name="identify",
     )

@@ -2,6 +2,8 @@
 const voxprobe = {
   // Object URLs of the recordings, by the names of the folders of their uploads.
   kept: new Map(),
+  // Number of recordings by microphone, for their names.
+  n_recorded: 0,
 
   // Fetch the uploaded files among the values of the inputs, and return the values, for the call that follows.
   async keep(values) {
@@ -13,6 +15,14 @@ const voxprobe = {
       if (answer.ok) voxprobe.kept.set(key, URL.createObjectURL(await answer.blob()));
     }));
     return values;
+  },
+
+  // Return the values of an input for files and of a microphone, whose recording is moved to the files.
+  collect(files, recorded) {
+    if (!recorded) return [files, recorded];
+    voxprobe.n_recorded += 1;
+    const file = { ...recorded, orig_name: `microphone ${voxprobe.n_recorded}.wav` };
+    return [Array.isArray(files) ? [...files, file] : files === undefined ? file : [file], null];
   },
 
   // Give the players in answers their audio.

@@ -1,21 +1,12 @@
 """`Uploads`: the recordings that browsers send, in a private folder, each deleted when the call that uses it ends."""
 
 import json
-import os
-import re
-import shutil
-import tempfile
 import threading
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-try:
-    import fcntl
-except ImportError:  # not on Windows
-    fcntl = None  # type: ignore[assignment]
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -24,36 +15,6 @@ if TYPE_CHECKING:
 MAX_AGE = 900.0
 # How often such uploads are searched for (seconds).
 INTERVAL = 30.0
-PREFIX, LOCK = "voxprobe_page_", ".lock"
-
-
-@contextmanager
-def private_folder() -> Iterator[Path]:
-    """Make a temporary folder for uploads that only this user can read, and delete it at the end.
-
-    Folders that earlier processes left because they were killed are deleted too.
-    """
-    parent = Path(tempfile.gettempdir())
-    for left in parent.glob(f"{PREFIX}*"):
-        _delete_if_left(left)
-    folder = Path(tempfile.mkdtemp(prefix=PREFIX)).resolve()
-    try:
-        with (folder / LOCK).open("w") as lock:
-            if fcntl is not None:
-                fcntl.flock(lock, fcntl.LOCK_EX)
-            yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _delete_if_left(folder: Path) -> None:
-    """Delete the folder of another process, unless the process still holds its lock."""
-    if fcntl is None:
-        return
-    with suppress(OSError), (folder / LOCK).open("r+") as lock:
-        if os.stat(folder).st_uid == os.getuid():
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(folder, ignore_errors=True)
 
 
 class Uploads:
@@ -109,8 +70,9 @@ class Uploads:
 
     def add(self, path: Path) -> Path:
         """Copy a file of this machine to the uploads, as if a browser had sent it; return the path of the copy."""
-        folder = Path(tempfile.mkdtemp(dir=self.folder))
-        copy = Path(shutil.copy(path, folder / path.name))
+        from gradio.processing_utils import save_file_to_cache
+
+        copy = Path(save_file_to_cache(path, str(self.folder)))
         self._arrived([copy])
         return copy
 
@@ -154,14 +116,6 @@ class Uploads:
         finally:
             stopped.set()
             thread.join()
-
-    def key(self, path: Path) -> str:
-        """Return the name by which the browser knows an uploaded file."""
-        return path.parent.name
-
-    def without_folders(self, text: str) -> str:
-        """Return a message in which uploaded files have their own names, without the folders of the server."""
-        return re.sub(re.escape(str(self.folder)) + r"[\\/]+[^\\/\s]+[\\/]+", "", text)
 
 
 def _paths_of(body: bytes) -> list[Path]:

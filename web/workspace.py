@@ -2,17 +2,21 @@
 
 import logging
 import threading
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from html import escape
 from pathlib import Path
 
 import gradio
 
+from audio import SpeechDetector, SpeechError
 from encoders import LazyEncoder, encoder_from_spec
 from files import InputError, OutputError
 from heads import SpeakerClassifier
 from verification import Enrolled, SpeakerStore, SpeakerVerifier, StoreError
+from web.recordings import Upload
 from web.uploads import Uploads
 
 logger = logging.getLogger(__name__)
@@ -40,6 +44,12 @@ class Workspace:
     uploads : Uploads
     device : str
         Device of the encoders of classifiers.
+    speech_encoder : callable
+        Function that returns the encoder of the verifier with speech detection.
+    timeline, timeline_of_speech : mapping
+        Arguments of `find_turns`, for an encoder without and with speech detection.
+    max_seconds : float
+        Longest recording in which is found who speaks when (seconds).
     """
 
     store_path: Path
@@ -48,9 +58,14 @@ class Workspace:
     classifiers: Mapping[str, Path]
     results: Sequence[Path]
     uploads: Uploads
-    device: str = "auto"
+    device: str
+    speech_encoder: Callable[[], LazyEncoder]
+    timeline: Mapping[str, float]
+    timeline_of_speech: Mapping[str, float]
+    max_seconds: float
     _loading: threading.Lock = field(default_factory=threading.Lock)
     _loaded: dict[str, tuple[SpeakerClassifier, LazyEncoder | None]] = field(default_factory=dict)
+    _found: dict[str, SpeechDetector] = field(default_factory=dict)
 
     def store(self) -> SpeakerStore:
         """Open the store, and make it if it does not exist.
@@ -92,6 +107,17 @@ class Workspace:
         with self._loading:
             _ = self.encoder.encoder
 
+    def speech_detector(self) -> SpeechDetector | None:
+        """Return the speech detector; None, with a warning, if its weights cannot be had."""
+        with self._loading:
+            if "detector" not in self._found:
+                try:
+                    self._found["detector"] = SpeechDetector()
+                except SpeechError as error:
+                    logger.warning("How long somebody speaks is not checked. %s", error)
+                    return None
+            return self._found["detector"]
+
     def classifier(self, name: str) -> tuple[SpeakerClassifier, LazyEncoder | None]:
         """Return a classifier, and its encoder if it has one for all of its heads; both are kept for later calls.
 
@@ -111,24 +137,46 @@ class Workspace:
             return self._loaded[name]
 
     @contextmanager
-    def call(self, paths: Sequence[Path]) -> Iterator[list[str]]:
-        """Answer a call that uses uploads, which are deleted at its end; yield the list of its warnings.
+    def call(self, uploads: Sequence[Upload]) -> Iterator["Call"]:
+        """Answer a call that uses uploads, which are deleted at its end.
 
         Raises
         ------
         gradio.Error
             Something cannot be used; the sentence says what, and what to do.
         """
-        warnings: list[str] = []
+        call = Call(uploads)
         try:
-            with _collected(warnings):
-                yield warnings
+            with _collected(call.warnings):
+                yield call
         except (InputError, OutputError, OSError) as error:
             logger.info("%s", error)
-            raise gradio.Error(self.uploads.without_folders(str(error)), duration=None, print_exception=False) from error
+            raise refused(call.with_names(str(error))) from error
         finally:
-            self.uploads.release(paths)
-            warnings[:] = map(self.uploads.without_folders, warnings)
+            self.uploads.release([upload.path for upload in uploads])
+
+
+@dataclass(frozen=True)
+class Call:
+    """A call of an action: its uploads, and the warnings that the rooms log meanwhile."""
+
+    uploads: Sequence[Upload]
+    warnings: list[str] = field(default_factory=list)
+
+    def with_names(self, message: str) -> str:
+        """Return a message in which the uploads have their names in the browser instead of their paths here."""
+        for upload in self.uploads:
+            message = message.replace(str(upload.path), upload.name)
+        return message
+
+    def notes(self) -> list[str]:
+        """Return the warnings."""
+        return [self.with_names(message) for message in self.warnings]
+
+
+def refused(sentence: str) -> gradio.Error:
+    """Return the error that shows a sentence; the browser takes it for HTML."""
+    return gradio.Error(escape(sentence, quote=False), duration=None, print_exception=False)
 
 
 @contextmanager
@@ -155,3 +203,10 @@ class _ThreadHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         if record.thread == self._thread:
             self._messages.append(record.getMessage())
+
+
+def find_classifiers(folders: Sequence[Path]) -> dict[str, Path]:
+    """Find the classifiers in folders and their subfolders; return their files by names that differ."""
+    paths = sorted({path for folder in folders for path in folder.glob("**/speaker_classifier_*.pt")})
+    counts = Counter(path.name for path in paths)
+    return {path.name if counts[path.name] == 1 else str(path): path for path in paths}

@@ -1,0 +1,76 @@
+"""Serve a page on which speakers are enrolled and identified in a browser.
+
+python app.py --store outputs/speakers.db
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+from command_line import EXIT_DONE, run
+from config import TIMELINE, TIMELINE_OF_SPEECH, PageConfig
+from files import InputError, optional_imports
+from speaker_verification import encoder_of, verifier_of
+
+if TYPE_CHECKING:
+    from web import Uploads, Workspace
+
+
+def main(config: PageConfig) -> int:
+    from files import private_folder
+
+    # Gradio reads these when it is imported.
+    with private_folder("voxprobe_page_") as folder:
+        os.environ |= {"GRADIO_ANALYTICS_ENABLED": "False", "GRADIO_TEMP_DIR": str(folder)}
+        with optional_imports():
+            import gradio  # noqa: F401
+        from web import Uploads, build_page, read_accounts, served
+
+        accounts = read_accounts(config.auth_file) if config.auth_file else []
+        uploads = Uploads(folder)
+        workspace = open_workspace(config, uploads)
+        page = build_page(workspace)
+        with served(
+            page, uploads, host=config.host, port=config.port, accounts=accounts, max_megabytes=config.max_upload
+        ) as address:
+            print(f"The page is at {address} (Ctrl-C stops it)", flush=True)
+            threading.Thread(target=warm_up, args=(workspace,), daemon=True).start()
+            threading.Event().wait()
+    return EXIT_DONE
+
+
+def open_workspace(config: PageConfig, uploads: Uploads) -> Workspace:
+    """Return what the page works on, from the flags."""
+    from web import Workspace, find_classifiers
+
+    verifier = verifier_of(config)
+    speech = config if config.vad else replace(config, vad=True)
+    return Workspace(
+        store_path=config.store,
+        verifier=verifier,
+        encoder=encoder_of(verifier, config),
+        speech_encoder=partial(encoder_of, verifier, speech),
+        classifiers=find_classifiers(config.folders),
+        results=config.folders,
+        timeline=TIMELINE,
+        timeline_of_speech=TIMELINE_OF_SPEECH,
+        max_seconds=60 * config.max_minutes,
+        uploads=uploads,
+        device=config.device,
+    )
+
+
+def warm_up(workspace: Workspace) -> None:
+    """Build the encoder before the first recording arrives; the page shows an error to whoever sends one."""
+    try:
+        workspace.load_encoder()
+    except InputError as error:
+        print(f"ERROR {error}", flush=True)
+
+
+if __name__ == "__main__":
+    run(PageConfig, main)

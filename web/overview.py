@@ -1,0 +1,178 @@
+"""What is enrolled: the line at the top of the page, the first steps, and the list of speakers."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import gradio
+
+from corpora import Utterance, find_recordings
+from files import count_of
+from verification import Enrolled, describe_errors, enroll_rows
+from web.elements import paragraph, player, table, text
+from web.events import SHORT
+from web.workspace import Workspace
+
+SAMPLE = Path(__file__).resolve().parents[1] / "sample"
+# Voices of the sample that are enrolled, and recordings to identify: two of these voices, and another one.
+SAMPLE_SPEAKERS, N_RECORDINGS = ("9001", "9002", "9004"), 3
+SAMPLE_RECORDINGS = ("9001_1.flac", "9004_2.flac", "9006_1.flac")
+STEPS = (
+    "<b>Enrol</b>: give each person a name and a few recordings, by microphone or as files.",
+    "<b>Who is it?</b> Give other recordings: the page names the most similar person, or answers 'unknown speaker'.",
+    "<b>Who spoke when?</b> Give a long recording: the page shows when each enrolled person speaks.",
+)
+
+
+class Overview:
+    """The components that show what is enrolled, and the events that keep them up to date.
+
+    Parameters
+    ----------
+    workspace : Workspace
+    """
+
+    def __init__(self, workspace: Workspace) -> None:
+        self.workspace = workspace
+        # Other tabs than that of the list change it too, so its components exist before the tabs.
+        self.top, self.steps = (gradio.HTML(elem_id=name, render=False) for name in ("top", "steps"))
+        self.listed, self.recordings = (
+            gradio.HTML(elem_id=name, render=False) for name in ("speakers", "speaker-recordings")
+        )
+        self.chosen = gradio.Dropdown([], label="Speaker", elem_id="chosen-speaker", render=False)
+        self.recording = gradio.Dropdown([], label="Recording", elem_id="chosen-recording", render=False)
+        # Names of the uploads of this page, by the digests of their files.
+        self.kept = gradio.State({}, render=False)
+
+    def add_top(self) -> None:
+        """Add the heading, and the first steps that are shown while nobody is enrolled."""
+        self.top.render()
+        self.steps.render()
+
+    def add_sample(self, files: gradio.File) -> None:
+        """Add the buttons that enrol voices of the sample, and that put others into the files to identify."""
+        if not SAMPLE.is_dir():
+            return
+        with gradio.Accordion("Try it with the synthetic voices of the sample", open=False):
+            gradio.HTML(paragraph("They are no real people, and easier to distinguish than real voices.", "faint"))
+            with gradio.Row():
+                enrol = gradio.Button("Enrol three voices", elem_id="enrol-sample", size="sm")
+                ask = gradio.Button("Take recordings of these and of another one", elem_id="ask-sample", size="sm")
+        enrolled = enrol.click(self._enrol_sample, api_visibility="private", concurrency_id=SHORT)
+        self.after(enrolled)
+        ask.click(self._sample_recordings, None, files, api_visibility="private")
+
+    def _enrol_sample(self) -> None:
+        folders = [(name, SAMPLE / "LibriSpeech" / "synthetic" / name) for name in SAMPLE_SPEAKERS]
+        utterances = [
+            Utterance(path, f"sample {name}", "")
+            for name, folder in folders
+            for path in find_recordings([folder])[:N_RECORDINGS]
+        ]
+        with self.workspace.call([]), self.workspace.store() as store:
+            self.workspace.load_encoder()
+            enroll_rows(store, list(store.verifier.embed(utterances, self.workspace.encoder)), "add")
+
+    def _sample_recordings(self) -> list[str]:
+        return [str(self.workspace.uploads.add(SAMPLE / "held_out" / name)) for name in SAMPLE_RECORDINGS]
+
+    def add_list(self) -> None:
+        """Add the list of speakers, with the recordings of the chosen one, which can be removed one by one."""
+        self.kept.render()
+        self.listed.render()
+        with gradio.Row():
+            self.chosen.render()
+            self.recording.render()
+        self.recordings.render()
+        with gradio.Row():
+            remove_one = gradio.Button("Remove this recording", size="sm", elem_id="remove-recording")
+            remove = gradio.Button("Remove this speaker", variant="stop", size="sm", elem_id="remove-speaker")
+        self.chosen.change(
+            self._recordings_of,
+            [self.chosen, self.kept],
+            [self.recordings, self.recording],
+            api_visibility="private",
+            queue=False,
+        )
+        removed = remove_one.click(
+            self._remove_recording, [self.chosen, self.recording], None, api_visibility="private", concurrency_id=SHORT
+        )
+        self.after(removed)
+        self.after(remove.click(self._remove, self.chosen, None, api_visibility="private", concurrency_id=SHORT))
+
+    def after(self, event: Any, answer: gradio.JSON | None = None) -> None:
+        """Show what is enrolled after an event; `answer` is that of `enrol`, whose audio the page keeps."""
+        if answer is not None:
+            event = event.then(self._keep, [answer, self.kept], self.kept, api_visibility="private", queue=False)
+        listed = event.then(
+            self._state,
+            self.chosen,
+            [self.top, self.steps, self.listed, self.chosen],
+            api_visibility="private",
+            queue=False,
+        )
+        listed.then(
+            self._recordings_of,
+            [self.chosen, self.kept],
+            [self.recordings, self.recording],
+            api_visibility="private",
+            queue=False,
+        )
+
+    @staticmethod
+    def _keep(answer: dict[str, Any], kept: dict[str, str]) -> dict[str, str]:
+        return kept | {line["digest"]: line["upload"] for line in answer["recordings"] if line["digest"]}
+
+    def _state(self, chosen: str | None) -> tuple[str, str, str, Any]:
+        with self.workspace.call([]):
+            speakers = self.workspace.speakers()
+        names = [speaker.name for speaker in speakers]
+        choice = gradio.Dropdown(names, value=chosen if chosen in names else (names or [None])[0])
+        return self._top(speakers), self._steps(speakers), _speakers_html(speakers), choice
+
+    def _top(self, speakers: Sequence[Enrolled]) -> str:
+        verifier = self.workspace.verifier
+        found = f"{self.workspace.store_path.name}: {count_of(len(speakers), 'enrolled speaker')}"
+        about = f"encoder {verifier.encoder.get('name')}, backend {verifier.backend.name}"
+        errors = describe_errors(verifier.training)
+        worth = f"{errors} Other recordings can have more errors." if errors else ""
+        return f"<h1>Voxprobe</h1>{paragraph(f'{found}; {about}.')}{paragraph(worth, 'faint')}"
+
+    def _steps(self, speakers: Sequence[Enrolled]) -> str:
+        steps = "".join(f"<li>{step}</li>" for step in STEPS)
+        return "" if speakers else f"<h2>Nobody is enrolled yet</h2><ol>{steps}</ol>"
+
+    def _recordings_of(self, name: str | None, kept: dict[str, str]) -> tuple[str, Any]:
+        recordings = []
+        with self.workspace.call([]):
+            if name and self.workspace.store_path.exists():
+                with self.workspace.store() as store:
+                    if name in {speaker.name for speaker in store.speakers()}:
+                        recordings = store.recordings(name)
+        rows = []
+        for recording in recordings:
+            key = kept.get(recording.digest.hex())
+            heard = "" if key is None else player(key, recording.path)
+            rows.append([text(recording.path), f"{recording.seconds:.1f}", heard])
+        names = [recording.path for recording in recordings]
+        drawn = table([f"recording of {name}", "seconds", ""], rows) if rows else ""
+        return drawn, gradio.Dropdown(names, value=names[0] if names else None)
+
+    def _remove_recording(self, name: str | None, recording: str | None) -> None:
+        with self.workspace.call([]), self.workspace.store() as store:
+            removed = store.remove_recording(str(name), str(recording))
+        gradio.Info(f"{count_of(removed, 'recording')} removed.")
+
+    def _remove(self, name: str | None) -> None:
+        with self.workspace.call([]), self.workspace.store() as store:
+            store.remove(str(name))
+        gradio.Info("The speaker was removed.")
+
+
+def _speakers_html(speakers: Sequence[Enrolled]) -> str:
+    """Draw the list of all speakers."""
+    if not speakers:
+        return ""
+    rows = [[text(each.name), str(each.n_recordings), f"{each.seconds:.1f}", text(each.changed)] for each in speakers]
+    listed = table(["speaker", "recordings", "seconds", "enrolled (UTC)"], rows)
+    return f'<h3>{count_of(len(speakers), "enrolled speaker")}</h3><div class="scrolled">{listed}</div>'
