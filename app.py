@@ -31,11 +31,10 @@ def main(config: PageConfig) -> int:
         from web import Uploads, build_page, read_accounts, served
 
         accounts = read_accounts(config.auth_file) if config.auth_file else []
-        uploads = Uploads(folder)
-        workspace = open_workspace(config, uploads)
+        workspace = open_workspace(config, Uploads(folder))
         page = build_page(workspace)
         with served(
-            page, uploads, host=config.host, port=config.port, accounts=accounts, max_megabytes=config.max_upload
+            page, workspace, host=config.host, port=config.port, accounts=accounts, max_megabytes=config.max_upload
         ) as address:
             print(f"The page is at {address} (Ctrl-C stops it)", flush=True)
             threading.Thread(target=warm_up, args=(workspace,), daemon=True).start()
@@ -54,8 +53,8 @@ def open_workspace(config: PageConfig, uploads: Uploads) -> Workspace:
         verifier=verifier,
         encoder=encoder_of(verifier, config),
         speech_encoder=partial(encoder_of, verifier, speech),
-        classifiers=find_classifiers(config.folders),
-        results=config.folders,
+        classifiers=find_classifiers(config.results_dir),
+        results=config.results_dir,
         timeline=TIMELINE,
         timeline_of_speech=TIMELINE_OF_SPEECH,
         max_seconds=60 * config.max_minutes,

@@ -19,8 +19,7 @@ class PageConfig(ChangedStoreConfig, EmbeddingConfig):
     uses the encoder campplus; by default outputs/speaker_verifier.pt if it exists, or else ready. An existing store
     contains its own verifier."""
     results_dir: tuple[InputPath, ...] = ()
-    """Folders whose reports, descriptions of corpora and classifiers the page offers, with their subfolders; by default
-    the folder of the store."""
+    """Folders whose reports, descriptions of corpora and classifiers the page offers, with their subfolders."""
     host: str = "127.0.0.1"
     """Address to serve at; with another one than that of this machine alone, such as 0.0.0.0, --auth_file is needed."""
     port: Annotated[int, Range(0, 65535)] = 7860
@@ -33,11 +32,6 @@ class PageConfig(ChangedStoreConfig, EmbeddingConfig):
     """Maximum size of an uploaded file (MB)."""
     max_minutes: Annotated[float, Range(1, 600)] = 120.0
     """Longest recording in which the page finds who speaks when (minutes)."""
-
-    @property
-    def folders(self) -> tuple[Path, ...]:
-        """Folders with results, from the flag or that of the store."""
-        return self.results_dir or (self.store.parent,)
 
     def problem(self) -> str | None:
         if self.host not in LOOPBACK and self.auth_file is None and not self.no_auth:

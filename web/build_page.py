@@ -6,6 +6,8 @@ from web.compare_tab import add_compare_tab
 from web.enrol_tab import add_enrol_tab
 from web.identify_tab import add_identify_tab
 from web.overview import Overview
+from web.results_tab import add_results_tab
+from web.timeline_tab import add_timeline_tab
 from web.workspace import Workspace
 
 
@@ -18,5 +20,7 @@ def build_page(workspace: Workspace) -> gradio.Blocks:
             add_identify_tab(workspace, overview)
             add_enrol_tab(workspace, overview)
             add_compare_tab(workspace)
+            add_timeline_tab(workspace)
+            add_results_tab(workspace)
         overview.after(page.load(None))
     return page

@@ -1,14 +1,17 @@
 """Serve the page: theme, style, accounts, limits, and headers that keep it from loading anything from elsewhere."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import gradio
+from starlette.middleware import Middleware
+from starlette.responses import PlainTextResponse
 
 from files import InputError
-from web.uploads import Uploads
+from web.results_tab import SUFFIXES, is_within
+from web.workspace import Workspace
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -26,7 +29,6 @@ HEADERS = {
     "x-content-type-options": "nosniff",
     "referrer-policy": "no-referrer",
 }
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 FONT = ("system-ui", "sans-serif")
 
 
@@ -45,10 +47,34 @@ def _with_headers(app: "ASGIApp") -> "ASGIApp":
     return wrapped
 
 
+def _guarding(results: Sequence[Path]) -> "Callable[[ASGIApp], ASGIApp]":
+    """Return the wrapper of an application that serves files only: no addresses, and of results only the pages."""
+
+    def wrap(app: "ASGIApp") -> "ASGIApp":
+        async def guarded(scope: "Scope", receive: "Receive", send: "Send") -> None:
+            _, found, name = scope.get("path", "").partition("/file=")
+            if found and not _is_served(name, results):
+                await PlainTextResponse("This file is not served.", status_code=403)(scope, receive, send)
+                return
+            await app(scope, receive, send)
+
+        return guarded
+
+    return wrap
+
+
+def _is_served(name: str, results: Sequence[Path]) -> bool:
+    """Return whether Gradio may serve a file, if it allows it too; it would also fetch an address for the client."""
+    if "://" in name:
+        return False
+    path = Path(name)
+    return not is_within(path, results) or path.suffix.lower() in SUFFIXES
+
+
 @contextmanager
 def served(
     page: gradio.Blocks,
-    uploads: Uploads,
+    workspace: Workspace,
     *,
     host: str,
     port: int,
@@ -62,8 +88,7 @@ def served(
     InputError
         The address cannot be used, for example because another program uses the port.
     """
-    from starlette.middleware import Middleware
-
+    wrappers = (_with_headers, _guarding(workspace.results), workspace.uploads.middleware)
     page.queue(max_size=100)
     try:
         _, address, _ = page.launch(
@@ -83,14 +108,16 @@ def served(
             theme=gradio.themes.Default(font=FONT, font_mono=("ui-monospace", "monospace")),
             css_paths=[HERE / "page.css"],
             head=f"<script>{(HERE / 'page.js').read_text(encoding='utf-8')}</script>",
-            app_kwargs={"middleware": [Middleware(_with_headers), Middleware(uploads.middleware)]},
+            allowed_paths=[str(folder.resolve()) for folder in workspace.results],
+            blocked_paths=[str(workspace.store_path.resolve())],
+            app_kwargs={"middleware": list(map(Middleware, wrappers))},
         )
     except OSError as error:
         raise InputError(
             f"The page cannot be served at {host}:{port} ({str(error).splitlines()[0]}). Give another --port or --host."
         ) from error
     try:
-        with uploads.cleaned():
+        with workspace.uploads.cleaned():
             yield str(address)
     finally:
         page.close(verbose=False)
