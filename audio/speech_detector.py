@@ -15,7 +15,7 @@ from audio.audio_error import AudioError
 from audio.read import read_window, span_seconds
 from audio.read_speech import Speech
 from audio.speech_segments import SpeechSettings, find_segments
-from files import InputError, WheelFile
+from files import InputError, WheelFile, track
 from networks import SileroVad, single_thread
 
 SAMPLE_RATE = 16_000
@@ -135,7 +135,9 @@ class SpeechDetector:
             The file cannot be read, as in `read_audio`.
         """
         span = _Span(Path(path), start, duration, max_bandwidth=max_bandwidth, channel=channel)
-        return self._segments(self._probabilities(span.blocks()), span.n_samples)
+        # Short next to the work that follows it, so it is only reported to an observer.
+        blocks = track(span.blocks(), "Finding speech", span.n_blocks, unit="block", visible=False)
+        return self._segments(self._probabilities(blocks), span.n_samples)
 
     def require_speech(
         self,
@@ -196,6 +198,7 @@ class _Span:
     ) -> None:
         self.seconds = span_seconds(path, start, duration, channel=channel, with_counting=True)
         self.n_samples = max(round(self.seconds * SAMPLE_RATE), 1)
+        self.n_blocks = -(-self.n_samples // BLOCK)
         self._read = partial(
             read_window,
             path,

@@ -20,7 +20,7 @@ from files.names import (
 from files.paths import PathLike, as_paths, existing_path, is_file_name, is_utf8, safe_file_name
 from files.plugins import PluginFiles, is_reference, load_plugin
 from files.private_folder import private_folder
-from files.progress import Progress, announce, format_duration, track
+from files.progress import Progress, announce, format_duration, observe_progress, track
 from files.records import Record, read_csv, without_nan, write_csv, write_json
 from files.representations import fields_repr, html_table, note_of_rest, short_repr
 from files.result_table import TABLE_FILES, Table, TableFormat, write_tables
@@ -105,6 +105,7 @@ __all__ = [
     "normal_form",
     "note_of_rest",
     "missing_requirement",
+    "observe_progress",
     "optional_imports",
     "other_kind",
     "printable",

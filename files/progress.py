@@ -1,4 +1,7 @@
-"""Progress of long work: a bar on a terminal; otherwise a line a minute in the log, and none for short work."""
+"""Progress of long work: a bar on a terminal; otherwise a line a minute in the log, and none for short work.
+
+A program without a terminal, such as a server, observes the progress instead.
+"""
 
 import logging
 import sys
@@ -6,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
@@ -19,6 +23,31 @@ T = TypeVar("T")
 INTERVAL = 60.0
 # Seconds after which work without a count is logged for the first time.
 DELAY = 2.0
+# Minimum number of seconds between two reports to an observer, other than the first and the last one of a task.
+OBSERVED_INTERVAL = 0.25
+
+Observer = Callable[[str, int, int | None], object]
+_observer: ContextVar[Observer | None] = ContextVar("observer", default=None)
+
+
+@contextmanager
+def observe_progress(callback: Observer) -> Iterator[None]:
+    """Report all `Progress` that begins in this context to a function, instead of on the terminal and in the log.
+
+    Work that is hidden (``visible=False``) is reported too. Other threads are not affected.
+
+    Parameters
+    ----------
+    callback : callable
+        Called in the thread of the work with the task, the number of steps done, and the total (int, or None if it is
+        not known): when a task begins, a few times a second while it advances, and when its last step is done. An
+        error that it raises ends the work.
+    """
+    token = _observer.set(callback)
+    try:
+        yield
+    finally:
+        _observer.reset(token)
 
 
 class Progress:
@@ -47,9 +76,12 @@ class Progress:
         self.task, self.total, self.unit, self.done = task, total, unit, done
         self._started, self._done_before = time.monotonic(), done
         self._logged = self._started
-        self._is_logged = visible and not sys.stderr.isatty()
+        self._observer, self._observed = _observer.get(), -1
+        self._next_report = self._started
+        is_shown = visible and self._observer is None
+        self._is_logged = is_shown and not sys.stderr.isatty()
         self._is_steady = steady and self._is_logged
-        self._is_drawn = visible and sys.stderr.isatty()
+        self._is_drawn = is_shown and sys.stderr.isatty()
         self._stack = ExitStack()
         self._note = ""
 
@@ -65,12 +97,15 @@ class Progress:
             )
         if self._is_steady:
             self._stack.enter_context(_repeated(self._log, INTERVAL))
+        self._report()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: "TracebackType | None"
     ) -> None:
         self._stack.close()
+        if kind is None and self.done != self._observed:
+            self._report()
 
     def advance(self, n: int = 1, note: str = "") -> None:
         """Count `n` more steps; `note` is shown after the counts, such as the current loss."""
@@ -81,6 +116,13 @@ class Progress:
             self._bar.update(n)
         elif self._is_logged and not self._is_steady and time.monotonic() - self._logged >= INTERVAL:
             self._log()
+        elif self._observer is not None and time.monotonic() >= self._next_report:
+            self._report()
+
+    def _report(self) -> None:
+        if self._observer is not None:
+            self._observed, self._next_report = self.done, time.monotonic() + OBSERVED_INTERVAL
+            self._observer(self.task, self.done, self.total)
 
     def _log(self) -> None:
         self._logged = time.monotonic()

@@ -1,8 +1,19 @@
 """The pages and the pictures: of results, drawn from the files of a results folder alone, and of a recording."""
 
-from reports.drawing import PictureFormat
+from reports.drawing import COLOURS, PictureFormat
+from reports.timeline_pictures import clock
 from reports.write_corpus_page import write_corpus_page
 from reports.write_report import ReportError, format_results, write_report
-from reports.write_timeline_page import write_timeline_page
+from reports.write_timeline_page import timeline_title, write_timeline_page
 
-__all__ = ["PictureFormat", "ReportError", "format_results", "write_corpus_page", "write_report", "write_timeline_page"]
+__all__ = [
+    "COLOURS",
+    "PictureFormat",
+    "ReportError",
+    "clock",
+    "format_results",
+    "timeline_title",
+    "write_corpus_page",
+    "write_report",
+    "write_timeline_page",
+]

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from heads import UNKNOWN
 from reports.comparison_pictures import short_name
 from reports.drawing import COLOURS, new_figure
-from verification import Turn
+from verification import Turn, turns_by_speaker
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -55,10 +55,7 @@ def draw_timeline(
     dict
         Texts of the turns, for `to_svg`.
     """
-    totals: dict[str, float] = {}
-    for turn in turns:
-        totals[turn.speaker] = totals.get(turn.speaker, 0.0) + turn.end - turn.start
-    ranked = sorted(totals, key=lambda speaker: (speaker == UNKNOWN, -totals[speaker], speaker))
+    ranked = list(turns_by_speaker(turns))
     colours = {speaker: COLOURS[number % len(COLOURS)] for number, speaker in enumerate(ranked)}
     colours[UNKNOWN] = UNKNOWN_COLOUR
     panels = panel_bounds(seconds)

@@ -9,7 +9,7 @@ from heads import UNKNOWN
 from reports.html_page import html_page
 from reports.page import Pictures, downloads_section, heading, paragraph, provenance_section, section, table
 from reports.timeline_pictures import PANEL_POINTS, clock, draw_timeline, panel_bounds
-from verification import Turn
+from verification import Turn, speaking_time, turns_by_speaker
 
 # Maximum number of turns in the table of the page; the CSV file has all.
 MAX_ROWS = 1000
@@ -54,7 +54,7 @@ def write_timeline_page(
         path.with_suffix(".csv").name: "all turns, with probabilities",
     }
     parts = [
-        heading(_title(recording, turns, seconds)),
+        heading(timeline_title(recording.name, turns, seconds)),
         pictures.add("timeline", figure, caption=caption, titles=titles),
         *_speakers_section(turns, seconds),
         *_turns_section(turns),
@@ -67,24 +67,21 @@ def write_timeline_page(
     return write_atomically(path, lambda file: file.write(page.encode("utf-8", "backslashreplace")))
 
 
-def _title(recording: Path, turns: Sequence[Turn], seconds: float) -> str:
+def timeline_title(name: str, turns: Sequence[Turn], seconds: float) -> str:
+    """Return a title in plain text: the name of the recording, the number of enrolled speakers, and the length."""
     names = {turn.speaker for turn in turns} - {UNKNOWN}
     found = count_of(len(names), "enrolled speaker") if turns else "no speech"
-    return f"{recording.name}: {found} in {clock(seconds)}"
+    return f"{name}: {found} in {clock(seconds)}"
 
 
 def _speakers_section(turns: Sequence[Turn], seconds: float) -> list[str]:
     """Make the section with the time that each speaker speaks."""
     if not turns:
         return []
-    own: dict[str, list[Turn]] = {}
-    for turn in turns:
-        own.setdefault(turn.speaker, []).append(turn)
-    totals = {speaker: sum(turn.end - turn.start for turn in turns) for speaker, turns in own.items()}
+    own = turns_by_speaker(turns)
     lines = []
-    for speaker in sorted(own, key=lambda speaker: (speaker == UNKNOWN, -totals[speaker], speaker)):
-        of_speaker, total = own[speaker], totals[speaker]
-        count = len(of_speaker)
+    for speaker, of_speaker in own.items():
+        count, total = len(of_speaker), speaking_time(of_speaker)
         figures = [(f"{total:.1f}", total), (format_percent(total / seconds), total / seconds)]
         longest = max(turn.end - turn.start for turn in of_speaker)
         lines.append([speaker, (str(count), count), *figures, (f"{longest:.1f}", longest)])

@@ -33,7 +33,7 @@ ROOT = Path(__file__).parents[1]
 # Data flows from left to right.
 ROOMS = [
     "audio", "corpora", "encoders", "embedding", "features", "heads", "verification", "training", "evaluation",
-    "reports",
+    "reports", "web",
 ]  # fmt: skip
 # Any room may import these; the others import `files` at most.
 LEAVES = ["files", "metrics", "networks"]

@@ -30,7 +30,15 @@ from verification.trials import (
     random_triplets,
     read_trials,
 )  # fmt: skip
-from verification.turns import Turn, to_csv, to_rttm, turns_table, write_turns
+from verification.turns import (
+    Turn,
+    speaking_time,
+    to_csv,
+    to_rttm,
+    turns_by_speaker,
+    turns_table,
+    write_turns,
+)  # fmt: skip
 from verification.unknown_scores import UnknownScores, UnknownScoresError
 from verification.verdict import UNSURE, Verdict
 from verification.verifier import MIN_SECONDS, SpeakerVerifier, VerifierError
@@ -91,9 +99,11 @@ __all__ = [
     "read_trials",
     "score_windows",
     "scores_table",
+    "speaking_time",
     "split_speakers",
     "to_csv",
     "to_rttm",
+    "turns_by_speaker",
     "turns_of_labels",
     "turns_table",
     "write_scores",

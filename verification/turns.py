@@ -36,6 +36,22 @@ class Turn:
     label: str = ""
 
 
+def turns_by_speaker(turns: Sequence[Turn]) -> dict[str, list[Turn]]:
+    """Return the turns of each speaker in order of the time that they speak, longest first; unknown speakers are last.
+
+    Ties are broken by name.
+    """
+    own: dict[str, list[Turn]] = {}
+    for turn in turns:
+        own.setdefault(turn.speaker, []).append(turn)
+    return dict(sorted(own.items(), key=lambda item: (item[0] == UNKNOWN, -speaking_time(item[1]), item[0])))
+
+
+def speaking_time(turns: Sequence[Turn]) -> float:
+    """Return the total length of turns (seconds)."""
+    return sum(turn.end - turn.start for turn in turns)
+
+
 def turns_table(turns: Sequence[Turn]) -> str:
     """Format a table of turns."""
     lines = [[f"{turn.start:.2f}", f"{turn.end:.2f}", turn.speaker, format_percent(turn.probability)] for turn in turns]

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 HERE = Path(__file__).parent
+SCRIPTS = ("page.js", "timeline.js")
 # The page loads nothing from other hosts, and no other site can show it in a frame. Gradio's page has scripts within
 # it, and compiles templates.
 POLICY = (
@@ -106,8 +107,8 @@ def served(
             max_file_size=max_megabytes * 1024**2,
             footer_links=["api"],
             theme=gradio.themes.Default(font=FONT, font_mono=("ui-monospace", "monospace")),
-            css_paths=[HERE / "page.css"],
-            head=f"<script>{(HERE / 'page.js').read_text(encoding='utf-8')}</script>",
+            css_paths=[HERE / "page.css", HERE / "timeline.css"],
+            head="".join(f"<script>{(HERE / name).read_text(encoding='utf-8')}</script>" for name in SCRIPTS),
             allowed_paths=[str(folder.resolve()) for folder in workspace.results],
             blocked_paths=[str(workspace.store_path.resolve())],
             app_kwargs={"middleware": list(map(Middleware, wrappers))},

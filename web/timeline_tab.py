@@ -11,11 +11,8 @@ from verification import Turn, find_turns, to_csv, to_rttm
 from web.elements import notes, paragraph
 from web.events import LONG, connect
 from web.recordings import Upload, one_long_recording, refusal
-from web.timeline_view import timeline_html
+from web.timeline_view import timeline_html, waveform_points
 from web.workspace import Workspace, refused
-
-# Number of parts of the waveform for each minute, and in all.
-POINTS_PER_MINUTE, MAX_POINTS = 600, 12_000
 
 
 def find_timeline(
@@ -53,7 +50,6 @@ def find_timeline(
             encoder = workspace.speech_encoder() if vad else workspace.encoder
             settings = workspace.timeline_of_speech if "speech_detection" in encoder.spec else workspace.timeline
             turns = find_turns(store, upload.path, encoder, p_known=p_known, progress=True, **settings)
-        n_points = min(max(round(POINTS_PER_MINUTE * seconds / 60), 100), MAX_POINTS)
         return {
             "file": upload.name,
             "upload": upload.key,
@@ -64,7 +60,7 @@ def find_timeline(
             ],
             "rttm": to_rttm(turns, upload.name),
             "csv": to_csv(turns),
-            "envelope": np.round(measure_envelope(upload.path, n_points), 3).tolist(),
+            "envelope": np.round(measure_envelope(upload.path, waveform_points(seconds)), 3).tolist(),
             "warnings": call.notes(),
         }
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from audio import AudioError, Speech, SpeechDetector, SpeechError, SpeechSettings, read_audio, read_speech
 from audio import speech_detector as module
-from files import InputError
+from files import InputError, observe_progress
 
 RATE = 16_000
 # Largest difference of a probability from that of the published file, which computes each chunk alone: rounding in fp32
@@ -91,6 +91,19 @@ def test_blocks_and_one_pass_give_the_same_segments(
         monkeypatch.setattr(module, "READ_BLOCK", 2 * n_chunks * module.CHUNK)
         assert (detector.probabilities(conversation) - whole).abs().max() < TOLERANCE
         assert detector.find_in_file(tmp_path / "a.wav") == from_file == detector.find(conversation)
+
+
+def test_progress_in_a_file_is_reported_to_an_observer(
+    detector: SpeechDetector, conversation: Tensor, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(module, "BLOCK", module.CHUNK * 32)
+    n_blocks = -(-len(conversation) // module.BLOCK)
+    soundfile.write(tmp_path / "a.wav", conversation.numpy(), RATE)
+    reports: list[tuple[str, int, int | None]] = []
+    with observe_progress(lambda *report: reports.append(report)):
+        detector.find_in_file(tmp_path / "a.wav")
+    assert reports[0] == ("Finding speech", 0, n_blocks)
+    assert reports[-1] == ("Finding speech", n_blocks, n_blocks)
 
 
 def test_number_of_threads_does_not_change_the_result(detector: SpeechDetector, conversation: Tensor) -> None:

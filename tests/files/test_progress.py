@@ -5,11 +5,12 @@ import importlib
 import io
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from files import Progress, announce, track
+from files import Progress, announce, observe_progress, track
 
 MODULE = importlib.import_module("files.progress")
 
@@ -27,6 +28,11 @@ class Clock:
 
     def monotonic(self) -> float:
         return self.now
+
+    def tick(self, item: int) -> int:
+        """Pass a second, and return the item."""
+        self.now += 1
+        return item
 
 
 class Lines(logging.Handler):
@@ -150,6 +156,82 @@ def test_note_follows_the_counts(log: Lines, clock: Clock, monkeypatch: pytest.M
     monkeypatch.setattr("sys.stderr", terminal)
     work()
     assert "loss 3.00" in terminal.getvalue()
+
+
+Reports = list[tuple[str, int, int | None]]
+
+
+def collect(reports: Reports) -> Callable[[str, int, int | None], None]:
+    return lambda task, done, total: reports.append((task, done, total))
+
+
+def test_observer_receives_a_few_reports_a_second(clock: Clock) -> None:
+    reports: Reports = []
+    with observe_progress(collect(reports)):
+        for _ in track(range(1_000), "Extracting", 1_000, unit="file", visible=False):
+            clock.now += 1 / 128  # 7.8 s in all
+    assert reports[0] == ("Extracting", 0, 1_000)
+    assert reports[1:-1] == [("Extracting", 32 * number, 1_000) for number in range(1, 32)]
+    assert reports[-1] == ("Extracting", 1_000, 1_000)
+
+
+def test_last_report_is_not_repeated(clock: Clock) -> None:
+    reports: Reports = []
+    with observe_progress(collect(reports)), Progress("Downloading", None, unit="B", done=5) as progress:
+        clock.now += 1
+        progress.advance(10)
+    assert reports == [("Downloading", 5, None), ("Downloading", 15, None)]
+
+
+def test_observed_work_is_neither_drawn_nor_logged(log: Lines, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    reports: Reports = []
+    for stream in (io.StringIO(), Terminal()):
+        monkeypatch.setattr("sys.stderr", stream)
+        with observe_progress(collect(reports)):
+            for _ in track(range(3), "Extracting", 3, unit="file"):
+                clock.now += 100
+        assert stream.getvalue() == ""
+    assert log.lines == []
+    assert [done for _, done, _ in reports] == [0, 1, 2, 3, 0, 1, 2, 3]
+
+
+def test_observers_of_threads_are_separate() -> None:
+    barrier = threading.Barrier(2, timeout=30)
+
+    def work(task: str) -> Reports:
+        reports: Reports = []
+        with observe_progress(collect(reports)):
+            for _ in track(range(4), task, 4, unit="file"):
+                barrier.wait()  # both threads are in the middle of their work
+        return reports
+
+    with ThreadPoolExecutor(2) as pool:
+        for task, reports in zip(("one", "two"), pool.map(work, ("one", "two")), strict=True):
+            assert {each for each, _, _ in reports} == {task}
+            assert (reports[0][1], reports[-1][1]) == (0, 4)
+
+
+def test_work_after_the_context_is_not_observed() -> None:
+    outer: Reports = []
+    inner: Reports = []
+    with observe_progress(collect(outer)):
+        with observe_progress(collect(inner)):
+            list(track(range(1), "inner", 1, unit="file"))
+        list(track(range(1), "outer", 1, unit="file"))
+    list(track(range(1), "none", 1, unit="file"))
+    assert [inner[0][0], inner[-1]] == ["inner", ("inner", 1, 1)]
+    assert {task for task, _, _ in outer} == {"outer"}
+
+
+def test_error_of_an_observer_ends_the_work(clock: Clock) -> None:
+    def cancel(task: str, done: int, total: int | None) -> None:
+        if done:
+            raise RuntimeError("cancelled")
+
+    items = iter(range(10))
+    with observe_progress(cancel), pytest.raises(RuntimeError, match="cancelled"):
+        list(track(map(clock.tick, items), "Extracting", 10, unit="file"))
+    assert list(items) == list(range(1, 10))
 
 
 def test_early_end_closes_the_items() -> None:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from corpora import Corpus, Utterance
 from encoders import Encoder, load_encoder
 from features import FeatureSet, extract
+from files import observe_progress
 from verification import Recording, SpeakerStore, SpeakerVerifier, StoreError, Turn, find_turns, to_rttm
 
 RATE = 16_000
@@ -107,6 +108,25 @@ def test_turns_are_within_speech(
     assert find_turns(store, path, spectral, speech=[]) == []
     kept = find_turns(store, path, spectral, window=0.8, hop=0.2, p_known=0.9, speech=speech, min_turn=0.5)
     assert kept == [turns[0], turns[2]]
+
+
+def test_progress_is_reported_to_an_observer(
+    store: SpeakerStore,
+    signals: list[NDArray[np.float64]],
+    spectral: Encoder,
+    *,
+    capfd: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    soundfile.write(tmp_path / "a.wav", signals[0], RATE)
+    reports: list[tuple[str, int, int | None]] = []
+    with observe_progress(lambda *report: reports.append(report)):
+        find_turns(store, tmp_path / "a.wav", spectral, window=0.8, hop=0.2, progress=True)
+    n_windows = reports[0][2]
+    assert reports[0] == ("Embedding", 0, n_windows)
+    assert reports[-1] == ("Embedding", n_windows, n_windows)
+    assert n_windows == 15
+    assert capfd.readouterr().err == ""
 
 
 def test_smoothing_removes_changes_that_gain_little(
