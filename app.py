@@ -44,15 +44,19 @@ def main(config: PageConfig) -> int:
 
 def open_workspace(config: PageConfig, uploads: Uploads) -> Workspace:
     """Return what the page works on, from the flags."""
+    from encoders import encoder_from_spec
     from web import Workspace, find_classifiers
 
     verifier = verifier_of(config)
+    load = partial(
+        encoder_from_spec, verifier.encoder, config.encoder_weights, config.device, precision=config.precision
+    )
     speech = config if config.vad else replace(config, vad=True)
     return Workspace(
         store_path=config.store,
         verifier=verifier,
         encoder=encoder_of(verifier, config),
-        speech_encoder=partial(encoder_of, verifier, speech),
+        make_speech_encoder=partial(load, speech_detection=speech.speech_detection()),
         classifiers=find_classifiers(config.results_dir),
         results=config.results_dir,
         timeline=TIMELINE,

@@ -1,7 +1,6 @@
 """Settings of the page."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated
 
 from configs.base import InputPath, Range

@@ -42,7 +42,7 @@ def _upload(given: Any) -> Upload:
 
 def _files(label: str, *, several: bool, **options: Any) -> gradio.File:
     """Make an input for files that a function receives as `Upload` objects: a list of them, or one or None."""
-    files = gradio.File(label=label, file_count="multiple" if several else "single", height=120, **options)
+    files = gradio.File(label=label, file_count="multiple" if several else "single", height=140, **options)
 
     def preprocess(payload: Any) -> Any:
         if several:
@@ -104,8 +104,8 @@ def refusal(upload: Upload, longest: float = MAX_SECONDS) -> str | None:
     if seconds <= longest:
         return None
     return (
-        f"the recording lasts {format_duration(seconds)}; the page takes up to {format_duration(longest)} here; cut it, or "
-        "use the script"
+        f"the recording lasts {format_duration(seconds)}; the page takes up to {format_duration(longest)} here; cut it, "
+        "or use the script"
     )
 
 

@@ -37,8 +37,8 @@ def add_results_tab(workspace: Workspace) -> None:
         if not workspace.results:
             gradio.HTML(
                 paragraph(
-                    "Start the page with --results_dir FOLDER to see the reports of comparisons and the descriptions of "
-                    "corpora in it."
+                    "Start the page with --results_dir FOLDER to see the reports of comparisons and the descriptions "
+                    "of corpora in it."
                 )
             )
             return

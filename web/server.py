@@ -106,7 +106,9 @@ def served(
             auth=list(accounts) or None,
             max_file_size=max_megabytes * 1024**2,
             footer_links=["api"],
-            theme=gradio.themes.Default(font=FONT, font_mono=("ui-monospace", "monospace")),
+            theme=gradio.themes.Default(
+                primary_hue="blue", neutral_hue="slate", font=FONT, font_mono=("ui-monospace", "monospace")
+            ),
             css_paths=[HERE / "page.css", HERE / "timeline.css"],
             head="".join(f"<script>{(HERE / name).read_text(encoding='utf-8')}</script>" for name in SCRIPTS),
             allowed_paths=[str(folder.resolve()) for folder in workspace.results],

@@ -106,7 +106,10 @@ def add_timeline_tab(workspace: Workspace) -> None:
         answer, drawn = gradio.JSON(visible=False), gradio.HTML(elem_id="timeline-answer")
 
     def who_spoke_when(
-        file: Upload | None, p_known: float, vad: bool, progress: gradio.Progress = gradio.Progress()  # noqa: B008
+        file: Upload | None,
+        p_known: float,
+        vad: bool,
+        progress: gradio.Progress = gradio.Progress(),  # noqa: B008
     ) -> dict[str, Any]:
         """Find who speaks when in a recording."""
         return find_timeline(workspace, file, p_known=p_known, vad=vad, progress=progress)

@@ -22,7 +22,7 @@ from web.uploads import Uploads
 logger = logging.getLogger(__name__)
 
 # Rooms whose warnings during a call are part of its answer.
-REPORTING = ("audio", "corpora", "embedding", "encoders", "features", "heads", "verification")
+REPORTING = ("audio", "corpora", "embedding", "encoders", "features", "heads", "verification", "web")
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -44,7 +44,7 @@ class Workspace:
     uploads : Uploads
     device : str
         Device of the encoders of classifiers.
-    speech_encoder : callable
+    make_speech_encoder : callable
         Function that returns the encoder of the verifier with speech detection.
     timeline, timeline_of_speech : mapping
         Arguments of `find_turns`, for an encoder without and with speech detection.
@@ -59,13 +59,14 @@ class Workspace:
     results: Sequence[Path]
     uploads: Uploads
     device: str
-    speech_encoder: Callable[[], LazyEncoder]
+    make_speech_encoder: Callable[[], LazyEncoder]
     timeline: Mapping[str, float]
     timeline_of_speech: Mapping[str, float]
     max_seconds: float
     _loading: threading.Lock = field(default_factory=threading.Lock)
     _loaded: dict[str, tuple[SpeakerClassifier, LazyEncoder | None]] = field(default_factory=dict)
-    _found: dict[str, SpeechDetector] = field(default_factory=dict)
+    _speech_encoders: list[LazyEncoder] = field(default_factory=list)
+    _detectors: list[SpeechDetector] = field(default_factory=list)
 
     def store(self) -> SpeakerStore:
         """Open the store, and make it if it does not exist.
@@ -107,16 +108,29 @@ class Workspace:
         with self._loading:
             _ = self.encoder.encoder
 
+    def speech_encoder(self) -> LazyEncoder:
+        """Return the encoder of the verifier with speech detection, the same one each time.
+
+        Raises
+        ------
+        EncoderError
+            The weights of the speech detection cannot be had.
+        """
+        with self._loading:
+            if not self._speech_encoders:
+                self._speech_encoders.append(self.make_speech_encoder())
+            return self._speech_encoders[0]
+
     def speech_detector(self) -> SpeechDetector | None:
         """Return the speech detector; None, with a warning, if its weights cannot be had."""
         with self._loading:
-            if "detector" not in self._found:
+            if not self._detectors:
                 try:
-                    self._found["detector"] = SpeechDetector()
+                    self._detectors.append(SpeechDetector())
                 except SpeechError as error:
                     logger.warning("How long somebody speaks is not checked. %s", error)
                     return None
-            return self._found["detector"]
+            return self._detectors[0]
 
     def classifier(self, name: str) -> tuple[SpeakerClassifier, LazyEncoder | None]:
         """Return a classifier, and its encoder if it has one for all of its heads; both are kept for later calls.
