@@ -135,8 +135,13 @@ class Overview:
         found = f"{self.workspace.store_path.name}: {count_of(len(speakers), 'enrolled speaker')}"
         about = f"encoder {verifier.encoder.get('name')}, backend {verifier.backend.name}"
         errors = describe_errors(verifier.training)
-        worth = f"{errors} Other recordings can have more errors." if errors else ""
-        return f"<h1>Voxprobe</h1>{paragraph(f'{found}; {about}.')}{paragraph(worth, 'faint')}"
+        worth = (
+            f"{errors} Other recordings can have more errors."
+            if errors
+            else "The errors of this verifier are not known."
+        )
+        details = f"<details><summary>How reliable are the answers?</summary>{paragraph(worth, 'faint')}</details>"
+        return f"<h1>Voxprobe</h1>{paragraph(f'{found}; {about}.')}{details}"
 
     def _steps(self, speakers: Sequence[Enrolled]) -> str:
         steps = "".join(f"<li>{step}</li>" for step in STEPS)
