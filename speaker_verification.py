@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from command_line import EXIT_DONE, EXIT_SOME_FAILED, command, run_one_of
 from config import (
+    EmbeddingConfig,
     EnrollConfig,
     EvaluateConfig,
     ExportConfig,
@@ -509,7 +510,7 @@ def load_verifier(path: Path | None) -> SpeakerVerifier:
     return SpeakerVerifier.load(path or saved)
 
 
-def encoder_of(verifier: SpeakerVerifier, config: VerifyConfig | EnrollConfig | IdentifyConfig) -> LazyEncoder:
+def encoder_of(verifier: SpeakerVerifier, config: EmbeddingConfig) -> LazyEncoder:
     """Return the encoder of a verifier, with the weights, device, precision and speech detection from the flags."""
     from encoders import encoder_from_spec, register_encoder, warn_of_detection
 

@@ -14,7 +14,8 @@ from web.workspace import Workspace
 def build_page(workspace: Workspace) -> gradio.Blocks:
     """Build the page of a workspace."""
     overview = Overview(workspace)
-    with gradio.Blocks(title="Voxprobe", analytics_enabled=False) as page:
+    page = gradio.Blocks(title="Voxprobe", analytics_enabled=False)
+    with page:
         overview.add_top()
         with gradio.Tabs():
             add_identify_tab(workspace, overview)

@@ -73,7 +73,9 @@ def enrol(
         used = [upload for upload, reason in zip(uploads, reasons, strict=True) if reason is None]
         with workspace.store() as store:
             checked = iter(_check(workspace, store, name, uploads=used) if used else ())
-            lines, good, doubtful = [], [], []
+            lines: list[dict[str, Any]] = []
+            good: list[Recording] = []
+            doubtful: list[Recording] = []
             for upload, reason, stored in zip(uploads, reasons, _names(store, name, uploads), strict=True):
                 each = next(checked) if reason is None else None
                 line = _plain(upload, each, reason)

@@ -11,7 +11,7 @@ SHORT, LONG = "short recordings", "long recordings"
 
 def connect(
     button: gradio.Button,
-    action: Callable[..., dict[str, Any]],
+    action: Callable[..., Any],
     *,
     inputs: Sequence[Any],
     answer: Any,
@@ -27,7 +27,7 @@ def connect(
     ----------
     button : gradio.Button
     action : callable
-        Function of the values of the `inputs` that returns plain values.
+        Function of the values of the `inputs` that returns the values of `answer`.
     inputs : sequence of components
     answer : gradio.JSON or sequence of components
         Invisible component of the plain values, which are the answer of the API; further ones are for later events.

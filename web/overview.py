@@ -127,7 +127,7 @@ class Overview:
         with self.workspace.call([]):
             speakers = self.workspace.speakers()
         names = [speaker.name for speaker in speakers]
-        choice = gradio.Dropdown(names, value=chosen if chosen in names else (names or [None])[0])
+        choice = gradio.Dropdown(names, value=chosen if chosen in names else next(iter(names), None))
         return self._top(speakers), self._steps(speakers), _speakers_html(speakers), choice
 
     def _top(self, speakers: Sequence[Enrolled]) -> str:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
+from typing import Any
 
 import gradio
 
@@ -60,8 +61,8 @@ class Workspace:
     uploads: Uploads
     device: str
     make_speech_encoder: Callable[[], LazyEncoder]
-    timeline: Mapping[str, float]
-    timeline_of_speech: Mapping[str, float]
+    timeline: Mapping[str, Any]
+    timeline_of_speech: Mapping[str, Any]
     max_seconds: float
     _loading: threading.Lock = field(default_factory=threading.Lock)
     _loaded: dict[str, tuple[SpeakerClassifier, LazyEncoder | None]] = field(default_factory=dict)
