@@ -104,8 +104,8 @@ def refusal(upload: Upload, longest: float = MAX_SECONDS) -> str | None:
     if seconds <= longest:
         return None
     return (
-        f"the recording lasts {format_duration(seconds)}, and at most {format_duration(longest)} are accepted here; cut "
-        "it, or use the script"
+        f"the recording lasts {format_duration(seconds)}, and at most {format_duration(longest)} are accepted here; "
+        "cut it, or use the script"
     )
 
 
