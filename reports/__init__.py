@@ -1,8 +1,18 @@
-"""The pages and the pictures: of results, drawn from the files of a results folder alone, and of a recording."""
+"""The pages and the pictures: of results, drawn from the files of a results folder alone, and of recordings."""
 
 from reports.drawing import PictureFormat
+from reports.verification_pictures import draw_score_histogram, score_histogram_svg
 from reports.write_corpus_page import write_corpus_page
 from reports.write_report import ReportError, format_results, write_report
 from reports.write_timeline_page import write_timeline_page
 
-__all__ = ["PictureFormat", "ReportError", "format_results", "write_corpus_page", "write_report", "write_timeline_page"]
+__all__ = [
+    "PictureFormat",
+    "ReportError",
+    "draw_score_histogram",
+    "format_results",
+    "score_histogram_svg",
+    "write_corpus_page",
+    "write_report",
+    "write_timeline_page",
+]

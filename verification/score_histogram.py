@@ -1,6 +1,7 @@
 """`ScoreHistogram`: the log-likelihood ratios of the pairs that calibrated a verifier, to compare a new pair with."""
 
 import math
+from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
@@ -66,7 +67,7 @@ class ScoreHistogram:
         """
         is_same, values = np.asarray(labels, dtype=bool), np.asarray(llrs, dtype=np.float64)
         edges = _round_edges(float(values.min()), float(values.max()))
-        bins = np.clip(np.searchsorted(edges, values, side="right") - 1, 0, len(edges) - 2)
+        bins = np.searchsorted(edges, values, side="right") - 1
         same, different = (np.bincount(bins[kept], minlength=len(edges) - 1) for kept in (is_same, ~is_same))
         return cls(edges, tuple(same.tolist()), tuple(different.tolist()))
 
@@ -131,15 +132,17 @@ class ScoreHistogram:
 
 
 def _round_edges(lowest: float, highest: float) -> tuple[float, ...]:
-    """Return edges that are multiples of a round width; the last one is above the highest value."""
+    """Return multiples of a round width, from the last one that is not above `lowest` to the first above `highest`."""
     extent = max(highest - lowest, 1e-6 * max(abs(lowest), abs(highest)))
     if extent < 1e-9:  # all ratios are about 0: the scores carry no information
         extent = 1.0
-    needed = extent / (MAX_BINS - 1)
+    needed = extent / (MAX_BINS - 2)
     power = math.floor(math.log10(needed))
     width = next(factor for factor in WIDTHS if factor * 10.0**power >= needed) * 10.0**power
-    first, last = math.floor(lowest / width), math.floor(highest / width) + 1
-    return tuple(round(number * width, 2 - power) for number in range(first, last + 1))
+    # One more at each end, because the multiples are rounded.
+    first, last = math.floor(lowest / width) - 1, math.floor(highest / width) + 2
+    edges = [round(number * width, 2 - power) for number in range(first, last + 1)]
+    return tuple(edges[bisect_right(edges, lowest) - 1 : bisect_right(edges, highest) + 1])
 
 
 def _percent(share: float) -> str:
