@@ -44,6 +44,7 @@ from metrics import cllr
 from verification import (
     Calibration,
     Conditions,
+    ScoreHistogram,
     SelfCalibration,
     SpeakerVerifier,
     UnknownScores,
@@ -119,6 +120,7 @@ def main(config: ReadyVerifierBenchmark) -> int:
         verifier = calibrate({name: trials[name] for name in names}, corpora, calibrated_on)
         verifier.training["bandwidth"] = narrowest_bandwidth([features_path(config, name) for name in names])
         verifier.training["errors"] = errors
+        verifier.training["score_histogram"] = pair_histogram(verifier, [trials[name] for name in names]).content()
         READY.write_text(json.dumps({**verifier.content(), "created_with": {"voxprobe": VERSION}}, indent=1) + "\n")
         print(f"Saved {READY.name}")
     return EXIT_DONE
@@ -200,6 +202,14 @@ def calibrate(
     )
     open_set, unknown_scores = fit_open_set(verifier, [corpora[name] for name in calibrated_on])
     return replace(verifier, open_set=open_set, unknown_scores=unknown_scores)
+
+
+def pair_histogram(verifier: SpeakerVerifier, trials: Sequence[Trials]) -> ScoreHistogram:
+    """Return the histogram of the calibration trials that compare two recordings, with the ratios of `verify`."""
+    joined = join(trials)
+    kept = np.asarray(joined.conditions.counts) == 1
+    seconds = [np.asarray(each)[kept] for each in (joined.conditions.enrolled_seconds, joined.conditions.seconds)]
+    return ScoreHistogram.measure(joined.labels[kept], verifier.calibration.pair_llrs(joined.scores[kept], *seconds))
 
 
 def fit_self_calibration(trials: Trials, groups: NDArray[np.int64]) -> SelfCalibration:

@@ -66,7 +66,14 @@ def save_figure(path: Path, figure: "Figure", form: PictureFormat = "png") -> Pa
     return write_atomically(path, lambda file: file.write(image.getvalue()))
 
 
-def to_svg(figure: "Figure", name: str, *, label: str, titles: Mapping[str, Sequence[str]] | None = None) -> str:
+def to_svg(
+    figure: "Figure",
+    name: str,
+    *,
+    label: str,
+    titles: Mapping[str, Sequence[str]] | None = None,
+    max_width: str | None = None,
+) -> str:
     """Return a figure as an ``svg`` element for a page, without a background, and with text in the page's colour.
 
     Parameters
@@ -78,6 +85,8 @@ def to_svg(figure: "Figure", name: str, *, label: str, titles: Mapping[str, Sequ
         Description of the figure for screen readers.
     titles : mapping, optional
         For the ``gid`` of a collection, the text that is shown for each of its points on hovering.
+    max_width : str, optional
+        Maximum width with its CSS unit; by default, the figure is as wide as the element that it is in.
     """
     import matplotlib
 
@@ -96,7 +105,10 @@ def to_svg(figure: "Figure", name: str, *, label: str, titles: Mapping[str, Sequ
             ElementTree.SubElement(element, f"{{{SVG}}}title").text = _printable(title)
     for size in ("width", "height"):
         root.attrib.pop(size)
-    root.attrib |= {"role": "img", "aria-label": _printable(label), "stroke-linejoin": "round"}
+    # Matplotlib leaves out the colour of what is filled with black, such as text.
+    root.attrib |= {"role": "img", "aria-label": _printable(label), "stroke-linejoin": "round", "fill": "currentColor"}
+    if max_width is not None:
+        root.set("style", f"width: 100%; max-width: {max_width}; height: auto")
     _rewrite(root, name)
     return ElementTree.tostring(root, encoding="unicode")
 

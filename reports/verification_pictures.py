@@ -7,7 +7,8 @@ import numpy as np
 from scipy.stats import norm
 
 from files import Record
-from reports.drawing import COLOURS, LINES, new_figure
+from reports.drawing import COLOURS, LINES, legend_below, new_figure, to_svg
+from verification import ScoreHistogram
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
 # Error rates at the edges of a DET plot; points beyond an edge are drawn on it.
 RANGE = (0.001, 0.6)
+# Maximum width of the picture of a pair on a page. It is drawn for narrow screens, and its text would become too large.
+PAIR_WIDTH = "34rem"
 
 
 def draw_det_curve(points: Sequence[Record], rows: Sequence[Record]) -> "Figure":
@@ -55,3 +58,56 @@ def draw_histogram(bins: Sequence[Record]) -> "Figure":
         axes.set(title=backend, yticks=[], xlabel="score")
         axes.legend(framealpha=0)
     return figure
+
+
+def draw_score_histogram(histogram: ScoreHistogram, llr: float) -> "Figure":
+    """Draw the pairs that calibrated a verifier, each kind with the same area, and mark the ratio of another pair.
+
+    A ratio outside the histogram is marked at the nearest end, with an arrow.
+
+    Parameters
+    ----------
+    histogram : ScoreHistogram
+    llr : float
+        Natural log-likelihood ratio of the pair.
+    """
+    figure = new_figure(4.4, 2.7)
+    axes = figure.subplots()
+    for label, shares, colour, line, hatch in (
+        ("same speaker", histogram.same, COLOURS[0], "-", ""),
+        ("different speakers", histogram.different, COLOURS[1], "--", "///"),
+    ):
+        look: Record = {"color": colour, "linewidth": 0, "hatch": hatch, "alpha": 0.45, "label": label}
+        axes.stairs(shares, histogram.edges, fill=True, **look)
+        axes.stairs(shares, histogram.edges, color=colour, linestyle=line, linewidth=1.4)
+    low, high = histogram.edges[0], histogram.edges[-1]
+    place = min(max(llr, low), high)
+    axes.axvline(place, color="black", linewidth=1.8, clip_on=False, gid="pair")
+    at_place: Record = {"xycoords": ("data", "axes fraction"), "textcoords": "offset points"}
+    if llr != place:
+        arrow = {"arrowstyle": "-|>", "color": "black", "linewidth": 1.8}
+        axes.annotate("", (place, 0.9), (-28 if llr > place else 28, 0), arrowprops=arrow, gid="outside", **at_place)
+    part = (place - low) / (high - low)
+    align = "left" if part < 0.25 else "right" if part > 0.75 else "center"
+    text = f"this pair: {llr:.2f}".replace("-", "\N{MINUS SIGN}")
+    axes.annotate(text, (place, 1), (0, 4), ha=align, va="bottom", fontsize=11, fontweight="bold", **at_place)
+    axes.set(yticks=[], xlim=(low, high))
+    axes.set_xlabel("log-likelihood ratio", fontsize=11)
+    axes.set_ylabel("share of the pairs", fontsize=11)
+    axes.spines[["top", "left", "right"]].set_visible(False)
+    legend_below(figure, axes)
+    return figure
+
+
+def score_histogram_svg(histogram: ScoreHistogram, llr: float) -> str:
+    """Return the picture of `draw_score_histogram` as an ``svg`` element, with its description for screen readers.
+
+    Parameters
+    ----------
+    histogram : ScoreHistogram
+        For example `SpeakerVerifier.score_histogram`.
+    llr : float
+        Natural log-likelihood ratio of a pair, for example `Verdict.llr`.
+    """
+    label = f"Log-likelihood ratio of this pair: {llr:.2f}. {histogram.describe(llr)}"
+    return to_svg(draw_score_histogram(histogram, llr), "pair_histogram", label=label, max_width=PAIR_WIDTH)

@@ -17,6 +17,7 @@ from verification.nearest import SHOWN, Nearest, scores_table, write_scores
 from verification.normalisation import as_norm
 from verification.own_calibration import OwnCalibration
 from verification.ready_comparison import compare_with_ready
+from verification.score_histogram import ScoreHistogram
 from verification.self_calibration import SelfCalibration
 from verification.store import SpeakerStore
 from verification.store_file import StoreError, check_background, check_name, check_origin, name_problem
@@ -61,6 +62,7 @@ __all__ = [
     "OwnCalibration",
     "Recording",
     "SHOWN",
+    "ScoreHistogram",
     "SelfCalibration",
     "SpeakerStore",
     "SpeakerVerifier",

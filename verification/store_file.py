@@ -90,8 +90,9 @@ def read_verifier(connection: sqlite3.Connection, path: Path) -> SpeakerVerifier
 
 
 def _with_ready_figures(verifier: SpeakerVerifier) -> SpeakerVerifier:
-    """Add the error rates of the ready verifier to one that an earlier version put into a store without them."""
-    if verifier.self_calibration is None or verifier.unknown_scores is not None:
+    """Add the figures of the ready verifier to one that an earlier version put into a store without them."""
+    is_complete = verifier.unknown_scores is not None and verifier.score_histogram is not None
+    if verifier.self_calibration is None or is_complete:
         return verifier
     ready = SpeakerVerifier.ready()
     if not verifier.same_decisions_as(ready):

@@ -44,6 +44,7 @@ from verification.backends import Backend, BackendError, create_backend, split_s
 from verification.calibration import Calibration, Conditions
 from verification.enrolment_calibration import calibrate, check_speakers, max_speakers
 from verification.error_rates import pair_errors
+from verification.score_histogram import ScoreHistogram
 from verification.self_calibration import SelfCalibration
 from verification.trials import all_pairs, random_triplets
 from verification.unknown_scores import UnknownScores
@@ -84,8 +85,9 @@ class SpeakerVerifier:
     crop : float or None
         ``max_duration`` of the training features (seconds).
     training : dict
-        Corpus, speakers and seed of the training, the error rates on the speakers used for calibration, and
-        ``bandwidth``, that of the recordings (Hz; `features.learned_bandwidth`), if it is known.
+        Corpus, speakers and seed of the training, the error rates and the histogram of the pairs
+        (`score_histogram`) on the speakers used for calibration, and ``bandwidth``, that of the recordings (Hz;
+        `features.learned_bandwidth`), if it is known.
     self_calibration : SelfCalibration or None
         How a store moves the calibration; None leaves it as it was trained.
     unknown_scores : UnknownScores or None
@@ -100,6 +102,12 @@ class SpeakerVerifier:
     training: dict[str, Any] = field(default_factory=dict)
     self_calibration: SelfCalibration | None = None
     unknown_scores: UnknownScores | None = None
+
+    @property
+    def score_histogram(self) -> ScoreHistogram | None:
+        """Log-likelihood ratios of the pairs that calibrated the verifier; None if an earlier version made it."""
+        content = self.training.get("score_histogram")
+        return None if content is None else ScoreHistogram.from_content(content)
 
     def __repr__(self) -> str:
         most = self.training.get("most_speakers")
@@ -155,6 +163,7 @@ class SpeakerVerifier:
             )  # fmt: skip
         elif open_set.slope == 0:
             logger.warning("The scores of %s do not separate enrolled from unknown speakers.", backend)
+        llrs = calibration.llrs(scores)
         calibrated_on = sorted({held_out.speakers[label] for label in held_out.labels.tolist()})
         training = {
             "corpus": features.corpus,
@@ -163,7 +172,8 @@ class SpeakerVerifier:
             "calibrated_on": calibrated_on,
             "most_speakers": max_speakers(len(calibrated_on)),
             "eer": equal_error_rate(trials.labels, scores),
-            "errors": [pair_errors(features.corpus, trials.labels, scores=scores, llrs=calibration.llrs(scores))],
+            "errors": [pair_errors(features.corpus, trials.labels, scores=scores, llrs=llrs)],
+            "score_histogram": ScoreHistogram.measure(trials.labels, llrs).content(),
             "bandwidth": learned_bandwidth(features),
             "seed": seed,
         }
@@ -386,6 +396,7 @@ class SpeakerVerifier:
             raise BackendError("the entry training.most_speakers is not an integer")
         if not isinstance(self.training.get("bandwidth"), int | float | None):
             raise BackendError("the entry training.bandwidth is not a frequency")
+        _ = self.score_histogram  # raises an error if it is damaged
         mapped = self.backend.embed(torch.ones(2, int(self.encoder["dim"])))
         score = self.backend.score_pairs(mapped[:1], mapped[1:])
         of_model = self.backend.score_speakers(mapped, self.backend.combine(mapped)[None], torch.ones(1))
