@@ -5,6 +5,7 @@ from typing import Any
 
 import gradio
 
+from reports import score_histogram_svg
 from verification import describe_errors
 from web.elements import notes, paragraph, player, text
 from web.events import connect
@@ -59,11 +60,15 @@ def compared_html(workspace: Workspace, answer: dict[str, Any]) -> str:
         for name, key in zip(answer["files"], answer["uploads"], strict=True)
     )
     ratio = f"Log-likelihood ratio {answer['llr']:+.2f} (score {answer['score']:.4f})."
+    histogram = workspace.verifier.score_histogram
+    place = paragraph("The file of the verifier has no histogram of the pairs that calibrated it.", "faint")
+    if histogram is not None:
+        place = f"{paragraph(histogram.describe(answer['llr']))}{score_histogram_svg(histogram, answer['llr'])}"
     errors = describe_errors(workspace.verifier.training)
     worth = paragraph(f"{errors} Other recordings can have more errors.", "faint") if errors else ""
     return (
         f'<section class="answer"><h3>{text(headline)}</h3>{paragraph(answer["sentence"])}{paragraph(ratio)}'
-        f'<div class="pair">{players}</div>{worth}{notes(answer["warnings"])}</section>'
+        f'<div class="pair">{players}</div>{place}{worth}{notes(answer["warnings"])}</section>'
     )
 
 
