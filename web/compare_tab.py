@@ -67,9 +67,13 @@ def compared_html(workspace: Workspace, answer: dict[str, Any]) -> str:
     errors = describe_errors(workspace.verifier.training)
     worth = paragraph(f"{errors} Other recordings can have more errors.", "faint") if errors else ""
     return (
-        f'<section class="answer"><h3>{text(headline)}</h3>{paragraph(answer["sentence"])}{paragraph(ratio)}'
+        f'<section class="answer"><h3>{text(headline)}</h3>{paragraph(_capitalised(answer["sentence"]))}{paragraph(ratio)}'
         f'<div class="pair">{players}</div>{place}{worth}{notes(answer["warnings"])}</section>'
     )
+
+
+def _capitalised(sentence: str) -> str:
+    return f"{sentence[:1].upper()}{sentence[1:]}."
 
 
 def add_compare_tab(workspace: Workspace) -> None:

@@ -157,8 +157,8 @@ class Overview:
         rows = []
         for recording in recordings:
             key = kept.get(recording.digest.hex())
-            heard = "" if key is None else player(key, recording.path)
-            rows.append([text(recording.path), f"{recording.seconds:.1f}", heard])
+            played = "" if key is None else player(key, recording.path)
+            rows.append([text(recording.path), f"{recording.seconds:.1f}", played])
         names = [recording.path for recording in recordings]
         drawn = table([f"recording of {name}", "seconds", ""], rows) if rows else ""
         return drawn, gradio.Dropdown(names, value=names[0] if names else None)
