@@ -82,13 +82,14 @@ class Overview:
         """Add the list of speakers, with the recordings of the chosen one, which can be removed one by one."""
         self.kept.render()
         self.listed.render()
-        with gradio.Row():
-            self.chosen.render()
-            self.recording.render()
-        self.recordings.render()
-        with gradio.Row():
-            remove_one = gradio.Button("Remove this recording", size="sm", elem_id="remove-recording")
-            remove = gradio.Button("Remove this speaker", variant="stop", size="sm", elem_id="remove-speaker")
+        with gradio.Column(elem_id="manage"):
+            with gradio.Row():
+                self.chosen.render()
+                self.recording.render()
+            self.recordings.render()
+            with gradio.Row():
+                remove_one = gradio.Button("Remove this recording", size="sm", elem_id="remove-recording")
+                remove = gradio.Button("Remove this speaker", variant="stop", size="sm", elem_id="remove-speaker")
         self.chosen.change(
             self._recordings_of,
             [self.chosen, self.kept],
@@ -186,4 +187,4 @@ def _speakers_html(speakers: Sequence[Enrolled]) -> str:
     ]
     listed = table(["speaker", "recordings", "seconds", "enrolled (UTC)"], rows)
     more = paragraph(f"The first {MAX_LISTED} are listed.", "faint") if len(speakers) > MAX_LISTED else ""
-    return f'<h3>{count_of(len(speakers), "enrolled speaker")}</h3><div class="scrolled">{listed}</div>{more}'
+    return f'<h2>{count_of(len(speakers), "enrolled speaker")}</h2><div class="scrolled">{listed}</div>{more}'

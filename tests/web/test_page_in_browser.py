@@ -25,6 +25,8 @@ api = pytest.importorskip("playwright.sync_api", reason="Playwright is not insta
 SAMPLE = Path(__file__).resolve().parents[2] / "sample"
 VOICES = SAMPLE / "LibriSpeech" / "synthetic"
 TABS = ("Who is it?", "Enrol", "Same speaker?", "Who spoke when?", "Results")
+# Longest time that anything may take (seconds): the tests may share a slow machine.
+PATIENCE = 30
 # A name that runs a script where it is taken for HTML.
 HOSTILE = '<img src=x onerror="window.hacked=1">'
 
@@ -54,15 +56,19 @@ def conversation(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def browser(conversation: Path) -> Iterator[Any]:
+    """Return a context of Chromium whose microphone plays the conversation; its pages share their cache."""
     executable = shutil.which("chromium")
     if executable is None:
         pytest.skip("Chromium is not installed: apt-get install chromium")
     microphone = f"--use-file-for-fake-audio-capture={conversation}"
     flags = ["--no-sandbox", "--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream", microphone]
     with api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=executable, args=flags)
-        yield browser
-        browser.close()
+        chromium = playwright.chromium.launch(executable_path=executable, args=flags)
+        context = chromium.new_context()
+        context.set_default_timeout(1000 * PATIENCE)
+        api.expect.set_options(timeout=1000 * PATIENCE)
+        yield context
+        chromium.close()
 
 
 @pytest.fixture(scope="module")
@@ -82,22 +88,23 @@ def pages_of(browser: Any, server: Any) -> Iterator[Open]:
     for path in server.store.parent.glob(f"{server.store.name}*"):
         path.unlink()
     problems: list[str] = []
-    contexts = []
+    pages, contexts = [], []
 
     def note_request(request: Any) -> None:
         if not request.url.startswith((server.address, "data:", "blob:")):
             problems.append(f"a request to another host: {request.url}")
 
     def note_failure(request: Any) -> None:
-        # The connection by which the answers arrive ends like this.
-        if not ("/queue/data" in request.url and request.failure == "net::ERR_ABORTED"):
+        # The connection by which answers arrive ends like this, and players that are removed.
+        if request.failure != "net::ERR_ABORTED" or not ("/queue/data" in request.url or request.url[:5] == "blob:"):
             problems.append(f"{request.url}: {request.failure}")
 
-    def open_page(width: int = 1100, **options: Any) -> Any:
-        context = browser.new_context(viewport={"width": width, "height": 900}, **options)
-        contexts.append(context)
-        context.set_default_timeout(40_000)
-        page = context.new_page()
+    def open_page(width: int = 1100, *, another: bool = False) -> Any:
+        if another:
+            contexts.append(browser.browser.new_context())
+        page = (contexts[-1] if another else browser).new_page()
+        pages.append(page)
+        page.set_viewport_size({"width": width, "height": 900})
         page.on("console", lambda each: problems.append(each.text) if each.type == "error" else None)
         page.on("pageerror", lambda error: problems.append(str(error)))
         page.on("request", note_request)
@@ -108,12 +115,12 @@ def pages_of(browser: Any, server: Any) -> Iterator[Open]:
         return page
 
     yield open_page
-    for context in contexts:
-        for page in context.pages:
-            assert page.evaluate("window.hacked") is None
-        noted = list(problems)  # the end of a page interrupts its open connection
-        context.close()
-        assert noted == []
+    hacked = [page.evaluate("window.hacked") for page in pages]
+    noted = list(problems)  # before the pages are closed, which interrupts their connections
+    for each in (*pages, *contexts):
+        each.close()
+    assert noted == []
+    assert hacked == [None] * len(pages)
 
 
 @pytest.fixture
@@ -151,12 +158,12 @@ def show_tab(page: Any, name: str) -> Any:
     return page.locator("[role=tabpanel]:visible")
 
 
-def give_files(page: Any, files: list[Path], place: int = 0) -> None:
+def give_files(page: Any, label: str, files: list[Path]) -> None:
     """Upload files to an input of the visible tab, and wait until they are there."""
-    panel = page.locator("[role=tabpanel]:visible")
-    panel.locator("input[type=file]").nth(place).set_input_files(files)
-    for file in files:
-        api.expect(panel.locator(f'[aria-label^="{file.stem}"], [title^="{file.stem}"]').first).to_be_attached()
+    title = page.get_by_test_id("block-label").filter(has_text=re.compile(rf"^\s*{label}"))
+    block = page.locator("[role=tabpanel]:visible .block", has=title)
+    block.locator("input[type=file]").first.set_input_files(files)
+    api.expect(block.get_by_role("button", name="Remove this file")).to_have_count(len(files))
 
 
 def ask(page: Any, name: str) -> Any:
@@ -171,7 +178,7 @@ def ask(page: Any, name: str) -> Any:
 def enrol(page: Any, name: str, files: list[Path]) -> Any:
     show_tab(page, "Enrol")
     page.get_by_role("textbox", name="Name of the speaker").fill(name)
-    give_files(page, files)
+    give_files(page, "Recordings of this speaker", files)
     return ask(page, "Check and enrol")
 
 
@@ -222,7 +229,7 @@ def test_enrolled_voices_are_identified_and_removed(
 
     show_tab(page, "Who is it?")
     asked = [held_out("9001"), held_out("9004"), held_out("9006")]
-    give_files(page, asked)
+    give_files(page, "Recordings to identify", asked)
     answer = ask(page, "Identify")
     with SpeakerStore.open(server.store) as store:
         found = store.identify_files(asked, spectral, top_k=5, p_known=0.5)
@@ -231,7 +238,7 @@ def test_enrolled_voices_are_identified_and_removed(
         [f"{path.name}", name] for path, name in zip(asked, best, strict=True)
     ]
     assert_players_play(answer, 3)
-    give_files(page, asked[:1])
+    give_files(page, "Recordings to identify", asked[:1])
     answer = ask(page, "Identify")
     api.expect(answer.get_by_role("heading")).to_have_text(best[0])
     assert answer.locator(".bar-name").all_inner_texts() == list(found[0].speakers)
@@ -260,7 +267,7 @@ def test_ready_verifier_distinguishes_the_voices_of_the_sample(
         for voice in ("9001", "9004", "9008"):
             enrol(page, voice, recordings_of(voice))
         show_tab(page, "Who is it?")
-        give_files(page, [held_out(voice) for voice in ("9001", "9004", "9008", "9006")])
+        give_files(page, "Recordings to identify", [held_out(voice) for voice in ("9001", "9004", "9008", "9006")])
         assert [row[1] for row in rows_of(ask(page, "Identify"))] == ["9001", "9004", "9008", "Unknown speaker"]
 
 
@@ -280,8 +287,8 @@ def test_microphone_gives_a_recording_to_identify(page: Any, fill_store: Callabl
 def test_two_recordings_are_compared(page: Any, verifier_file: Path, spectral: Encoder) -> None:
     show_tab(page, "Same speaker?")
     pair = [held_out("9001", 1), held_out("9001", 2)]
-    for place, path in enumerate(pair):
-        give_files(page, [path], place=place)
+    for label, path in zip(("First recording", "Second recording"), pair, strict=True):
+        give_files(page, label, [path])
     answer = ask(page, "Compare")
     found = SpeakerVerifier.load(verifier_file).verify(*pair, p_target=0.5, encoder=spectral)
     headlines = {"same": "The same speaker", "different": "Two different speakers", "unsure": "Not decided"}
@@ -296,7 +303,7 @@ def test_conversation_has_a_timeline_that_plays_and_downloads(
     store = fill_store("9001", "9004")
     panel = show_tab(page, "Who spoke when?")
     panel.get_by_role("checkbox", name="Find the speech first").uncheck()
-    give_files(page, [conversation])
+    give_files(page, "A conversation", [conversation])
     answer = ask(page, "Find who spoke when")
     turns = find_turns(store, conversation, spectral)
     store.close()
@@ -382,25 +389,27 @@ def test_names_are_shown_as_typed_and_run_nothing(page: Any, tmp_path: Path) -> 
     assert rows_of(panel.locator("#speakers"))[0][0] == HOSTILE
     assert rows_of(panel.locator("#speaker-recordings"))[0][0] == hostile.name
     show_tab(page, "Who is it?")
-    give_files(page, [hostile, text])
+    give_files(page, "Recordings to identify", [hostile, text])
     api.expect(ask(page, "Identify").locator(".file")).to_have_text([hostile.name, text.name])
     show_tab(page, "Who spoke when?")
-    give_files(page, [text])
+    give_files(page, "A conversation", [text])
     page.get_by_role("button", name="Find who spoke when").click()
     api.expect(page.get_by_test_id("toast-text")).to_contain_text(f"{text.name}: this is not audio")
     page.locator("[role=tabpanel]:visible").get_by_role("checkbox").uncheck()
-    give_files(page, [hostile])
+    give_files(page, "A conversation", [hostile])
     api.expect(ask(page, "Find who spoke when").get_by_role("heading").first).to_contain_text(hostile.name)
     page.wait_for_timeout(200)
     assert page.evaluate("window.hacked") is None
 
 
 def test_two_browsers_enrol_at_the_same_time(open_page: Open) -> None:
-    pages = [open_page(), open_page()]
+    pages = [open_page(), open_page(another=True)]
     for number, page in enumerate(pages):
         panel = show_tab(page, "Enrol")
         panel.get_by_role("textbox", name="Name of the speaker").fill(f"browser {number}")
-        give_files(page, recordings_of("9001"))  # the same files: the server has one copy of each
+        give_files(
+            page, "Recordings of this speaker", recordings_of("9001")
+        )  # the same files: the server has one copy of each
     for page in pages:
         page.get_by_role("button", name="Check and enrol").click()
     for page in pages:
@@ -418,20 +427,20 @@ def test_narrow_page_needs_no_sideways_scrolling(
 ) -> None:
     fill_store("9001", "9004").close()
     page = open_page(width=390)
-    asked: dict[str, tuple[str, list[list[Path]]]] = {
-        "Who is it?": ("Identify", [[held_out("9001"), held_out("9006")]]),
-        "Enrol": ("Check and enrol", [recordings_of("9008")]),
-        "Same speaker?": ("Compare", [[held_out("9001")], [held_out("9001", 2)]]),
-        "Who spoke when?": ("Find who spoke when", [[conversation]]),
+    asked = {
+        "Who is it?": ("Identify", {"Recordings to identify": [held_out("9001"), held_out("9006")]}),
+        "Enrol": ("Check and enrol", {"Recordings of this speaker": recordings_of("9008")}),
+        "Same speaker?": ("Compare", {"First recording": [held_out("9001")], "Second recording": [held_out("9006")]}),
+        "Who spoke when?": ("Find who spoke when", {"A conversation": [conversation]}),
     }
     for tab in TABS:
         panel = show_tab(page, tab)
         if tab == "Enrol":
             panel.get_by_role("textbox", name="Name of the speaker").fill("a long name, " * 15)
-        if tab in asked:
-            button, files = asked[tab]
-            for place, each in enumerate(files):
-                give_files(page, each, place=place)
+        button, given = asked.get(tab, ("", {}))
+        for label, files in given.items():
+            give_files(page, label, files)
+        if button:
             ask(page, button)
         assert page.evaluate("document.documentElement.scrollWidth") == 390, tab
 
@@ -463,7 +472,7 @@ def test_keyboard_alone_enrols_and_identifies(page: Any) -> None:
     api.expect(page.get_by_role("button", name="Remove this file")).to_have_count(3)
     press_to(page, "button", "Check and enrol")
     page.keyboard.press("Space")
-    api.expect(page.locator("#enrolled h3")).to_have_text("3 recordings of Ada enrolled")
+    api.expect(page.locator("#enrolled h2")).to_have_text("3 recordings of Ada enrolled")
     page.reload()
     api.expect(page.locator("#top")).to_contain_text("1 enrolled speaker")
     press_to(page, "button", "Recordings to identify")
@@ -474,7 +483,7 @@ def test_keyboard_alone_enrols_and_identifies(page: Any) -> None:
     press_to(page, "button", "Identify")
     page.keyboard.press("Enter")
     api.expect(page.locator("#identified .bars")).to_be_visible()
-    api.expect(page.locator("#announced")).to_have_text(page.locator("#identified h3").inner_text())
+    api.expect(page.locator("#announced")).to_have_text(page.locator("#identified h2").inner_text())
 
 
 def test_page_is_accessible(page: Any, fill_store: Callable[..., SpeakerStore]) -> None:
