@@ -1,5 +1,6 @@
 """Serve the page: theme, style, accounts, limits, and headers that keep it from loading anything from elsewhere."""
 
+import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -72,6 +73,14 @@ def _is_served(name: str, results: Sequence[Path]) -> bool:
     return not is_within(path, results) or path.suffix.lower() in SUFFIXES
 
 
+def _free_port(host: str) -> int:
+    """Return a port that no program uses; Gradio cannot report one that the system chooses for it."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.bind((host, 0))
+        return int(probe.getsockname()[1])
+
+
 @contextmanager
 def served(
     page: gradio.Blocks,
@@ -94,7 +103,7 @@ def served(
     try:
         _, address, _ = page.launch(
             server_name=host,
-            server_port=port,
+            server_port=port or _free_port(host),
             prevent_thread_lock=True,
             quiet=True,
             share=False,
