@@ -20,7 +20,7 @@ MAX_ROWS = 1000
 POINTS_PER_SECOND, MIN_POINTS, MAX_POINTS = 2, 1000, 8000
 # Distances of the ticks (seconds); the shortest one is used that makes at most `TICKS_PER_MINUTE`, or `MIN_TICKS`.
 TICK_SECONDS = (0.1, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600)
-TICKS_PER_MINUTE, MIN_TICKS = 1, 6
+TICKS_PER_MINUTE, MIN_TICKS = 1, 5
 UNKNOWN_COLOUR = "var(--timeline-unknown)"
 
 
@@ -64,7 +64,7 @@ def timeline_html(
             _turns_table(turns, colours),
         ]
     else:
-        parts = ["<p>No speech was found in this recording.</p>\n"]
+        parts = ['<p class="timeline-none">No speech was found in this recording.</p>\n']
     body = "".join([title, player, *parts])
     return f'<div class="timeline" data-seconds="{seconds:.3f}">\n{body}</div>\n'
 
