@@ -2,6 +2,7 @@
 
 from verification.backends import BACKENDS, Backend, BackendError, create_backend, split_speakers
 from verification.calibration import Calibration, CalibrationError, Conditions
+from verification.check_recordings import CheckedRecording, check_recordings
 from verification.enroll_rows import (
     EnrolmentResult,
     add_background_rows,
@@ -41,6 +42,7 @@ __all__ = [
     "BackendError",
     "Calibration",
     "CalibrationError",
+    "CheckedRecording",
     "Conditions",
     "Enrolled",
     "EnrolmentResult",
@@ -70,6 +72,7 @@ __all__ = [
     "check_background",
     "check_name",
     "check_origin",
+    "check_recordings",
     "compare_with_ready",
     "create_backend",
     "cross_session",
