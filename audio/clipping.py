@@ -11,9 +11,9 @@ MIN_LEVEL = 0.5
 MAX_LEVEL = 1.0
 # A peak is flat if its samples are on average at most this share as high above the others as those of the parabola
 # with the same slopes and length, ...
-MAX_HEIGHT = 0.5
-# ... and if its largest bend is this many times its mean bend. The bends of a sine above `PEAK_SHARE` differ by a tenth.
-# Both are needed: the first fails for peaks of few samples, the second for long ones, whose bends are those of rounding.
+MAX_HEIGHT = 0.4
+# ... and if its largest bend is this many times its mean bend. Those of a sine above `PEAK_SHARE` differ by a tenth.
+# Both are needed: the first fails for peaks of few samples, the second for long ones, whose bends are only rounding.
 MIN_BEND = 1.25
 # A higher extreme level than that so far makes earlier peaks count no longer, if it is this many times as high.
 HIGHER = 1.05

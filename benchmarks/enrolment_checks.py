@@ -45,7 +45,7 @@ class EnrolmentChecksBenchmark(ScriptConfig):
     """Folder of the corpus."""
     n_speakers: int = 10
     """Number of speakers in the store; they are enrolled with three recordings each."""
-    n_recordings: int = 40
+    n_recordings: int = 20
     """Number of recordings of each kind that are checked."""
     log_level: LogLevel = "error"
     """Lowest level of the messages that are logged."""
@@ -136,8 +136,8 @@ def faults() -> dict[str, Callable[[Voices], Iterator[tuple[str, Samples]]]]:
 
 
 def read(utterance: Utterance) -> Samples:
-    """Return the samples of a recording, at most 8 s."""
-    waveform = read_audio(utterance.path, RATE, utterance.start, duration=utterance.duration, max_duration=8.0)
+    """Return the samples of a recording, at most 5 s."""
+    waveform = read_audio(utterance.path, RATE, utterance.start, duration=utterance.duration, max_duration=5.0)
     samples: Samples = waveform.numpy()
     return samples
 

@@ -198,6 +198,8 @@ def _check_halves(
 
 def _check_others(store: SpeakerStore, name: str, recordings: dict[int, Recording]) -> dict[int, str]:
     """Describe, by number, which recordings do not match the others of the speaker, as `enroll_rows` does."""
+    if not recordings:
+        return {}
     is_enrolled = name in {speaker.name for speaker in store.speakers()}
     mismatches = find_mismatches(
         list(recordings.values()),
