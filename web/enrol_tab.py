@@ -102,7 +102,7 @@ def _check(
     workspace.load_encoder()
     utterances = [Utterance(upload.path, name, "") for upload in uploads]
     rows = list(store.verifier.embed(utterances, workspace.encoder))
-    return check_recordings(store, name, rows, workspace.encoder, detector=workspace.speech_detector())
+    return check_recordings(store, name, rows, encoder=workspace.encoder, detector=workspace.speech_detector())
 
 
 def _names(store: SpeakerStore, name: str, uploads: Sequence[Upload]) -> list[str]:
