@@ -145,7 +145,7 @@ def add_enrol_tab(workspace: Workspace, overview: Overview) -> None:
     """Add the tab to the page that is being built."""
     with gradio.Tab("Enrol", id="enrol"):
         name = gradio.Textbox(label="Name of the speaker", max_lines=1, elem_id="speaker-name")
-        files = several_recordings("Recordings of this speaker, best three or more of 3 s or longer")
+        files = several_recordings("Recordings of this speaker: three or more of 3 s")
         with gradio.Accordion("A text to read aloud", open=False):
             gradio.HTML(paragraph(READING))
         keep_doubtful = gradio.Checkbox(False, label="Also enrol recordings with warnings")

@@ -41,8 +41,8 @@ class Overview:
         self.listed, self.recordings = (
             gradio.HTML(elem_id=name, render=False) for name in ("speakers", "speaker-recordings")
         )
-        self.chosen = gradio.Dropdown([], label="Speaker", elem_id="chosen-speaker", render=False)
-        self.recording = gradio.Dropdown([], label="Recording", elem_id="chosen-recording", render=False)
+        self.chosen = gradio.Dropdown([], label="Speaker", elem_id="chosen-speaker", min_width=240, render=False)
+        self.recording = gradio.Dropdown([], label="Recording", elem_id="chosen-recording", min_width=240, render=False)
         # Names of the uploads of this page, by the digests of their files.
         self.kept = gradio.State({}, time_to_live=3600, render=False)
 
