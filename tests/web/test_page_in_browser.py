@@ -409,9 +409,8 @@ def test_two_browsers_enrol_at_the_same_time(open_page: Open) -> None:
     for number, (page, voice) in enumerate(zip(pages, ("9001", "9010"), strict=True)):
         panel = show_tab(page, "Enrol")
         panel.get_by_role("textbox", name="Name of the speaker").fill(f"browser {number}")
-        give_files(
-            page, "Recordings of this speaker", recordings_of("9001")
-        )  # the same files: the server has one copy of each
+        panel.get_by_role("checkbox", name="Also enrol recordings with warnings").check()
+        give_files(page, "Recordings of this speaker", recordings_of(voice))
     for page in pages:
         page.get_by_role("button", name="Check and enrol").click()
     for page in pages:
