@@ -81,7 +81,7 @@ def test_sine_at_full_scale_is_not_clipped(rate: int, subtype: str, tone: Tone, 
         assert level.clipped == 0, hertz
     clipped = np.clip(tone(200, rate, 0.5, 2.0), -1, 1)
     # The share above 1 is 0.667, that above 0.9 is 0.703.
-    assert level_of(tmp_path / "b.wav", clipped, rate, subtype=subtype).clipped == pytest.approx(0.69, abs=0.04)
+    assert level_of(tmp_path / "b.wav", clipped, rate, subtype=subtype).clipped == pytest.approx(0.7, abs=0.06)
 
 
 def test_one_clipped_channel_and_one_clipped_side_are_found(voice: Audio, tmp_path: Path) -> None:
