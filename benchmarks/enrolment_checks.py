@@ -146,7 +146,7 @@ def faults() -> dict[str, Callable[[Voices], Iterator[tuple[str, Samples]]]]:
         "clipped by 12 dB": lambda voices: own(voices, lambda samples: 4 * samples / np.abs(samples).max()),
         "quieter by 20 dB": lambda voices: own(voices, lambda samples: samples / 10),
         "quieter by 40 dB": lambda voices: own(voices, lambda samples: samples / 100),
-        "quieter by 50 dB": lambda voices: own(voices, lambda samples: samples * 10 ** (-50 / 20)),
+        "quieter by 50 dB": lambda voices: own(voices, lambda samples: samples * np.float32(10 ** (-50 / 20))),
         "followed by another": followed,
         "of others, as a new speaker": new,
         "of others, as an enrolled one": wrong,
