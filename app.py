@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import threading
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -36,10 +37,20 @@ def main(config: PageConfig) -> int:
         with served(
             page, workspace, host=config.host, port=config.port, accounts=accounts, max_megabytes=config.max_upload
         ) as address:
-            print(f"The page is at {address} (Ctrl-C stops it)", flush=True)
-            threading.Thread(target=warm_up, args=(workspace,), daemon=True).start()
-            threading.Event().wait()
+            serve_until_interrupted(workspace, address)
     return EXIT_DONE
+
+
+def serve_until_interrupted(workspace: Workspace, address: str) -> None:
+    """Build the encoder while the page is served, and return when the process is asked to end."""
+    warming = threading.Thread(target=warm_up, args=(workspace,), daemon=True)
+    with suppress(KeyboardInterrupt):
+        warming.start()
+        print(f"The page is at {address} (Ctrl-C stops it)", flush=True)
+        threading.Event().wait()
+    print("The page is closed.", flush=True)
+    if warming.is_alive():  # PyTorch aborts a process that ends while it builds a network
+        warming.join()
 
 
 def open_workspace(config: PageConfig, uploads: Uploads) -> Workspace:

@@ -1,4 +1,4 @@
-"""Read waveforms from files: decode, resample, crop, window; measure bandwidth, envelope; find speech; write them."""
+"""Read waveforms from files: decode, resample, crop, window; measure bandwidth, level, envelope; find speech; write."""
 
 from audio.audio_error import AudioError, AudioFault
 from audio.bandwidth import measure_bandwidth
@@ -7,6 +7,7 @@ from audio.conversion import FOREIGN_SUFFIXES, HEADERLESS
 from audio.envelope import measure_envelope
 from audio.full_scale import full_scale_of
 from audio.header import Header, read_header
+from audio.level import Level, measure_level
 from audio.read import Recording, read_audio, read_recording, read_window, span_seconds
 from audio.read_speech import Speech, read_speech
 from audio.speech_detector import SpeechDetector, SpeechError
@@ -23,6 +24,7 @@ __all__ = [
     "AudioFault",
     "ChannelStatistics",
     "Header",
+    "Level",
     "Recording",
     "Speech",
     "SpeechDetector",
@@ -32,6 +34,7 @@ __all__ = [
     "full_scale_of",
     "measure_bandwidth",
     "measure_envelope",
+    "measure_level",
     "read_audio",
     "read_header",
     "read_recording",

@@ -6,9 +6,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from audio.full_scale import full_scale_of
-from audio.read import span_seconds
-from audio.sound_file import blocks_of, open_sound
+from audio.span_blocks import mean_of_channels, open_span
 
 
 def measure_envelope(path: str | os.PathLike[str], n_points: int, channel: int | None = None) -> NDArray[np.float32]:
@@ -34,14 +32,11 @@ def measure_envelope(path: str | os.PathLike[str], n_points: int, channel: int |
     AudioError
         The file cannot be opened, lacks its end, or does not have the channel.
     """
-    path = Path(path)
-    seconds, full_scale = span_seconds(path, channel=channel), full_scale_of(path)
     lowest, highest = np.full(n_points, np.inf, np.float32), np.full(n_points, -np.inf, np.float32)
-    with open_sound(path) as file:
-        n_frames, position = round(seconds * file.samplerate), 0
-        bounds = np.linspace(0, n_frames, n_points + 1).astype(int)
-        for block in blocks_of(file, n_frames):
-            mono = np.nan_to_num(block.mean(axis=1) if channel is None else block[:, channel], posinf=0.0, neginf=0.0)
+    with open_span(Path(path), channel=channel) as span:
+        bounds, position = np.linspace(0, span.n_frames, n_points + 1).astype(int), 0
+        for block in span.blocks:
+            mono = mean_of_channels(block)
             first = int(np.searchsorted(bounds, position, "right")) - 1
             last = int(np.searchsorted(bounds, position + len(mono)))
             for part in range(first, last):
@@ -49,5 +44,5 @@ def measure_envelope(path: str | os.PathLike[str], n_points: int, channel: int |
                 lowest[part] = samples.min(initial=lowest[part])
                 highest[part] = samples.max(initial=highest[part])
             position += len(mono)
-    envelope = np.stack([lowest, highest], axis=1) / np.float32(full_scale)
+    envelope = np.stack([lowest, highest], axis=1)
     return np.where(np.isfinite(envelope), envelope, np.float32(0))

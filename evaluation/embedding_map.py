@@ -6,8 +6,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.decomposition import PCA
-from sklearn.manifold import TSNE
 
 from features import FeatureSet
 from files import PathLike, write_csv
@@ -74,6 +72,8 @@ def save_embedding_map(
 
 def project_pca(vectors: NDArray[np.float64], dim: int = 2) -> NDArray[np.float64]:
     """Project vectors (n, D) onto the directions of the largest variance: (n, dim), padded with zeros if D < dim."""
+    from sklearn.decomposition import PCA  # here, because it takes a third of a second to import
+
     if not float(np.ptp(vectors, axis=0).max(initial=0.0)) > 0:  # all equal: PCA would divide by zero
         return np.zeros((len(vectors), dim))
     projected = PCA(min(dim, *vectors.shape), random_state=0).fit_transform(vectors)
@@ -83,6 +83,8 @@ def project_pca(vectors: NDArray[np.float64], dim: int = 2) -> NDArray[np.float6
 
 def project_tsne(vectors: NDArray[np.float64], seed: int = 0) -> NDArray[np.float64]:
     """Project vectors (n, D) to two dimensions by t-SNE (van der Maaten and Hinton, 2008): (n, 2)."""
+    from sklearn.manifold import TSNE  # here, because it takes a third of a second to import
+
     reduced = project_pca(vectors, DIMENSIONS)
     if len(vectors) < 3 or not float(reduced.std()) > 1e-12:  # t-SNE would divide by zero
         return reduced[:, :2]

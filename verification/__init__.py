@@ -46,13 +46,12 @@ from verification.verifier import MIN_SECONDS, SpeakerVerifier, VerifierError
 from verification.voices import Voices, is_voices
 
 __all__ = [
-    "CheckedRecording",
-    "check_recordings",
     "BACKENDS",
     "Backend",
     "BackendError",
     "Calibration",
     "CalibrationError",
+    "CheckedRecording",
     "Conditions",
     "Enrolled",
     "EnrolmentResult",
@@ -83,6 +82,7 @@ __all__ = [
     "check_background",
     "check_name",
     "check_origin",
+    "check_recordings",
     "compare_with_ready",
     "create_backend",
     "cross_session",

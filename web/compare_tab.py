@@ -60,6 +60,7 @@ def compared_html(workspace: Workspace, answer: dict[str, Any]) -> str:
         for name, key in zip(answer["files"], answer["uploads"], strict=True)
     )
     ratio = f"Log-likelihood ratio {answer['llr']:+.2f} (score {answer['score']:.4f})."
+    sentence = paragraph(_capitalised(answer["sentence"]))
     histogram = workspace.verifier.score_histogram
     place = paragraph("The file of the verifier has no histogram of the pairs that calibrated it.", "faint")
     if histogram is not None:
@@ -67,9 +68,13 @@ def compared_html(workspace: Workspace, answer: dict[str, Any]) -> str:
     errors = describe_errors(workspace.verifier.training)
     worth = paragraph(f"{errors} Other recordings can have more errors.", "faint") if errors else ""
     return (
-        f'<section class="answer"><h3>{text(headline)}</h3>{paragraph(answer["sentence"])}{paragraph(ratio)}'
+        f'<section class="answer"><h3>{text(headline)}</h3>{sentence}{paragraph(ratio)}'
         f'<div class="pair">{players}</div>{place}{worth}{notes(answer["warnings"])}</section>'
     )
+
+
+def _capitalised(sentence: str) -> str:
+    return f"{sentence[:1].upper()}{sentence[1:]}."
 
 
 def add_compare_tab(workspace: Workspace) -> None:

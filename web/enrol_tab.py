@@ -100,7 +100,7 @@ def _check(
     workspace.load_encoder()
     utterances = [Utterance(upload.path, name, "") for upload in uploads]
     rows = list(store.verifier.embed(utterances, workspace.encoder))
-    return check_recordings(store, name, rows, workspace.encoder, detector=workspace.speech_detector())
+    return check_recordings(store, name, rows, encoder=workspace.encoder, detector=workspace.speech_detector())
 
 
 def _names(store: SpeakerStore, name: str, uploads: Sequence[Upload]) -> list[str]:
@@ -150,7 +150,7 @@ def add_enrol_tab(workspace: Workspace, overview: Overview) -> None:
         button = gradio.Button("Check and enrol", variant="primary", elem_id="enrol-button")
         answer, drawn = gradio.JSON(visible=False), gradio.HTML(elem_id="enrolled")
         confirm = gradio.Button("Enrol the recordings with warnings too", visible=False, elem_id="confirm-button")
-        doubtful = gradio.State(Doubtful(""))
+        doubtful = gradio.State(Doubtful(""), time_to_live=3600)
         gradio.HTML(paragraph(STORED.format(dim=workspace.verifier.encoder["dim"]), "faint"))
         overview.add_list()
 

@@ -17,6 +17,8 @@ SAMPLE = Path(__file__).resolve().parents[1] / "sample"
 # Voices of the sample that are enrolled, and recordings to identify: two of these voices, and another one.
 SAMPLE_SPEAKERS, N_RECORDINGS = ("9001", "9002", "9004"), 3
 SAMPLE_RECORDINGS = ("9001_1.flac", "9004_2.flac", "9006_1.flac")
+# Maximum number of speakers in the list.
+MAX_LISTED = 1000
 STEPS = (
     "<b>Enrol</b>: give each person a name and a few recordings, by microphone or as files.",
     "<b>Who is it?</b> Give other recordings: the page names the most similar person, or answers 'unknown speaker'.",
@@ -42,7 +44,7 @@ class Overview:
         self.chosen = gradio.Dropdown([], label="Speaker", elem_id="chosen-speaker", render=False)
         self.recording = gradio.Dropdown([], label="Recording", elem_id="chosen-recording", render=False)
         # Names of the uploads of this page, by the digests of their files.
-        self.kept = gradio.State({}, render=False)
+        self.kept = gradio.State({}, time_to_live=3600, render=False)
 
     def add_top(self) -> None:
         """Add the heading, and the first steps that are shown while nobody is enrolled."""
@@ -157,8 +159,8 @@ class Overview:
         rows = []
         for recording in recordings:
             key = kept.get(recording.digest.hex())
-            heard = "" if key is None else player(key, recording.path)
-            rows.append([text(recording.path), f"{recording.seconds:.1f}", heard])
+            played = "" if key is None else player(key, recording.path)
+            rows.append([text(recording.path), f"{recording.seconds:.1f}", played])
         names = [recording.path for recording in recordings]
         drawn = table([f"recording of {name}", "seconds", ""], rows) if rows else ""
         return drawn, gradio.Dropdown(names, value=names[0] if names else None)
@@ -178,6 +180,10 @@ def _speakers_html(speakers: Sequence[Enrolled]) -> str:
     """Draw the list of all speakers."""
     if not speakers:
         return ""
-    rows = [[text(each.name), str(each.n_recordings), f"{each.seconds:.1f}", text(each.changed)] for each in speakers]
+    rows = [
+        [text(each.name), str(each.n_recordings), f"{each.seconds:.1f}", text(each.changed)]
+        for each in speakers[:MAX_LISTED]
+    ]
     listed = table(["speaker", "recordings", "seconds", "enrolled (UTC)"], rows)
-    return f'<h3>{count_of(len(speakers), "enrolled speaker")}</h3><div class="scrolled">{listed}</div>'
+    more = paragraph(f"The first {MAX_LISTED} are listed.", "faint") if len(speakers) > MAX_LISTED else ""
+    return f'<h3>{count_of(len(speakers), "enrolled speaker")}</h3><div class="scrolled">{listed}</div>{more}'

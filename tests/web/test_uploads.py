@@ -26,7 +26,12 @@ async def nothing() -> None:
 
 
 async def post_upload(
-    uploads: Uploads, files: dict[str, bytes], *, before: Wait = nothing, moved: Wait = nothing, fault: str | None = None
+    uploads: Uploads,
+    files: dict[str, bytes],
+    *,
+    before: Wait = nothing,
+    moved: Wait = nothing,
+    fault: str | None = None,
 ) -> None:
     """Send files as a browser does, to an application that stores them as Gradio does.
 
