@@ -19,7 +19,7 @@ from files.names import (
 )
 from files.paths import PathLike, as_paths, existing_path, is_file_name, is_utf8, safe_file_name
 from files.plugins import PluginFiles, is_reference, load_plugin
-from files.private_folder import private_folder
+from files.private_folder import LOCK_NAME, private_folder
 from files.progress import Progress, announce, format_duration, observe_progress, track
 from files.records import Record, read_csv, without_nan, write_csv, write_json
 from files.representations import fields_repr, html_table, note_of_rest, short_repr
@@ -48,6 +48,7 @@ from files.writing import (
 )
 
 __all__ = [
+    "LOCK_NAME",
     "AUDIO_START",
     "CLONE",
     "PRETRAINED_FOLDER",

@@ -38,9 +38,11 @@ def private_folder(prefix: str) -> Iterator[Path]:
         _delete_if_left(left)
     folder = Path(tempfile.mkdtemp(prefix=prefix)).resolve()
     try:
-        with (folder / LOCK_NAME).open("w") as lock:
+        with (folder / f"{LOCK_NAME}.new").open("w") as lock:
             if fcntl is not None:
                 fcntl.flock(lock, fcntl.LOCK_EX)
+                # Other processes look for a lock of this name, which is held from the moment at which it exists.
+                os.rename(folder / f"{LOCK_NAME}.new", folder / LOCK_NAME)
             yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)

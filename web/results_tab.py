@@ -7,12 +7,11 @@ from urllib.parse import quote
 import gradio
 
 from web.elements import paragraph, text
+from web.guard import is_within
 from web.workspace import Workspace, refused
 
 # Files of the results that are shown: the page of a comparison or of a training, and the description of a corpus.
 PAGES = ("report.html", "corpus.html")
-# Suffixes of the files that a page of results links; no other file of the folders is served.
-SUFFIXES = (".html", ".csv", ".json", ".png", ".svg", ".pdf", ".md", ".tex", ".txt", ".rttm")
 
 
 def find_pages(folders: Sequence[Path]) -> dict[str, Path]:
@@ -23,12 +22,6 @@ def find_pages(folders: Sequence[Path]) -> dict[str, Path]:
             if is_within(page, [folder]):
                 found[f"{folder.name}/{page.relative_to(folder)}"] = page.resolve()
     return found
-
-
-def is_within(path: Path, folders: Sequence[Path]) -> bool:
-    """Return whether a file is in one of some folders, after following symbolic links."""
-    resolved = path.resolve()
-    return any(resolved.is_relative_to(folder.resolve()) for folder in folders)
 
 
 def add_results_tab(workspace: Workspace) -> None:

@@ -1,17 +1,17 @@
 """Serve the page: theme, style, accounts, limits, and headers that keep it from loading anything from elsewhere."""
 
+import os
 import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import gradio
 from starlette.middleware import Middleware
-from starlette.responses import PlainTextResponse
 
 from files import InputError
-from web.results_tab import SUFFIXES, is_within
+from web.guard import Guard, is_loopback
 from web.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -49,30 +49,6 @@ def _with_headers(app: "ASGIApp") -> "ASGIApp":
     return wrapped
 
 
-def _guarding(results: Sequence[Path]) -> "Callable[[ASGIApp], ASGIApp]":
-    """Return the wrapper of an application that serves files only: no addresses, and of results only the pages."""
-
-    def wrap(app: "ASGIApp") -> "ASGIApp":
-        async def guarded(scope: "Scope", receive: "Receive", send: "Send") -> None:
-            _, found, name = scope.get("path", "").partition("/file=")
-            if found and not _is_served(name, results):
-                await PlainTextResponse("This file is not served.", status_code=403)(scope, receive, send)
-                return
-            await app(scope, receive, send)
-
-        return guarded
-
-    return wrap
-
-
-def _is_served(name: str, results: Sequence[Path]) -> bool:
-    """Return whether Gradio may serve a file, if it allows it too; it would also fetch an address for the client."""
-    if "://" in name:
-        return False
-    path = Path(name)
-    return not is_within(path, results) or path.suffix.lower() in SUFFIXES
-
-
 def _free_port(host: str) -> int:
     """Return a port that no program uses; Gradio cannot report one that the system chooses for it."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -98,8 +74,13 @@ def served(
     InputError
         The address cannot be used, for example because another program uses the port.
     """
-    wrappers = (_with_headers, _guarding(workspace.results), workspace.uploads.middleware)
+    guard = Guard(workspace.uploads.folder, workspace.results, is_local=not accounts and is_loopback(host))
+    wrappers = (_with_headers, guard.middleware, workspace.uploads.middleware)
     page.queue(max_size=100)
+    # Gradio asks the server whether it answers, which no proxy can do for it.
+    os.environ["NO_PROXY"] = os.environ["no_proxy"] = ",".join(
+        [each for each in (os.environ.get("no_proxy") or os.environ.get("NO_PROXY"), "127.0.0.1,localhost,::1") if each]
+    )
     try:
         _, address, _ = page.launch(
             server_name=host,

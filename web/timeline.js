@@ -194,6 +194,21 @@
     }
     follow(audio);
   });
+  // Another source, or none: nothing of the one before is played on. A new answer may keep the elements of the one
+  // before it, and change their attributes alone.
+  onPlayer("emptied", (audio, box) => {
+    mark(box, null);
+    movePlayhead(box, 0);
+  });
+  new MutationObserver(records => {
+    for (const audio of new Set(records.map(record => record.target))) {
+      const box = boxOf(audio);
+      if (!box || audio !== playerOf(box)) continue;
+      audio.pause();
+      mark(box, null);
+      if (!hasSource(audio)) audio.load();
+    }
+  }).observe(document, { subtree: true, attributes: true, attributeFilter: ["src", "data-upload"] });
   // Whoever moves the player elsewhere does not want it to stop at the end of the segment.
   onPlayer("seeking", (audio, box) => {
     const segment = playing.get(audio);

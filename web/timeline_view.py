@@ -20,7 +20,7 @@ MAX_ROWS = 1000
 POINTS_PER_SECOND, MIN_POINTS, MAX_POINTS = 2, 1000, 8000
 # Distances of the ticks (seconds); the shortest one is used that makes at most `TICKS_PER_MINUTE`, or `MIN_TICKS`.
 TICK_SECONDS = (0.1, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600)
-TICKS_PER_MINUTE, MIN_TICKS = 1, 6
+TICKS_PER_MINUTE, MIN_TICKS = 1, 5
 UNKNOWN_COLOUR = "var(--timeline-unknown)"
 
 
@@ -64,7 +64,7 @@ def timeline_html(
             _turns_table(turns, colours),
         ]
     else:
-        parts = ["<p>No speech was found in this recording.</p>\n"]
+        parts = ['<p class="timeline-none">No speech was found in this recording.</p>\n']
     body = "".join([title, player, *parts])
     return f'<div class="timeline" data-seconds="{seconds:.3f}">\n{body}</div>\n'
 
@@ -175,12 +175,14 @@ def _totals_table(turns: Sequence[Turn], seconds: float, colours: Mapping[str, s
     rows = []
     for speaker, own in turns_by_speaker(turns).items():
         total = speaking_time(own)
-        figures = [str(len(own)), f"{total:.1f}", format_percent(total / seconds)]
-        rows.append([_speaker_cell(speaker, colours), *figures])
+        share = total / seconds
+        bar = f'<span style="width: {min(100 * share, 100):.1f}%; background: {colours[speaker]}"></span>'
+        shown = f'<span class="timeline-share" aria-hidden="true">{bar}</span><span>{format_percent(share)}</span>'
+        rows.append([_speaker_cell(speaker, colours), str(len(own)), f"{total:.1f}", shown])
     note = ""
     if UNKNOWN in colours:
         note = '<p class="timeline-faint">Turns of unknown speakers may be of several people.</p>\n'
-    return _table("Speakers", ["speaker", "turns", "seconds", "% of recording"], rows) + note
+    return _table("Speakers", ["speaker", "turns", "seconds", "% of recording"], rows, kind="totals") + note
 
 
 def _turns_table(turns: Sequence[Turn], colours: Mapping[str, str]) -> str:
@@ -195,14 +197,14 @@ def _turns_table(turns: Sequence[Turn], colours: Mapping[str, str]) -> str:
     note = ""
     if len(turns) > MAX_ROWS:
         note = f'<p class="timeline-faint">The first {MAX_ROWS:,} turns are listed; the CSV file has all.</p>\n'
-    return _table("Turns", ["speaker", "from", "to", "seconds", "probability (%)"], rows) + note
+    return _table("Turns", ["speaker", "from", "to", "seconds", "probability (%)"], rows, kind="turns") + note
 
 
 def _speaker_cell(speaker: str, colours: Mapping[str, str]) -> str:
     return f'{_swatch(colours[speaker])}<bdi title="{_text(speaker)}">{_text(speaker)}</bdi>'
 
 
-def _table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def _table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]], *, kind: str) -> str:
     """Make a table from cells in HTML, of which the first of a row is its speaker; a long table has a box that scrolls.
 
     The box can be scrolled by keyboard.
@@ -210,7 +212,7 @@ def _table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> 
     head = "".join(f'<th scope="col">{escape(each)}</th>' for each in header)
     lines = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>\n" for row in rows)
     return (
-        f'<div class="timeline-table" role="region" aria-label="{title}" tabindex="0"><table>'
+        f'<div class="timeline-table timeline-{kind}" role="region" aria-label="{title}" tabindex="0"><table>'
         f"<caption>{title}</caption><thead><tr>{head}</tr></thead>\n<tbody>\n{lines}</tbody></table></div>\n"
     )
 

@@ -8,6 +8,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from files import LOCK_NAME
+
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -34,7 +36,8 @@ class Uploads:
         self._lock = threading.Lock()
         # For each file, the times at which it was sent; one time for each call that may use it.
         self._sent: dict[Path, list[float]] = {}
-        self._n_arriving = 0
+        # Uploads in progress, and those that are complete but not in `_sent` yet.
+        self._n_uploading = self._n_arriving = 0
 
     def middleware(self, app: "ASGIApp") -> "ASGIApp":
         """Wrap the application of the page so that this object knows the files that are uploaded to it."""
@@ -43,9 +46,18 @@ class Uploads:
             if scope["type"] != "http" or scope["method"] != "POST" or not scope["path"].endswith("/upload"):
                 await app(scope, receive, send)
                 return
-            body = bytearray()
+            body, is_complete = bytearray(), False
 
-            async def reading(message: "Message") -> None:
+            async def receiving() -> "Message":
+                nonlocal is_complete
+                message = await receive()
+                if not is_complete and not message.get("more_body"):
+                    is_complete = True
+                    with self._lock:
+                        self._n_arriving += 1
+                return message
+
+            async def sending(message: "Message") -> None:
                 if message["type"] == "http.response.body":
                     body.extend(message.get("body", b""))
                     if not message.get("more_body"):
@@ -53,12 +65,13 @@ class Uploads:
                 await send(message)
 
             with self._lock:
-                self._n_arriving += 1
+                self._n_uploading += 1
             try:
-                await app(scope, receive, reading)
+                await app(scope, receiving, sending)
             finally:
                 with self._lock:
-                    self._n_arriving -= 1
+                    self._n_uploading -= 1
+                    self._n_arriving -= is_complete
                 self.delete_unused()
 
         return counting
@@ -72,20 +85,25 @@ class Uploads:
         """Copy a file of this machine to the uploads, as if a browser had sent it; return the path of the copy."""
         from gradio.processing_utils import save_file_to_cache
 
-        copy = Path(save_file_to_cache(path, str(self.folder)))
-        self._arrived([copy])
+        with self._lock:  # the same file may be about to be deleted
+            copy = Path(save_file_to_cache(path, str(self.folder)))
+            self._sent.setdefault(copy, []).append(time.monotonic())
         return copy
 
     def release(self, paths: Iterable[Path]) -> None:
         """End the use of files by a call; a file that no other call may use is deleted."""
         with self._lock:
             for path in paths:
-                if self.folder in path.parents:
-                    self._sent[path] = sorted(self._sent.get(path, []))[1:]
+                if path in self._sent:  # a client may name any path
+                    self._sent[path] = sorted(self._sent[path])[1:]
         self.delete_unused()
 
     def delete_unused(self) -> None:
-        """Delete the files that no call may use, and those that have waited for a call for more than `MAX_AGE`."""
+        """Delete the files that no call may use, those that have waited for a call for too long, and interrupted ones.
+
+        A file waits for at most `MAX_AGE`. Gradio leaves the part of an upload that arrived before it was interrupted;
+        it is deleted when no other upload is in progress, or when it is older than `MAX_AGE`.
+        """
         oldest = time.monotonic() - MAX_AGE
         with self._lock:
             if self._n_arriving:  # the same recording may be arriving again; the end of its upload calls this
@@ -94,11 +112,21 @@ class Uploads:
                 kept = [sent for sent in times if sent > oldest]
                 if kept:
                     self._sent[path] = kept
+                else:
+                    del self._sent[path]
+                    self._delete(path)
+            for path in list(self.folder.rglob("*")):
+                if path in self._sent or path == self.folder / LOCK_NAME or not path.is_file():
                     continue
-                del self._sent[path]
-                path.unlink(missing_ok=True)
-                with suppress(OSError):  # another file may be in the folder
-                    path.parent.rmdir()
+                if (path.parent == self.folder and not self._n_uploading) or _age(path) > MAX_AGE:
+                    self._delete(path)
+
+    def _delete(self, path: Path) -> None:
+        """Delete a file, and the folder of the upload if it is empty then."""
+        with suppress(OSError):  # another file may be in the folder
+            path.unlink(missing_ok=True)
+            if path.parent != self.folder:
+                path.parent.rmdir()
 
     @contextmanager
     def cleaned(self) -> Iterator[None]:
@@ -116,6 +144,14 @@ class Uploads:
         finally:
             stopped.set()
             thread.join()
+
+
+def _age(path: Path) -> float:
+    """Return for how many seconds a file has not been written to; 0 if it is no longer there."""
+    try:
+        return time.time() - path.stat().st_mtime
+    except OSError:
+        return 0.0
 
 
 def _paths_of(body: bytes) -> list[Path]:
