@@ -37,7 +37,7 @@ def bar(label: str, share: float | None) -> str:
     kind = " unknown" if label == UNKNOWN else ""
     number = "" if share is None else f"{format_percent(share)} %"
     return (
-        f'<div class="bar{kind}"><span class="bar-name">{text(label)}</span>'
+        f'<div class="bar{kind}"><span class="bar-name" title="{text(label)}">{text(label)}</span>'
         f'<span class="bar-track"><span class="bar-fill" style="width:{100 * known:.2f}%"></span></span>'
         f'<span class="bar-number">{number}</span></div>'
     )

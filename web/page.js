@@ -7,6 +7,7 @@ const voxprobe = {
 
   // Fetch the uploaded files among the values of the inputs, and return the values, for the call that follows.
   async keep(values) {
+    for (const close of document.querySelectorAll("[data-testid=toast-close]")) close.click();
     const files = values.flat().filter((value) => value && value.path && value.url);
     await Promise.all(files.map(async (file) => {
       const key = file.path.split(/[\\/]/).at(-2);
@@ -30,9 +31,41 @@ const voxprobe = {
     for (const player of document.querySelectorAll("audio[data-upload]:not([src])")) {
       const url = voxprobe.kept.get(player.dataset.upload);
       if (url) player.src = url;
-      else player.replaceWith("(not in this page)");
+      else if (!player.closest(".timeline")) player.replaceWith("(not in this page)");
+    }
+  },
+
+  // Name the buttons of the inputs for files by their labels, which Gradio names alike.
+  name() {
+    for (const button of document.querySelectorAll("button[aria-label^='Click to upload'], button[aria-label='common.upload']")) {
+      const label = button.closest(".block")?.querySelector("[data-testid=block-label]");
+      if (label) button.setAttribute("aria-label", `${label.innerText.trim()}: upload files`);
+    }
+  },
+
+  // Give the headline of each new answer to screen readers.
+  announce() {
+    let place = document.getElementById("announced");
+    if (!place && document.body) {
+      place = Object.assign(document.createElement("div"), { id: "announced", role: "status" });
+      document.body.append(place);
+    }
+    for (const answer of document.querySelectorAll(".answer:not([data-announced])")) {
+      answer.dataset.announced = "true";
+      place.textContent = answer.querySelector("h2, .error")?.textContent ?? "";
     }
   },
 };
 window.voxprobe = voxprobe;
-new MutationObserver(voxprobe.fill).observe(document.documentElement, { childList: true, subtree: true });
+new MutationObserver(() => {
+  voxprobe.fill();
+  voxprobe.name();
+  voxprobe.announce();
+}).observe(document.documentElement, { childList: true, subtree: true });
+
+// A file that is no audio has no player. Errors of players do not bubble, and are captured.
+document.addEventListener("error", ({ target }) => {
+  if (target.matches?.("audio[data-upload]") && !target.closest(".timeline")) {
+    target.replaceWith("(this browser cannot play it)");
+  }
+}, true);
