@@ -28,7 +28,10 @@ def notes(sentences: Iterable[str]) -> str:
 
 def player(key: str, name: str) -> str:
     """Make a player of an uploaded recording, whose audio the browser has kept under a key."""
-    return f'<audio controls preload="metadata" data-upload="{text(key)}" aria-label="play {text(name)}"></audio>'
+    return (
+        f'<audio controls preload="metadata" data-upload="{text(key)}" aria-label="play {text(name)}"></audio>'
+        '<span class="no-player"></span>'
+    )
 
 
 def bar(label: str, share: float | None) -> str:

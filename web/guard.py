@@ -2,13 +2,14 @@
 
 import ipaddress
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from starlette.datastructures import Headers
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 
@@ -27,6 +28,8 @@ CLOSED_API = (
     *("info", "openapi.json", "upload", "upload_progress", "queue", "run", "api", "call", "cancel", "reset"),
     "heartbeat",
 )
+# Where a page of Gradio describes the API.
+API_DESCRIPTION = re.compile(rb"(<script>window\.gradio_api_info = ).*?(;</script>)", re.DOTALL)
 # Maximum size of the arguments of a call (bytes); recordings come as uploads.
 MAX_BODY = 32 * 1024**2
 
@@ -67,6 +70,8 @@ class Guard:
                 return
             try:
                 self._check(scope)
+                if not _is_logged_in(scope):
+                    send = _without_api(send)
                 if scope["method"] == "POST" and not scope["path"].startswith((f"{API}upload", "/login")):
                     receive = await _checked_body(receive)
             except Refused as refused:
@@ -135,6 +140,32 @@ def _is_logged_in(scope: "Scope") -> bool:
     cookies = Request(scope).cookies
     names = (f"access-token-{app.cookie_id}", f"access-token-unsecure-{app.cookie_id}")
     return app.auth is None or any(cookies.get(name) in app.tokens for name in names)
+
+
+def _without_api(send: "Send") -> "Send":
+    """Wrap the function that sends an answer, so that a page has no description of the API.
+
+    Gradio puts it, with the names of the classifiers, into the page that asks for the password too.
+    """
+    start: list[Message] = []
+    body = bytearray()
+
+    async def sending(message: "Message") -> None:
+        if message["type"] == "http.response.start" and MutableHeaders(scope=message).get("content-type", "").startswith(
+            "text/html"
+        ):
+            start.append(message)
+        elif message["type"] == "http.response.body" and start:
+            body.extend(message.get("body", b""))
+            if not message.get("more_body"):
+                shown = API_DESCRIPTION.sub(rb'\1{"named_endpoints":{},"unnamed_endpoints":{}}\2', bytes(body))
+                MutableHeaders(scope=start[0])["content-length"] = str(len(shown))
+                await send(start[0])
+                await send({"type": "http.response.body", "body": shown})
+        else:
+            await send(message)
+
+    return sending
 
 
 async def _checked_body(receive: "Receive") -> "Receive":

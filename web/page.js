@@ -26,13 +26,26 @@ const voxprobe = {
     return [Array.isArray(files) ? [...files, file] : files === undefined ? file : [file], null];
   },
 
-  // Give the players in answers their audio.
+  // Give the players in answers their audio. Gradio keeps the player of the last answer for the next one, with the
+  // attributes of the new one alone, so that its audio is set again.
   fill() {
-    for (const player of document.querySelectorAll("audio[data-upload]:not([src])")) {
+    for (const player of document.querySelectorAll("audio[data-upload]")) {
       const url = voxprobe.kept.get(player.dataset.upload);
-      if (url) player.src = url;
-      else if (!player.closest(".timeline")) player.replaceWith("(not in this page)");
+      if (url && player.getAttribute("src") !== url) {
+        player.src = url;
+        voxprobe.note(player, "");
+      } else if (!url) {
+        voxprobe.note(player, "(not in this page)");
+      }
     }
+  },
+
+  // Show a note in place of a player, or the player if the note is empty.
+  note(player, text) {
+    const note = player.nextElementSibling;
+    if (!note?.matches(".no-player") || note.textContent === text) return;
+    note.textContent = text;
+    player.hidden = Boolean(text);
   },
 
   // Name the buttons of the inputs for files by their labels, which Gradio names alike.
@@ -61,11 +74,11 @@ new MutationObserver(() => {
   voxprobe.fill();
   voxprobe.name();
   voxprobe.announce();
-}).observe(document.documentElement, { childList: true, subtree: true });
+}).observe(document.documentElement, {
+  childList: true, subtree: true, attributes: true, attributeFilter: ["src", "data-upload"],
+});
 
 // A file that is no audio has no player. Errors of players do not bubble, and are captured.
 document.addEventListener("error", ({ target }) => {
-  if (target.matches?.("audio[data-upload]") && !target.closest(".timeline")) {
-    target.replaceWith("(this browser cannot play it)");
-  }
+  if (target.matches?.("audio[data-upload][src]")) voxprobe.note(target, "(this browser cannot play it)");
 }, true);
