@@ -167,9 +167,17 @@ def give_files(page: Any, label: str, files: list[Path]) -> None:
 
 
 def ask(page: Any, name: str) -> Any:
-    """Press the button of an action, and return its new answer."""
-    page.evaluate("document.querySelectorAll('.answer').forEach(each => each.remove())")
+    """Press the button of an action, and return its answer, which differs from the one before."""
+    page.evaluate("""() => {
+        window.answered = false;
+        for (const place of document.querySelectorAll("#identified, #enrolled, #compared, #timeline-answer")) {
+            const content = place.querySelector(".html-container");
+            new MutationObserver(() => { window.answered = true; })
+                .observe(content, { childList: true, characterData: true, attributes: true, subtree: true });
+        }
+    }""")
     page.locator("[role=tabpanel]:visible").get_by_role("button", name=name, exact=True).click()
+    page.wait_for_function("window.answered")
     answer = page.locator(".answer:visible")
     answer.wait_for()
     return answer
@@ -446,7 +454,7 @@ def test_narrow_page_needs_no_sideways_scrolling(
         assert page.evaluate("document.documentElement.scrollWidth") == 390, tab
 
 
-def press_to(page: Any, role: str, name: str) -> None:
+def press_to(page: Any, role: str, name: str | re.Pattern[str]) -> None:
     """Press the tab key until an element has the focus, which must be visible."""
     wanted = page.locator("body").get_by_role(role, name=name).locator("visible=true").first
     for _ in range(60):
@@ -481,7 +489,7 @@ def test_keyboard_alone_enrols_and_identifies(page: Any) -> None:
         page.keyboard.press("Space")
     chooser.value.set_files([held_out("9001")])
     api.expect(page.locator(".file-preview tr")).to_have_count(1)
-    press_to(page, "button", "Identify")
+    press_to(page, "button", re.compile("^Identify$"))
     page.keyboard.press("Enter")
     api.expect(page.locator("#identified .bars")).to_be_visible()
     api.expect(page.locator("#announced")).to_have_text(page.locator("#identified h2").inner_text())
