@@ -8,15 +8,16 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 CPU_INDEX := https://download.pytorch.org/whl/cpu
 TORCH := grep -hoE '^torch(audio)?==[^ ]+'
 TORCHVISION := grep -hoE '^torchvision==[^ ]+'
+GRADIO := grep -hoE '^gradio==[^ ]+'
 
 DOWNLOAD_WEIGHTS := $(BIN)/python extract_features.py --encoder campplus --download_weights
 
 # Three speakers are enrolled, and recordings of these and of a fourth are identified.
 VERIFY := $(BIN)/python speaker_verification.py
 STORE := --store outputs/demo/speakers.db
-DEMO_ENROLMENT = rm -rf outputs/demo/speakers.db outputs/demo/asked; mkdir outputs/demo/asked; \
-	for speaker in 9001 9002 9004; do \
-		$(VERIFY) enroll $(STORE) --verifier ready --existing add --name $$speaker sample/LibriSpeech/synthetic/$$speaker; done; \
+ENROL_THREE = for speaker in 9001 9002 9004; do \
+	$(VERIFY) enroll $(STORE) --verifier ready --existing add --name $$speaker sample/LibriSpeech/synthetic/$$speaker; done
+DEMO_ENROLMENT = rm -rf outputs/demo/speakers.db outputs/demo/asked; mkdir outputs/demo/asked; $(ENROL_THREE); \
 	cp sample/held_out/9001_1.flac sample/held_out/9002_1.flac sample/held_out/9004_1.flac sample/held_out/9006_1.flac \
 		outputs/demo/asked; \
 	$(VERIFY) identify outputs/demo/asked $(STORE)
@@ -28,7 +29,7 @@ REFUSE_PYTHON = { echo "Python 3.11 to 3.14 is needed; found: $(or $(PYTHON),non
 REFUSE_VENV = { echo ".venv was made with $$($(BIN)/python -V), but $(PYTHON) is $$("$(PYTHON)" -V). Remove the folder .venv first."; exit 1; }
 HAS_SAME_PYTHON = test "$$("$(PYTHON)" -V)" = "$$($(BIN)/python -V)"
 
-.PHONY: help demo weights test check docs clean check-python
+.PHONY: help demo page weights test check docs clean check-python
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
@@ -47,6 +48,11 @@ demo: .venv/installed  ## run the main jobs on the synthetic sample
 	if test $$encoder = campplus; then $(DEMO_ENROLMENT); fi
 	@echo "The results are in outputs/demo: report.html, metrics.json, metrics.csv, predictions.csv and the saved classifier."
 	@echo "Activate the environment for other commands: source .venv/bin/activate"
+
+# A store that exists, perhaps with other speakers, stays as it is.
+page: .venv/installed-page  ## start the page on the sample
+	@set -e; mkdir -p outputs/demo; test -e outputs/demo/speakers.db || { $(DOWNLOAD_WEIGHTS); $(ENROL_THREE); }
+	$(BIN)/python app.py $(STORE) --results_dir outputs/demo
 
 weights: .venv/installed  ## download the weights of the encoder campplus (81 MB)
 	$(DOWNLOAD_WEIGHTS)
@@ -84,6 +90,11 @@ endif
 	@$(if $(CPU),touch .venv/cpu)
 	@echo "Installing the other packages (0.6 GB on disk) ..."
 	@$(PIP) -r $<
+	@touch $@
+
+.venv/installed-page: requirements-extra.txt .venv/installed
+	@echo "Installing Gradio (0.2 GB on disk) ..."
+	@$(PIP) $$($(GRADIO) $<)
 	@touch $@
 
 .venv/installed-dev: requirements-dev.txt requirements-extra.txt requirements-training.txt requirements-parts.txt .venv/installed

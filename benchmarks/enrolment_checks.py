@@ -16,13 +16,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from audio import SpeechDetector, read_audio, write_audio
+from audio import SpeechDetector, measure_level, read_audio, write_audio
 from command_line import EXIT_DONE, run
 from config import LogLevel, ScriptConfig
 from corpora import Corpus, Utterance, load_corpus
 from encoders import Encoder, load_encoder
 from files import format_percent, format_table
 from verification import SpeakerStore, SpeakerVerifier, check_recordings, enroll_rows
+from verification.check_recordings import MAX_CLIPPED, MIN_RMS
 
 Samples = NDArray[np.float32]
 RATE = 16_000
@@ -47,6 +48,8 @@ class EnrolmentChecksBenchmark(ScriptConfig):
     """Number of speakers in the store; they are enrolled with three recordings each."""
     n_recordings: int = 20
     """Number of recordings of each kind that are checked."""
+    n_levels: int = 250
+    """Number of recordings, as they are, whose level alone is measured."""
     log_level: LogLevel = "error"
     """Lowest level of the messages that are logged."""
 
@@ -63,7 +66,9 @@ class Voices:
 def main(config: EnrolmentChecksBenchmark) -> int:
     """Print the share of recordings of each kind that have each warning."""
     torch.set_num_threads(1)
-    voices = draw(load_corpus(config.data_dir), config)
+    corpus = load_corpus(config.data_dir)
+    print(describe_levels(corpus, config.n_levels))
+    voices = draw(corpus, config)
     encoder, detector = load_encoder("campplus", device="cpu"), SpeechDetector()
     lines = []
     with (
@@ -82,6 +87,20 @@ def main(config: EnrolmentChecksBenchmark) -> int:
     print(f"Recordings with each warning, in percent: {config.data_dir.name}, {len(voices.enrolled)} speakers enrolled")
     print(format_table(["recordings", "number", *KINDS], lines, "<" + ">" * (len(KINDS) + 1)))
     return EXIT_DONE
+
+
+def describe_levels(corpus: Corpus, count: int) -> str:
+    """Return the shares of recordings, as they are, that are clipped and too quiet."""
+    chosen = np.random.default_rng(1).permutation(len(corpus))[:count].tolist()
+    given = [corpus.utterances[number] for number in chosen]
+    levels = [measure_level(each.path, each.start, each.duration, channel=each.channel) for each in given]
+    clipped = np.mean([level.clipped > MAX_CLIPPED for level in levels])
+    quiet = np.mean([level.rms < MIN_RMS for level in levels])
+    rms = np.quantile([level.rms for level in levels], (0.01, 0.5, 0.99))
+    return (
+        f"{len(levels)} recordings as they are: {format_percent(float(clipped))} % clipped, "
+        f"{format_percent(float(quiet))} % too quiet; RMS {rms[1]:.0f} dBFS (98 %: {rms[0]:.0f} to {rms[2]:.0f})"
+    )
 
 
 def warnings(
@@ -125,9 +144,9 @@ def faults() -> dict[str, Callable[[Voices], Iterator[tuple[str, Samples]]]]:
         "at full scale": lambda voices: own(voices, lambda samples: samples / np.abs(samples).max()),
         "clipped by 6 dB": lambda voices: own(voices, lambda samples: 2 * samples / np.abs(samples).max()),
         "clipped by 12 dB": lambda voices: own(voices, lambda samples: 4 * samples / np.abs(samples).max()),
-        "quieter by 20 dB": lambda voices: own(voices, lambda samples: samples / 10),
-        "quieter by 40 dB": lambda voices: own(voices, lambda samples: samples / 100),
-        "quieter by 50 dB": lambda voices: own(voices, lambda samples: samples * 10 ** (-50 / 20)),
+        "quieter by 20 dB": lambda voices: own(voices, lambda samples: samples / np.float32(10)),
+        "quieter by 40 dB": lambda voices: own(voices, lambda samples: samples / np.float32(100)),
+        "quieter by 50 dB": lambda voices: own(voices, lambda samples: samples * np.float32(10 ** (-50 / 20))),
         "followed by another": followed,
         "of others, as a new speaker": new,
         "of others, as an enrolled one": wrong,

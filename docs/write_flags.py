@@ -40,6 +40,7 @@ COMMANDS = {
     f"{VERIFICATION} merge": config.MergeConfig,
     f"{VERIFICATION} identify": config.IdentifyConfig,
     f"{VERIFICATION} score": config.ScoreConfig,
+    "app.py": config.PageConfig,
 }
 
 

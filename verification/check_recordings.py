@@ -25,10 +25,12 @@ MIN_SPEECH = 2.0
 # Share of the samples that are in clipped peaks above which a recording is clipped. Of 21 recordings of LibriSpeech
 # that were raised to full scale, none had half of it; raised by 6 dB more, nine tenths had more.
 MAX_CLIPPED = 5e-4
-# Root mean square (dBFS) below which a recording is too quiet.
+# Root mean square (dBFS) below which a recording is too quiet. 99 of 100 recordings of LibriSpeech, open_voices and
+# speechocean762 are above -39.
 MIN_RMS = -50.0
 # Log-likelihood ratio below which the halves of a recording are not of one speaker. It is above 0, because the halves
-# have the same channel. Recordings with less speech (seconds) are not compared: with 2 s, one in ten would be below.
+# have the same channel. Recordings with less speech (seconds) are not compared. With 2, 3 and 4 s, 6, 1 and 0 % of 80
+# recordings of speechocean762 are below, and 96, 97 and 96 % of those in which another speaker follows at half.
 MIN_AGREEMENT, MIN_BOTH_HALVES = 1.0, 3.0
 
 

@@ -68,7 +68,7 @@ def compared_html(workspace: Workspace, answer: dict[str, Any]) -> str:
     errors = describe_errors(workspace.verifier.training)
     worth = paragraph(f"{errors} Other recordings can have more errors.", "faint") if errors else ""
     return (
-        f'<section class="answer"><h3>{text(headline)}</h3>{sentence}{paragraph(ratio)}'
+        f'<section class="answer"><h2>{text(headline)}</h2>{sentence}{paragraph(ratio)}'
         f'<div class="pair">{players}</div>{place}{worth}{notes(answer["warnings"])}</section>'
     )
 

@@ -28,7 +28,10 @@ def notes(sentences: Iterable[str]) -> str:
 
 def player(key: str, name: str) -> str:
     """Make a player of an uploaded recording, whose audio the browser has kept under a key."""
-    return f'<audio controls preload="metadata" data-upload="{text(key)}" aria-label="play {text(name)}"></audio>'
+    return (
+        f'<audio controls preload="metadata" data-upload="{text(key)}" aria-label="play {text(name)}"></audio>'
+        '<span class="no-player"></span>'
+    )
 
 
 def bar(label: str, share: float | None) -> str:
@@ -37,7 +40,7 @@ def bar(label: str, share: float | None) -> str:
     kind = " unknown" if label == UNKNOWN else ""
     number = "" if share is None else f"{format_percent(share)} %"
     return (
-        f'<div class="bar{kind}"><span class="bar-name">{text(label)}</span>'
+        f'<div class="bar{kind}"><span class="bar-name" title="{text(label)}">{text(label)}</span>'
         f'<span class="bar-track"><span class="bar-fill" style="width:{100 * known:.2f}%"></span></span>'
         f'<span class="bar-number">{number}</span></div>'
     )

@@ -66,6 +66,8 @@ def enrol(
         The recordings with warnings, if they are not enrolled.
     """
     with workspace.call(uploads) as call:
+        if not name:
+            raise refused("Give the speaker a name.")
         check_name(name)
         if not uploads:
             raise refused("There is no recording. Record something, or choose one or more files.")
@@ -136,14 +138,14 @@ def enrolled_html(answer: dict[str, Any]) -> str:
     count = count_of(answer["n_enrolled"], "recording")
     headline = f"{count} of {answer['name']} enrolled" if answer["n_enrolled"] else "Nothing was enrolled"
     listed = table(["recording", "length", "result"], rows)
-    return f'<section class="answer"><h3>{text(headline)}</h3>{listed}{notes(answer["warnings"])}</section>'
+    return f'<section class="answer"><h2>{text(headline)}</h2>{listed}{notes(answer["warnings"])}</section>'
 
 
 def add_enrol_tab(workspace: Workspace, overview: Overview) -> None:
     """Add the tab to the page that is being built."""
     with gradio.Tab("Enrol", id="enrol"):
         name = gradio.Textbox(label="Name of the speaker", max_lines=1, elem_id="speaker-name")
-        files = several_recordings("Recordings of this speaker, best three or more of 3 s or longer")
+        files = several_recordings("Recordings of this speaker: three or more of 3 s")
         with gradio.Accordion("A text to read aloud", open=False):
             gradio.HTML(paragraph(READING))
         keep_doubtful = gradio.Checkbox(False, label="Also enrol recordings with warnings")

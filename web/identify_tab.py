@@ -125,7 +125,7 @@ def _one(recording: dict[str, Any]) -> str:
     if recording["error"]:
         return f"{paragraph(recording['error'], 'error')}{_file(recording)}"
     return (
-        f"<h3>{text(_headline(recording))}</h3>{_bars(recording, TOP_K)}{paragraph(_reason(recording), 'faint')}"
+        f"<h2>{text(_headline(recording))}</h2>{_bars(recording, TOP_K)}{paragraph(_reason(recording), 'faint')}"
         f"{_file(recording)}"
     )
 
@@ -140,7 +140,7 @@ def _several(recordings: Sequence[dict[str, Any]]) -> str:
         rows.append([_file(recording), f"<b>{text(_headline(recording))}</b>", details])
     failed = sum(recording["error"] is not None for recording in recordings)
     caption = count_of(len(recordings), "recording") + (f", {failed} not usable" if failed else "")
-    return f"<h3>{text(caption)}</h3>{table(['recording', 'speaker', 'probabilities'], rows)}"
+    return f"<h2>{text(caption)}</h2>{table(['recording', 'speaker', 'probabilities'], rows)}"
 
 
 def add_identify_tab(workspace: Workspace, overview: Overview) -> None:

@@ -41,8 +41,8 @@ class Overview:
         self.listed, self.recordings = (
             gradio.HTML(elem_id=name, render=False) for name in ("speakers", "speaker-recordings")
         )
-        self.chosen = gradio.Dropdown([], label="Speaker", elem_id="chosen-speaker", render=False)
-        self.recording = gradio.Dropdown([], label="Recording", elem_id="chosen-recording", render=False)
+        self.chosen = gradio.Dropdown([], label="Speaker", elem_id="chosen-speaker", min_width=240, render=False)
+        self.recording = gradio.Dropdown([], label="Recording", elem_id="chosen-recording", min_width=240, render=False)
         # Names of the uploads of this page, by the digests of their files.
         self.kept = gradio.State({}, time_to_live=3600, render=False)
 
@@ -82,13 +82,14 @@ class Overview:
         """Add the list of speakers, with the recordings of the chosen one, which can be removed one by one."""
         self.kept.render()
         self.listed.render()
-        with gradio.Row():
-            self.chosen.render()
-            self.recording.render()
-        self.recordings.render()
-        with gradio.Row():
-            remove_one = gradio.Button("Remove this recording", size="sm", elem_id="remove-recording")
-            remove = gradio.Button("Remove this speaker", variant="stop", size="sm", elem_id="remove-speaker")
+        with gradio.Column(elem_id="manage"):
+            with gradio.Row():
+                self.chosen.render()
+                self.recording.render()
+            self.recordings.render()
+            with gradio.Row():
+                remove_one = gradio.Button("Remove this recording", size="sm", elem_id="remove-recording")
+                remove = gradio.Button("Remove this speaker", variant="stop", size="sm", elem_id="remove-speaker")
         self.chosen.change(
             self._recordings_of,
             [self.chosen, self.kept],
@@ -186,4 +187,4 @@ def _speakers_html(speakers: Sequence[Enrolled]) -> str:
     ]
     listed = table(["speaker", "recordings", "seconds", "enrolled (UTC)"], rows)
     more = paragraph(f"The first {MAX_LISTED} are listed.", "faint") if len(speakers) > MAX_LISTED else ""
-    return f'<h3>{count_of(len(speakers), "enrolled speaker")}</h3><div class="scrolled">{listed}</div>{more}'
+    return f'<h2>{count_of(len(speakers), "enrolled speaker")}</h2><div class="scrolled">{listed}</div>{more}'

@@ -7,6 +7,7 @@ const voxprobe = {
 
   // Fetch the uploaded files among the values of the inputs, and return the values, for the call that follows.
   async keep(values) {
+    for (const close of document.querySelectorAll("[data-testid=toast-close]")) close.click();
     const files = values.flat().filter((value) => value && value.path && value.url);
     await Promise.all(files.map(async (file) => {
       const key = file.path.split(/[\\/]/).at(-2);
@@ -25,14 +26,59 @@ const voxprobe = {
     return [Array.isArray(files) ? [...files, file] : files === undefined ? file : [file], null];
   },
 
-  // Give the players in answers their audio.
+  // Give the players in answers their audio. Gradio keeps the player of the last answer for the next one, with the
+  // attributes of the new one alone, so that its audio is set again.
   fill() {
-    for (const player of document.querySelectorAll("audio[data-upload]:not([src])")) {
+    for (const player of document.querySelectorAll("audio[data-upload]")) {
       const url = voxprobe.kept.get(player.dataset.upload);
-      if (url) player.src = url;
-      else player.replaceWith("(not in this page)");
+      if (url && player.getAttribute("src") !== url) {
+        player.src = url;
+        voxprobe.note(player, "");
+      } else if (!url) {
+        voxprobe.note(player, "(not in this page)");
+      }
+    }
+  },
+
+  // Show a note in place of a player, or the player if the note is empty.
+  note(player, text) {
+    const note = player.nextElementSibling;
+    if (!note?.matches(".no-player") || note.textContent === text) return;
+    note.textContent = text;
+    player.hidden = Boolean(text);
+  },
+
+  // Name the buttons of the inputs for files by their labels, which Gradio names alike.
+  name() {
+    for (const button of document.querySelectorAll("button[aria-label^='Click to upload'], button[aria-label='common.upload']")) {
+      const label = button.closest(".block")?.querySelector("[data-testid=block-label]");
+      if (label) button.setAttribute("aria-label", `${label.innerText.trim()}: upload files`);
+    }
+  },
+
+  // Give the headline of each new answer to screen readers.
+  announce() {
+    let place = document.getElementById("announced");
+    if (!place && document.body) {
+      place = Object.assign(document.createElement("div"), { id: "announced", role: "status" });
+      document.body.append(place);
+    }
+    for (const answer of document.querySelectorAll(".answer:not([data-announced])")) {
+      answer.dataset.announced = "true";
+      place.textContent = answer.querySelector("h2, .error")?.textContent ?? "";
     }
   },
 };
 window.voxprobe = voxprobe;
-new MutationObserver(voxprobe.fill).observe(document.documentElement, { childList: true, subtree: true });
+new MutationObserver(() => {
+  voxprobe.fill();
+  voxprobe.name();
+  voxprobe.announce();
+}).observe(document.documentElement, {
+  childList: true, subtree: true, attributes: true, attributeFilter: ["src", "data-upload"],
+});
+
+// A file that is no audio has no player. Errors of players do not bubble, and are captured.
+document.addEventListener("error", ({ target }) => {
+  if (target.matches?.("audio[data-upload][src]")) voxprobe.note(target, "(this browser cannot play it)");
+}, true);

@@ -57,6 +57,20 @@ def _free_port(host: str) -> int:
         return int(probe.getsockname()[1])
 
 
+def _theme() -> gradio.themes.Base:
+    """Make the theme: fonts of the system, and text with a contrast of 4.5:1 or more."""
+    theme = gradio.themes.Default(
+        primary_hue="blue", neutral_hue="slate", font=FONT, font_mono=("ui-monospace", "monospace")
+    )
+    return theme.set(
+        body_text_color_subdued="*neutral_500",
+        button_primary_background_fill="*primary_600",
+        button_primary_background_fill_hover="*primary_700",
+        button_cancel_background_fill=gradio.themes.colors.red.c600,
+        button_cancel_background_fill_hover=gradio.themes.colors.red.c700,
+    )
+
+
 @contextmanager
 def served(
     page: gradio.Blocks,
@@ -96,9 +110,7 @@ def served(
             auth=list(accounts) or None,
             max_file_size=max_megabytes * 1024**2,
             footer_links=["api"],
-            theme=gradio.themes.Default(
-                primary_hue="blue", neutral_hue="slate", font=FONT, font_mono=("ui-monospace", "monospace")
-            ),
+            theme=_theme(),
             css_paths=[HERE / "page.css", HERE / "timeline.css"],
             head="".join(f"<script>{(HERE / name).read_text(encoding='utf-8')}</script>" for name in SCRIPTS),
             allowed_paths=[str(folder.resolve()) for folder in workspace.results],

@@ -100,8 +100,9 @@ def add_timeline_tab(workspace: Workspace) -> None:
                 step=0.01,
                 label="Prior probability that a speaker is enrolled",
                 info="If all speakers of the recording are enrolled, 0.99 names more of them.",
+                min_width=240,
             )
-            vad = gradio.Checkbox(True, label="Find the speech first (silero-vad)")
+            vad = gradio.Checkbox(True, label="Find the speech first (silero-vad)", min_width=240)
         button = gradio.Button("Find who spoke when", variant="primary", elem_id="timeline-button")
         answer, drawn = gradio.JSON(visible=False), gradio.HTML(elem_id="timeline-answer")
 

@@ -49,7 +49,7 @@ def timeline_html(
     upload : str
         Key of the uploaded file, by which the page finds the audio for the player.
     """
-    title = f'<h3 class="timeline-title"><bdi>{_text(timeline_title(name, turns, seconds))}</bdi></h3>\n'
+    title = f'<h2 class="timeline-title"><bdi>{_text(timeline_title(name, turns, seconds))}</bdi></h2>\n'
     player = (
         f'<audio controls preload="metadata" data-upload="{_text(upload)}" aria-label="Recording"></audio>\n'
         '<p class="timeline-note" role="status"></p>\n'

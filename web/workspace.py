@@ -185,8 +185,8 @@ class Call:
         return message
 
     def notes(self) -> list[str]:
-        """Return the warnings."""
-        return [self.with_names(message) for message in self.warnings]
+        """Return the warnings, each once."""
+        return list(dict.fromkeys(map(self.with_names, self.warnings)))
 
 
 def refused(sentence: str) -> gradio.Error:

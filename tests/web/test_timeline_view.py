@@ -99,7 +99,7 @@ def parse(
 
 # Elements of a timeline, and nothing else.
 TAGS = {
-    "a", "audio", "bdi", "button", "caption", "div", "h3", "p", "path", "span", "svg", "table", "tbody", "td", "th",
+    "a", "audio", "bdi", "button", "caption", "div", "h2", "p", "path", "span", "svg", "table", "tbody", "td", "th",
     "thead", "tr",
 }  # fmt: skip
 TURNS = [turn(0, 10, "ben"), turn(10, 65, "anna"), turn(65, 90, "unknown"), turn(90.25, 100, "anna", float("nan"))]
