@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from verification import Turn
@@ -81,6 +81,7 @@ def enrolled(name: str) -> dict[str, Any]:
     return {"name": name, "n_enrolled": 1, "recordings": recordings, "warnings": [name]}
 
 
+@settings(max_examples=30)
 @given(OUTSIDE, OUTSIDE)
 def test_elements_contain_names_as_text(name: str, other: str) -> None:
     for drawn in (paragraph(name), notes([name, other]), bar(name, 0.5), table([name], [[text(other)]])):
@@ -90,12 +91,13 @@ def test_elements_contain_names_as_text(name: str, other: str) -> None:
     check(text(name))
 
 
+@settings(max_examples=30)
 @given(OUTSIDE, OUTSIDE)
 def test_answers_contain_names_as_text(name: str, other: str) -> None:
     check(identified_html(identified([name])))
     check(identified_html(identified([name, other])))
     check(enrolled_html(enrolled(name)))
-    turns = [Turn(0.0, 1.0, name, 0.5), Turn(1.0, 2.0, other, 0.5)]
+    turns = [Turn(start=0.0, end=1.0, speaker=name, probability=0.5), Turn(start=1.0, end=2.0, speaker=other, probability=0.5)]
     check(timeline_html(turns, np.zeros((4, 2), np.float32), 2.0, name=name, upload=other))
 
 
@@ -105,6 +107,7 @@ def test_names_are_shown_as_they_are(name: str) -> None:
     assert name in check(identified_html(identified([name]))).shown
 
 
+@settings(max_examples=30)
 @given(OUTSIDE)
 def test_sentences_of_errors_are_escaped(sentence: str) -> None:
     message = str(refused(sentence).message)
