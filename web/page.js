@@ -4,6 +4,8 @@ const voxprobe = {
   kept: new Map(),
   // Number of recordings by microphone, for their names.
   n_recorded: 0,
+  // The last headline of each answer; Gradio may change the parts of an answer instead of replacing it.
+  announced: new WeakMap(),
 
   // Fetch the uploaded files among the values of the inputs, and return the values, for the call that follows.
   async keep(values) {
@@ -63,9 +65,11 @@ const voxprobe = {
       place = Object.assign(document.createElement("div"), { id: "announced", role: "status" });
       document.body.append(place);
     }
-    for (const answer of document.querySelectorAll(".answer:not([data-announced])")) {
-      answer.dataset.announced = "true";
-      place.textContent = answer.querySelector("h2, .error")?.textContent ?? "";
+    for (const answer of document.querySelectorAll(".answer")) {
+      const headline = answer.querySelector("h2, .error")?.textContent ?? "";
+      if (voxprobe.announced.get(answer) === headline) continue;
+      voxprobe.announced.set(answer, headline);
+      place.textContent = headline;
     }
   },
 };
@@ -75,7 +79,7 @@ new MutationObserver(() => {
   voxprobe.name();
   voxprobe.announce();
 }).observe(document.documentElement, {
-  childList: true, subtree: true, attributes: true, attributeFilter: ["src", "data-upload"],
+  childList: true, characterData: true, subtree: true, attributes: true, attributeFilter: ["src", "data-upload"],
 });
 
 // A file that is no audio has no player. Errors of players do not bubble, and are captured.

@@ -92,17 +92,15 @@ def add_timeline_tab(workspace: Workspace) -> None:
                 "faint",
             )
         )
-        with gradio.Row():
-            p_known = gradio.Slider(
-                0.01,
-                0.99,
-                0.5,
-                step=0.01,
-                label="Prior probability that a speaker is enrolled",
-                info="If all speakers of the recording are enrolled, 0.99 names more of them.",
-                min_width=240,
-            )
-            vad = gradio.Checkbox(True, label="Find the speech first (silero-vad)", min_width=240)
+        p_known = gradio.Slider(
+            0.01,
+            0.99,
+            0.5,
+            step=0.01,
+            label="Prior probability that a speaker is enrolled",
+            info="If all speakers of the recording are enrolled, 0.99 names more of them.",
+        )
+        vad = gradio.Checkbox(True, label="Find the speech first (silero-vad)")
         button = gradio.Button("Find who spoke when", variant="primary", elem_id="timeline-button")
         answer, drawn = gradio.JSON(visible=False), gradio.HTML(elem_id="timeline-answer")
 
