@@ -31,6 +31,7 @@ def timestamp() -> str:
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+@cache
 def _version_of(package: str) -> str:
     try:
         return metadata.version(package)

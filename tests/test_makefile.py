@@ -57,6 +57,19 @@ def test_tests_install_the_packages_of_training(tmp_path: Path) -> None:
         assert len(pip_lines(make(tmp_path, "-n", "-W", f"requirements-{name}.txt", "test").stdout)) == 2
 
 
+def test_page_installs_gradio_and_enrols_speakers_once(tmp_path: Path) -> None:
+    (tmp_path / ".venv" / "bin").mkdir(parents=True)
+    for step in ("made", "installed"):
+        (tmp_path / ".venv" / step).touch()
+    printed = make(tmp_path, "-n", "page").stdout
+    [gradio] = pip_lines(printed)
+    assert "'^gradio==[^ ]+' requirements-extra.txt" in gradio
+    assert "test -e outputs/demo/speakers.db || {" in printed
+    assert printed.splitlines()[-1].endswith("app.py --store outputs/demo/speakers.db --results_dir outputs/demo")
+    (tmp_path / ".venv" / "installed-page").touch()
+    assert pip_lines(make(tmp_path, "-n", "page").stdout) == []
+
+
 def test_interrupted_installation_starts_with_the_step_that_was_not_complete(tmp_path: Path) -> None:
     (tmp_path / ".venv" / "bin").mkdir(parents=True)
     printed = make(tmp_path, "-n", "demo").stdout

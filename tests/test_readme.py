@@ -110,7 +110,7 @@ def test_every_command_has_valid_flags(page: str) -> None:
 @BY_PAGE
 def test_every_flag_that_is_named_exists(page: str) -> None:
     known = {name for kind in vars(config).values() for name in getattr(kind, "__dataclass_fields__", {})}
-    others = {"nodes", "array", "gpus"}  # of SLURM, in docs/scaling.md
+    others = {"nodes", "array", "gpus", "json"}  # of SLURM, in docs/scaling.md, and of curl, in docs/page.md
     for flag in re.findall(r"`--([a-z]\w*)", PAGES[page]):
         assert {flag, flag.removeprefix("no_")} & (known | others), flag
 

@@ -109,4 +109,5 @@ def add_compare_tab(workspace: Workspace) -> None:
         drawn=drawn,
         recordings=[first, second],
         api_name="compare",
+        uploads=workspace.uploads,
     )

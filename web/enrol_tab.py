@@ -156,9 +156,9 @@ def add_enrol_tab(workspace: Workspace, overview: Overview) -> None:
         gradio.HTML(paragraph(STORED.format(dim=workspace.verifier.encoder["dim"]), "faint"))
         overview.add_list()
 
-    def enrol_speaker(name: str, files: list[Upload], keep_doubtful: bool) -> tuple[dict[str, Any], Doubtful]:
+    def enrol_speaker(name: str | None, files: list[Upload], keep_doubtful: bool) -> tuple[dict[str, Any], Doubtful]:
         """Check recordings of a speaker, and enrol the speaker with those that have no fault."""
-        return enrol(workspace, name.strip(), files, keep_doubtful=keep_doubtful)
+        return enrol(workspace, (name or "").strip(), files, keep_doubtful=keep_doubtful)
 
     def confirm_doubtful(doubtful: Doubtful, answer: dict[str, Any]) -> tuple[dict[str, Any], Doubtful]:
         with workspace.call([]), workspace.store() as store:
@@ -179,6 +179,7 @@ def add_enrol_tab(workspace: Workspace, overview: Overview) -> None:
         drawn=drawn,
         recordings=[files],
         api_name="enrol",
+        uploads=workspace.uploads,
     )
     shown.then(show_confirm, doubtful, confirm, api_visibility="private", queue=False)
     overview.after(shown, answer)

@@ -1,9 +1,12 @@
 """The chain of events of an action: keep the audio in the browser, ask, draw the answer, empty the inputs."""
 
 from collections.abc import Callable, Sequence
+from functools import wraps
 from typing import Any
 
 import gradio
+
+from web.uploads import Uploads
 
 # Actions that embed a few recordings wait for each other; the timeline of a long one does not hold them up.
 SHORT, LONG = "short recordings", "long recordings"
@@ -19,6 +22,7 @@ def connect(
     drawn: gradio.HTML,
     recordings: Sequence[Any],
     api_name: str,
+    uploads: Uploads,
     queue: str = SHORT,
 ) -> Any:
     """Let a button run an action, which is also a function of the API; return the last event, for further ones.
@@ -40,11 +44,13 @@ def connect(
         are empty after the answer.
     api_name : str
         Name of the action in the API.
+    uploads : Uploads
+        Where the recordings are deleted if the action does not begin because another value cannot be used.
     queue : str
         Name of the queue, `SHORT` or `LONG`; the actions of a queue run one after the other.
     """
     asked = button.click(
-        action,
+        _with_checks(action, inputs, recordings, uploads=uploads),
         list(inputs),
         answer,
         js="(...values) => voxprobe.keep(values)",
@@ -61,3 +67,35 @@ def connect(
     for event in (asked.success, asked.failure):
         event(None, None, list(recordings), js=f"() => {empty}", api_visibility="private")
     return shown
+
+
+def _with_checks(
+    action: Callable[..., Any], inputs: Sequence[Any], recordings: Sequence[Any], *, uploads: Uploads
+) -> Callable[..., Any]:
+    """Wrap an action so that it checks the values of its inputs, as Gradio does before it calls a function.
+
+    A value that cannot be used then ends the use of the uploads too, which Gradio does not know about.
+    """
+    checks = []
+    for component in inputs:
+        is_recording = any(component is each for each in recordings)
+        checks.append(_unchanged if is_recording else component.preprocess)
+        if not is_recording:
+            component.preprocess = _unchanged
+
+    @wraps(action)
+    def checked(*values: Any) -> Any:
+        try:
+            used = [check(value) for check, value in zip(checks, values, strict=False)]
+        except BaseException:
+            sent = [value for value, check in zip(values, checks, strict=False) if check is _unchanged]
+            files = [file for each in sent for file in (each if isinstance(each, list) else [each]) if file is not None]
+            uploads.release([file.path for file in files])
+            raise
+        return action(*used, *values[len(used) :])
+
+    return checked
+
+
+def _unchanged(value: Any) -> Any:
+    return value

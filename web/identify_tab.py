@@ -180,4 +180,5 @@ def add_identify_tab(workspace: Workspace, overview: Overview) -> None:
         drawn=drawn,
         recordings=[files],
         api_name="identify",
+        uploads=workspace.uploads,
     )

@@ -122,5 +122,6 @@ def add_timeline_tab(workspace: Workspace) -> None:
         drawn=drawn,
         recordings=[file],
         api_name="timeline",
+        uploads=workspace.uploads,
         queue=LONG,
     )

@@ -14,7 +14,7 @@ import gradio
 
 from audio import SpeechDetector, SpeechError
 from encoders import LazyEncoder, encoder_from_spec
-from files import InputError, OutputError
+from files import InputError, OutputError, printable
 from heads import SpeakerClassifier
 from verification import Enrolled, SpeakerStore, SpeakerVerifier, StoreError
 from web.recordings import Upload
@@ -191,7 +191,7 @@ class Call:
 
 def refused(sentence: str) -> gradio.Error:
     """Return the error that shows a sentence; the browser takes it for HTML."""
-    return gradio.Error(escape(sentence, quote=False), duration=None, print_exception=False)
+    return gradio.Error(escape(printable(sentence), quote=False), duration=None, print_exception=False)
 
 
 @contextmanager

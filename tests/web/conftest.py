@@ -15,10 +15,11 @@ import pytest
 ROOT = Path(__file__).parents[2]
 pytest.importorskip("gradio", reason="Gradio, which serves the page, is not installed: see requirements-extra.txt")
 
-from corpora import load_corpus
-from encoders import Encoder
-from features import FeatureSet, extract
-from verification import SpeakerVerifier
+from corpora import load_corpus  # noqa: E402
+from encoders import Encoder  # noqa: E402
+from evaluation import compare_heads  # noqa: E402
+from features import FeatureSet, extract  # noqa: E402
+from verification import SpeakerVerifier  # noqa: E402
 
 SAMPLE = ROOT / "sample"
 
@@ -55,11 +56,24 @@ StartPage = Callable[..., AbstractContextManager[Server]]
 
 
 @pytest.fixture(scope="session")
-def verifier_file(spectral: Encoder, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a verifier of the encoder `spectral`, trained on the sample's voices."""
-    folder = tmp_path_factory.mktemp("page_verifier")
-    extract(load_corpus(SAMPLE / "LibriSpeech"), spectral, folder / "features.pt", progress=False)
-    return SpeakerVerifier.train(FeatureSet.load(folder / "features.pt")).save(folder / "verifier.pt")
+def sample_features(spectral: Encoder, tmp_path_factory: pytest.TempPathFactory) -> FeatureSet:
+    """Return the features of the sample's voices by the encoder `spectral`, which needs no weights."""
+    path = tmp_path_factory.mktemp("sample") / "features.pt"
+    extract(load_corpus(SAMPLE / "LibriSpeech"), spectral, path, progress=False)
+    return FeatureSet.load(path)
+
+
+@pytest.fixture(scope="session")
+def verifier_file(sample_features: FeatureSet, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a verifier that was trained on the sample's voices."""
+    return SpeakerVerifier.train(sample_features).save(tmp_path_factory.mktemp("page_verifier") / "verifier.pt")
+
+
+@pytest.fixture(scope="session")
+def classifier_file(sample_features: FeatureSet, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a classifier of the sample's voices, alone in a folder of results."""
+    path = tmp_path_factory.mktemp("page_results") / "speaker_classifier_sample.pt"
+    return compare_heads(sample_features, ["centroid"]).classifier.save(path)
 
 
 @pytest.fixture(scope="session")
@@ -115,7 +129,7 @@ def _address(process: "subprocess.Popen[str]", printed: list[str]) -> str:
 
 
 @pytest.fixture(scope="session")
-def page_server(start_page: StartPage, speech_weights: Path) -> Iterator[Server]:
+def page_server(start_page: StartPage, classifier_file: Path, speech_weights: Path) -> Iterator[Server]:
     """Return a page for tests that do not disturb each other: each enrols speakers of other names."""
-    with start_page() as server:
+    with start_page("--results_dir", classifier_file.parent) as server:
         yield server
