@@ -401,8 +401,8 @@ def test_names_are_shown_as_typed_and_run_nothing(page: Any, tmp_path: Path) -> 
     answer = enrol(page, HOSTILE, [hostile, text])
     api.expect(answer.get_by_role("heading")).to_have_text(f"1 recording of {HOSTILE} enrolled")
     panel = page.locator("[role=tabpanel]:visible")
-    assert rows_of(panel.locator("#speakers"))[0][0] == HOSTILE
-    assert rows_of(panel.locator("#speaker-recordings"))[0][0] == hostile.name
+    api.expect(panel.locator("#speakers td").first).to_have_text(HOSTILE)
+    api.expect(panel.locator("#speaker-recordings td").first).to_have_text(hostile.name)
     show_tab(page, "Who is it?")
     give_files(page, "Recordings to identify", [hostile, text])
     api.expect(ask(page, "Identify").locator(".file")).to_have_text([hostile.name, text.name])
