@@ -475,7 +475,7 @@ def press_to(page: Any, role: str, name: str | re.Pattern[str]) -> None:
 
 
 def choose_by_key(page: Any, key: str, files: list[Path]) -> None:
-    """Press a key that opens the dialogue for files; the first key may be earlier than the interception of dialogues."""
+    """Press a key that opens the dialogue for files; the first key may come before its interception."""
     for _ in range(3):
         try:
             with page.expect_file_chooser(timeout=8000) as chooser:
