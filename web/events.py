@@ -62,10 +62,10 @@ def connect(
     plain = answer[0] if isinstance(answer, list) else answer
     asked.failure(lambda: "", None, drawn, api_visibility="private", queue=False)
     shown = asked.success(draw, plain, drawn, api_visibility="private", queue=False)
-    empty = "[" + ", ".join("null" for _ in recordings) + "]"
-    asked.then(
-        None, None, list(recordings), js=f"() => {empty if len(recordings) > 1 else 'null'}", api_visibility="private"
-    )
+    empty = "null" if len(recordings) == 1 else f"[{', '.join('null' for _ in recordings)}]"
+    # The server has deleted the uploads, also after an error, which `then` would not follow.
+    for event in (asked.success, asked.failure):
+        event(None, None, list(recordings), js=f"() => {empty}", api_visibility="private")
     return shown
 
 

@@ -381,6 +381,11 @@ def test_errors_are_sentences_and_leave_with_the_next_action(page: Any, tmp_path
     api.expect(toast).to_have_text("There is no recording. Record something, or choose one or more files.")
     text = tmp_path / "text.wav"
     text.write_text("This is no audio.")
+    panel.get_by_role("textbox", name="Name of the speaker").fill("")
+    give_files(page, "Recordings of this speaker", [text])
+    panel.get_by_role("button", name="Check and enrol").click()
+    api.expect(toast).to_have_text("Give the speaker a name.")
+    api.expect(panel.locator(".file-preview tr")).to_have_count(0)  # the server has deleted it
     answer = enrol(page, "Ada", [text])
     api.expect(answer.get_by_role("heading")).to_have_text("Nothing was enrolled")
     api.expect(answer).to_contain_text("this is not audio")
@@ -396,8 +401,8 @@ def test_names_are_shown_as_typed_and_run_nothing(page: Any, tmp_path: Path) -> 
     answer = enrol(page, HOSTILE, [hostile, text])
     api.expect(answer.get_by_role("heading")).to_have_text(f"1 recording of {HOSTILE} enrolled")
     panel = page.locator("[role=tabpanel]:visible")
-    assert rows_of(panel.locator("#speakers"))[0][0] == HOSTILE
-    assert rows_of(panel.locator("#speaker-recordings"))[0][0] == hostile.name
+    api.expect(panel.locator("#speakers td").first).to_have_text(HOSTILE)
+    api.expect(panel.locator("#speaker-recordings td").first).to_have_text(hostile.name)
     show_tab(page, "Who is it?")
     give_files(page, "Recordings to identify", [hostile, text])
     api.expect(ask(page, "Identify").locator(".file")).to_have_text([hostile.name, text.name])
