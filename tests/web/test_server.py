@@ -1,4 +1,4 @@
-"""What the server of the page answers to whom: accounts, routes, paths, addresses, and other sites."""
+"""Answers of the page's server: accounts, routes, paths, addresses, and other sites."""
 
 import re
 from collections.abc import Callable, Iterator
