@@ -42,7 +42,7 @@ def private_folder(prefix: str) -> Iterator[Path]:
             if fcntl is not None:
                 fcntl.flock(lock, fcntl.LOCK_EX)
                 # Other processes look for a lock of this name, which is held from the moment at which it exists.
-                os.rename(folder / f"{LOCK_NAME}.new", folder / LOCK_NAME)
+                (folder / f"{LOCK_NAME}.new").rename(folder / LOCK_NAME)
             yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)

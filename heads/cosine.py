@@ -5,13 +5,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 import torch
-from scipy.stats import loguniform
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, linear, normalize
 
 from heads.base import HeadError, Validation
 from heads.feed_forward import cross_entropy_grad
 from heads.minibatch import Gradient, MinibatchHead
+from heads.search_space import LogUniform
 
 
 class CosineHead(MinibatchHead):
@@ -38,7 +38,7 @@ class CosineHead(MinibatchHead):
     search_space: ClassVar[Mapping[str, Any]] = {
         **MinibatchHead.search_space,
         "margin": [0.0, 0.1, 0.2, 0.3, 0.5],
-        "scale": loguniform(5, 80),
+        "scale": LogUniform(5, 80),
     }
 
     def __init__(

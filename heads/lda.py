@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
 import torch
-from scipy.stats import uniform
 from torch import Tensor
 
 from heads.affine import AffineHead
 from heads.base import Validation
 from heads.covariance import ClassStatistics
+from heads.search_space import Uniform
 
 
 class LDAHead(AffineHead):
@@ -30,7 +30,7 @@ class LDAHead(AffineHead):
         Prior probabilities of the speakers: None takes their shares of the training rows, ``balanced`` equal ones.
     """
 
-    search_space: ClassVar[Mapping[str, Any]] = {"shrinkage": uniform(0, 1)}
+    search_space: ClassVar[Mapping[str, Any]] = {"shrinkage": Uniform(0, 1)}
 
     def __init__(self, shrinkage: float | None = None, class_weight: Literal["balanced"] | None = None) -> None:
         self.shrinkage = shrinkage

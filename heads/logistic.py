@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
 import torch
-from scipy.stats import loguniform
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
 from heads.affine import AffineHead
 from heads.base import HeadError, Validation
+from heads.search_space import LogUniform
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ class LogisticHead(AffineHead):
         Maximum number of iterations of L-BFGS.
     """
 
-    search_space: ClassVar[Mapping[str, Any]] = {"C": loguniform(1e-4, 1e4)}
+    search_space: ClassVar[Mapping[str, Any]] = {"C": LogUniform(1e-4, 1e4)}
 
     def __init__(self, C: float = 1.0, class_weight: Literal["balanced"] | None = None, max_iter: int = 1000) -> None:
         self.C = C

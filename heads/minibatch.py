@@ -10,7 +10,6 @@ from typing import Any, ClassVar, Literal, Self
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import loguniform
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
@@ -18,6 +17,7 @@ from encoders import resolve_device, single_thread
 from heads.base import Head, HeadError, Validation, as_rows
 from heads.feed_forward import FeedForwardGradient
 from heads.flat_adam import FlatAdam
+from heads.search_space import LogUniform
 
 # Takes a batch (n, D), its targets (n,) and the weights of its rows; writes the gradient, and returns the losses (n,).
 Gradient = Callable[[Tensor, Tensor, Tensor | float], Tensor]
@@ -89,7 +89,7 @@ class MinibatchHead(Head):
         self.balanced_sampling = balanced_sampling
 
     # Wide ranges: the learning rate can change the accuracy more than the head does.
-    search_space: ClassVar[Mapping[str, Any]] = {"lr": loguniform(1e-5, 1e0), "weight_decay": loguniform(1e-4, 1e0)}
+    search_space: ClassVar[Mapping[str, Any]] = {"lr": LogUniform(1e-5, 1e0), "weight_decay": LogUniform(1e-4, 1e0)}
     # Minimum number of rows in a batch.
     min_batch_size: ClassVar[int] = 1
 

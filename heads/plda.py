@@ -6,11 +6,11 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import uniform
 from torch import Tensor
 
 from heads.base import Head, HeadError, Validation, as_rows
 from heads.covariance import ClassStatistics
+from heads.search_space import Uniform
 
 
 class PLDAHead(Head):
@@ -43,7 +43,7 @@ class PLDAHead(Head):
         float32, number of rows of each class.
     """
 
-    search_space: ClassVar[Mapping[str, Any]] = {"shrinkage": uniform(0, 1)}
+    search_space: ClassVar[Mapping[str, Any]] = {"shrinkage": Uniform(0, 1)}
 
     def __init__(self, shrinkage: float | None = None, n_components: int | None = None) -> None:
         self.shrinkage = shrinkage

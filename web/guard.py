@@ -35,7 +35,7 @@ MAX_BODY = 32 * 1024**2
 
 
 @dataclass(frozen=True)
-class Refused(Exception):
+class RefusedError(Exception):
     """A request is refused with a status and a sentence."""
 
     status: int
@@ -74,7 +74,7 @@ class Guard:
                     send = _without_api(send)
                 if scope["method"] == "POST" and not scope["path"].startswith((f"{API}upload", "/login")):
                     receive = await _checked_body(receive)
-            except Refused as refused:
+            except RefusedError as refused:
                 await PlainTextResponse(refused.sentence, refused.status)(scope, receive, send)
                 return
             await app(scope, receive, send)
@@ -85,9 +85,11 @@ class Guard:
         headers = Headers(scope=scope)
         host = urlsplit(f"//{headers.get('host', '')}").hostname or ""
         if self.is_local and not is_loopback(host):
-            raise Refused(403, "Open the page at 127.0.0.1 or localhost; for other names, start it with --auth_file.")
+            raise RefusedError(
+                403, "Open the page at 127.0.0.1 or localhost; for other names, start it with --auth_file."
+            )
         if scope["method"] not in ("GET", "HEAD") and _is_of_another_site(headers):
-            raise Refused(403, "Requests of other sites are refused.")
+            raise RefusedError(403, "Requests of other sites are refused.")
         path: str = scope["path"]
         if path.startswith(f"{API}file="):
             is_allowed, is_open = self._is_served(path.removeprefix(f"{API}file=")), False
@@ -97,9 +99,9 @@ class Guard:
             is_open = first in (OPEN_API if is_in_api else OPEN)
             is_allowed = is_open or first in (CLOSED_API if is_in_api else CLOSED)
         if not is_open and not _is_logged_in(scope):
-            raise Refused(401, "Log in first.")
+            raise RefusedError(401, "Log in first.")
         if not is_allowed:
-            raise Refused(403, "The page does not serve this.")
+            raise RefusedError(403, "The page does not serve this.")
 
     def _is_served(self, name: str) -> bool:
         """Return whether a file is an upload or belongs to a page of results, after following symbolic links."""
@@ -151,9 +153,9 @@ def _without_api(send: "Send") -> "Send":
     body = bytearray()
 
     async def sending(message: "Message") -> None:
-        if message["type"] == "http.response.start" and MutableHeaders(scope=message).get("content-type", "").startswith(
-            "text/html"
-        ):
+        if message["type"] == "http.response.start" and MutableHeaders(scope=message).get(
+            "content-type", ""
+        ).startswith("text/html"):
             start.append(message)
         elif message["type"] == "http.response.body" and start:
             body.extend(message.get("body", b""))
@@ -177,16 +179,18 @@ async def _checked_body(receive: "Receive") -> "Receive":
             break
         body += message.get("body", b"")
         if len(body) > MAX_BODY:
-            raise Refused(413, f"The arguments have more than {MAX_BODY // 1024**2} MB; upload recordings as files.")
+            raise RefusedError(
+                413, f"The arguments have more than {MAX_BODY // 1024**2} MB; upload recordings as files."
+            )
         if not message.get("more_body"):
             message = {"type": "http.request", "body": bytes(body), "more_body": False}
             break
     try:
         arguments = json.loads(body) if body else None
     except (ValueError, RecursionError) as error:
-        raise Refused(400, "The arguments are not JSON.") from error
+        raise RefusedError(400, "The arguments are not JSON.") from error
     if _has_address(arguments):
-        raise Refused(403, "A file is an address. Upload the file; the page does not fetch addresses.")
+        raise RefusedError(403, "A file is an address. Upload the file; the page does not fetch addresses.")
     first = [message]
 
     async def again() -> "Message":

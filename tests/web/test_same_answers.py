@@ -65,9 +65,7 @@ def test_identify_equals_the_script(
         ]
 
 
-def test_classifier_equals_the_script(
-    client: Client, classifier_file: Path, call_script: Run, tmp_path: Path
-) -> None:
+def test_classifier_equals_the_script(client: Client, classifier_file: Path, call_script: Run, tmp_path: Path) -> None:
     paths = [Path(shutil.copy(path, tmp_path)) for path in sorted(HELD_OUT)]
     answer = client.predict(sent(paths), classifier_file.name, 0.5, False, api_name="/identify")
     flags = ["--classifier", classifier_file, "--output", tmp_path / "x.json", "--device", "cpu"]

@@ -1,4 +1,4 @@
-"""What the server of the page answers to whom: accounts, routes, paths, addresses, and other sites."""
+"""Answers of the page's server: accounts, routes, paths, addresses, and other sites."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -150,7 +150,13 @@ def test_pages_of_results_are_served(name: str, logged_in: httpx.Client, results
         *("{results}/first/out.html", "{results}/first/classifier.html", "{results}/up/outside.html"),
         *("{results}/../outside.html", "{results}/%2e%2e/outside.html", "{results}/..%2foutside.html"),
         *("{results}/%252e%252e/outside.html", "{results}", "{results}/", "{store}", "{store}-journal", "speakers.db"),
-        *("/etc/passwd", "//etc/passwd", "%2fetc%2fpasswd", "../../../etc/passwd", "{results}/first/report.html%00.txt"),
+        *(
+            "/etc/passwd",
+            "//etc/passwd",
+            "%2fetc%2fpasswd",
+            "../../../etc/passwd",
+            "{results}/first/report.html%00.txt",
+        ),
         *("http://127.0.0.1:9/", "https://example.com/a.html", "HTTP://127.0.0.1:9/", "file:///etc/passwd"),
         *("{results}/first/report.html/..", "{root}/README.md", "{root}/web/page.js", "accounts", ""),
     ],
@@ -199,8 +205,13 @@ def test_addresses_are_refused_anywhere_in_the_arguments(logged_in: httpx.Client
 
 @pytest.mark.parametrize(
     "headers",
-    [{"sec-fetch-site": "cross-site"}, {"sec-fetch-site": "same-site"}, {"origin": "https://example.com"}, {"origin": "null"}],
-)  # fmt: skip
+    [
+        {"sec-fetch-site": "cross-site"},
+        {"sec-fetch-site": "same-site"},
+        {"origin": "https://example.com"},
+        {"origin": "null"},
+    ],
+)
 def test_requests_of_other_sites_are_refused(headers: dict[str, str], page_server: Any) -> None:
     data = {"data": ["anna", [], False]}
     answer = httpx.post(f"{page_server.address}/gradio_api/call/enrol", json=data, headers=headers)

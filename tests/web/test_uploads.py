@@ -64,7 +64,7 @@ async def post_upload(
             target = uploads.folder / content.hex() / name
             target.parent.mkdir(exist_ok=True)
             partial.write_bytes(content)
-            os.rename(partial, target)
+            partial.rename(target)
             paths.append(str(target))
         await moved()
         await send({"type": "http.response.start", "status": 200, "headers": []})
