@@ -66,9 +66,7 @@ def enrol(
         The recordings with warnings, if they are not enrolled.
     """
     with workspace.call(uploads) as call:
-        if not name:
-            raise refused("Give the speaker a name.")
-        check_name(name)
+        _check_given(name)
         if not uploads:
             raise refused("There is no recording. Record something, or choose one or more files.")
         reasons = [refusal(upload) for upload in uploads]
@@ -94,6 +92,13 @@ def enrol(
             line["error"] = line["error"] and call.with_names(line["error"])
         answer = {"name": name, "n_enrolled": n_enrolled, "recordings": lines, "warnings": call.notes()}
         return answer, Doubtful(name, tuple(doubtful))
+
+
+def _check_given(name: str) -> None:
+    """Raise an error if a speaker cannot have a name."""
+    if not name:
+        raise refused("Give the speaker a name.")
+    check_name(name)
 
 
 def _check(
@@ -170,6 +175,10 @@ def add_enrol_tab(workspace: Workspace, overview: Overview) -> None:
     def show_confirm(doubtful: Doubtful) -> Any:
         return gradio.Button(visible=bool(doubtful.recordings))
 
+    def check(name: str | None) -> None:
+        with workspace.call([]):
+            _check_given((name or "").strip())
+
     shown = connect(
         button,
         enrol_speaker,
@@ -180,6 +189,8 @@ def add_enrol_tab(workspace: Workspace, overview: Overview) -> None:
         recordings=[files],
         api_name="enrol",
         uploads=workspace.uploads,
+        precondition=check,
+        checked=[name],
     )
     shown.then(show_confirm, doubtful, confirm, api_visibility="private", queue=False)
     overview.after(shown, answer)

@@ -23,6 +23,8 @@ def connect(
     recordings: Sequence[Any],
     api_name: str,
     uploads: Uploads,
+    precondition: Callable[..., None] | None = None,
+    checked: Sequence[Any] = (),
     queue: str = SHORT,
 ) -> Any:
     """Let a button run an action, which is also a function of the API; return the last event, for further ones.
@@ -46,10 +48,17 @@ def connect(
         Name of the action in the API.
     uploads : Uploads
         Where the recordings are deleted if the action does not begin because another value cannot be used.
+    precondition : callable, optional
+        Function of the values of the components `checked` that raises an error if the action cannot be done. The
+        recordings then stay in the page.
+    checked : sequence of components
     queue : str
         Name of the queue, `SHORT` or `LONG`; the actions of a queue run one after the other.
     """
-    asked = button.click(
+    start = button.click
+    if precondition is not None:
+        start = button.click(precondition, list(checked), None, api_visibility="private", queue=False).success
+    asked = start(
         _with_checks(action, inputs, recordings, uploads=uploads),
         list(inputs),
         answer,

@@ -171,6 +171,10 @@ def add_identify_tab(workspace: Workspace, overview: Overview) -> None:
         """Identify the speaker of each recording among the enrolled speakers, or by a classifier."""
         return identify(workspace, files, against=against, p_known=p_known, reject=reject)
 
+    def check(against: str) -> None:
+        if against == ENROLLED:
+            workspace.check_not_empty()
+
     connect(
         button,
         identify_speakers,
@@ -180,5 +184,7 @@ def add_identify_tab(workspace: Workspace, overview: Overview) -> None:
         drawn=drawn,
         recordings=[files],
         api_name="identify",
+        precondition=check,
+        checked=[against],
         uploads=workspace.uploads,
     )

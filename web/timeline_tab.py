@@ -122,6 +122,7 @@ def add_timeline_tab(workspace: Workspace) -> None:
         drawn=drawn,
         recordings=[file],
         api_name="timeline",
+        precondition=workspace.check_not_empty,
         uploads=workspace.uploads,
         queue=LONG,
     )

@@ -91,6 +91,11 @@ class Workspace:
             raise
         return store
 
+    def check_not_empty(self) -> None:
+        """Raise an error for the page if nobody is enrolled."""
+        with self.call([]):
+            self.enrolled_store().close()
+
     def speakers(self) -> list[Enrolled]:
         """List the enrolled speakers; empty if there is no store yet."""
         if not self.store_path.exists():

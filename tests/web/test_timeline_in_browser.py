@@ -41,7 +41,7 @@ def browser() -> Iterator[Any]:
 
 def timeline(source: str = "", name: str = "day.wav", upload: str = "one") -> str:
     envelope = np.tile(np.array([[-0.2, 0.2]], np.float32), (100, 1))
-    html = timeline_html(TURNS, envelope, SECONDS, name=name, upload=upload)
+    html: str = timeline_html(TURNS, envelope, SECONDS, name=name, upload=upload)
     return html.replace("<audio ", f'<audio src="{source}" ') if source else html
 
 
@@ -102,7 +102,7 @@ def test_segment_plays_from_its_start_and_stops_at_its_end(open_page: Open, kind
     page.click(f".timeline-{kind}[data-turn='1']")
     wait(page, "window.first !== null && a.paused && !a.seeking")
     assert page.evaluate("window.first") == pytest.approx(10.0, abs=0.5)
-    assert player(page) == (pytest.approx(10.6, abs=0.01), True)
+    assert player(page) == pytest.approx((10.6, True), abs=0.01)
     assert pressed(page) == []
     place = page.evaluate("parseFloat(document.querySelector('.timeline-playhead').style.left)")
     assert place == pytest.approx(100 * 10.6 / SECONDS, abs=0.1)
@@ -143,7 +143,7 @@ def test_waveform_moves_the_player(open_page: Open) -> None:
     page = open_page()
     lane = page.locator(".timeline-waveform .timeline-lane")
     lane.click(position={"x": lane.bounding_box()["width"] / 2, "y": 20})
-    assert player(page) == (pytest.approx(15, abs=0.1), True)
+    assert player(page) == pytest.approx((15, True), abs=0.1)
     # Outside the segment that plays, it does not stop at the end of that segment.
     page.click(".timeline-segment[data-turn='2']")
     wait(page, "!a.paused && a.currentTime > 12.1")
