@@ -57,7 +57,7 @@ def connect(
     """
     start = button.click
     if precondition is not None:
-        start = button.click(precondition, list(checked), None, api_visibility="private", queue=False).success
+        start = button.click(precondition, list(checked), None, api_visibility="private").success
     asked = start(
         _with_checks(action, inputs, recordings, uploads=uploads),
         list(inputs),

@@ -95,7 +95,6 @@ class Overview:
             [self.chosen, self.kept],
             [self.recordings, self.recording],
             api_visibility="private",
-            queue=False,
         )
         removed = remove_one.click(
             self._remove_recording, [self.chosen, self.recording], None, api_visibility="private", concurrency_id=SHORT
@@ -112,14 +111,12 @@ class Overview:
             self.chosen,
             [self.top, self.steps, self.listed, self.chosen],
             api_visibility="private",
-            queue=False,
         )
         listed.then(
             self._recordings_of,
             [self.chosen, self.kept],
             [self.recordings, self.recording],
             api_visibility="private",
-            queue=False,
         )
 
     @staticmethod

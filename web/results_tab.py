@@ -55,7 +55,7 @@ def add_results_tab(workspace: Workspace) -> None:
             'sandbox="allow-scripts allow-downloads"></iframe>'
         )
 
-    chosen.change(show, chosen, shown, api_visibility="private", queue=False)
+    chosen.change(show, chosen, shown, api_visibility="private")
     again.click(
         lambda: gradio.Dropdown(list(find_pages(workspace.results))),
         None,

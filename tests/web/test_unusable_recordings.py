@@ -79,7 +79,7 @@ def test_unusable_recording_is_answered_with_a_sentence(
     assert isinstance(bad["error"], str)
     assert bad["predictions"] == []
     assert str(page_server.temporary) not in bad["error"]
-    assert (good["error"], len(good["predictions"])) == (None, 2)
+    assert (good["error"], bool(good["predictions"])) == (None, True)
     [line] = client.predict("nobody", [handle_file(path)], True, api_name="/enrol")["recordings"]
     assert (line["error"], line["enrolled"]) == (bad["error"], False)
     for name, arguments in (
