@@ -57,7 +57,8 @@ def connect(
     """
     start = button.click
     if precondition is not None:
-        start = button.click(precondition, list(checked), None, api_visibility="private").success
+        begun = "(...values) => voxprobe.begin(values)"
+        start = button.click(precondition, list(checked), None, js=begun, api_visibility="private").success
     asked = start(
         _with_checks(action, inputs, recordings, uploads=uploads),
         list(inputs),

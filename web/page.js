@@ -7,9 +7,15 @@ const voxprobe = {
   // The last headline of each answer; Gradio may change the parts of an answer instead of replacing it.
   announced: new WeakMap(),
 
+  // Close the messages of earlier actions, and return the values of the inputs, for the call that follows.
+  begin(values) {
+    for (const close of document.querySelectorAll("[data-testid=toast-close]")) close.click();
+    return values;
+  },
+
   // Fetch the uploaded files among the values of the inputs, and return the values, for the call that follows.
   async keep(values) {
-    for (const close of document.querySelectorAll("[data-testid=toast-close]")) close.click();
+    voxprobe.begin(values);
     const files = values.flat().filter((value) => value && value.path && value.url);
     await Promise.all(files.map(async (file) => {
       const key = file.path.split(/[\\/]/).at(-2);
