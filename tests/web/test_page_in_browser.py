@@ -478,7 +478,8 @@ def press_to(page: Any, role: str, name: str | re.Pattern[str]) -> None:
 
 def test_keyboard_alone_enrols_and_identifies(page: Any) -> None:
     choosers: list[Any] = []
-    page.on("filechooser", choosers.append)  # from the start: the dialogue would be missed while this is set up
+    # From the start: a dialogue would be missed while Playwright prepares for it.
+    page.on("filechooser", lambda chooser: choosers.append(chooser))
 
     def choose_by_key(key: str, files: list[Path]) -> None:
         page.keyboard.press(key)
