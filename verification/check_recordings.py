@@ -150,7 +150,7 @@ def _check_level(utterance: Utterance) -> list[str]:
         )
     if level.rms < MIN_RMS:
         sentences.append(
-            f"it is too quiet: {level.rms:.0f} dB below full scale, expected at least {MIN_RMS:.0f}; record it again "
+            f"it is too quiet: {-level.rms:.0f} dB below full scale, expected at most {-MIN_RMS:.0f}; record it again "
             "closer to the microphone, or at a higher level"
         )
     return sentences

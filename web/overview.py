@@ -103,12 +103,12 @@ class Overview:
         self.after(remove.click(self._remove, self.chosen, None, api_visibility="private", concurrency_id=SHORT))
 
     def after(self, event: Any, answer: gradio.JSON | None = None) -> None:
-        """Show what is enrolled after an event; `answer` is that of `enrol`, whose audio the page keeps."""
+        """Show what is enrolled after an event; `answer` is that of `enrol`, whose speaker is chosen then."""
         if answer is not None:
             event = event.then(self._keep, [answer, self.kept], self.kept, api_visibility="private", queue=False)
         listed = event.then(
-            self._state,
-            self.chosen,
+            self._state if answer is None else self._state_with,
+            self.chosen if answer is None else answer,
             [self.top, self.steps, self.listed, self.chosen],
             api_visibility="private",
         )
@@ -122,6 +122,9 @@ class Overview:
     @staticmethod
     def _keep(answer: dict[str, Any], kept: dict[str, str]) -> dict[str, str]:
         return kept | {line["digest"]: line["upload"] for line in answer["recordings"] if line["digest"]}
+
+    def _state_with(self, answer: dict[str, Any]) -> tuple[str, str, str, Any]:
+        return self._state(answer["name"])
 
     def _state(self, chosen: str | None) -> tuple[str, str, str, Any]:
         with self.workspace.call([]):
