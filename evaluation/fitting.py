@@ -12,7 +12,6 @@ from joblib import Parallel, delayed
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
-from scipy.stats import qmc
 
 from corpora import Indices
 from encoders import resolve_device
@@ -135,6 +134,8 @@ def settings_to_try(name: str, options: Mapping[str, Any], budget: int, *, seed:
     space = search_space(name)
     if budget <= 1 or not space:
         return [given]
+    from scipy.stats import qmc  # here, because it takes long to import
+
     points = qmc.Halton(len(space), seed=seed).random(budget - 1)
     settings = [given]
     for point in points.tolist():

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.stats import norm
 
 from files import Record
 from reports.drawing import COLOURS, LINES, legend_below, new_figure, to_svg
@@ -22,6 +21,8 @@ PAIR_WIDTH = "34rem"
 
 def draw_det_curve(points: Sequence[Record], rows: Sequence[Record]) -> "Figure":
     """Draw the miss rate of each backend over its false-accept rate, on normal-deviate axes; rows have the EERs."""
+    from scipy.stats import norm  # here, because it takes long to import
+
     figure = new_figure(6.5, 6.5)
     axes = figure.subplots()
     eers = {row["backend"]: row["eer"] for row in rows if row["trials"] == "all"}
