@@ -14,7 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from command_line import EXIT_DONE, run
-from config import TIMELINE, TIMELINE_OF_SPEECH, PageConfig
+from config import TIMELINE, TIMELINE_OF_SPEECH, PageConfig, is_loopback
 from files import InputError, optional_imports
 from speaker_verification import encoder_of, verifier_of
 
@@ -41,7 +41,9 @@ def main(config: PageConfig) -> int:
         with served(
             page, workspace, host=config.host, port=config.port, accounts=accounts, max_megabytes=config.max_upload
         ) as address:
-            serve_until_interrupted(workspace, address)
+            port = address.rstrip("/").rpartition(":")[2]
+            elsewhere = "" if is_loopback(config.host) else f", and for other machines at port {port} of this one"
+            serve_until_interrupted(workspace, f"{address}{elsewhere}")
     return EXIT_DONE
 
 
@@ -72,7 +74,12 @@ def open_workspace(config: PageConfig, uploads: Uploads) -> Workspace:
     from encoders import encoder_from_spec
     from web import Workspace, find_classifiers
 
-    verifier = verifier_of(config)
+    for folder in config.results_dir:
+        if not folder.is_dir():
+            raise InputError(
+                f"{folder}: no such folder. Give --results_dir the folder of a comparison, or one above it."
+            )
+    verifier = verifier_of(config, is_changed=False)
     load = partial(
         encoder_from_spec, verifier.encoder, config.encoder_weights, config.device, precision=config.precision
     )

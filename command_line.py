@@ -94,6 +94,8 @@ def _run(config_class: type[Config], main: Callable[[Config], int]) -> int:
     config = parse(config_class, sys.argv[1:])
     logging.basicConfig(format="%(levelname)s %(message)s", stream=sys.stderr)
     signal.signal(signal.SIGTERM, _interrupt)  # sent by SLURM and torchrun
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:  # a closed terminal, not nohup
+        signal.signal(signal.SIGHUP, _interrupt)
     is_one_of_many = config_class.is_joint and "TORCHELASTIC_RUN_ID" in os.environ
     is_silent = is_one_of_many and os.environ.get("RANK") != "0"
     for room in ROOMS:  # this project's rooms only: other libraries log a lot at this level

@@ -32,7 +32,7 @@ from configs.comparison import (
     InferenceConfig,
     ReportConfig,
 )
-from configs.page import LOOPBACK, PageConfig
+from configs.page import PageConfig, is_loopback
 from configs.preparation import AudioFormat, DescribeConfig, DownloadConfig, LibriSpeechSplit, SegmentsConfig
 from configs.training import TrainingConfig
 from configs.verification import (
@@ -54,7 +54,6 @@ from configs.verification import (
 )
 
 __all__ = [
-    "LOOPBACK",
     "TIMELINE",
     "TIMELINE_OF_SPEECH",
     "AudioFormat",
@@ -102,4 +101,5 @@ __all__ = [
     "TrainingConfig",
     "VerifyConfig",
     "channel_number",
+    "is_loopback",
 ]

@@ -463,16 +463,19 @@ def score(config: ScoreConfig) -> int:
     return EXIT_DONE
 
 
-def verifier_of(config: EnrollConfig | PageConfig) -> SpeakerVerifier:
-    """Return the verifier of the store, or of a new store; refuse settings that an existing store does not have."""
+def verifier_of(config: EnrollConfig | PageConfig, is_changed: bool = True) -> SpeakerVerifier:
+    """Return the verifier of the store, or of a new store; refuse settings that an existing store does not have.
+
+    With `is_changed`, a store that cannot be written is refused too.
+    """
     from encoders import with_detection_of
     from verification import SpeakerStore, StoreError
 
-    is_created = config.store.exists() and (config.store.is_dir() or config.store.stat().st_size > 0)
-    if not is_created:
+    if not is_created(config.store):
         return load_verifier(config.verifier).with_speech_detection(config.speech_detection())
     with SpeakerStore.open(config.store) as store:
-        store.check_writable()
+        if is_changed:
+            store.check_writable()
         if store.verifier.with_speech_detection(config.speech_detection()).encoder != store.verifier.encoder:
             raise StoreError(
                 f"{config.store}: its recordings were enrolled with another speech detection, or none, and a store has "
@@ -485,11 +488,16 @@ def verifier_of(config: EnrollConfig | PageConfig) -> SpeakerVerifier:
         return store.verifier
 
 
+def is_created(store: Path) -> bool:
+    """Return whether there is a store, and not only an empty file, which becomes one."""
+    return store.exists() and (store.is_dir() or store.stat().st_size > 0)
+
+
 def check_new_names(config: EnrollConfig, names: Sequence[str]) -> None:
     """Refuse names that are enrolled already, unless --existing allows them, before audio is embedded."""
     from verification import SpeakerStore, name_problem
 
-    if config.existing != "refuse" or not config.store.exists():
+    if config.existing != "refuse" or not is_created(config.store):
         return
     with SpeakerStore.open(config.store) as store:
         for name in names:

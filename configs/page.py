@@ -6,7 +6,10 @@ from typing import Annotated
 from configs.base import InputPath, Range
 from configs.verification import ChangedStoreConfig, EmbeddingConfig
 
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+def is_loopback(host: str) -> bool:
+    """Return whether only this machine reaches an address."""
+    return host in ("localhost", "::1") or host.startswith("127.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +36,7 @@ class PageConfig(ChangedStoreConfig, EmbeddingConfig):
     """Longest recording in which the page finds who speaks when (minutes)."""
 
     def problem(self) -> str | None:
-        if self.host not in LOOPBACK and self.auth_file is None and not self.no_auth:
+        if not is_loopback(self.host) and self.auth_file is None and not self.no_auth:
             return (
                 f"--host {self.host} serves voices and names to other machines; give --auth_file FILE with a line "
                 "user:password for each account, or --no_auth."

@@ -23,5 +23,5 @@ def build_page(workspace: Workspace) -> gradio.Blocks:
             add_compare_tab(workspace)
             add_timeline_tab(workspace)
             add_results_tab(workspace)
-        overview.after(page.load(None))
+        overview.after(page.load(None).then)
     return page

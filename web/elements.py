@@ -22,8 +22,10 @@ def paragraph(content: object, kind: str = "") -> str:
 
 def notes(sentences: Iterable[str]) -> str:
     """Make a list of warnings; empty if there are none."""
-    items = "".join(f"<li>{text(each)}</li>" for each in sentences)
-    return f'<ul class="notes">{items}</ul>' if items else ""
+    listed = list(sentences)
+    items = "".join(f"<li>{text(each)}</li>" for each in listed)
+    flags = paragraph("The flags that are named here are those of the scripts.", "faint")
+    return f'<ul class="notes">{items}</ul>{flags if any(" --" in each for each in listed) else ""}' if items else ""
 
 
 def player(key: str, name: str) -> str:
@@ -36,14 +38,14 @@ def player(key: str, name: str) -> str:
 
 def bar(label: str, share: float | None) -> str:
     """Make a row of a bar chart of probabilities; a probability that is not known has no bar."""
-    known = share if share is not None else 0.0
     kind = " unknown" if label == UNKNOWN else ""
-    number = "" if share is None else f"{format_percent(share)} %"
-    return (
-        f'<div class="bar{kind}"><span class="bar-name" title="{text(label)}">{text(label)}</span>'
-        f'<span class="bar-track"><span class="bar-fill" style="width:{100 * known:.2f}%"></span></span>'
-        f'<span class="bar-number">{number}</span></div>'
-    )
+    drawn = f'<span class="bar-name" title="{text(label)}">{text(label)}</span>'
+    if share is not None:
+        drawn += (
+            f'<span class="bar-track"><span class="bar-fill" style="width:{100 * share:.2f}%"></span></span>'
+            f'<span class="bar-number">{format_percent(share)} %</span>'
+        )
+    return f'<div class="bar{kind}">{drawn}</div>'
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 import gradio
 
 from corpora import Utterance
-from files import count_of
+from files import count_of, normal_form
 from verification import (
     CheckedRecording,
     Recording,
@@ -21,6 +21,8 @@ from web.overview import Overview
 from web.recordings import Upload, refusal, several_recordings, unique_names
 from web.workspace import Workspace, refused
 
+# Number of recordings from which on the page gives no advice to enrol more.
+ADVISED = 3
 # Sentences with all vowels and consonants of English, in everyday words.
 READING = (
     "This morning the old ferry left the harbour twenty minutes late. A boy in a yellow coat watched the shore go by, "
@@ -65,6 +67,7 @@ def enrol(
     Doubtful
         The recordings with warnings, if they are not enrolled.
     """
+    name = normal_form(name)
     with workspace.call(uploads) as call:
         _check_given(name)
         if not uploads:
@@ -72,7 +75,12 @@ def enrol(
         reasons = [refusal(upload) for upload in uploads]
         used = [upload for upload, reason in zip(uploads, reasons, strict=True) if reason is None]
         with workspace.store() as store:
-            checked = iter(_check(workspace, store, name, uploads=used) if used else ())
+            workspace.load_encoder()
+            utterances = [Utterance(upload.path, name, "") for upload in used]
+            rows = list(store.verifier.embed(utterances, workspace.encoder))
+            detector = workspace.speech_detector()
+            warnings = call.notes()  # those of the checks, which embed halves of the same recordings, repeat them
+            checked = iter(check_recordings(store, name, rows, encoder=workspace.encoder, detector=detector))
             lines: list[dict[str, Any]] = []
             good: list[Recording] = []
             doubtful: list[Recording] = []
@@ -90,7 +98,11 @@ def enrol(
         for line in lines:
             line["warnings"] = list(map(call.with_names, line["warnings"]))
             line["error"] = line["error"] and call.with_names(line["error"])
-        answer = {"name": name, "n_enrolled": n_enrolled, "recordings": lines, "warnings": call.notes()}
+            n_recordings = len(store.recordings(name)) if good else 0
+        if 0 < n_recordings < ADVISED:
+            have = count_of(n_recordings, "recording")
+            warnings.append(f"{name} has {have} now; with {ADVISED} or more, the answers are more reliable.")
+        answer = {"name": name, "n_enrolled": n_enrolled, "recordings": lines, "warnings": warnings}
         return answer, Doubtful(name, tuple(doubtful))
 
 
@@ -99,15 +111,6 @@ def _check_given(name: str) -> None:
     if not name:
         raise refused("Give the speaker a name.")
     check_name(name)
-
-
-def _check(
-    workspace: Workspace, store: SpeakerStore, name: str, *, uploads: Sequence[Upload]
-) -> list[CheckedRecording]:
-    workspace.load_encoder()
-    utterances = [Utterance(upload.path, name, "") for upload in uploads]
-    rows = list(store.verifier.embed(utterances, workspace.encoder))
-    return check_recordings(store, name, rows, encoder=workspace.encoder, detector=workspace.speech_detector())
 
 
 def _names(store: SpeakerStore, name: str, uploads: Sequence[Upload]) -> list[str]:
@@ -123,7 +126,7 @@ def _plain(upload: Upload, checked: CheckedRecording | None, reason: str | None)
         "file": upload.name,
         "upload": upload.key,
         "digest": None,
-        "seconds": None if checked is None else round(checked.row.seconds, 2),
+        "seconds": None if checked is None or checked.row.vector is None else round(checked.row.seconds, 2),
         "enrolled": False,
         "error": reason if checked is None else checked.error,
         "warnings": [] if checked is None else list(checked.warnings),
@@ -148,7 +151,7 @@ def enrolled_html(answer: dict[str, Any]) -> str:
 
 def add_enrol_tab(workspace: Workspace, overview: Overview) -> None:
     """Add the tab to the page that is being built."""
-    with gradio.Tab("Enrol", id="enrol"):
+    with gradio.Tab("Enrol", id="enrol") as tab:
         name = gradio.Textbox(label="Name of the speaker", max_lines=1, elem_id="speaker-name")
         files = several_recordings("Recordings of this speaker: three or more of 3 s")
         with gradio.Accordion("A text to read aloud", open=False):
@@ -193,10 +196,12 @@ def add_enrol_tab(workspace: Workspace, overview: Overview) -> None:
         checked=[name],
     )
     shown.then(show_confirm, doubtful, confirm, api_visibility="private", queue=False)
-    overview.after(shown, answer)
+    shown.then(None, None, keep_doubtful, js="() => false", api_visibility="private")  # it holds for one enrolment
+    overview.after(shown.then, answer)
     confirmed = confirm.click(
         confirm_doubtful, [doubtful, answer], [answer, doubtful], api_visibility="private", concurrency_id=SHORT
     )
     redrawn = confirmed.success(enrolled_html, answer, drawn, api_visibility="private", queue=False)
+    overview.after(tab.select(None, None, None, api_visibility="private").then)  # others may have changed the store
     redrawn.then(show_confirm, doubtful, confirm, api_visibility="private", queue=False)
-    overview.after(redrawn, answer)
+    overview.after(redrawn.then, answer)

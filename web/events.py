@@ -7,9 +7,17 @@ from typing import Any
 import gradio
 
 from web.uploads import Uploads
+from web.workspace import refused
 
 # Actions that embed a few recordings wait for each other; the timeline of a long one does not hold them up.
 SHORT, LONG = "short recordings", "long recordings"
+# Types of the values of components, which Gradio converts instead of checking.
+TYPES: tuple[tuple[type, Any], ...] = (
+    (gradio.Textbox, str),
+    (gradio.Dropdown, str),
+    (gradio.Slider, int | float),
+    (gradio.Checkbox, bool),
+)
 
 
 def connect(
@@ -96,7 +104,10 @@ def _with_checks(
     @wraps(action)
     def checked(*values: Any) -> Any:
         try:
-            used = [check(value) for check, value in zip(checks, values, strict=False)]
+            used = [
+                _value(check, value, component=component)
+                for check, value, component in zip(checks, values, inputs, strict=False)
+            ]
         except BaseException:
             sent = [value for value, check in zip(values, checks, strict=False) if check is _unchanged]
             files = [file for each in sent for file in (each if isinstance(each, list) else [each]) if file is not None]
@@ -105,6 +116,19 @@ def _with_checks(
         return action(*used, *values[len(used) :])
 
     return checked
+
+
+def _value(check: Callable[[Any], Any], value: Any, *, component: Any) -> Any:
+    """Return a checked value; raise an error that says which one cannot be used, without a traceback in the log."""
+    label, kind = component.label, next((kind for each, kind in TYPES if isinstance(component, each)), object)
+    try:
+        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool and kind is not object):
+            raise TypeError
+        return check(value)
+    except gradio.Error as error:
+        raise refused(f"{label}: {error.message}") from error
+    except (TypeError, ValueError) as error:
+        raise refused(f"{label}: the value {value!r} cannot be used.") from error
 
 
 def _unchanged(value: Any) -> Any:

@@ -101,9 +101,10 @@ def _headline(recording: dict[str, Any]) -> str:
 def _reason(recording: dict[str, Any]) -> str:
     """Describe how far the most similar speaker is from the threshold."""
     score, threshold = recording["score"], recording["threshold"]
-    if score is None or threshold is None:
-        return ""
     speakers = [each["speaker"] for each in recording["predictions"] if each["speaker"] != UNKNOWN]
+    if score is None or threshold is None:  # the answer of a classifier
+        is_rejected = bool(speakers) and len(speakers) < len(recording["predictions"])
+        return f"{speakers[0]} is the most similar, but not similar enough." if is_rejected else ""
     side = "above" if score >= threshold else "below"
     name = speakers[0] if speakers else "the most similar speaker"
     return (
@@ -162,10 +163,16 @@ def add_identify_tab(workspace: Workspace, overview: Overview) -> None:
                 label="Prior probability that the speaker is enrolled",
                 info="A lower value answers 'unknown' for more recordings.",
             )
-            reject = gradio.Checkbox(False, label="A classifier may answer 'unknown'")
+            reject = gradio.Checkbox(False, label="The classifier may answer 'unknown'", visible=False)
         button = gradio.Button("Identify", variant="primary", elem_id="identify-button")
         answer, drawn = gradio.JSON(visible=False), gradio.HTML(elem_id="identified")
         overview.add_sample(files)
+
+    def settings_of(against: str) -> tuple[Any, Any]:
+        is_enrolled = against == ENROLLED
+        return gradio.Slider(visible=is_enrolled), gradio.Checkbox(visible=not is_enrolled)
+
+    against.change(settings_of, against, [p_known, reject], api_visibility="private", queue=False)
 
     def identify_speakers(files: list[Upload], against: str, p_known: float, reject: bool) -> dict[str, Any]:
         """Identify the speaker of each recording among the enrolled speakers, or by a classifier."""

@@ -1,6 +1,8 @@
 """What is enrolled: the line at the top of the page, the first steps, and the list of speakers."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +10,10 @@ import gradio
 
 from corpora import Utterance, find_recordings
 from files import count_of
-from verification import Enrolled, describe_errors, enroll_rows
+from verification import Enrolled, Recording, describe_errors
 from web.elements import paragraph, player, table, text
 from web.events import SHORT
-from web.workspace import Workspace
+from web.workspace import Workspace, refused
 
 SAMPLE = Path(__file__).resolve().parents[1] / "sample"
 # Voices of the sample that are enrolled, and recordings to identify: two of these voices, and another one.
@@ -61,19 +63,29 @@ class Overview:
                 enrol = gradio.Button("Enrol three voices", elem_id="enrol-sample", size="sm")
                 ask = gradio.Button("Take recordings of these and of another one", elem_id="ask-sample", size="sm")
         enrolled = enrol.click(self._enrol_sample, api_visibility="private", concurrency_id=SHORT)
-        self.after(enrolled)
+        self.after(enrolled.then)
         ask.click(self._sample_recordings, None, files, api_visibility="private")
 
     def _enrol_sample(self) -> None:
-        folders = [(name, SAMPLE / "LibriSpeech" / "synthetic" / name) for name in SAMPLE_SPEAKERS]
+        folders = [SAMPLE / "LibriSpeech" / "synthetic" / name for name in SAMPLE_SPEAKERS]
         utterances = [
-            Utterance(path, f"sample {name}", "")
-            for name, folder in folders
+            Utterance(path, f"sample {folder.name}", "")
+            for folder in folders
             for path in find_recordings([folder])[:N_RECORDINGS]
         ]
         with self.workspace.call([]), self.workspace.store() as store:
             self.workspace.load_encoder()
-            enroll_rows(store, list(store.verifier.embed(utterances, self.workspace.encoder)), "add")
+            rows = list(store.verifier.embed(utterances, self.workspace.encoder))
+            recordings = store.with_known_digests([Recording.of(row) for row in rows])
+            owners = store.owners(recordings)
+            voices: dict[str, list[Recording]] = {}
+            for row, recording, owner in zip(rows, recordings, owners, strict=True):
+                if owner is None:
+                    named = replace(recording, path=row.utterance.path.name)
+                    voices.setdefault(row.utterance.speaker, []).append(named)
+            store.enroll_speakers(voices.items(), existing="add")
+        names = ", ".join(sorted(set(voices) | {owner for owner in owners if owner}))
+        gradio.Info(f"{'Enrolled' if voices else 'Enrolled already'}: {escape(names)}")
 
     def _sample_recordings(self) -> list[str]:
         return [str(self.workspace.uploads.add(SAMPLE / "held_out" / name)) for name in SAMPLE_RECORDINGS]
@@ -96,17 +108,39 @@ class Overview:
             [self.recordings, self.recording],
             api_visibility="private",
         )
-        removed = remove_one.click(
-            self._remove_recording, [self.chosen, self.recording], None, api_visibility="private", concurrency_id=SHORT
+        one = remove_one.click(
+            self._remove_recording,
+            [self.chosen, self.recording],
+            None,
+            js="(...values) => voxprobe.begin(values)",
+            api_visibility="private",
+            concurrency_id=SHORT,
         )
-        self.after(removed)
-        self.after(remove.click(self._remove, self.chosen, None, api_visibility="private", concurrency_id=SHORT))
+        every = remove.click(
+            self._remove,
+            self.chosen,
+            None,
+            js="(name) => voxprobe.confirm(name)",
+            api_visibility="private",
+            concurrency_id=SHORT,
+        )
+        for removed in (one, every):  # after an error, the list may be that of another time
+            self.after(removed.success)
+            self.after(removed.failure)
 
-    def after(self, event: Any, answer: gradio.JSON | None = None) -> None:
-        """Show what is enrolled after an event; `answer` is that of `enrol`, whose speaker is chosen then."""
+    def after(self, trigger: Callable[..., Any], answer: gradio.JSON | None = None) -> None:
+        """Show what is enrolled after an event.
+
+        Parameters
+        ----------
+        trigger : callable
+            Method of the event: ``then``, ``success`` or ``failure``.
+        answer : gradio.JSON, optional
+            That of `enrol`, whose speaker is chosen then.
+        """
         if answer is not None:
-            event = event.then(self._keep, [answer, self.kept], self.kept, api_visibility="private", queue=False)
-        listed = event.then(
+            trigger = trigger(self._keep, [answer, self.kept], self.kept, api_visibility="private", queue=False).then
+        listed = trigger(
             self._state if answer is None else self._state_with,
             self.chosen if answer is None else answer,
             [self.top, self.steps, self.listed, self.chosen],
@@ -143,7 +177,9 @@ class Overview:
             if errors
             else "The errors of this verifier are not known."
         )
-        details = f"<details><summary>How reliable are the answers?</summary>{paragraph(worth, 'faint')}</details>"
+        rise = "With more enrolled speakers, the threshold for an unknown speaker is higher, and so is the best score."
+        details = paragraph(f"{worth} {rise}", "faint")
+        details = f"<details><summary>How reliable are the answers?</summary>{details}</details>"
         return f"<h1>Voxprobe</h1>{paragraph(f'{found}; {about}.')}{details}"
 
     def _steps(self, speakers: Sequence[Enrolled]) -> str:
@@ -161,20 +197,25 @@ class Overview:
         for recording in recordings:
             key = kept.get(recording.digest.hex())
             played = "" if key is None else player(key, recording.path)
-            rows.append([text(recording.path), f"{recording.seconds:.1f}", played])
-        names = [recording.path for recording in recordings]
+            rows.append([text(Path(recording.path).name), f"{recording.seconds:.1f}", played])
+        # A recording that a script enrolled has the path that was given; only the name of the file is shown.
+        names = [(Path(recording.path).name, recording.path) for recording in recordings]
         drawn = table([f"recording of {name}", "seconds", ""], rows) if rows else ""
-        return drawn, gradio.Dropdown(names, value=names[0] if names else None)
+        return drawn, gradio.Dropdown(names, value=names[0][1] if names else None)
 
     def _remove_recording(self, name: str | None, recording: str | None) -> None:
         with self.workspace.call([]), self.workspace.store() as store:
-            removed = store.remove_recording(str(name), str(recording))
-        gradio.Info(f"{count_of(removed, 'recording')} removed.")
+            if len(store.recordings(str(name))) == 1:
+                raise refused(f"This is the only recording of {name}. Press 'Remove this speaker' instead.")
+            store.remove_recording(str(name), str(recording))
+        gradio.Info(f"The recording of {escape(str(name))} was removed.")
 
     def _remove(self, name: str | None) -> None:
+        if name is None:  # not confirmed
+            return
         with self.workspace.call([]), self.workspace.store() as store:
             store.remove(str(name))
-        gradio.Info("The speaker was removed.")
+        gradio.Info(f"{escape(str(name))} was removed.")
 
 
 def _speakers_html(speakers: Sequence[Enrolled]) -> str:
@@ -185,6 +226,6 @@ def _speakers_html(speakers: Sequence[Enrolled]) -> str:
         [text(each.name), str(each.n_recordings), f"{each.seconds:.1f}", text(each.changed)]
         for each in speakers[:MAX_LISTED]
     ]
-    listed = table(["speaker", "recordings", "seconds", "enrolled (UTC)"], rows)
+    listed = table(["speaker", "recordings", "seconds", "last changed (UTC)"], rows)
     more = paragraph(f"The first {MAX_LISTED} are listed.", "faint") if len(speakers) > MAX_LISTED else ""
     return f'<h2>{count_of(len(speakers), "enrolled speaker")}</h2><div class="scrolled">{listed}</div>{more}'

@@ -13,6 +13,12 @@ const voxprobe = {
     return values;
   },
 
+  // Ask before a speaker is removed; return the name, or null.
+  confirm(name) {
+    voxprobe.begin();
+    return name && confirm(`Remove ${name} with all recordings? This cannot be undone.`) ? name : null;
+  },
+
   // Fetch the uploaded files among the values of the inputs, and return the values, for the call that follows.
   async keep(values) {
     voxprobe.begin(values);
@@ -21,7 +27,8 @@ const voxprobe = {
       const key = file.path.split(/[\\/]/).at(-2);
       if (voxprobe.kept.has(key)) return;
       const answer = await fetch(file.url);
-      if (answer.ok) voxprobe.kept.set(key, URL.createObjectURL(await answer.blob()));
+      const audio = answer.ok ? await answer.blob() : null;
+      if (audio?.size) voxprobe.kept.set(key, URL.createObjectURL(audio));
     }));
     return values;
   },

@@ -8,7 +8,7 @@ from typing import Any
 import gradio
 
 from audio import AudioError, span_seconds
-from files import format_duration
+from files import format_duration, normal_form
 
 # Longest recording for an answer about one speaker (seconds); only the timeline takes longer ones.
 MAX_SECONDS = 900.0
@@ -112,10 +112,12 @@ def refusal(upload: Upload, longest: float = MAX_SECONDS) -> str | None:
 def unique_names(uploads: Sequence[Upload], taken: Sequence[str] = ()) -> list[str]:
     """Return a name for each recording that no other one, and none of those taken, has."""
     names: list[str] = []
+    used = set(map(normal_form, taken))
     for upload in uploads:
-        name, number = upload.name, 1
-        while name in names or name in taken:
+        name, number = normal_form(upload.name), 1
+        while name in used:
             number += 1
-            name = f"{Path(upload.name).stem} ({number}){Path(upload.name).suffix}"
+            name = normal_form(f"{Path(upload.name).stem} ({number}){Path(upload.name).suffix}")
         names.append(name)
+        used.add(name)
     return names

@@ -35,9 +35,12 @@ def add_results_tab(workspace: Workspace) -> None:
                 )
             )
             return
+        pages = list(find_pages(workspace.results))
+        searched = ", ".join(folder.name for folder in workspace.results)
+        hint = "" if pages else f"There is no {' or '.join(PAGES)} in {searched} yet."
         with gradio.Row():
             chosen = gradio.Dropdown(
-                list(find_pages(workspace.results)), value=None, label="Report or description", elem_id="chosen-page"
+                pages, value=None, label="Report or description", info=hint or None, elem_id="chosen-page"
             )
             again = gradio.Button("Search again", size="sm", scale=0)
         shown = gradio.HTML(elem_id="results-page")

@@ -49,12 +49,24 @@ def _with_headers(app: "ASGIApp") -> "ASGIApp":
     return wrapped
 
 
-def _free_port(host: str) -> int:
-    """Return a port that no program uses; Gradio cannot report one that the system chooses for it."""
+def _free_port(host: str, port: int) -> int:
+    """Return a port that no program uses: the given one, or any for 0, which Gradio cannot report.
+
+    Raises
+    ------
+    InputError
+        The address cannot be used.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family) as probe:
-        probe.bind((host, 0))
-        return int(probe.getsockname()[1])
+    try:
+        with socket.socket(family) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((host, port))
+            return int(probe.getsockname()[1])
+    except OSError as error:
+        raise InputError(
+            f"The page cannot be served at {host}:{port} ({error.strerror or error}). Give another --port or --host."
+        ) from error
 
 
 def _theme() -> gradio.themes.Base:
@@ -90,7 +102,7 @@ def served(
     """
     guard = Guard(workspace.uploads.folder, workspace.results, is_local=not accounts and is_loopback(host))
     wrappers = (_with_headers, guard.middleware, workspace.uploads.middleware)
-    page.queue(max_size=100)
+    page.queue(max_size=100, api_open=False)
     # Gradio asks the server whether it answers, which no proxy can do for it.
     os.environ["NO_PROXY"] = os.environ["no_proxy"] = ",".join(
         [each for each in (os.environ.get("no_proxy") or os.environ.get("NO_PROXY"), "127.0.0.1,localhost,::1") if each]
@@ -98,7 +110,7 @@ def served(
     try:
         _, address, _ = page.launch(
             server_name=host,
-            server_port=port or _free_port(host),
+            server_port=_free_port(host, port),
             prevent_thread_lock=True,
             quiet=True,
             share=False,
@@ -108,6 +120,8 @@ def served(
             enable_monitoring=False,
             run_history=False,
             auth=list(accounts) or None,
+            # Each call of the API makes a session, whose configuration takes 0.13 MB.
+            state_session_capacity=500,
             max_file_size=max_megabytes * 1024**2,
             footer_links=["api"],
             theme=_theme(),
@@ -122,7 +136,7 @@ def served(
             f"The page cannot be served at {host}:{port} ({str(error).splitlines()[0]}). Give another --port or --host."
         ) from error
     try:
-        with workspace.uploads.cleaned():
+        with workspace.uploads.cleaned(page._queue.event_ids_to_events.__contains__):
             yield str(address)
     finally:
         page.close(verbose=False)

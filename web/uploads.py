@@ -3,8 +3,9 @@
 import json
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +16,18 @@ if TYPE_CHECKING:
 
 # An upload that no call uses is deleted after this time (seconds).
 MAX_AGE = 900.0
-# How often such uploads are searched for (seconds).
-INTERVAL = 30.0
+# How often such uploads, and calls that ended without running, are searched for (seconds).
+INTERVAL = 1.0
+# Parts of the paths of requests that call a function.
+CALLS = ("/gradio_api/call/", "/gradio_api/queue/join", "/gradio_api/run/")
+
+
+@dataclass(eq=False)
+class _Request:
+    """A request that calls a function: the files that it may still use, and the id of its place in Gradio's queue."""
+
+    paths: list[Path]
+    event_id: str | None = None
 
 
 class Uploads:
@@ -36,6 +47,7 @@ class Uploads:
         self._lock = threading.Lock()
         # For each file, the times at which it was sent; one time for each call that may use it.
         self._sent: dict[Path, list[float]] = {}
+        self._requests: list[_Request] = []
         # Uploads in progress, and those that are complete but not in `_sent` yet.
         self._n_uploading = self._n_arriving = 0
 
@@ -44,7 +56,8 @@ class Uploads:
 
         async def counting(scope: "Scope", receive: "Receive", send: "Send") -> None:
             if scope["type"] != "http" or scope["method"] != "POST" or not scope["path"].endswith("/upload"):
-                await app(scope, receive, send)
+                is_call = scope["type"] == "http" and scope["method"] == "POST" and scope["path"].startswith(CALLS)
+                await (self._follow(app, scope, receive, send=send) if is_call else app(scope, receive, send))
                 return
             body, is_complete = bytearray(), False
 
@@ -76,6 +89,59 @@ class Uploads:
 
         return counting
 
+    async def _follow(self, app: "ASGIApp", scope: "Scope", receive: "Receive", *, send: "Send") -> None:
+        """Pass a call on, and remember which files it may use until it ends, also if it never runs."""
+        # The guard has read the whole body, which is one message.
+        message = await receive()
+        request, waiting = _Request(_paths_in(_json(message.get("body", b"")))), [message]
+        with self._lock:
+            self._requests.append(request)
+        body, status = bytearray(), 500
+
+        async def receiving() -> "Message":
+            return waiting.pop() if waiting else await receive()
+
+        async def sending(message: "Message") -> None:
+            nonlocal status
+            status = message.get("status", status)
+            body.extend(message.get("body", b""))
+            if message["type"] == "http.response.body" and not message.get("more_body") and status == 200:
+                answer = _json(bytes(body))
+                request.event_id = answer.get("event_id") if isinstance(answer, dict) else None
+            await send(message)
+
+        try:
+            await app(scope, receiving, sending)
+        finally:
+            if request.event_id is None:
+                self._end(request)
+
+    def end_calls(self, is_waiting: Callable[[str], bool]) -> None:
+        """End the calls that are no longer in Gradio's queue, whether they ran or not.
+
+        Parameters
+        ----------
+        is_waiting : callable
+            Function of an event's id that returns whether it waits or runs.
+        """
+        with self._lock:
+            ended = [each for each in self._requests if each.event_id and not is_waiting(each.event_id)]
+        for request in ended:
+            self._end(request)
+
+    def _end(self, request: _Request) -> None:
+        """End the use of the files that a call has not used."""
+        with self._lock:
+            if request in self._requests:
+                self._requests.remove(request)
+                for path in request.paths:
+                    self._drop(path)
+        self.delete_unused()
+
+    def _drop(self, path: Path) -> None:
+        if path in self._sent:  # a client may name any path
+            self._sent[path] = sorted(self._sent[path])[1:]
+
     def _arrived(self, paths: Iterable[Path]) -> None:
         with self._lock:
             for path in paths:
@@ -94,22 +160,26 @@ class Uploads:
         """End the use of files by a call; a file that no other call may use is deleted."""
         with self._lock:
             for path in paths:
-                if path in self._sent:  # a client may name any path
-                    self._sent[path] = sorted(self._sent[path])[1:]
+                self._drop(path)
+                user = next((each for each in self._requests if path in each.paths), None)
+                if user is not None:
+                    user.paths.remove(path)
         self.delete_unused()
 
     def delete_unused(self) -> None:
         """Delete the files that no call may use, those that have waited for a call for too long, and interrupted ones.
 
-        A file waits for at most `MAX_AGE`. Gradio leaves the part of an upload that arrived before it was interrupted;
-        it is deleted when no other upload is in progress, or when it is older than `MAX_AGE`.
+        A file waits for its call for at most `MAX_AGE`; the call may wait and run for longer. Gradio leaves the part of
+        an upload that arrived before it was interrupted; it is deleted when no other upload is in progress, or when it
+        is older than `MAX_AGE`.
         """
         oldest = time.monotonic() - MAX_AGE
         with self._lock:
             if self._n_arriving:  # the same recording may be arriving again; the end of its upload calls this
                 return
+            used = {path for request in self._requests for path in request.paths}
             for path, times in list(self._sent.items()):
-                kept = [sent for sent in times if sent > oldest]
+                kept = [sent for sent in times if sent > oldest or path in used]
                 if kept:
                     self._sent[path] = kept
                 else:
@@ -129,12 +199,13 @@ class Uploads:
                 path.parent.rmdir()
 
     @contextmanager
-    def cleaned(self) -> Iterator[None]:
-        """Search for uploads that wait for too long, in a thread, until the context ends."""
+    def cleaned(self, is_waiting: Callable[[str], bool]) -> Iterator[None]:
+        """Search for uploads without a call, and for calls that have ended, in a thread, until the context ends."""
         stopped = threading.Event()
 
         def run() -> None:
             while not stopped.wait(INTERVAL):
+                self.end_calls(is_waiting)
                 self.delete_unused()
 
         thread = threading.Thread(target=run, daemon=True)
@@ -154,10 +225,29 @@ def _age(path: Path) -> float:
         return 0.0
 
 
+def _json(body: bytes) -> Any:
+    """Read JSON; None if it is something else."""
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _paths_in(arguments: Any) -> list[Path]:
+    """Return the paths of the files in the arguments of a call."""
+    stack, paths = [arguments], []
+    while stack:
+        value = stack.pop()
+        if isinstance(value, dict):
+            if isinstance(value.get("path"), str):
+                paths.append(Path(value["path"]))
+            stack += value.values()
+        elif isinstance(value, list):
+            stack += value
+    return paths
+
+
 def _paths_of(body: bytes) -> list[Path]:
     """Return the paths in the answer to an upload; an error has none."""
-    try:
-        answer: Any = json.loads(body)
-    except ValueError:
-        return []
+    answer = _json(body)
     return [Path(each) for each in answer if isinstance(each, str)] if isinstance(answer, list) else []

@@ -70,25 +70,31 @@ class Workspace:
     _detectors: list[SpeechDetector] = field(default_factory=list)
 
     def store(self) -> SpeakerStore:
-        """Open the store, and make it if it does not exist.
+        """Open the store, and make it if it does not exist; an existing one is only read.
 
         Raises
         ------
         StoreError
             The file is not a store, or has another verifier than at the start of the page.
         """
-        return SpeakerStore.create(self.store_path, self.verifier)
+        if not self.store_path.exists() or not self.store_path.stat().st_size:
+            return SpeakerStore.create(self.store_path, self.verifier)
+        store = SpeakerStore.open(self.store_path)
+        if not store.verifier.same_decisions_as(self.verifier):
+            store.close()
+            raise StoreError(
+                f"{self.store_path.name}: the store has another verifier than when the page started. Start it again."
+            )
+        return store
 
     def enrolled_store(self) -> SpeakerStore:
         """Open the store if it has speakers; raise `StoreError` otherwise."""
         if not self.store_path.exists():
             raise StoreError(f"{self.store_path.name}: no speaker is enrolled yet. Enrol speakers first.")
         store = self.store()
-        try:
-            store.check_not_empty()
-        except BaseException:
+        if not len(store):
             store.close()
-            raise
+            raise StoreError(f"{self.store_path.name}: no speaker is enrolled yet. Enrol speakers first.")
         return store
 
     def check_not_empty(self) -> None:
@@ -165,7 +171,7 @@ class Workspace:
         gradio.Error
             Something cannot be used; the sentence says what, and what to do.
         """
-        call = Call(uploads)
+        call = Call(uploads, self.store_path)
         try:
             with _collected(call.warnings):
                 yield call
@@ -178,16 +184,17 @@ class Workspace:
 
 @dataclass(frozen=True)
 class Call:
-    """A call of an action: its uploads, and the warnings that the rooms log meanwhile."""
+    """A call of an action: its uploads, the store, and the warnings that the rooms log meanwhile."""
 
     uploads: Sequence[Upload]
+    store_path: Path
     warnings: list[str] = field(default_factory=list)
 
     def with_names(self, message: str) -> str:
-        """Return a message in which the uploads have their names in the browser instead of their paths here."""
+        """Return a message in which the uploads and the store have their names instead of their paths here."""
         for upload in self.uploads:
             message = message.replace(str(upload.path), upload.name)
-        return message
+        return message.replace(str(self.store_path), self.store_path.name)
 
     def notes(self) -> list[str]:
         """Return the warnings, each once."""
