@@ -95,10 +95,10 @@ def enrol(
                 line["enrolled"] = keep_doubtful or not each.warnings
                 (good if line["enrolled"] else doubtful).append(recording)
             n_enrolled = store.enroll(name, good, existing="add") if good else 0
+            n_recordings = len(store.recordings(name)) if good else 0
         for line in lines:
             line["warnings"] = list(map(call.with_names, line["warnings"]))
             line["error"] = line["error"] and call.with_names(line["error"])
-            n_recordings = len(store.recordings(name)) if good else 0
         if 0 < n_recordings < ADVISED:
             have = count_of(n_recordings, "recording")
             warnings.append(f"{name} has {have} now; with {ADVISED} or more, the answers are more reliable.")

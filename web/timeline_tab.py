@@ -50,6 +50,7 @@ def find_timeline(
             encoder = workspace.speech_encoder() if vad else workspace.encoder
             settings = workspace.timeline_of_speech if "speech_detection" in encoder.spec else workspace.timeline
             turns = find_turns(store, upload.path, encoder, p_known=p_known, progress=True, **settings)
+        envelope = measure_envelope(upload.path, waveform_points(seconds)).astype(np.float64).round(3) + 0.0  # no -0
         return {
             "file": upload.name,
             "upload": upload.key,
@@ -60,7 +61,7 @@ def find_timeline(
             ],
             "rttm": to_rttm(turns, upload.name),
             "csv": to_csv(turns),
-            "envelope": np.round(measure_envelope(upload.path, waveform_points(seconds)), 3).tolist(),
+            "envelope": envelope.tolist(),
             "warnings": call.notes(),
         }
 
