@@ -39,7 +39,13 @@ def main(config: PageConfig) -> int:
             workspace = open_workspace(config, Uploads(folder))
             page = build_page(workspace)
         with served(
-            page, workspace, host=config.host, port=config.port, accounts=accounts, max_megabytes=config.max_upload
+            page,
+            workspace,
+            host=config.host,
+            port=config.port,
+            accounts=accounts,
+            private=[config.auth_file] if config.auth_file else [],
+            max_megabytes=config.max_upload,
         ) as address:
             port = address.rstrip("/").rpartition(":")[2]
             elsewhere = "" if is_loopback(config.host) else f", and for other machines at port {port} of this one"

@@ -91,9 +91,24 @@ def served(
     host: str,
     port: int,
     accounts: Sequence[tuple[str, str]] = (),
+    private: Sequence[Path] = (),
     max_megabytes: int = 500,
 ) -> Iterator[str]:
     """Serve the page until the context ends; yield its address.
+
+    Parameters
+    ----------
+    page : gradio.Blocks
+    workspace : Workspace
+    host : str
+    port : int
+        Port; 0 chooses a free one.
+    accounts : sequence of (str, str)
+        Users and their passwords; empty asks for none.
+    private : sequence of Path
+        Files that are not served, wherever they are, in addition to the store.
+    max_megabytes : int
+        Maximum size of an uploaded file (MB).
 
     Raises
     ------
@@ -128,7 +143,7 @@ def served(
             css_paths=[HERE / "page.css", HERE / "timeline.css"],
             head="".join(f"<script>{(HERE / name).read_text(encoding='utf-8')}</script>" for name in SCRIPTS),
             allowed_paths=[str(folder.resolve()) for folder in workspace.results],
-            blocked_paths=[str(workspace.store_path.resolve())],
+            blocked_paths=[str(path.resolve()) for path in (workspace.store_path, *private)],
             app_kwargs={"middleware": list(map(Middleware, wrappers))},
         )
     except OSError as error:

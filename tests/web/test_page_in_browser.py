@@ -259,12 +259,17 @@ def test_enrolled_voices_are_identified_and_removed(
     assert_players_play(shown, 3)
     panel.get_by_role("button", name="Remove this recording").click()
     api.expect(shown.locator("tbody tr")).to_have_count(2)
+    asked_before: list[str] = []
+    page.once("dialog", lambda dialog: (asked_before.append(dialog.message), dialog.dismiss()))
+    panel.get_by_role("button", name="Remove this speaker").click()
+    assert asked_before == ["Remove Cleo with all recordings? This cannot be undone."]
+    page.once("dialog", lambda dialog: dialog.accept())
     panel.get_by_role("button", name="Remove this speaker").click()
     api.expect(page.locator("#top")).to_contain_text("speakers.db: 2 enrolled speakers")
-    assert [row[0] for row in rows_of(panel.locator("#speakers"))] == ["Ben", "Cleo"]
-    api.expect(shown).to_contain_text("recording of Ben")
+    assert [row[0] for row in rows_of(panel.locator("#speakers"))] == ["Ada", "Ben"]
+    api.expect(shown).to_contain_text("recording of Ada")
     with SpeakerStore.open(server.store) as store:
-        assert [speaker.name for speaker in store.speakers()] == ["Ben", "Cleo"]
+        assert [speaker.name for speaker in store.speakers()] == ["Ada", "Ben"]
 
 
 @pytest.mark.timeout(300)
