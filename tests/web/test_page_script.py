@@ -200,9 +200,12 @@ def test_removed_speaker_leaves_no_trace_of_the_vectors(page_server: Any, tmp_pa
         digests = [each.digest for each in store.recordings("<b>gone")]
     config = client.config["dependencies"]
     [remove] = [each["id"] for each in config if each["targets"] == [[component_id(client, "remove-speaker"), "click"]]]
-    [listing] = {
-        str(each["inputs"]): each["id"] for each in config if component_id(client, "speakers") in each["outputs"]
-    }.values()
+    listing = next(
+        each["id"]
+        for each in config
+        if component_id(client, "speakers") in each["outputs"]
+        and each["inputs"] == [component_id(client, "chosen-speaker")]
+    )
     call(page_server.address, {listing: [None], remove: ["<b>gone"]})
     with SpeakerStore.open(page_server.store) as store:
         assert "<b>gone" not in {each.name for each in store.speakers()}
