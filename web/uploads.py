@@ -24,7 +24,7 @@ CALLS = ("/gradio_api/call/", "/gradio_api/queue/join", "/gradio_api/run/")
 
 @dataclass(eq=False)
 class _Request:
-    """A request that calls a function: the files that it may still use, and the id of its place in Gradio's queue."""
+    """A request that calls a function: the files that it uses, and the id of its place in Gradio's queue."""
 
     paths: list[Path]
     event_id: str | None = None
@@ -93,9 +93,12 @@ class Uploads:
         """Pass a call on, and remember which files it may use until it ends, also if it never runs."""
         # The guard has read the whole body, which is one message.
         message = await receive()
-        request, waiting = _Request(_paths_in(_json(message.get("body", b"")))), [message]
+        given, waiting = _paths_in(_json(message.get("body", b""))), [message]
         with self._lock:
+            request = _Request([path for path in given if path in self._sent])  # a client may name any path
             self._requests.append(request)
+            for path in request.paths:
+                self._drop(path)  # this call is the one that the file was sent for
         body, status = bytearray(), 500
 
         async def receiving() -> "Message":
@@ -130,16 +133,15 @@ class Uploads:
             self._end(request)
 
     def _end(self, request: _Request) -> None:
-        """End the use of the files that a call has not used."""
+        """Forget a call that has ended, and delete the files that no other call uses."""
         with self._lock:
             if request in self._requests:
                 self._requests.remove(request)
-                for path in request.paths:
-                    self._drop(path)
         self.delete_unused()
 
     def _drop(self, path: Path) -> None:
-        if path in self._sent:  # a client may name any path
+        """Take one of the calls away that a file may still be used by."""
+        if path in self._sent:
             self._sent[path] = sorted(self._sent[path])[1:]
 
     def _arrived(self, paths: Iterable[Path]) -> None:
@@ -157,13 +159,17 @@ class Uploads:
         return copy
 
     def release(self, paths: Iterable[Path]) -> None:
-        """End the use of files by a call; a file that no other call may use is deleted."""
+        """End the use of files by the running call; a file that no other call may use is deleted at once.
+
+        If other calls use the same file, it is deleted when the last of them has ended.
+        """
         with self._lock:
             for path in paths:
-                self._drop(path)
-                user = next((each for each in self._requests if path in each.paths), None)
-                if user is not None:
-                    user.paths.remove(path)
+                users = [request for request in self._requests if path in request.paths]
+                if not users:
+                    self._drop(path)
+                elif len(users) == 1:  # the running call
+                    users[0].paths = [each for each in users[0].paths if each != path]
         self.delete_unused()
 
     def delete_unused(self) -> None:
@@ -179,8 +185,8 @@ class Uploads:
                 return
             used = {path for request in self._requests for path in request.paths}
             for path, times in list(self._sent.items()):
-                kept = [sent for sent in times if sent > oldest or path in used]
-                if kept:
+                kept = [sent for sent in times if sent > oldest]
+                if kept or path in used:
                     self._sent[path] = kept
                 else:
                     del self._sent[path]

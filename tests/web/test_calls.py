@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import httpx
 import pytest
+from gradio_client import Client, handle_file
 
 from web import Uploads
 
@@ -94,3 +96,33 @@ def test_upload_of_a_call_stays_as_long_as_the_call_waits(
     uploads.release([copy])
     uploads.delete_unused()
     assert not copy.exists()
+
+
+def test_clients_that_send_one_recording_at_a_time_all_get_an_answer(page_server: Any) -> None:
+    """Gradio keeps one file for equal uploads; the end of a call must not delete it for the calls that wait."""
+    answers: list[str] = []
+
+    def ask() -> None:
+        client = Client(page_server.address, verbose=False)
+        for _ in range(4):
+            [recording] = client.predict(files=[handle_file(GOOD)], api_name="/identify")["recordings"]
+            answers.append(str(recording["error"]))
+
+    fill = Client(page_server.address, verbose=False)
+    fill.predict(name="one", files=[handle_file(GOOD)], keep_doubtful=True, api_name="/enrol")
+    threads = [threading.Thread(target=ask) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert answers == ["None"] * 24
+    wait_until(lambda: page_server.files() == [])
+
+
+def test_paths_that_a_client_names_are_never_deleted(page_server: Any, tmp_path: Path) -> None:
+    other = tmp_path / "own.wav"
+    other.write_bytes(GOOD.read_bytes())
+    body = {"files": [{"path": str(other), "meta": META}, {"path": upload(page_server.address), "meta": META}]}
+    httpx.post(f"{page_server.address}/gradio_api/call/v2/identify", json=body)
+    wait_until(lambda: page_server.files() == [])
+    assert other.exists()
