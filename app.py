@@ -8,7 +8,7 @@ from __future__ import annotations
 import gc
 import os
 import threading
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -21,35 +21,47 @@ from speaker_verification import encoder_of, verifier_of
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from encoders import LazyEncoder
+    from verification import SpeakerVerifier
     from web import Uploads, Workspace
 
 
 def main(config: PageConfig) -> int:
     from files import private_folder
 
-    with private_folder("voxprobe_page_") as folder:
+    with private_folder("voxprobe_page_") as folder, ExitStack() as stack:
         with without_garbage_collection():
-            # Gradio reads these when it is imported.
-            os.environ |= {"GRADIO_ANALYTICS_ENABLED": "False", "GRADIO_TEMP_DIR": str(folder)}
+            check_folders(config)
+            verifier = verifier_of(config, is_changed=False)
+            encoder = encoder_of(verifier, config)
+            stack.enter_context(building(encoder))  # while Gradio is imported, which takes longer
+            # Gradio reads the first two when it is imported, and asks for the third at each call: without an answer, it
+            # would import pyplot.
+            os.environ |= {"GRADIO_ANALYTICS_ENABLED": "False", "GRADIO_TEMP_DIR": str(folder), "MPLBACKEND": "agg"}
             with optional_imports():
                 import gradio  # noqa: F401
             from web import Uploads, build_page, read_accounts, served
 
             accounts = read_accounts(config.auth_file) if config.auth_file else []
-            workspace = open_workspace(config, Uploads(folder))
+            workspace = open_workspace(config, Uploads(folder), verifier, encoder=encoder)
             page = build_page(workspace)
-        with served(
-            page,
-            workspace,
-            host=config.host,
-            port=config.port,
-            accounts=accounts,
-            private=[config.auth_file] if config.auth_file else [],
-            max_megabytes=config.max_upload,
-        ) as address:
-            port = address.rstrip("/").rpartition(":")[2]
-            elsewhere = "" if is_loopback(config.host) else f", and for other machines at port {port} of this one"
-            serve_until_interrupted(workspace, f"{address}{elsewhere}")
+        address = stack.enter_context(
+            served(
+                page,
+                workspace,
+                host=config.host,
+                port=config.port,
+                accounts=accounts,
+                private=[config.auth_file] if config.auth_file else [],
+                max_megabytes=config.max_upload,
+            )
+        )
+        port = address.rstrip("/").rpartition(":")[2]
+        elsewhere = "" if is_loopback(config.host) else f", and for other machines at port {port} of this one"
+        with suppress(KeyboardInterrupt):
+            print(f"The page is at {address}{elsewhere} (Ctrl-C stops it)", flush=True)
+            threading.Event().wait()
+        print("The page is closed.", flush=True)
     return EXIT_DONE
 
 
@@ -63,29 +75,22 @@ def without_garbage_collection() -> Iterator[None]:
         gc.enable()
 
 
-def serve_until_interrupted(workspace: Workspace, address: str) -> None:
-    """Build the encoder while the page is served, and return when the process is asked to end."""
-    warming = threading.Thread(target=warm_up, args=(workspace,), daemon=True)
-    with suppress(KeyboardInterrupt):
-        warming.start()
-        print(f"The page is at {address} (Ctrl-C stops it)", flush=True)
-        threading.Event().wait()
-    print("The page is closed.", flush=True)
-    if warming.is_alive():  # PyTorch aborts a process that ends while it builds a network
-        warming.join()
-
-
-def open_workspace(config: PageConfig, uploads: Uploads) -> Workspace:
-    """Return what the page works on, from the flags."""
-    from encoders import encoder_from_spec
-    from web import Workspace, find_classifiers
-
+def check_folders(config: PageConfig) -> None:
+    """Refuse folders of results that do not exist."""
     for folder in config.results_dir:
         if not folder.is_dir():
             raise InputError(
                 f"{folder}: no such folder. Give --results_dir the folder of a comparison, or one above it."
             )
-    verifier = verifier_of(config, is_changed=False)
+
+
+def open_workspace(
+    config: PageConfig, uploads: Uploads, verifier: SpeakerVerifier, *, encoder: LazyEncoder
+) -> Workspace:
+    """Return what the page works on, from the flags."""
+    from encoders import encoder_from_spec
+    from web import Workspace, find_classifiers
+
     load = partial(
         encoder_from_spec, verifier.encoder, config.encoder_weights, config.device, precision=config.precision
     )
@@ -93,7 +98,7 @@ def open_workspace(config: PageConfig, uploads: Uploads) -> Workspace:
     return Workspace(
         store_path=config.store,
         verifier=verifier,
-        encoder=encoder_of(verifier, config),
+        encoder=encoder,
         make_speech_encoder=partial(load, speech_detection=speech.speech_detection()),
         classifiers=find_classifiers(config.results_dir),
         results=config.results_dir,
@@ -105,12 +110,24 @@ def open_workspace(config: PageConfig, uploads: Uploads) -> Workspace:
     )
 
 
-def warm_up(workspace: Workspace) -> None:
-    """Build the encoder before the first recording arrives; the page shows an error to whoever sends one."""
+@contextmanager
+def building(encoder: LazyEncoder) -> Iterator[None]:
+    """Build an encoder in a thread, before the first recording arrives; a call that needs it shows an error."""
+
+    def build() -> None:
+        try:
+            import matplotlib  # noqa: F401  # by Gradio, at the first call
+
+            _ = encoder.encoder
+        except InputError as error:
+            print(f"ERROR {error}", flush=True)
+
+    thread = threading.Thread(target=build, daemon=True)
+    thread.start()
     try:
-        workspace.load_encoder()
-    except InputError as error:
-        print(f"ERROR {error}", flush=True)
+        yield
+    finally:
+        thread.join()  # PyTorch aborts a process that ends while it builds a network
 
 
 if __name__ == "__main__":
