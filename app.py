@@ -11,6 +11,7 @@ import threading
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from functools import partial
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from command_line import EXIT_DONE, run
@@ -27,22 +28,23 @@ if TYPE_CHECKING:
 
 
 def main(config: PageConfig) -> int:
-    from files import private_folder
+    from files import private_folder, read_accounts
 
     with private_folder("voxprobe_page_") as folder, ExitStack() as stack:
         with without_garbage_collection():
             check_folders(config)
+            accounts = read_accounts(config.auth_file) if config.auth_file else []
+            with optional_imports():
+                if find_spec("gradio") is None:  # before anything is loaded
+                    raise ModuleNotFoundError(name="gradio")
             verifier = verifier_of(config, is_changed=False)
             encoder = encoder_of(verifier, config)
             stack.enter_context(building(encoder))  # while Gradio is imported, which takes longer
             # Gradio reads the first two when it is imported, and asks for the third at each call: without an answer, it
             # would import pyplot.
             os.environ |= {"GRADIO_ANALYTICS_ENABLED": "False", "GRADIO_TEMP_DIR": str(folder), "MPLBACKEND": "agg"}
-            with optional_imports():
-                import gradio  # noqa: F401
-            from web import Uploads, build_page, read_accounts, served
+            from web import Uploads, build_page, served
 
-            accounts = read_accounts(config.auth_file) if config.auth_file else []
             workspace = open_workspace(config, Uploads(folder), verifier, encoder=encoder)
             page = build_page(workspace)
         address = stack.enter_context(

@@ -1,5 +1,6 @@
 """Errors, checked reading and atomic writing of files, and tables for terminals and notebooks. Imports no room."""
 
+from files.accounts import AccountsError, read_accounts
 from files.arrays import load_arrays, write_arrays
 from files.choices import check_options, describe_type, load_choice, unknown_choice
 from files.digests import file_digest
@@ -50,6 +51,7 @@ from files.writing import (
 __all__ = [
     "LOCK_NAME",
     "AUDIO_START",
+    "AccountsError",
     "CLONE",
     "PRETRAINED_FOLDER",
     "PROBE_SECONDS",
@@ -112,6 +114,7 @@ __all__ = [
     "printable",
     "private_folder",
     "probe",
+    "read_accounts",
     "read_checked",
     "read_csv",
     "read_lines",

@@ -1,6 +1,5 @@
 """The page: who is speaking, in a browser. Answers come from the other rooms; Gradio shows them."""
 
-from web.accounts import AccountsError, read_accounts
 from web.build_page import build_page
 from web.server import served
 from web.timeline_view import timeline_html, waveform_points
@@ -8,12 +7,10 @@ from web.uploads import Uploads
 from web.workspace import Workspace, find_classifiers
 
 __all__ = [
-    "AccountsError",
     "Uploads",
     "Workspace",
     "build_page",
     "find_classifiers",
-    "read_accounts",
     "served",
     "timeline_html",
     "waveform_points",

@@ -17,8 +17,8 @@ import httpx
 import pytest
 from gradio_client import Client, handle_file
 
+from files import AccountsError, read_accounts
 from verification import SpeakerStore
-from web import AccountsError, read_accounts
 
 ROOT = Path(__file__).parents[2]
 VOICES = ROOT / "sample" / "LibriSpeech" / "synthetic"

@@ -4,7 +4,8 @@ import os
 import stat
 from pathlib import Path
 
-from files import InputError, read_lines
+from files.errors import InputError
+from files.text_tables import read_lines
 
 
 class AccountsError(InputError):
