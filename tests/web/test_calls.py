@@ -88,7 +88,11 @@ def test_upload_of_a_call_stays_as_long_as_the_call_waits(
         return None
 
     scope = {"type": "http", "method": "POST", "path": "/gradio_api/call/v2/identify", "headers": []}
-    asyncio.run(uploads.middleware(app)(scope, receive, send))
+
+    async def call() -> None:
+        await uploads.middleware(app)(scope, receive, send)
+
+    asyncio.run(call())
     monkeypatch.setattr("web.uploads.MAX_AGE", -1.0)
     uploads.end_calls(lambda event_id: is_waiting)
     uploads.delete_unused()

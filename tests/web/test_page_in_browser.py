@@ -260,7 +260,12 @@ def test_enrolled_voices_are_identified_and_removed(
     panel.get_by_role("button", name="Remove this recording").click()
     api.expect(shown.locator("tbody tr")).to_have_count(2)
     asked_before: list[str] = []
-    page.once("dialog", lambda dialog: (asked_before.append(dialog.message), dialog.dismiss()))
+
+    def refuse(dialog: Any) -> None:
+        asked_before.append(dialog.message)
+        dialog.dismiss()
+
+    page.once("dialog", refuse)
     panel.get_by_role("button", name="Remove this speaker").click()
     assert asked_before == ["Remove Cleo with all recordings? This cannot be undone."]
     page.once("dialog", lambda dialog: dialog.accept())
