@@ -109,5 +109,4 @@ def add_compare_tab(workspace: Workspace) -> None:
         drawn=drawn,
         recordings=[first, second],
         api_name="compare",
-        uploads=workspace.uploads,
     )

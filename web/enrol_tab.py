@@ -191,7 +191,6 @@ def add_enrol_tab(workspace: Workspace, overview: Overview) -> None:
         drawn=drawn,
         recordings=[files],
         api_name="enrol",
-        uploads=workspace.uploads,
         precondition=check,
         checked=[name],
     )

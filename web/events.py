@@ -6,7 +6,6 @@ from typing import Any
 
 import gradio
 
-from web.uploads import Uploads
 from web.workspace import refused
 
 # Actions that embed a few recordings wait for each other; the timeline of a long one does not hold them up.
@@ -30,7 +29,6 @@ def connect(
     drawn: gradio.HTML,
     recordings: Sequence[Any],
     api_name: str,
-    uploads: Uploads,
     precondition: Callable[..., None] | None = None,
     checked: Sequence[Any] = (),
     queue: str = SHORT,
@@ -54,8 +52,6 @@ def connect(
         are empty after the answer.
     api_name : str
         Name of the action in the API.
-    uploads : Uploads
-        Where the recordings are deleted if the action does not begin because another value cannot be used.
     precondition : callable, optional
         Function of the values of the components `checked` that raises an error if the action cannot be done. The
         recordings then stay in the page.
@@ -68,7 +64,7 @@ def connect(
         begun = "(...values) => voxprobe.begin(values)"
         start = button.click(precondition, list(checked), None, js=begun, api_visibility="private").success
     asked = start(
-        _with_checks(action, inputs, recordings, uploads=uploads),
+        _with_checks(action, inputs),
         list(inputs),
         answer,
         js="(...values) => voxprobe.keep(values)",
@@ -87,32 +83,18 @@ def connect(
     return shown
 
 
-def _with_checks(
-    action: Callable[..., Any], inputs: Sequence[Any], recordings: Sequence[Any], *, uploads: Uploads
-) -> Callable[..., Any]:
-    """Wrap an action so that it checks the values of its inputs, as Gradio does before it calls a function.
-
-    A value that cannot be used then ends the use of the uploads too, which Gradio does not know about.
-    """
-    checks = []
+def _with_checks(action: Callable[..., Any], inputs: Sequence[Any]) -> Callable[..., Any]:
+    """Wrap an action so that it checks the values of its inputs, whose errors Gradio would not show."""
+    checks = [component.preprocess for component in inputs]
     for component in inputs:
-        is_recording = any(component is each for each in recordings)
-        checks.append(_unchanged if is_recording else component.preprocess)
-        if not is_recording:
-            component.preprocess = _unchanged
+        component.preprocess = _unchanged
 
     @wraps(action)
     def checked(*values: Any) -> Any:
-        try:
-            used = [
-                _value(check, value, component=component)
-                for check, value, component in zip(checks, values, inputs, strict=False)
-            ]
-        except BaseException:
-            sent = [value for value, check in zip(values, checks, strict=False) if check is _unchanged]
-            files = [file for each in sent for file in (each if isinstance(each, list) else [each]) if file is not None]
-            uploads.release([file.path for file in files])
-            raise
+        used = [
+            _value(check, value, component=component)
+            for check, value, component in zip(checks, values, inputs, strict=False)
+        ]
         return action(*used, *values[len(used) :])
 
     return checked

@@ -193,5 +193,4 @@ def add_identify_tab(workspace: Workspace, overview: Overview) -> None:
         api_name="identify",
         precondition=check,
         checked=[against],
-        uploads=workspace.uploads,
     )

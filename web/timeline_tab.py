@@ -124,6 +124,5 @@ def add_timeline_tab(workspace: Workspace) -> None:
         recordings=[file],
         api_name="timeline",
         precondition=workspace.check_not_empty,
-        uploads=workspace.uploads,
         queue=LONG,
     )

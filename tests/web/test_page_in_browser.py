@@ -82,6 +82,10 @@ def server(start_page: Callable[..., Any], speech_weights: Path, results: Path) 
         yield server
 
 
+# What Gradio writes if a page is loaded again while an event is running.
+ENDED = re.compile("^AbortError|Connection errored out")
+
+
 @contextmanager
 def pages_of(browser: Any, server: Any) -> Iterator[Open]:
     """Open pages of a server whose store is empty; nothing may be wrong in their consoles and requests."""
@@ -99,14 +103,17 @@ def pages_of(browser: Any, server: Any) -> Iterator[Open]:
         if request.failure != "net::ERR_ABORTED":
             problems.append(f"{request.url}: {request.failure}")
 
+    def note_problem(message: str) -> None:
+        problems.extend([message] * (not ENDED.search(message)))
+
     def open_page(width: int = 1100, *, another: bool = False) -> Any:
         if another:
             contexts.append(browser.browser.new_context())
         page = (contexts[-1] if another else browser).new_page()
         pages.append(page)
         page.set_viewport_size({"width": width, "height": 900})
-        page.on("console", lambda each: problems.append(each.text) if each.type == "error" else None)
-        page.on("pageerror", lambda error: problems.append(str(error)))
+        page.on("console", lambda each: note_problem(each.text) if each.type == "error" else None)
+        page.on("pageerror", lambda error: note_problem(str(error)))
         page.on("request", note_request)
         page.on("requestfailed", note_failure)
         page.on("response", lambda each: problems.append(f"{each.url}: {each.status}") if each.status >= 400 else None)

@@ -107,7 +107,7 @@ def test_wrong_arguments_leave_no_audio(
     given = (arguments[0], files, *arguments[1:]) if api_name == "/enrol" else (files, *arguments)
     with pytest.raises(Exception, match=r"\w+"):
         client.predict(*given, api_name=api_name)
-    assert page_server.files() == []
+    wait_until(lambda: not page_server.files())
 
 
 @pytest.mark.parametrize(
